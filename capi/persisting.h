@@ -1,0 +1,266 @@
+/*
+ * persisting.h - the C interface of Persisting, durable storage of Arrow data.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * This header is written by hand and is the contract; the library is held
+ * against it by tests. All functions may be called from any thread, several at
+ * once, on the same handle.
+ *
+ * Status and errors. Every function returns a persisting_status. Results leave
+ * through out-parameters, which are written on PERSISTING_OK only. The last
+ * argument is a struct persisting_error that the caller has zeroed, or NULL;
+ * on failure it receives the status and a message in UTF-8, and the caller
+ * gives it back with error.release(&error).
+ *
+ * Handles. A handle is a 64-bit number that is never used again: 0 is no
+ * handle. A call with a closed, foreign or invented handle returns
+ * PERSISTING_INVALID_HANDLE. Closing 0 does nothing; closing twice is an
+ * error. Closing waits for the calls that are still using the handle.
+ *
+ * Arrow data. struct ArrowSchema and struct ArrowArray are those of the Arrow C
+ * data interface (https://arrow.apache.org/docs/format/CDataInterface.html).
+ * Structs handed in are always consumed: after the call, whatever it returned,
+ * they are released or owned by the library. Structs handed out are filled on
+ * success only and then belong to the caller, who releases them. No column
+ * data is copied in either direction; data that was handed in must not be
+ * changed afterwards.
+ *
+ * Strings. A string handed out is UTF-8, ends with a zero byte and is given
+ * back with persisting_string_free. A string handed in is copied.
+ *
+ * Threads, signals, fork. The library starts threads of its own, installs no
+ * signal handler of its own choosing and never ends the process. A process that
+ * was forked from one that loaded the library cannot use it: every function
+ * returns PERSISTING_FORKED there. A panic inside the library is returned as
+ * PERSISTING_INTERNAL, and so is every later call.
+ */
+#ifndef PERSISTING_H
+#define PERSISTING_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PERSISTING_ABI_VERSION 1
+
+#ifndef ARROW_C_DATA_INTERFACE
+#define ARROW_C_DATA_INTERFACE
+
+#define ARROW_FLAG_DICTIONARY_ORDERED 1
+#define ARROW_FLAG_NULLABLE 2
+#define ARROW_FLAG_MAP_KEYS_SORTED 4
+
+struct ArrowSchema {
+  const char* format;
+  const char* name;
+  const char* metadata;
+  int64_t flags;
+  int64_t n_children;
+  struct ArrowSchema** children;
+  struct ArrowSchema* dictionary;
+  void (*release)(struct ArrowSchema*);
+  void* private_data;
+};
+
+struct ArrowArray {
+  int64_t length;
+  int64_t null_count;
+  int64_t offset;
+  int64_t n_buffers;
+  int64_t n_children;
+  const void** buffers;
+  struct ArrowArray** children;
+  struct ArrowArray* dictionary;
+  void (*release)(struct ArrowArray*);
+  void* private_data;
+};
+
+#endif /* ARROW_C_DATA_INTERFACE */
+
+typedef int32_t persisting_status;
+
+enum {
+  PERSISTING_OK = 0,
+  PERSISTING_INVALID_ARGUMENT = 1, /* a NULL, an option or a value out of range */
+  PERSISTING_INVALID_HANDLE = 2,   /* closed, foreign or invented */
+  PERSISTING_NOT_FOUND = 3,        /* no such path, offset or name */
+  PERSISTING_SCHEMA = 4,           /* data that does not fit the bucket's columns */
+  PERSISTING_STORAGE = 5,          /* reading or writing the disk failed */
+  PERSISTING_WAL = 6,              /* the write-ahead log is damaged or has a gap */
+  PERSISTING_LOCKED = 7,           /* another opener holds the bucket */
+  PERSISTING_CLOSED = 8,           /* the bucket was closed during the call */
+  PERSISTING_POISONED = 9,         /* a write failed; open the bucket again to write */
+  PERSISTING_WOULD_BLOCK = 10,     /* PERSISTING_NO_WAIT was set and waiting is needed */
+  PERSISTING_TIMEOUT = 11,         /* the time given ran out */
+  PERSISTING_FORKED = 12,          /* the calling process was forked; use spawn */
+  PERSISTING_CORRUPT = 13,         /* files of the bucket contradict each other */
+  PERSISTING_INTERNAL = 99         /* a panic inside the library */
+};
+
+struct persisting_error {
+  persisting_status code;
+  char* message;
+  void (*release)(struct persisting_error*);
+};
+
+typedef uint64_t persisting_bucket; /* an open bucket */
+typedef uint64_t persisting_cursor; /* the rows of one read */
+
+/* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
+#define PERSISTING_NO_WAIT 1u
+
+/* ---- library ---------------------------------------------------------- */
+
+/* The ABI version that the library was built for. */
+persisting_status persisting_abi_version(uint32_t* out_version, struct persisting_error* error);
+
+/* The version of the library, such as "0.4.0". */
+persisting_status persisting_version(char** out_version, struct persisting_error* error);
+
+/* Gives a string back. NULL is allowed. */
+persisting_status persisting_string_free(char* string, struct persisting_error* error);
+
+struct persisting_usage {
+  int64_t handles;         /* open handles of every kind */
+  int64_t allocated_bytes; /* Arrow memory that the library allocated, in bytes */
+};
+
+/* What the library holds at this moment; for leak tests. */
+persisting_status persisting_library_usage(struct persisting_usage* out_usage, struct persisting_error* error);
+
+/* The metrics of all open buckets in the Prometheus text format 0.0.4. */
+persisting_status persisting_metrics_text(char** out_text, struct persisting_error* error);
+
+/* ---- bucket ----------------------------------------------------------- */
+
+/*
+ * Opens the bucket in the directory `path`, which is created if missing, and
+ * recovers what a crash left. `options` is a JSON object, or NULL for the
+ * defaults; unknown names and values out of range give
+ * PERSISTING_INVALID_ARGUMENT with all faults and the valid names. docs/options
+ * and README.md list the options.
+ *
+ * Errors: LOCKED with the holder's process id, WAL for a damaged log,
+ * CORRUPT, STORAGE.
+ */
+persisting_status persisting_bucket_open(const char* path, const char* options, persisting_bucket* out_bucket,
+                                         struct persisting_error* error);
+
+/*
+ * Appends the rows of a record batch (a struct array). Columns that the bucket
+ * does not know become new columns, null in earlier rows; columns that the
+ * batch lacks are null in its rows; a column of another type is promoted where
+ * no value changes and otherwise refused with PERSISTING_SCHEMA, and then
+ * nothing is stored.
+ *
+ * Returns when the batch has its place. `*out_first` is the offset of its first
+ * row. `*out_acknowledged` is the number of rows of the bucket that are
+ * acknowledged, as persisting_bucket_acknowledged gives it; the call waits up
+ * to `wait_ns` nanoseconds (0 = not at all, negative = without limit) for it to
+ * reach the end of this batch. Rows are visible to reads once acknowledged.
+ *
+ * With PERSISTING_NO_WAIT in `flags` the call returns PERSISTING_WOULD_BLOCK,
+ * and has stored nothing, where it would have to wait for a flush or a change
+ * of the schema.
+ */
+persisting_status persisting_bucket_append(persisting_bucket bucket, struct ArrowArray* array,
+                                           struct ArrowSchema* schema, uint32_t flags, int64_t wait_ns,
+                                           int64_t* out_first, int64_t* out_acknowledged,
+                                           struct persisting_error* error);
+
+/*
+ * The number of rows that are acknowledged: with a write-ahead log those that
+ * are synced to disk (wal_sync_interval = 0) or written to the file
+ * (wal_sync_interval > 0), without one those that are in memory.
+ */
+persisting_status persisting_bucket_acknowledged(persisting_bucket bucket, int64_t* out_rows,
+                                                 struct persisting_error* error);
+
+/*
+ * Waits until `rows` rows are acknowledged, at most `timeout_ns` nanoseconds
+ * (negative = without limit). Errors: TIMEOUT, POISONED with the cause, CLOSED.
+ */
+persisting_status persisting_bucket_wait(persisting_bucket bucket, int64_t rows, int64_t timeout_ns,
+                                         struct persisting_error* error);
+
+/*
+ * Names a non-blocking file descriptor (an eventfd, or the writing end of a
+ * pipe) to which the library writes the 8 bytes of the number 1 whenever the
+ * acknowledged rows have moved or the bucket was poisoned; -1 ends that. The
+ * descriptor stays the caller's and must stay open until the bucket is closed
+ * or -1 was set.
+ */
+persisting_status persisting_bucket_notify(persisting_bucket bucket, int32_t fd, struct persisting_error* error);
+
+/*
+ * Reads the acknowledged rows [offset, offset + count), cut to those that
+ * exist, in the order of their offsets; a snapshot, also while rows are
+ * appended, flushed or compacted. `*out_schema_version` is a number that
+ * changes with each change of the bucket's columns.
+ *
+ * With PERSISTING_NO_WAIT in `flags` only rows in memory are read: where the
+ * disk is needed the call returns PERSISTING_WOULD_BLOCK.
+ */
+persisting_status persisting_bucket_read(persisting_bucket bucket, int64_t offset, int64_t count, uint32_t flags,
+                                         persisting_cursor* out_cursor, uint64_t* out_schema_version,
+                                         struct persisting_error* error);
+
+/*
+ * Reads the rows at the `count` offsets, in the order given; an offset may
+ * occur more than once. An offset that does not exist gives
+ * PERSISTING_NOT_FOUND.
+ */
+persisting_status persisting_bucket_take(persisting_bucket bucket, const int64_t* offsets, int64_t count,
+                                         uint32_t flags, persisting_cursor* out_cursor,
+                                         uint64_t* out_schema_version, struct persisting_error* error);
+
+/* The columns of the bucket, and the version of that schema. */
+persisting_status persisting_bucket_schema(persisting_bucket bucket, struct ArrowSchema* out_schema,
+                                           uint64_t* out_schema_version, struct persisting_error* error);
+
+/*
+ * Moves all acknowledged rows into Lance. On return they are synced to disk
+ * there and the write-ahead log is cut.
+ */
+persisting_status persisting_bucket_flush(persisting_bucket bucket, struct persisting_error* error);
+
+/*
+ * Merges small fragments of the table and removes versions and files that
+ * nothing needs any more. Offsets stay as they are.
+ */
+persisting_status persisting_bucket_compact(persisting_bucket bucket, struct persisting_error* error);
+
+/* The state and the counters of the bucket as a JSON object. */
+persisting_status persisting_bucket_stats(persisting_bucket bucket, char** out_json, struct persisting_error* error);
+
+/*
+ * Flushes and closes. The handle is invalid afterwards, whatever is returned:
+ * an error says that the last flush failed, not that the bucket stays open.
+ * Cursors stay readable until they are closed.
+ */
+persisting_status persisting_bucket_close(persisting_bucket bucket, struct persisting_error* error);
+
+/* ---- cursor ----------------------------------------------------------- */
+
+/* The columns of all batches of the cursor. */
+persisting_status persisting_cursor_schema(persisting_cursor cursor, struct ArrowSchema* out_schema,
+                                           struct persisting_error* error);
+
+/*
+ * The next record batch, as a struct array. At the end `out_array->release` is
+ * NULL. Batches come one caller at a time: concurrent calls take turns.
+ */
+persisting_status persisting_cursor_next(persisting_cursor cursor, struct ArrowArray* out_array,
+                                         struct persisting_error* error);
+
+/* Ends the read and lets go of the snapshot. */
+persisting_status persisting_cursor_close(persisting_cursor cursor, struct persisting_error* error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* PERSISTING_H */
