@@ -1,0 +1,62 @@
+// Package lance stores rows in one Lance table on a local file system: it opens
+// the table with lancedb-go and does through native/ what lancedb-go lacks.
+//
+// # Rows
+//
+// A table is append-only. Lance gives every row a stable row id, counted 0, 1,
+// 2, ... in the order of the appends and kept by compaction, casts and added
+// columns: the row id is the row's offset. A [Snapshot] is one version of the
+// table. It never changes, and it reads rows by row id and in row-id order,
+// whatever order the table's fragments have got into:
+//
+//	fragments as Lance lists them       rows [0, 160) as a Snapshot reads them
+//	  7: rows 120..129                    fragment 8, fragment 7, fragment 9
+//	  8: rows   0..119   (a compaction that ran while fragment 7 was appended)
+//	  9: rows 130..159
+//
+// # On disk
+//
+//	<name>.lance/
+//	  _versions/*.manifest           one per version: schema, fragments, next row id
+//	  _versions/*.manifest.corrupt   set aside by Heal
+//	  _transactions/*.txn            how each version came to be
+//	  data/*.lance                   columns
+//	  _deletions/, _indices/         when there are any
+//
+// # Durability
+//
+// Nothing here calls fsync. A version is durable when the files that
+// [ChangedFiles] names, and the directories that hold them, are synced; only
+// then may the caller forget the rows elsewhere, or call [Table.Cleanup] after a
+// compaction. A power loss before that leaves files of any length: [Heal], which
+// runs before [Open], sets unsound versions aside, and the newest sound one
+// becomes the head. Its [Snapshot.NextRowID] is where the rows end.
+//
+// # Concurrency
+//
+// All methods may be called from many goroutines. Appends and a compaction may
+// run at the same time (Lance merges their commits); appends, AddColumns and
+// CastColumn should come from one goroutine at a time, as they may otherwise
+// fail with [ErrConflict]. While Cleanup runs, nothing else may write. Close
+// waits for calls in progress. Snapshots and readers outlive their table.
+//
+// # Memory
+//
+// Batches cross the boundary without a copy: what Append is given must lie in C
+// memory (imported, or allocated by memory/mallocator), and what Read and Take
+// return lies there until it is released. Tables with equal cache sizes share
+// their caches.
+//
+// # Names and types
+//
+// Lance refuses some column names and forgets details of some types. Such a
+// field is stored under an escaped name, with its original in the metadata key
+// "persisting:field", and comes back as it was put. [CheckStorable] tells
+// beforehand which types cannot be held at all.
+//
+// # Linking
+//
+// The package links libpersisting_native.so from python/persisting/_lib, where
+// build.py puts it. A library built from this package looks for it next to
+// itself; test binaries find it in that directory of the source tree.
+package lance

@@ -1,0 +1,275 @@
+package lance
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/ipc"
+)
+
+const (
+	// originalKey holds, in the metadata of a stored field that differs from
+	// what was put, the original as an Arrow IPC schema of one field in base64.
+	originalKey = "persisting:field"
+
+	compressionKey = "lance-encoding:compression"
+
+	extensionKey  = "ARROW:extension:name"
+	jsonExtension = "arrow.json"
+)
+
+// reserved are the names that Lance keeps for its own columns.
+var reserved = []string{
+	"_rowid", "_rowaddr", "_rowoffset", "_row_last_updated_at_version", "_row_created_at_version",
+}
+
+// escapeName makes a name that Lance takes, a different one for every name.
+func escapeName(name string) string {
+	switch {
+	case name == "":
+		return "%"
+	case slices.Contains(reserved, name):
+		return "%" + fmt.Sprintf("%02X", name[0]) + name[1:]
+	}
+	return escaper.Replace(name)
+}
+
+var escaper = strings.NewReplacer("%", "%25", ".", "%2E", "`", "%60")
+
+// storedField is f as Lance gets it.
+func storedField(f arrow.Field, compression string) (arrow.Field, error) {
+	s := compressField(translateField(f), compression)
+	if isPlain(f) {
+		return s, nil
+	}
+	original, err := encodeField(f)
+	if err != nil {
+		return arrow.Field{}, err
+	}
+	s.Metadata = withKey(s.Metadata, originalKey, original)
+	return s, nil
+}
+
+// originalField is the inverse of storedField.
+func originalField(s arrow.Field) (arrow.Field, error) {
+	if i := s.Metadata.FindKey(originalKey); i >= 0 {
+		return decodeField(s.Metadata.Values()[i])
+	}
+	return uncompressField(s), nil
+}
+
+// isPlain says whether Lance keeps all of f and originalField needs no help.
+func isPlain(f arrow.Field) bool {
+	if escapeName(f.Name) != f.Name || f.Metadata.FindKey(compressionKey) >= 0 {
+		return false
+	}
+	switch t := f.Type.(type) {
+	case *arrow.FixedSizeListType:
+		item := t.ElemField()
+		return item.Name == "item" && item.Nullable && item.Metadata.Len() == 0 && isPlain(item)
+	case *arrow.MapType:
+		return false
+	case arrow.NestedType:
+		return !slices.ContainsFunc(t.Fields(), func(c arrow.Field) bool { return !isPlain(c) })
+	}
+	return true
+}
+
+// translateField escapes the names of f, and gives fixed-size lists the child
+// that Lance gives them.
+func translateField(f arrow.Field) arrow.Field {
+	f.Name = escapeName(f.Name)
+	switch t := f.Type.(type) {
+	case *arrow.ListType:
+		f.Type = arrow.ListOfField(translateField(t.ElemField()))
+	case *arrow.LargeListType:
+		f.Type = arrow.LargeListOfField(translateField(t.ElemField()))
+	case *arrow.FixedSizeListType:
+		item := arrow.Field{Name: "item", Type: t.Elem(), Nullable: true}
+		f.Type = arrow.FixedSizeListOfField(t.Len(), translateField(item))
+	case *arrow.StructType:
+		f.Type = arrow.StructOf(mapFields(t.Fields(), translateField)...)
+	}
+	return f
+}
+
+// compressField asks for a compression at every leaf of f that says nothing
+// about it.
+func compressField(f arrow.Field, compression string) arrow.Field {
+	if compression == "" || compression == "auto" {
+		return f
+	}
+	return mapLeaves(f, func(leaf arrow.Field) arrow.Field {
+		if leaf.Metadata.FindKey(compressionKey) < 0 {
+			leaf.Metadata = withKey(leaf.Metadata, compressionKey, compression)
+		}
+		return leaf
+	})
+}
+
+func uncompressField(f arrow.Field) arrow.Field {
+	return mapLeaves(f, func(leaf arrow.Field) arrow.Field {
+		leaf.Metadata = withoutKey(leaf.Metadata, compressionKey)
+		return leaf
+	})
+}
+
+// mapLeaves rebuilds f with every field that Lance compresses as one replaced.
+func mapLeaves(f arrow.Field, replace func(arrow.Field) arrow.Field) arrow.Field {
+	each := func(c arrow.Field) arrow.Field { return mapLeaves(c, replace) }
+	switch t := f.Type.(type) {
+	case *arrow.ListType:
+		f.Type = arrow.ListOfField(each(t.ElemField()))
+	case *arrow.LargeListType:
+		f.Type = arrow.LargeListOfField(each(t.ElemField()))
+	case *arrow.StructType:
+		f.Type = arrow.StructOf(mapFields(t.Fields(), each)...)
+	default:
+		return replace(f)
+	}
+	return f
+}
+
+func mapFields(fields []arrow.Field, f func(arrow.Field) arrow.Field) []arrow.Field {
+	out := make([]arrow.Field, len(fields))
+	for i, field := range fields {
+		out[i] = f(field)
+	}
+	return out
+}
+
+func withKey(m arrow.Metadata, key, value string) arrow.Metadata {
+	m = withoutKey(m, key)
+	return arrow.NewMetadata(append(slices.Clone(m.Keys()), key), append(slices.Clone(m.Values()), value))
+}
+
+func withoutKey(m arrow.Metadata, key string) arrow.Metadata {
+	i := m.FindKey(key)
+	if i < 0 {
+		return m
+	}
+	return arrow.NewMetadata(slices.Delete(slices.Clone(m.Keys()), i, i+1), slices.Delete(slices.Clone(m.Values()), i, i+1))
+}
+
+func encodeField(f arrow.Field) (string, error) {
+	var b bytes.Buffer
+	if err := ipc.NewWriter(&b, ipc.WithSchema(arrow.NewSchema([]arrow.Field{f}, nil))).Close(); err != nil {
+		return "", fmt.Errorf("%w: column %q: %w", ErrSchema, f.Name, err)
+	}
+	return base64.StdEncoding.EncodeToString(b.Bytes()), nil
+}
+
+func decodeField(text string) (arrow.Field, error) {
+	b, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return arrow.Field{}, fmt.Errorf("%w: field metadata %s: %w", ErrCorrupt, originalKey, err)
+	}
+	r, err := ipc.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return arrow.Field{}, fmt.Errorf("%w: field metadata %s: %w", ErrCorrupt, originalKey, err)
+	}
+	defer r.Release()
+	if r.Schema().NumFields() != 1 {
+		return arrow.Field{}, fmt.Errorf("%w: field metadata %s: %d fields", ErrCorrupt, originalKey, r.Schema().NumFields())
+	}
+	return r.Schema().Field(0), nil
+}
+
+// columns relates the columns of a table, as its users see them, to those that
+// Lance stores.
+type columns struct {
+	original *arrow.Schema
+	stored   *arrow.Schema
+	index    map[string]int // by original name
+}
+
+func newColumns(stored *arrow.Schema) (*columns, error) {
+	c := &columns{stored: stored, index: make(map[string]int, stored.NumFields())}
+	originals := make([]arrow.Field, stored.NumFields())
+	for i, s := range stored.Fields() {
+		f, err := originalField(s)
+		if err != nil {
+			return nil, err
+		}
+		originals[i] = f
+		c.index[f.Name] = i
+	}
+	meta := stored.Metadata()
+	c.original = arrow.NewSchema(originals, &meta)
+	return c, nil
+}
+
+// project picks columns by original name: their schema, and their stored names.
+// All columns, and nil for the names, when names is nil.
+func (c *columns) project(names []string) (*arrow.Schema, []string, error) {
+	if names == nil {
+		return c.original, nil, nil
+	}
+	if len(names) == 0 {
+		return nil, nil, fmt.Errorf("%w: an empty list of columns", ErrInvalid)
+	}
+	fields := make([]arrow.Field, len(names))
+	stored := make([]string, len(names))
+	for i, name := range names {
+		j, ok := c.index[name]
+		if !ok {
+			return nil, nil, fmt.Errorf("%w: no column %q", ErrSchema, name)
+		}
+		if slices.Contains(names[:i], name) {
+			return nil, nil, fmt.Errorf("%w: column %q is asked for twice", ErrInvalid, name)
+		}
+		fields[i], stored[i] = c.original.Field(j), c.stored.Field(j).Name
+	}
+	meta := c.original.Metadata()
+	return arrow.NewSchema(fields, &meta), stored, nil
+}
+
+// fit gives the stored fields for a batch's columns.
+func (c *columns) fit(batch *arrow.Schema) (*arrow.Schema, error) {
+	fields := make([]arrow.Field, batch.NumFields())
+	seen := make(map[string]bool, len(fields))
+	for i, f := range batch.Fields() {
+		j, ok := c.index[f.Name]
+		if !ok {
+			return nil, fmt.Errorf("%w: no column %q", ErrSchema, f.Name)
+		}
+		if seen[f.Name] {
+			return nil, fmt.Errorf("%w: column %q is there twice", ErrSchema, f.Name)
+		}
+		seen[f.Name] = true
+		if want := c.original.Field(j); !sameLayout(want, f) {
+			return nil, fmt.Errorf("%w: column %q is %s, not %s", ErrSchema, f.Name, want.Type, f.Type)
+		}
+		fields[i] = c.stored.Field(j)
+	}
+	return arrow.NewSchema(fields, nil), nil
+}
+
+// sameLayout says whether arrays of b can be read as arrays of a: equal types
+// but for nullability, metadata and the names of list items.
+func sameLayout(a, b arrow.Field) bool {
+	if isJSON(a) != isJSON(b) || a.Type.ID() != b.Type.ID() {
+		return false
+	}
+	switch at := a.Type.(type) {
+	case *arrow.ListType, *arrow.LargeListType:
+		return sameLayout(a.Type.(arrow.ListLikeType).ElemField(), b.Type.(arrow.ListLikeType).ElemField())
+	case *arrow.FixedSizeListType:
+		bt := b.Type.(*arrow.FixedSizeListType)
+		return at.Len() == bt.Len() && sameLayout(at.ElemField(), bt.ElemField())
+	case *arrow.StructType:
+		return slices.EqualFunc(at.Fields(), b.Type.(*arrow.StructType).Fields(), func(a, b arrow.Field) bool {
+			return a.Name == b.Name && sameLayout(a, b)
+		})
+	}
+	return arrow.TypeEqual(a.Type, b.Type)
+}
+
+func isJSON(f arrow.Field) bool {
+	i := f.Metadata.FindKey(extensionKey)
+	return i >= 0 && f.Metadata.Values()[i] == jsonExtension
+}

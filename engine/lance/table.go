@@ -1,0 +1,326 @@
+package lance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/lancedb/lancedb-go/pkg/contracts"
+	"github.com/lancedb/lancedb-go/pkg/lancedb"
+)
+
+// suffix ends the name of a table's directory.
+const suffix = ".lance"
+
+// Table is an open table: the newest version, and the way to make newer ones.
+type Table struct {
+	dir         string
+	compression string
+	columns     atomic.Pointer[columns] // of the newest version
+
+	mu     sync.RWMutex // held for writing by Close, for reading by all else
+	handle tableHandle  // nil once closed
+	table  contracts.ITable
+	conn   contracts.IConnection
+}
+
+// Create makes an empty table in the directory dir, whose name ends in ".lance",
+// and opens it. It fails with fs.ErrExist when there is one, and with ErrSchema
+// when a field cannot be stored.
+func Create(dir string, schema *arrow.Schema, cfg Config) (*Table, error) {
+	if err := errors.Join(cfg.Validate(), checkDir(dir)); err != nil {
+		return nil, err
+	}
+	stored, err := storedSchema(schema, cfg.Compression)
+	if err != nil {
+		return nil, err
+	}
+	if err := nativeCreate(dir, stored); err != nil {
+		return nil, in(dir, err)
+	}
+	return Open(dir, cfg)
+}
+
+// Open opens the table in dir. It fails with fs.ErrNotExist when there is none.
+// Call Heal before.
+func Open(dir string, cfg Config) (*Table, error) {
+	if err := errors.Join(cfg.Validate(), checkDir(dir)); err != nil {
+		return nil, err
+	}
+	if !hasManifest(dir) {
+		return nil, &Error{Op: "open", Dir: dir, Msg: "no table", Err: fs.ErrNotExist}
+	}
+	t := &Table{dir: dir, compression: cfg.Compression}
+	if err := t.open(cfg); err != nil {
+		return nil, errors.Join(in(dir, err), t.Close())
+	}
+	return t, nil
+}
+
+func (t *Table) open(cfg Config) error {
+	ctx := context.Background()
+	name := strings.TrimSuffix(filepath.Base(t.dir), suffix)
+	var err error
+	if t.conn, err = lancedb.Connect(ctx, filepath.Dir(t.dir), nil); err != nil {
+		return &Error{Op: "open", Msg: err.Error(), Err: ErrIO}
+	}
+	if t.table, err = t.conn.OpenTable(ctx, name); err != nil {
+		return &Error{Op: "open", Msg: err.Error(), Err: ErrCorrupt}
+	}
+	lancedbTable, err := lancedbHandle(t.table)
+	if err != nil {
+		return err
+	}
+	if t.handle, err = nativeAttach(lancedbTable, cfg); err != nil {
+		return err
+	}
+	s, err := t.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer s.Release()
+	return t.adopt(s)
+}
+
+// adopt makes the columns of s those of the table.
+func (t *Table) adopt(s *Snapshot) error {
+	c, err := s.columns()
+	if err == nil {
+		t.columns.Store(c)
+	}
+	return err
+}
+
+// Dir returns the table's directory.
+func (t *Table) Dir() string { return t.dir }
+
+// Snapshot returns the newest version, retained for the caller.
+func (t *Table) Snapshot() (*Snapshot, error) {
+	return t.snapshot(func() (snapshotHandle, error) { return nativeSnapshot(t.handle) })
+}
+
+// Append adds the rows of batches in one commit and returns the version after
+// it. The batches have one schema, whose columns are some or all of the table's;
+// what is missing is null. Nothing is synced to disk. With no rows there is no
+// commit. The batches stay the caller's, who may release them at once.
+func (t *Table) Append(batches []arrow.Record) (*Snapshot, error) {
+	records := make([]arrow.Record, 0, len(batches))
+	for _, b := range batches {
+		if b.NumRows() > 0 {
+			records = append(records, b)
+		}
+	}
+	if len(records) == 0 {
+		return t.Snapshot()
+	}
+	return t.snapshot(func() (snapshotHandle, error) {
+		schema := records[0].Schema()
+		stored, err := t.columns.Load().fit(schema)
+		if err != nil {
+			return nil, err
+		}
+		if stored.NumFields() == 0 {
+			return nil, fmt.Errorf("%w: rows without columns", ErrSchema)
+		}
+		for _, r := range records[1:] {
+			if !r.Schema().Equal(schema) {
+				return nil, fmt.Errorf("%w: batches of different schemas", ErrSchema)
+			}
+		}
+		return nativeAppend(t.handle, records, stored)
+	})
+}
+
+// AddColumns adds nullable fields at the end, null in every row, without
+// writing data.
+func (t *Table) AddColumns(fields []arrow.Field) (*Snapshot, error) {
+	if len(fields) == 0 {
+		return t.Snapshot()
+	}
+	stored, err := storedSchema(arrow.NewSchema(fields, nil), t.compression)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range fields {
+		if !f.Nullable {
+			return nil, fmt.Errorf("%w: added column %q is not nullable", ErrSchema, f.Name)
+		}
+		if _, ok := t.columns.Load().index[f.Name]; ok {
+			return nil, fmt.Errorf("%w: column %q is there already", ErrSchema, f.Name)
+		}
+	}
+	return t.reshape(func() (snapshotHandle, error) { return nativeAddColumns(t.handle, stored) })
+}
+
+// CastColumn gives the column name the type, nullability and metadata of to, in
+// one commit; the column keeps its name and its place, the rows their ids. It
+// fails with ErrInexact, and changes nothing, when a value would not survive
+// the way there and back. Lists and structs are cast item by item and field by
+// field, where to may have more fields than there were.
+func (t *Table) CastColumn(name string, to arrow.Field) (*Snapshot, error) {
+	to.Name = name
+	if err := CheckStorable(to); err != nil {
+		return nil, err
+	}
+	stored, err := storedField(to, t.compression)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := t.columns.Load().index[name]; !ok {
+		return nil, fmt.Errorf("%w: no column %q", ErrSchema, name)
+	}
+	return t.reshape(func() (snapshotHandle, error) { return nativeCastColumn(t.handle, stored.Name, stored) })
+}
+
+// Compact merges neighbouring small fragments, in row-id order, where that pays,
+// and returns the version after it: the newest one when there was nothing to
+// do. It may run while Append runs.
+func (t *Table) Compact(o CompactOptions) (*Snapshot, CompactStats, error) {
+	var stats CompactStats
+	if o.TargetBytes < 0 || o.MinFragments < 0 || o.MaxBytes < 0 {
+		return nil, stats, fmt.Errorf("%w: a compaction option is negative", ErrInvalid)
+	}
+	s, err := t.snapshot(func() (s snapshotHandle, err error) {
+		s, stats, err = nativeCompact(t.handle, o)
+		return s, err
+	})
+	return s, stats, err
+}
+
+// Cleanup removes the versions below keepFrom that carry no tag, and the files
+// that only they, or no version at all, refer to. The newest version stays.
+// Snapshots of removed versions must not be read any more. Nothing else may
+// write to the table meanwhile: the files of a commit in progress look like
+// files that nobody refers to.
+func (t *Table) Cleanup(keepFrom uint64) (CleanupStats, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.handle == nil {
+		return CleanupStats{}, ErrClosed
+	}
+	stats, err := nativeCleanup(t.handle, keepFrom)
+	return stats, in(t.dir, err)
+}
+
+// Close closes the table; snapshots and readers stay usable. Closing twice is
+// nothing.
+func (t *Table) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.handle != nil {
+		nativeCloseTable(t.handle)
+		t.handle = nil
+	}
+	var errs []error
+	if t.table != nil {
+		errs = append(errs, t.table.Close())
+		t.table = nil
+	}
+	if t.conn != nil {
+		errs = append(errs, t.conn.Close())
+		t.conn = nil
+	}
+	return errors.Join(errs...)
+}
+
+// snapshot runs a native call that yields a version.
+func (t *Table) snapshot(call func() (snapshotHandle, error)) (*Snapshot, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.handle == nil {
+		return nil, ErrClosed
+	}
+	handle, err := call()
+	if err != nil {
+		return nil, in(t.dir, err)
+	}
+	s, err := newSnapshot(handle, t.dir)
+	return s, in(t.dir, err)
+}
+
+// reshape runs a native call that changes the columns.
+func (t *Table) reshape(call func() (snapshotHandle, error)) (*Snapshot, error) {
+	s, err := t.snapshot(call)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.adopt(s); err != nil {
+		s.Release()
+		return nil, err
+	}
+	return s, nil
+}
+
+// lancedbHandle takes the native handle out of lancedb-go's table.
+func lancedbHandle(table contracts.ITable) (unsafe.Pointer, error) {
+	v := reflect.ValueOf(table)
+	if v.Kind() == reflect.Pointer && v.Elem().Kind() == reflect.Struct {
+		f := v.Elem().FieldByName("handle")
+		if f.IsValid() && f.Kind() == reflect.UnsafePointer && !f.IsNil() {
+			return f.UnsafePointer(), nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %T of lancedb-go has no field handle of type unsafe.Pointer: this package fits v0.1.2",
+		ErrInternal, table)
+}
+
+func storedSchema(schema *arrow.Schema, compression string) (*arrow.Schema, error) {
+	if schema.NumFields() == 0 {
+		return nil, fmt.Errorf("%w: a table without columns", ErrSchema)
+	}
+	seen := make(map[string]bool, schema.NumFields())
+	fields := make([]arrow.Field, schema.NumFields())
+	for i, f := range schema.Fields() {
+		if err := CheckStorable(f); err != nil {
+			return nil, err
+		}
+		if seen[f.Name] {
+			return nil, fmt.Errorf("%w: column %q is there twice", ErrSchema, f.Name)
+		}
+		seen[f.Name] = true
+		var err error
+		if fields[i], err = storedField(f, compression); err != nil {
+			return nil, err
+		}
+	}
+	meta := schema.Metadata()
+	return arrow.NewSchema(fields, &meta), nil
+}
+
+func checkDir(dir string) error {
+	base := filepath.Base(dir)
+	if !strings.HasSuffix(base, suffix) || base == suffix {
+		return fmt.Errorf("%w: %q does not end in <name>%s", ErrInvalid, dir, suffix)
+	}
+	return nil
+}
+
+func hasManifest(dir string) bool {
+	entries, err := os.ReadDir(filepath.Join(dir, "_versions"))
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".manifest") {
+			return true
+		}
+	}
+	return false
+}
+
+// in adds the directory to a native error.
+func in(dir string, err error) error {
+	if e, ok := err.(*Error); ok && e.Dir == "" { //nolint:errorlint // the outermost error is meant
+		e.Dir = dir
+	}
+	return err
+}

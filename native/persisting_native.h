@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The C interface of libpersisting_native.so: what the Go package
+ * engine/lance needs from Lance and lancedb-go does not offer.
+ *
+ * Rules that hold for every function
+ *   - It returns a pn_status. Results leave through out-parameters, which are
+ *     untouched unless the status is PN_OK.
+ *   - The last argument may be NULL; otherwise it points to a zeroed
+ *     persisting_native_error, filled when the status is not PN_OK. Call its
+ *     release when that is not NULL.
+ *   - ArrowSchema and ArrowArray inputs are consumed, on failure as well
+ *     (release is NULL afterwards). Arrow out-structs are owned by the caller.
+ *   - Strings are UTF-8, NUL-terminated, and borrowed for the call.
+ *   - Handles may be used from many threads at once. A close frees the handle:
+ *     the caller sees to it that no other call uses it then or later.
+ *   - A panic inside is caught and becomes PN_INTERNAL.
+ */
+#ifndef PERSISTING_NATIVE_H
+#define PERSISTING_NATIVE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ArrowSchema;
+struct ArrowArray;
+
+enum pn_status {
+  PN_OK = 0,
+  PN_INVALID_ARGUMENT = 1,
+  PN_NOT_FOUND = 2,
+  PN_ALREADY_EXISTS = 3,
+  PN_SCHEMA = 4,
+  PN_IO = 5,
+  PN_CORRUPT = 6,
+  PN_CONFLICT = 7,
+  PN_INEXACT = 8, /* a cast would change a value */
+  PN_INTERNAL = 99 /* a panic or a broken assumption */
+};
+
+struct persisting_native_error {
+  int32_t code;
+  char *message;
+  void (*release)(struct persisting_native_error *);
+};
+
+typedef struct pn_table pn_table;       /* a Lance table, its newest version */
+typedef struct pn_snapshot pn_snapshot; /* one version of a table, immutable */
+typedef struct pn_reader pn_reader;     /* a stream of batches of a snapshot */
+typedef struct pn_strings pn_strings;   /* a list of strings */
+
+/* 0 for a member means its default, given in brackets. */
+struct pn_table_options {
+  int64_t metadata_cache_bytes; /* manifests, file footers [64 MiB] */
+  int64_t index_cache_bytes;    /* opened indexes [64 MiB] */
+  int64_t io_buffer_bytes;      /* read ahead by one reader [64 MiB] */
+  int64_t open_fragments;       /* fragments held open for small reads [64] */
+};
+
+struct pn_snapshot_info {
+  uint64_t version;
+  int64_t next_row_id; /* the row id that the next appended row gets */
+  int64_t rows;
+  int64_t fragments;
+  int64_t data_bytes; /* of the data files */
+};
+
+/* 0 for a member means its default, given in brackets. */
+struct pn_compact_options {
+  int64_t target_bytes;  /* size of a fragment that is left alone [128 MiB] */
+  int64_t min_fragments; /* fewer neighbours than this are not merged [4] */
+  int64_t max_bytes;     /* read by one call at most [8 * target_bytes] */
+};
+
+struct pn_compact_stats {
+  int64_t fragments_removed;
+  int64_t fragments_added;
+  int64_t bytes_read; /* size of the data files that were replaced */
+  int32_t more;       /* not 0: max_bytes left some of the work undone */
+};
+
+struct pn_cleanup_stats {
+  int64_t versions_removed;
+  int64_t files_removed; /* data, deletion, index and transaction files */
+  int64_t bytes_removed;
+};
+
+/* What is alive, for leak tests. */
+struct pn_live {
+  int64_t tables;
+  int64_t snapshots;
+  int64_t readers;
+  int64_t strings;
+};
+
+/* ---- tables ----------------------------------------------------------- */
+
+/* Creates an empty table with stable row ids in the directory dir (which ends
+ * in ".lance"). PN_ALREADY_EXISTS when there is one. schema is consumed. */
+int32_t pn_table_create(const char *dir, struct ArrowSchema *schema,
+                        struct persisting_native_error *error);
+
+/* Takes over the table that lancedb-go opened: lancedb_table is the
+ * lancedb::Table behind its handle, borrowed for the call and from then on
+ * shared with the result. The table reads and writes with bounded caches from
+ * here on, which tables of equal options share. */
+int32_t pn_table_attach(const void *lancedb_table,
+                        const struct pn_table_options *options, pn_table **out,
+                        struct persisting_native_error *error);
+
+/* Closing NULL is nothing. Snapshots and readers of the table stay usable. */
+int32_t pn_table_close(pn_table *table, struct persisting_native_error *error);
+
+/* The newest version. */
+int32_t pn_table_snapshot(pn_table *table, pn_snapshot **out,
+                          struct persisting_native_error *error);
+
+/* Appends n arrays (struct arrays of the one schema) in one commit. Nullable
+ * columns of the table may be missing from the schema. arrays and schema are
+ * consumed. Nothing is fsynced. */
+int32_t pn_table_append(pn_table *table, struct ArrowArray *arrays, int64_t n,
+                        struct ArrowSchema *schema, pn_snapshot **out,
+                        struct persisting_native_error *error);
+
+/* Adds the fields of schema at the end, all null; writes no data file. */
+int32_t pn_table_add_columns(pn_table *table, struct ArrowSchema *schema,
+                             pn_snapshot **out,
+                             struct persisting_native_error *error);
+
+/* Gives the top-level column `name` the type, the nullability and the metadata
+ * of the one field of `to`, whose name is ignored, in one commit. Place, name
+ * and row ids stay. PN_INEXACT, and nothing changed, when any value would not
+ * survive the way there and back. */
+int32_t pn_table_cast_column(pn_table *table, const char *name,
+                             struct ArrowSchema *to, pn_snapshot **out,
+                             struct persisting_native_error *error);
+
+/* Merges small neighbours (in row-id order) into larger fragments when that
+ * pays; *out is the version after it, new or not. May run while another
+ * thread appends. */
+int32_t pn_table_compact(pn_table *table,
+                         const struct pn_compact_options *options,
+                         pn_snapshot **out, struct pn_compact_stats *stats,
+                         struct persisting_native_error *error);
+
+/* Removes the versions below keep_from that carry no tag, and the files that
+ * only they or nothing at all refers to. The newest version always stays. The
+ * caller guarantees that nothing else writes to the table meanwhile. */
+int32_t pn_table_cleanup(pn_table *table, uint64_t keep_from,
+                         struct pn_cleanup_stats *stats,
+                         struct persisting_native_error *error);
+
+/* ---- snapshots -------------------------------------------------------- */
+
+/* Closing NULL is nothing. Readers of the snapshot stay usable. */
+int32_t pn_snapshot_close(pn_snapshot *snapshot,
+                          struct persisting_native_error *error);
+
+int32_t pn_snapshot_info(const pn_snapshot *snapshot,
+                         struct pn_snapshot_info *out,
+                         struct persisting_native_error *error);
+
+int32_t pn_snapshot_schema(const pn_snapshot *snapshot,
+                           struct ArrowSchema *out,
+                           struct persisting_native_error *error);
+
+/* Streams the rows with row ids [first, first + count) in row-id order, in
+ * batches of at most batch_rows rows (0: 8192). columns names n_columns
+ * top-level columns (NULL: all). Batches have the snapshot's schema, or the
+ * named columns of it in the order given. */
+int32_t pn_snapshot_read(const pn_snapshot *snapshot, int64_t first,
+                         int64_t count, const char *const *columns,
+                         int64_t n_columns, int64_t batch_rows,
+                         pn_reader **out,
+                         struct persisting_native_error *error);
+
+/* The next batch, as a struct array; at the end *end is 1 and *out untouched.
+ * One thread at a time. After a failure the reader has ended. */
+int32_t pn_reader_next(pn_reader *reader, struct ArrowArray *out, int32_t *end,
+                       struct persisting_native_error *error);
+
+/* Closing NULL is nothing. Batches stay valid. */
+int32_t pn_reader_close(pn_reader *reader,
+                        struct persisting_native_error *error);
+
+/* The rows with the given row ids as one struct array, in the order given,
+ * repeats included. PN_NOT_FOUND when there is no such row. */
+int32_t pn_snapshot_take(const pn_snapshot *snapshot, const int64_t *ids,
+                         int64_t n, const char *const *columns,
+                         int64_t n_columns, struct ArrowArray *out,
+                         struct persisting_native_error *error);
+
+/* The files, relative to the table's directory, that `after` refers to and
+ * `before` (NULL: nothing) does not: data, deletion, index and transaction
+ * files, its manifest last. */
+int32_t pn_changed_files(const pn_snapshot *before, const pn_snapshot *after,
+                         pn_strings **out,
+                         struct persisting_native_error *error);
+
+/* ---- recovery --------------------------------------------------------- */
+
+/* Sets aside, as <name>.manifest.corrupt, every manifest newer than the newest
+ * sound one (all, when none is), and names them in *out relative to dir. A
+ * manifest is sound when it parses and its data files have the recorded size
+ * and a sound footer. Call it before the table is opened. */
+int32_t pn_heal(const char *dir, pn_strings **out,
+                struct persisting_native_error *error);
+
+/* ---- strings, bookkeeping --------------------------------------------- */
+
+int32_t pn_strings_count(const pn_strings *strings, int64_t *out,
+                         struct persisting_native_error *error);
+
+/* *out is borrowed from strings. */
+int32_t pn_strings_get(const pn_strings *strings, int64_t i, const char **out,
+                       struct persisting_native_error *error);
+
+int32_t pn_strings_close(pn_strings *strings,
+                         struct persisting_native_error *error);
+
+int32_t pn_live_objects(struct pn_live *out,
+                        struct persisting_native_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
