@@ -159,7 +159,7 @@ def wheel(arguments: argparse.Namespace) -> int:
     binaries = packaging / "bin"
     env = environment(PERSISTING_CACHE=str(CACHE))
     env["PATH"] = f"{binaries}{os.pathsep}{env['PATH']}"
-    logged("wheel", [binaries / "pyproject-build", f"--outdir={dist}"], env=env)
+    logged("wheel", [str(binaries / "pyproject-build"), f"--outdir={dist}"], env=env)
     (built,) = dist.glob("*.whl")
     if arguments.repair:
         repair = [binaries / "auditwheel", "repair", "--wheel-dir", dist, built]

@@ -22,14 +22,13 @@ def setuptools_backend() -> Any:
     tag = re.sub(r"\W", "_", f"{sys.platform}_{platform.machine()}")
     Distribution.has_ext_modules = lambda self: True
     bdist_wheel.get_tag = lambda self: ("py3", "none", tag)
-    if not os.environ.get(SKIP_LIBRARIES):
-        shutil.rmtree(ROOT / "build", ignore_errors=True)
     return build_meta
 
 
 def build_wheel(directory: str, settings: Any = None, metadata: str | None = None) -> str:
     """Build the libraries and a wheel (PEP 517)."""
     libraries()
+    shutil.rmtree(ROOT / "build", ignore_errors=True)  # setuptools packs what is left there
     return str(setuptools_backend().build_wheel(directory, settings, metadata))
 
 
