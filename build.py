@@ -162,7 +162,7 @@ def wheel(arguments: argparse.Namespace) -> int:
     logged("wheel", [str(binaries / "pyproject-build"), f"--outdir={dist}"], env=env)
     (built,) = dist.glob("*.whl")
     if arguments.repair:
-        repair = [binaries / "auditwheel", "repair", "--wheel-dir", dist, built]
+        repair = [str(binaries / "auditwheel"), "repair", f"--wheel-dir={dist}", str(built)]
         logged("auditwheel", repair, env=env)
         built.unlink()
     for file in sorted(dist.iterdir()):
