@@ -55,6 +55,19 @@ def link_lancedb_go() -> None:
         link.symlink_to(sources)
 
 
+def without_machine_paths(library: bytes) -> bytes:
+    """Return the library with the builder's directories in its panic messages blanked.
+
+    The replacement has the same length. `--remap-path-prefix` would do this as well, but
+    every crate would be built again for each directory it names.
+    """
+    cargo_home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
+    for directory, name in ((CACHE, b"/build"), (cargo_home, b"/cargo")):
+        path = bytes(directory)
+        library = library.replace(path, name.ljust(len(path), b"/")[: len(path)])
+    return library
+
+
 def native_library() -> Path:
     """Return the Rust library for these sources from the cache, built if it is not there."""
     key = native_key()
@@ -70,7 +83,8 @@ def native_library() -> Path:
                 raise BuildError("the sources in native/ changed while they were built: try again")
             directory.mkdir(parents=True, exist_ok=True)
             fresh = directory / f".{NATIVE_LIBRARY}"
-            shutil.copyfile(CACHE / "cargo-target" / "release" / NATIVE_LIBRARY, fresh)
+            built = CACHE / "cargo-target" / "release" / NATIVE_LIBRARY
+            fresh.write_bytes(without_machine_paths(built.read_bytes()))
             fresh.chmod(0o555)
             fresh.replace(library)
             say("native library: built")

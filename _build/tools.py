@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from _build.process import Command
 
 PYTHON_MINIMUM = (3, 10)
-GO_MINIMUM = (1, 25)
 RUST_MINIMUM = (1, 94)  # lance 14
 
 GRPCIO_TOOLS = "grpcio-tools==1.85.1"  # brings protoc
@@ -50,6 +49,14 @@ def tool_problem(
         yield f"{name} >= {wanted} is needed, this is {version!r}: {advice}"
 
 
+def go_minimum() -> tuple[int, int]:
+    """Return the Go version that go.mod asks for."""
+    found = re.search(r"^go (\d+)\.(\d+)", (ROOT / "go.mod").read_text(), re.MULTILINE)
+    if found is None:
+        raise BuildError("go.mod has no go line")
+    return int(found[1]), int(found[2])
+
+
 def check_tools(*needed: str) -> None:
     """Raise BuildError naming every needed tool that is missing or too old."""
     if sys.version_info < PYTHON_MINIMUM:
@@ -69,7 +76,7 @@ def check_tools(*needed: str) -> None:
         )
     if "go" in needed:
         advice = "unpack the archive from https://go.dev/dl into your home and put bin/ in PATH"
-        problems += tool_problem("Go", ["go", "version"], GO_MINIMUM, advice)
+        problems += tool_problem("Go", ["go", "version"], go_minimum(), advice)
     if "rust" in needed:
         advice = "https://rustup.rs installs it in your home; `rustup update stable` renews it"
         for name in ("cargo", "rustc"):
