@@ -187,13 +187,14 @@ persisting_status persisting_bucket_wait(persisting_bucket bucket, int64_t rows,
                                          struct persisting_error* error);
 
 /*
- * Names a non-blocking file descriptor (an eventfd, or the writing end of a
- * pipe) to which the library writes the 8 bytes of the number 1 whenever the
- * acknowledged rows have moved or the bucket was poisoned; -1 ends that. The
- * descriptor stays the caller's and must stay open until the bucket is closed
- * or -1 was set.
+ * Writes the 8 bytes of the number 1 to the non-blocking file descriptor `fd`
+ * (an eventfd, or the writing end of a pipe) once: as soon as `rows` rows are
+ * acknowledged, the bucket is poisoned or it is closed, at once if that is so
+ * already. It replaces an earlier request that has not been served; fd -1 takes
+ * that back. The descriptor stays the caller's and must stay open until then.
  */
-persisting_status persisting_bucket_notify(persisting_bucket bucket, int32_t fd, struct persisting_error* error);
+persisting_status persisting_bucket_notify(persisting_bucket bucket, int64_t rows, int32_t fd,
+                                           struct persisting_error* error);
 
 /*
  * Reads the acknowledged rows [offset, offset + count), cut to those that

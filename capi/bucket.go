@@ -1,0 +1,253 @@
+package main
+
+// #include "shim.h"
+import "C"
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/cdata"
+	"github.com/persisting/persisting/engine"
+	"golang.org/x/sys/unix"
+)
+
+//export persistingBucketOpenGo
+func persistingBucketOpenGo(path, options *C.char, out *C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
+	return guard(e, func() error {
+		if err := need(arg("path", path), arg("out_bucket", out)); err != nil {
+			return err
+		}
+		dir := C.GoString(path)
+		if dir == "" {
+			return fmt.Errorf("%w: path is empty", errArgument)
+		}
+		opts, err := engine.ParseOptions([]byte(C.GoString(options)))
+		if err != nil {
+			return err
+		}
+		opts.Registerer = registry
+		b, err := engine.Open(dir, opts)
+		if err != nil {
+			return err
+		}
+		*out = C.persisting_bucket(handles.add(kindBucket, b))
+		return nil
+	})
+}
+
+func onBucket(id C.persisting_bucket, e *C.struct_persisting_error, half func(*engine.Bucket) error, arguments ...argument) C.persisting_status {
+	return guard(e, func() error {
+		if err := need(arguments...); err != nil {
+			return err
+		}
+		return with(kindBucket, uint64(id), half)
+	})
+}
+
+//export persistingBucketAppendGo
+func persistingBucketAppendGo(id C.persisting_bucket, a *C.struct_ArrowArray, s *C.struct_ArrowSchema, flags C.uint32_t, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	defer C.shim_release_array(a)
+	defer C.shim_release_schema(s)
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		noWait, err := parseFlags(flags)
+		if err != nil {
+			return err
+		}
+		rec, err := importBatch(a, s)
+		if err != nil {
+			return err
+		}
+		defer rec.Release()
+		first, end, err := b.Append(rec, noWait)
+		if err != nil {
+			return err
+		}
+		if err := waitFor(b, end, time.Duration(waitNs)); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		*outFirst, *outAcknowledged = C.int64_t(first), C.int64_t(b.Acknowledged())
+		return nil
+	}, arg("array", a), arg("schema", s), arg("out_first", outFirst), arg("out_acknowledged", outAcknowledged))
+}
+
+func parseFlags(flags C.uint32_t) (noWait bool, err error) {
+	if unknown := flags &^ C.PERSISTING_NO_WAIT; unknown != 0 {
+		return false, fmt.Errorf("%w: unknown flags %#x", errArgument, uint32(unknown))
+	}
+	return flags&C.PERSISTING_NO_WAIT != 0, nil
+}
+
+// importBatch takes over an array and its schema. A producer's broken struct is
+// the caller's fault, so a panic on the way is an error.
+func importBatch(a *C.struct_ArrowArray, s *C.struct_ArrowSchema) (rec arrow.Record, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: array and schema do not fit: %v", errArgument, r)
+		}
+	}()
+	if a.release == nil || s.release == nil {
+		return nil, fmt.Errorf("%w: array or schema is released already", errArgument)
+	}
+	rec, err = cdata.ImportCRecordBatch(cdata.ArrayFromPtr(uintptr(unsafe.Pointer(a))), cdata.SchemaFromPtr(uintptr(unsafe.Pointer(s))))
+	if err != nil {
+		return nil, fmt.Errorf("%w: import batch: %w", errArgument, err)
+	}
+	return rec, nil
+}
+
+// spinLimit is how long a wait looks again and again instead of sleeping.
+const spinLimit = 200 * time.Microsecond
+
+// waitFor waits until rows rows are acknowledged, at most d, without limit if d
+// is negative.
+func waitFor(b *engine.Bucket, rows int64, d time.Duration) error {
+	switch {
+	case b.Acknowledged() >= rows:
+		return nil
+	case d < 0:
+		return b.Wait(context.Background(), rows)
+	case d > spinLimit:
+		ctx, cancel := context.WithTimeout(context.Background(), d)
+		defer cancel()
+		return b.Wait(ctx, rows)
+	}
+	for deadline := time.Now().Add(d); time.Now().Before(deadline); {
+		if b.Acknowledged() >= rows {
+			return nil
+		}
+		runtime.Gosched()
+	}
+	return context.DeadlineExceeded
+}
+
+//export persistingBucketAcknowledgedGo
+func persistingBucketAcknowledgedGo(id C.persisting_bucket, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		*out = C.int64_t(b.Acknowledged())
+		return nil
+	}, arg("out_rows", out))
+}
+
+//export persistingBucketWaitGo
+func persistingBucketWaitGo(id C.persisting_bucket, rows, timeoutNs C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		if timeoutNs < 0 {
+			return b.Wait(context.Background(), int64(rows))
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(timeoutNs))
+		defer cancel()
+		return b.Wait(ctx, int64(rows))
+	})
+}
+
+//export persistingBucketNotifyGo
+func persistingBucketNotifyGo(id C.persisting_bucket, rows C.int64_t, fd C.int32_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		if fd < 0 {
+			b.Notify(0, nil)
+			return nil
+		}
+		b.Notify(int64(rows), func() {
+			one := [8]byte{1}
+			// A full pipe holds a wake-up already, and a closed one wants none.
+			_, _ = unix.Write(int(fd), one[:])
+		})
+		return nil
+	})
+}
+
+//export persistingBucketReadGo
+func persistingBucketReadGo(id C.persisting_bucket, offset, count C.int64_t, flags C.uint32_t, out *C.persisting_cursor, outVersion *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		if offset < 0 || count < 0 {
+			return fmt.Errorf("%w: offset %d and count %d must not be negative", errArgument, offset, count)
+		}
+		noWait, err := parseFlags(flags)
+		if err != nil {
+			return err
+		}
+		c, err := b.Read(int64(offset), int64(count), noWait)
+		if err != nil {
+			return err
+		}
+		handOut(c, out, outVersion)
+		return nil
+	}, arg("out_cursor", out), arg("out_schema_version", outVersion))
+}
+
+//export persistingBucketTakeGo
+func persistingBucketTakeGo(id C.persisting_bucket, offsets *C.int64_t, count C.int64_t, flags C.uint32_t, out *C.persisting_cursor, outVersion *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		if count < 0 || count > 0 && offsets == nil {
+			return fmt.Errorf("%w: offsets is NULL or count %d is negative", errArgument, count)
+		}
+		noWait, err := parseFlags(flags)
+		if err != nil {
+			return err
+		}
+		c, err := b.Take(unsafe.Slice((*int64)(unsafe.Pointer(offsets)), int(count)), noWait)
+		if err != nil {
+			return err
+		}
+		handOut(c, out, outVersion)
+		return nil
+	}, arg("out_cursor", out), arg("out_schema_version", outVersion))
+}
+
+func handOut(c *engine.Cursor, out *C.persisting_cursor, outVersion *C.uint64_t) {
+	_, version := c.Schema()
+	*out = C.persisting_cursor(handles.add(kindCursor, c))
+	*outVersion = C.uint64_t(version)
+}
+
+//export persistingBucketSchemaGo
+func persistingBucketSchemaGo(id C.persisting_bucket, out *C.struct_ArrowSchema, outVersion *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		schema, version := b.Schema()
+		exportSchema(schema, out)
+		*outVersion = C.uint64_t(version)
+		return nil
+	}, arg("out_schema", out), arg("out_schema_version", outVersion))
+}
+
+//export persistingBucketFlushGo
+func persistingBucketFlushGo(id C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, (*engine.Bucket).Flush)
+}
+
+//export persistingBucketCompactGo
+func persistingBucketCompactGo(id C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, (*engine.Bucket).Compact)
+}
+
+//export persistingBucketStatsGo
+func persistingBucketStatsGo(id C.persisting_bucket, out **C.char, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		text, err := json.Marshal(b.Stats())
+		if err != nil {
+			return fmt.Errorf("%w: write statistics: %w", errInternal, err)
+		}
+		*out = C.CString(string(text))
+		return nil
+	}, arg("out_json", out))
+}
+
+//export persistingBucketCloseGo
+func persistingBucketCloseGo(id C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
+	return guard(e, func() error { return shut(kindBucket, uint64(id), (*engine.Bucket).Close) })
+}
+
+func exportSchema(schema *arrow.Schema, out *C.struct_ArrowSchema) {
+	if schema == nil {
+		schema = arrow.NewSchema(nil, nil)
+	}
+	*out = C.struct_ArrowSchema{}
+	cdata.ExportArrowSchema(schema, cdata.SchemaFromPtr(uintptr(unsafe.Pointer(out))))
+}

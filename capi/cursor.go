@@ -1,0 +1,54 @@
+package main
+
+// #include "shim.h"
+import "C"
+
+import (
+	"errors"
+	"io"
+	"unsafe"
+
+	"github.com/apache/arrow/go/v17/arrow/cdata"
+	"github.com/persisting/persisting/engine"
+)
+
+//export persistingCursorSchemaGo
+func persistingCursorSchemaGo(id C.persisting_cursor, out *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
+	return onCursor(id, e, func(c *engine.Cursor) error {
+		schema, _ := c.Schema()
+		exportSchema(schema, out)
+		return nil
+	}, arg("out_schema", out))
+}
+
+//export persistingCursorNextGo
+func persistingCursorNextGo(id C.persisting_cursor, out *C.struct_ArrowArray, e *C.struct_persisting_error) C.persisting_status {
+	return onCursor(id, e, func(c *engine.Cursor) error {
+		rec, err := c.Next()
+		if errors.Is(err, io.EOF) {
+			*out = C.struct_ArrowArray{}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer rec.Release()
+		*out = C.struct_ArrowArray{}
+		cdata.ExportArrowRecordBatch(rec, cdata.ArrayFromPtr(uintptr(unsafe.Pointer(out))), nil)
+		return nil
+	}, arg("out_array", out))
+}
+
+//export persistingCursorCloseGo
+func persistingCursorCloseGo(id C.persisting_cursor, e *C.struct_persisting_error) C.persisting_status {
+	return guard(e, func() error { return shut(kindCursor, uint64(id), (*engine.Cursor).Close) })
+}
+
+func onCursor(id C.persisting_cursor, e *C.struct_persisting_error, half func(*engine.Cursor) error, arguments ...argument) C.persisting_status {
+	return guard(e, func() error {
+		if err := need(arguments...); err != nil {
+			return err
+		}
+		return with(kindCursor, uint64(id), half)
+	})
+}

@@ -1,0 +1,111 @@
+package main
+
+// #include <stdlib.h>
+// #include "shim.h"
+import "C"
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/wal"
+)
+
+var (
+	errArgument = errors.New("invalid argument")
+	errHandle   = errors.New("invalid handle")
+	errInternal = errors.New("internal error")
+)
+
+// panicked holds the text of the first panic. The library is then no longer to
+// be trusted, and every call fails with that text.
+var panicked atomic.Pointer[string]
+
+// guard runs the Go half of a C function and turns what it returns, and any
+// panic, into a status and *e, which may be nil.
+func guard(e *C.struct_persisting_error, half func() error) (status C.persisting_status) {
+	defer func() {
+		if r := recover(); r != nil {
+			text := fmt.Sprintf("panic: %v\n%s", r, debug.Stack())
+			panicked.CompareAndSwap(nil, &text)
+			status = fail(e, fmt.Errorf("%w: %s", errInternal, text))
+		}
+	}()
+	if text := panicked.Load(); text != nil {
+		return fail(e, fmt.Errorf("%w: the library is unusable after a %s", errInternal, *text))
+	}
+	if err := half(); err != nil {
+		return fail(e, err)
+	}
+	return C.PERSISTING_OK
+}
+
+func fail(e *C.struct_persisting_error, err error) C.persisting_status {
+	return C.shim_fail(e, statusOf(err), C.CString(err.Error()))
+}
+
+// statuses maps errors to their status; the first that matches counts.
+var statuses = []struct {
+	err    error
+	status C.persisting_status
+}{
+	{errInternal, C.PERSISTING_INTERNAL},
+	{errArgument, C.PERSISTING_INVALID_ARGUMENT},
+	{errHandle, C.PERSISTING_INVALID_HANDLE},
+	{engine.ErrClosed, C.PERSISTING_CLOSED},
+	{engine.ErrPoisoned, C.PERSISTING_POISONED},
+	{engine.ErrWouldBlock, C.PERSISTING_WOULD_BLOCK},
+	{context.DeadlineExceeded, C.PERSISTING_TIMEOUT},
+	{engine.ErrNotFound, C.PERSISTING_NOT_FOUND},
+	{wal.ErrCorrupt, C.PERSISTING_WAL},
+	{wal.ErrForeign, C.PERSISTING_WAL},
+	{wal.ErrUnsupportedVersion, C.PERSISTING_WAL},
+	{wal.ErrTooLarge, C.PERSISTING_INVALID_ARGUMENT},
+	{engine.ErrCorrupt, C.PERSISTING_CORRUPT},
+}
+
+func statusOf(err error) C.persisting_status {
+	for _, s := range statuses {
+		if errors.Is(err, s.err) {
+			return s.status
+		}
+	}
+	var (
+		options *engine.OptionError
+		schema  *engine.SchemaError
+		locked  *engine.LockedError
+		gap     *wal.GapError
+	)
+	switch {
+	case errors.As(err, &options):
+		return C.PERSISTING_INVALID_ARGUMENT
+	case errors.As(err, &schema):
+		return C.PERSISTING_SCHEMA
+	case errors.As(err, &locked):
+		return C.PERSISTING_LOCKED
+	case errors.As(err, &gap):
+		return C.PERSISTING_WAL
+	}
+	return C.PERSISTING_STORAGE
+}
+
+// need returns an error that names the first argument that is nil.
+func need(arguments ...argument) error {
+	for _, a := range arguments {
+		if a.null {
+			return fmt.Errorf("%w: %s is NULL", errArgument, a.name)
+		}
+	}
+	return nil
+}
+
+type argument struct {
+	name string
+	null bool
+}
+
+func arg[T any](name string, p *T) argument { return argument{name, p == nil} }

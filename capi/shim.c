@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The functions of persisting.h: the check for a forked process, which must
+ * come before the Go runtime is entered, and the call of the Go half. */
+#include "shim.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "_cgo_export.h"
+
+static volatile int forked;
+
+static void mark_forked(void) { forked = 1; }
+
+__attribute__((constructor)) static void watch_fork(void) { pthread_atfork(NULL, NULL, mark_forked); }
+
+static void release_error(struct persisting_error* error) {
+  free(error->message);
+  error->message = NULL;
+  error->release = NULL;
+}
+
+persisting_status shim_fail(struct persisting_error* error, persisting_status code, char* message) {
+  if (error == NULL) {
+    free(message);
+    return code;
+  }
+  error->code = code;
+  error->message = message;
+  error->release = release_error;
+  return code;
+}
+
+void shim_release_array(struct ArrowArray* array) {
+  if (array != NULL && array->release != NULL) array->release(array);
+}
+
+void shim_release_schema(struct ArrowSchema* schema) {
+  if (schema != NULL && schema->release != NULL) schema->release(schema);
+}
+
+static persisting_status fail_forked(struct persisting_error* error) {
+  return shim_fail(error, PERSISTING_FORKED,
+                              strdup("this process was forked from one that had loaded Persisting, whose threads did "
+                                     "not come along: start it with spawn or forkserver instead of fork"));
+}
+
+persisting_status persisting_abi_version(uint32_t* out_version, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingAbiVersionGo(out_version, error);
+}
+
+persisting_status persisting_version(char** out_version, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingVersionGo(out_version, error);
+}
+
+persisting_status persisting_string_free(char* string, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingStringFreeGo(string, error);
+}
+
+persisting_status persisting_library_usage(struct persisting_usage* out_usage, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingLibraryUsageGo(out_usage, error);
+}
+
+persisting_status persisting_metrics_text(char** out_text, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingMetricsTextGo(out_text, error);
+}
+
+persisting_status persisting_bucket_open(const char* path, const char* options, persisting_bucket* out_bucket,
+                                         struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketOpenGo((char*)path, (char*)options, out_bucket, error);
+}
+
+persisting_status persisting_bucket_append(persisting_bucket bucket, struct ArrowArray* array,
+                                           struct ArrowSchema* schema, uint32_t flags, int64_t wait_ns,
+                                           int64_t* out_first, int64_t* out_acknowledged,
+                                           struct persisting_error* error) {
+  if (forked) {
+    shim_release_array(array);
+    shim_release_schema(schema);
+    return fail_forked(error);
+  }
+  return persistingBucketAppendGo(bucket, array, schema, flags, wait_ns, out_first, out_acknowledged, error);
+}
+
+persisting_status persisting_bucket_acknowledged(persisting_bucket bucket, int64_t* out_rows,
+                                                 struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketAcknowledgedGo(bucket, out_rows, error);
+}
+
+persisting_status persisting_bucket_wait(persisting_bucket bucket, int64_t rows, int64_t timeout_ns,
+                                         struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketWaitGo(bucket, rows, timeout_ns, error);
+}
+
+persisting_status persisting_bucket_notify(persisting_bucket bucket, int64_t rows, int32_t fd,
+                                           struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketNotifyGo(bucket, rows, fd, error);
+}
+
+persisting_status persisting_bucket_read(persisting_bucket bucket, int64_t offset, int64_t count, uint32_t flags,
+                                         persisting_cursor* out_cursor, uint64_t* out_schema_version,
+                                         struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketReadGo(bucket, offset, count, flags, out_cursor, out_schema_version, error);
+}
+
+persisting_status persisting_bucket_take(persisting_bucket bucket, const int64_t* offsets, int64_t count,
+                                         uint32_t flags, persisting_cursor* out_cursor, uint64_t* out_schema_version,
+                                         struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketTakeGo(bucket, (int64_t*)offsets, count, flags, out_cursor, out_schema_version, error);
+}
+
+persisting_status persisting_bucket_schema(persisting_bucket bucket, struct ArrowSchema* out_schema,
+                                           uint64_t* out_schema_version, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketSchemaGo(bucket, out_schema, out_schema_version, error);
+}
+
+persisting_status persisting_bucket_flush(persisting_bucket bucket, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketFlushGo(bucket, error);
+}
+
+persisting_status persisting_bucket_compact(persisting_bucket bucket, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketCompactGo(bucket, error);
+}
+
+persisting_status persisting_bucket_stats(persisting_bucket bucket, char** out_json, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketStatsGo(bucket, out_json, error);
+}
+
+persisting_status persisting_bucket_close(persisting_bucket bucket, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketCloseGo(bucket, error);
+}
+
+persisting_status persisting_cursor_schema(persisting_cursor cursor, struct ArrowSchema* out_schema,
+                                           struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingCursorSchemaGo(cursor, out_schema, error);
+}
+
+persisting_status persisting_cursor_next(persisting_cursor cursor, struct ArrowArray* out_array,
+                                         struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingCursorNextGo(cursor, out_array, error);
+}
+
+persisting_status persisting_cursor_close(persisting_cursor cursor, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingCursorCloseGo(cursor, error);
+}

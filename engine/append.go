@@ -1,0 +1,195 @@
+package engine
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/apache/arrow/go/v17/arrow"
+)
+
+// Append gives the rows of rec the next offsets and returns the first of them
+// and the one after the last. The rows are acknowledged once [Bucket.Wait] of
+// that end returns nil. The bucket keeps references to the columns of rec.
+//
+// With noWait, where the bucket has to flush or to change the schema first,
+// nothing is stored and the error is [ErrWouldBlock]. A batch that does not fit
+// gives a [*SchemaError], and nothing of it is stored.
+func (b *Bucket) Append(rec arrow.Record, noWait bool) (first, end int64, err error) {
+	if noWait {
+		if !b.appending.TryLock() {
+			return 0, 0, ErrWouldBlock
+		}
+	} else {
+		b.appending.Lock()
+	}
+	defer b.appending.Unlock()
+	if err := b.writable(); err != nil {
+		return 0, 0, err
+	}
+	if rec.NumRows() == 0 {
+		n := b.tail.next
+		return n, n, nil
+	}
+	if err := b.makeRoom(noWait); err != nil {
+		return 0, 0, err
+	}
+	aligned, err := b.conform(rec, noWait)
+	if err != nil {
+		return 0, 0, err
+	}
+	return b.store(aligned)
+}
+
+// store appends an aligned batch, whose reference it takes over, to the tail
+// and the log.
+func (b *Bucket) store(rec arrow.Record) (first, end int64, err error) {
+	var body [][]byte
+	if b.log != nil {
+		if b.encoder == nil || b.encoder.schema != rec.Schema() {
+			b.encoder = newEncoder(rec.Schema())
+		}
+		if body, err = b.encoder.encode(rec); err != nil {
+			rec.Release()
+			return 0, 0, err
+		}
+	}
+	b.mu.Lock()
+	first, end = b.tail.next, b.tail.next+rec.NumRows()
+	b.push(rec)
+	flushDue := end-b.checkpoint >= b.opts.FlushRows || b.unflushed >= b.opts.FlushBytes
+	b.mu.Unlock()
+
+	if b.log == nil {
+		b.put(end - first)
+		b.alarm.advance(end)
+	} else {
+		rec.Retain()
+		done := func(failed error) {
+			if failed == nil {
+				b.put(end - first)
+			} else {
+				b.alarm.advance(math.MaxInt64)
+			}
+			rec.Release()
+		}
+		if _, err := b.log.Append(b.encoder.preamble, body, end-first, done); err != nil {
+			b.mu.Lock()
+			b.tail.truncate(first)
+			b.mu.Unlock()
+			return 0, 0, b.writeError(err)
+		}
+		flushDue = flushDue || b.log.Size() >= b.opts.MaxWALBytes
+	}
+	if flushDue {
+		signal(b.kick)
+	}
+	return first, end, nil
+}
+
+// push takes over a reference to rec. The caller holds b.mu.
+func (b *Bucket) push(rec arrow.Record) {
+	b.tail.push(rec)
+	b.unflushed += b.tail.chunks[len(b.tail.chunks)-1].bytes
+	if b.moved != nil {
+		close(b.moved)
+		b.moved = nil
+	}
+}
+
+func (b *Bucket) put(rows int64) {
+	if b.metrics != nil {
+		b.metrics.RecordsPut.Add(float64(rows))
+	}
+}
+
+// conform changes the schema of the bucket as rec needs and returns rec with
+// the bucket's columns. The caller holds b.appending and releases the result.
+func (b *Bucket) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
+	c, err := unify(b.schema, rec.Schema())
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case c.schema == nil:
+		return nil, &SchemaError{Reason: "a batch needs at least one column"}
+	case len(c.casts) > 0 && noWait:
+		return nil, ErrWouldBlock
+	case len(c.casts) > 0:
+		if err := b.promote(c.casts); err != nil {
+			return nil, err
+		}
+	}
+	aligned, err := align(rec, c.schema)
+	if err != nil {
+		return nil, err
+	}
+	if !c.none() {
+		b.mu.Lock()
+		b.setSchema(c.schema)
+		b.mu.Unlock()
+	}
+	return aligned, nil
+}
+
+// promote gives columns of the rows that the bucket holds another type. All
+// rows move into Lance first, so that only one place has to change.
+func (b *Bucket) promote(casts []arrow.Field) error {
+	if b.log != nil {
+		if err := b.log.Sync(background); err != nil {
+			return b.writeError(err)
+		}
+	}
+	if err := b.flush(); err != nil {
+		return err
+	}
+	b.compacting.Lock()
+	defer b.compacting.Unlock()
+	b.flushing.Lock()
+	defer b.flushing.Unlock()
+	for _, to := range casts {
+		if err := b.cast(to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Bucket) setSchema(s *arrow.Schema) {
+	b.schema = s
+	b.schemaVersion++
+}
+
+// makeRoom holds an append back while the tail or the log is too large.
+func (b *Bucket) makeRoom(noWait bool) error {
+	for {
+		b.mu.Lock()
+		full := b.unflushed >= 4*b.opts.FlushBytes || b.log != nil && b.log.Size() >= 2*b.opts.MaxWALBytes
+		flushed := b.flushed
+		b.mu.Unlock()
+		if !full {
+			return nil
+		}
+		signal(b.kick)
+		if noWait {
+			return ErrWouldBlock
+		}
+		select {
+		case <-flushed:
+		case <-b.stop:
+			return ErrClosed
+		}
+		b.mu.Lock()
+		err := b.flushErr
+		b.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("engine: no room for more rows: %w", err)
+		}
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,335 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/metrics"
+	"github.com/persisting/persisting/wal"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Bucket is an open bucket.
+type Bucket struct {
+	opts    Options
+	dir     string
+	id      [16]byte
+	lock    *dirLock
+	logger  *slog.Logger
+	metrics *metrics.Bucket
+
+	log     *wal.Log      // nil without a log
+	table   *lance.Table  // nil until the first flush
+	alarm   alarm         // see Notify
+	kick    chan struct{} // asks for a background flush
+	tidy    chan struct{} // asks for a background compaction
+	stop    chan struct{}
+	workers sync.WaitGroup
+	closing atomic.Bool
+	poison  atomic.Pointer[error]
+
+	// appending orders appends: the schema, the encoder and the offsets.
+	appending sync.Mutex
+	encoder   *encoder
+
+	flushing   sync.Mutex // one flush, or one removal of old files, at a time
+	compacting sync.Mutex // one compaction at a time
+
+	mu            sync.Mutex // guards what follows
+	closed        bool
+	schema        *arrow.Schema // nil for a bucket without columns
+	schemaVersion uint64
+	tail          tail
+	unflushed     int64           // bytes in the tail that are not in Lance
+	snapshot      *lance.Snapshot // newest version that is on disk; nil without a table
+	checkpoint    int64           // rows below it are durably in Lance
+	pinned        map[uint64]int  // versions that cursors read, and by how many
+	pages         pageCache
+	flushed       chan struct{} // closed at the end of each flush
+	flushErr      error         // of the last flush
+	moved         chan struct{} // closed at the next append; nil when nobody waits for one
+}
+
+// Open opens the bucket in the directory dir, which is created if missing, and
+// recovers what a crash left.
+func Open(dir string, opts Options) (*Bucket, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("engine: path of bucket: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("engine: create bucket: %w", err)
+	}
+	if opts.FS == nil {
+		opts.FS = wal.OS
+	}
+	if opts.Registerer == nil {
+		opts.Registerer = prometheus.NewRegistry()
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	b := &Bucket{
+		opts:    opts,
+		dir:     dir,
+		logger:  opts.Logger.With("bucket", dir),
+		kick:    make(chan struct{}, 1),
+		tidy:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		pinned:  map[uint64]int{},
+		flushed: make(chan struct{}),
+	}
+	if b.lock, err = lockDir(dir); err != nil {
+		return nil, err
+	}
+	if err := b.recover(); err != nil {
+		return nil, errors.Join(err, b.release())
+	}
+	b.workers.Add(2)
+	go b.flushLoop()
+	go b.compactLoop()
+	return b, nil
+}
+
+// Notify calls f once, as soon as rows rows are acknowledged or the bucket is
+// poisoned: at once if that is so already. It replaces an earlier f that was not
+// called yet; nil for none. f may be called on any goroutine and must not wait.
+func (b *Bucket) Notify(rows int64, f func()) {
+	b.alarm.set(rows, f)
+	if f != nil {
+		b.moveAlarm()
+	}
+}
+
+func (b *Bucket) moveAlarm() {
+	if b.writeFault() != nil {
+		b.alarm.advance(math.MaxInt64)
+		return
+	}
+	b.alarm.advance(b.Acknowledged())
+}
+
+// Acknowledged is the number of acknowledged rows, which are the visible ones.
+func (b *Bucket) Acknowledged() int64 {
+	if b.log != nil {
+		return b.log.Acknowledged()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.tail.next
+}
+
+// Wait waits until rows rows are acknowledged, the bucket is poisoned, or ctx
+// is done.
+func (b *Bucket) Wait(ctx context.Context, rows int64) error {
+	if b.log == nil {
+		return b.waitTail(ctx, rows)
+	}
+	err := b.log.Wait(ctx, rows)
+	if err != nil && ctx.Err() == nil {
+		return b.writeError(err)
+	}
+	return err
+}
+
+// waitTail is Wait for a bucket without a log.
+func (b *Bucket) waitTail(ctx context.Context, rows int64) error {
+	for {
+		b.mu.Lock()
+		if b.tail.next >= rows {
+			b.mu.Unlock()
+			return nil
+		}
+		if b.moved == nil {
+			b.moved = make(chan struct{})
+		}
+		moved := b.moved
+		b.mu.Unlock()
+		select {
+		case <-moved:
+		case <-b.stop:
+			return ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Schema returns the columns of the bucket, nil when it has none, and a number
+// that changes with them.
+func (b *Bucket) Schema() (*arrow.Schema, uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.schema, b.schemaVersion
+}
+
+// Close flushes and closes the bucket. It is closed whatever is returned; the
+// error is that of the last flush.
+func (b *Bucket) Close() error {
+	if b.closing.Swap(true) {
+		return ErrClosed
+	}
+	close(b.stop)
+	b.workers.Wait()
+	b.appending.Lock()
+	defer b.appending.Unlock()
+	var err error
+	if b.log != nil {
+		if failed := b.log.Sync(background); failed != nil {
+			err = b.writeError(failed)
+		}
+	}
+	err = errors.Join(err, b.flush())
+	b.compacting.Lock()
+	defer b.compacting.Unlock()
+	b.flushing.Lock()
+	defer b.flushing.Unlock()
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	err = errors.Join(err, b.release())
+	b.alarm.advance(math.MaxInt64)
+	return err
+}
+
+// release lets go of everything that recover or Open took.
+func (b *Bucket) release() error {
+	var faults []error
+	if b.log != nil {
+		faults = append(faults, b.log.Close())
+	}
+	b.mu.Lock()
+	b.tail.drop(len(b.tail.chunks))
+	b.pages.clear()
+	if b.snapshot != nil {
+		b.snapshot.Release()
+		b.snapshot = nil
+	}
+	b.mu.Unlock()
+	if b.table != nil {
+		faults = append(faults, b.table.Close())
+	}
+	if b.metrics != nil {
+		b.metrics.Close()
+	}
+	return errors.Join(append(faults, b.lock.unlock())...)
+}
+
+func (b *Bucket) tablePath() string { return filepath.Join(b.dir, "data.lance") }
+
+func (b *Bucket) walPath() string { return filepath.Join(b.dir, "wal") }
+
+// writable returns the reason why the bucket takes no writes.
+func (b *Bucket) writable() error {
+	if b.closing.Load() {
+		return ErrClosed
+	}
+	return b.writeFault()
+}
+
+// writeFault returns what made the bucket refuse writes, nil if nothing did.
+func (b *Bucket) writeFault() error {
+	if cause := b.poison.Load(); cause != nil {
+		return fmt.Errorf("%w: %w", ErrPoisoned, *cause)
+	}
+	if b.log != nil {
+		if cause := b.log.Err(); cause != nil {
+			return b.writeError(cause)
+		}
+	}
+	return nil
+}
+
+// poisonWith makes the bucket refuse writes from now on.
+func (b *Bucket) poisonWith(cause error) {
+	if b.poison.CompareAndSwap(nil, &cause) {
+		b.logger.Error("bucket refuses writes", "cause", cause)
+		b.moveAlarm()
+	}
+}
+
+func (b *Bucket) writeError(cause error) error {
+	if errors.Is(cause, wal.ErrClosed) {
+		return ErrClosed
+	}
+	return fmt.Errorf("%w: %w", ErrPoisoned, cause)
+}
+
+// identity is the content of bucket.json.
+type identity struct {
+	Format int    `json:"format"`
+	ID     string `json:"id"`
+}
+
+const formatVersion = 1
+
+// identify reads bucket.json, or writes it for a new bucket.
+func (b *Bucket) identify() error {
+	path := filepath.Join(b.dir, "bucket.json")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return b.baptise(path)
+	}
+	if err != nil {
+		return fmt.Errorf("engine: read identity: %w", err)
+	}
+	var have identity
+	if err := json.Unmarshal(text, &have); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
+	}
+	if have.Format != formatVersion {
+		return fmt.Errorf("engine: %s has format %d, this version reads format %d", path, have.Format, formatVersion)
+	}
+	id, err := hex.DecodeString(have.ID)
+	if err != nil || len(id) != len(b.id) {
+		return fmt.Errorf("%w: %s: the identity %q is not %d bytes in hexadecimal", ErrCorrupt, path, have.ID, len(b.id))
+	}
+	copy(b.id[:], id)
+	return nil
+}
+
+func (b *Bucket) baptise(path string) error {
+	for _, data := range []string{b.tablePath(), b.walPath()} {
+		if _, err := os.Stat(data); err == nil {
+			return fmt.Errorf("%w: %s is there and %s is not", ErrCorrupt, data, path)
+		}
+	}
+	if _, err := rand.Read(b.id[:]); err != nil {
+		return fmt.Errorf("engine: make identity: %w", err)
+	}
+	text, err := json.Marshal(identity{Format: formatVersion, ID: hex.EncodeToString(b.id[:])})
+	if err != nil {
+		return fmt.Errorf("engine: make identity: %w", err)
+	}
+	if err := os.WriteFile(path+".tmp", append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("engine: write identity: %w", err)
+	}
+	if err := wal.SyncFile(b.opts.FS, path+".tmp"); err != nil {
+		return fmt.Errorf("engine: sync identity: %w", err)
+	}
+	if err := os.Rename(path+".tmp", path); err != nil {
+		return fmt.Errorf("engine: write identity: %w", err)
+	}
+	for _, dir := range []string{b.dir, filepath.Dir(b.dir)} {
+		if err := b.opts.FS.SyncDir(dir); err != nil {
+			return fmt.Errorf("engine: sync directory: %w", err)
+		}
+	}
+	return nil
+}

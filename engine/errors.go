@@ -1,0 +1,61 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrClosed is returned when the bucket was closed before or during the call.
+	ErrClosed = errors.New("engine: bucket is closed")
+
+	// ErrWouldBlock is returned when the caller asked not to wait and the call
+	// would have to: for a disk, a flush or a change of the schema.
+	ErrWouldBlock = errors.New("engine: call would block")
+
+	// ErrNotFound is returned when a row is asked for that does not exist.
+	ErrNotFound = errors.New("engine: no such row")
+
+	// ErrPoisoned is returned by writes after a write or an fsync failed. The
+	// bucket can be read, and written again once it has been opened anew.
+	ErrPoisoned = errors.New("engine: bucket refuses writes until it is opened again")
+
+	// ErrCorrupt is returned when files of the bucket contradict each other.
+	ErrCorrupt = errors.New("engine: bucket is corrupt")
+)
+
+// SchemaError is returned when a batch does not fit the columns of the bucket.
+type SchemaError struct {
+	Column string // name of the column
+	Reason string // what does not fit, with both types where there are two
+}
+
+func (e *SchemaError) Error() string {
+	return fmt.Sprintf("engine: column %q: %s", e.Column, e.Reason)
+}
+
+// LockedError is returned when another opener holds the bucket.
+type LockedError struct {
+	Path   string // directory of the bucket
+	Holder string // what the holder wrote of itself, such as "pid 17 on host a"
+}
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("engine: bucket %s is open elsewhere, by %s: close it there, or end that process", e.Path, e.Holder)
+}
+
+// OptionError is returned for options that are unknown or out of range. It
+// lists all faults.
+type OptionError struct{ Faults []string }
+
+func (e *OptionError) Error() string {
+	msg := "engine: invalid options"
+	for i, f := range e.Faults {
+		sep := "; "
+		if i == 0 {
+			sep = ": "
+		}
+		msg += sep + f
+	}
+	return msg
+}

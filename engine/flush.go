@@ -1,0 +1,253 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/wal"
+)
+
+var background = context.Background()
+
+// Flush moves the acknowledged rows into Lance and syncs them to disk there.
+func (b *Bucket) Flush() error {
+	if b.closing.Load() {
+		return ErrClosed
+	}
+	return b.flush()
+}
+
+func (b *Bucket) flush() error {
+	b.flushing.Lock()
+	defer b.flushing.Unlock()
+	if cause := b.poison.Load(); cause != nil {
+		return fmt.Errorf("%w: %w", ErrPoisoned, *cause)
+	}
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return ErrClosed
+	}
+	from, to := b.checkpoint, b.visible()
+	schema, failed := b.schema, b.flushErr != nil
+	chunks := b.tail.slice(from, to)
+	b.mu.Unlock()
+	defer release(chunks)
+	if from == to {
+		return nil
+	}
+	started := time.Now()
+	snapshot, err := b.writeTable(schema, chunks, from, to, failed)
+	if err == nil {
+		b.publish(snapshot, to)
+		if b.log != nil {
+			err = b.log.Cut(to)
+		}
+	}
+	b.mu.Lock()
+	b.flushErr = err
+	close(b.flushed)
+	b.flushed = make(chan struct{})
+	b.mu.Unlock()
+	if b.metrics != nil {
+		if err != nil {
+			b.metrics.FlushErrors.Inc()
+		} else {
+			b.metrics.Flushed(time.Since(started))
+		}
+	}
+	return err
+}
+
+// visible is the end of the rows that are acknowledged. The caller holds b.mu.
+func (b *Bucket) visible() int64 {
+	if b.log == nil {
+		return b.tail.next
+	}
+	return min(b.log.Acknowledged(), b.tail.next)
+}
+
+// writeTable appends the rows [from, to) to the table and syncs what that wrote.
+func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from, to int64, retry bool) (*lance.Snapshot, error) {
+	if err := b.prepareTable(schema, from, retry); err != nil {
+		return nil, err
+	}
+	batches := make([]arrow.Record, 0, len(chunks))
+	defer func() {
+		for _, r := range batches {
+			r.Release()
+		}
+	}()
+	for _, c := range chunks {
+		rec, err := align(c.rec, schema)
+		if err != nil {
+			return nil, err
+		}
+		batches = append(batches, rec)
+	}
+	snapshot, err := b.table.Append(batches)
+	if err != nil {
+		return nil, fmt.Errorf("engine: append to table: %w", err)
+	}
+	if next := snapshot.NextRowID(); next != to {
+		err = fmt.Errorf("%w: rows %d to %d ended at row id %d", ErrCorrupt, from, to, next)
+	} else {
+		err = b.syncTable(b.snapshot, snapshot)
+	}
+	if err != nil {
+		snapshot.Release()
+		b.poisonWith(err)
+		return nil, err
+	}
+	return snapshot, nil
+}
+
+// prepareTable sees to it that the table exists, has the columns of schema and,
+// after a flush that failed, that it ends where this one begins.
+func (b *Bucket) prepareTable(schema *arrow.Schema, from int64, retry bool) error {
+	if b.table == nil {
+		table, err := lance.Create(b.tablePath(), schema, b.tableConfig())
+		if err != nil {
+			return fmt.Errorf("engine: create table: %w", err)
+		}
+		b.mu.Lock()
+		b.table = table
+		b.mu.Unlock()
+		return nil
+	}
+	current, err := b.table.Snapshot()
+	if err != nil {
+		return fmt.Errorf("engine: read table: %w", err)
+	}
+	defer current.Release()
+	if next := current.NextRowID(); retry && next != from {
+		err := fmt.Errorf("%w: the table ends at row id %d after a flush that failed, want %d", ErrCorrupt, next, from)
+		b.poisonWith(err)
+		return err
+	}
+	var missing []arrow.Field
+	for _, f := range schema.Fields() {
+		if !current.Schema().HasField(f.Name) {
+			missing = append(missing, f)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	widened, err := b.table.AddColumns(missing)
+	if err != nil {
+		return fmt.Errorf("engine: add columns to table: %w", err)
+	}
+	widened.Release()
+	return nil
+}
+
+// cast promotes a column of the table. The caller holds b.flushing and
+// b.compacting, and all rows are in the table.
+func (b *Bucket) cast(to arrow.Field) error {
+	if b.table == nil || !b.snapshot.Schema().HasField(to.Name) {
+		return nil
+	}
+	snapshot, err := b.table.CastColumn(to.Name, to)
+	if errors.Is(err, lance.ErrInexact) {
+		have := b.schema.Field(b.schema.FieldIndices(to.Name)[0])
+		return &SchemaError{Column: to.Name, Reason: fmt.Sprintf("is %s and holds values that %s cannot hold exactly", typeName(have), typeName(to))}
+	}
+	if err != nil {
+		return fmt.Errorf("engine: promote column %q: %w", to.Name, err)
+	}
+	if err := b.syncTable(b.snapshot, snapshot); err != nil {
+		snapshot.Release()
+		b.poisonWith(err)
+		return err
+	}
+	b.publish(snapshot, b.checkpoint)
+	b.mu.Lock()
+	b.tail.evict(b.checkpoint, 0)
+	b.mu.Unlock()
+	return nil
+}
+
+// publish makes a version of the table that is on disk the one that reads see.
+// It takes over the reference to snapshot.
+func (b *Bucket) publish(snapshot *lance.Snapshot, checkpoint int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.snapshot == nil || snapshot.Version() > b.snapshot.Version() {
+		b.snapshot, snapshot = snapshot, b.snapshot
+	}
+	if snapshot != nil {
+		snapshot.Release()
+	}
+	b.checkpoint = max(b.checkpoint, checkpoint)
+	b.unflushed = b.tail.bytesFrom(b.checkpoint)
+	b.tail.evict(b.checkpoint, b.opts.CacheBytes/2)
+	if n := b.opts.CompactFragments; n > 0 && int64(b.snapshot.Fragments()) >= n {
+		signal(b.tidy)
+	}
+}
+
+// syncTable brings to disk the files of the version after that before, which
+// may be nil, has not, and then the directories that name them.
+func (b *Bucket) syncTable(before, after *lance.Snapshot) error {
+	files, err := lance.ChangedFiles(before, after)
+	if err != nil {
+		return fmt.Errorf("engine: list files of table: %w", err)
+	}
+	dirs := []string{}
+	for _, f := range files {
+		path := filepath.Join(b.tablePath(), f)
+		if err := wal.SyncFile(b.opts.FS, path); err != nil {
+			return fmt.Errorf("engine: sync table: %w", err)
+		}
+		for dir := filepath.Dir(path); len(dir) > len(b.dir); dir = filepath.Dir(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	if before == nil {
+		dirs = append(dirs, b.dir)
+	}
+	slices.Sort(dirs)
+	for _, dir := range slices.Compact(dirs) {
+		if err := b.opts.FS.SyncDir(dir); err != nil {
+			return fmt.Errorf("engine: sync table: %w", err)
+		}
+	}
+	if b.metrics != nil && before != nil {
+		b.metrics.BytesWritten.Add(float64(after.DataBytes() - before.DataBytes()))
+	}
+	return nil
+}
+
+// flushLoop flushes when it is asked to and when rows have waited long enough.
+func (b *Bucket) flushLoop() {
+	defer b.workers.Done()
+	var tick <-chan time.Time
+	if b.opts.FlushInterval > 0 {
+		ticker := time.NewTicker(b.opts.FlushInterval)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
+	for {
+		select {
+		case <-b.stop:
+			return
+		case <-b.kick:
+		case <-tick:
+		}
+		if err := b.flush(); err != nil {
+			b.logger.Error("flush failed", "error", err)
+			select {
+			case <-b.stop:
+				return
+			case <-time.After(time.Second):
+			}
+		}
+	}
+}

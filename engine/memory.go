@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/memory/mallocator"
+)
+
+// allocator gives memory outside the Go heap, which may be handed over the C
+// boundary.
+var allocator = mallocator.NewMallocator()
+
+// AllocatedBytes is the Arrow memory that the engine itself has allocated.
+func AllocatedBytes() int64 { return allocator.AllocatedBytes() }
+
+// rowBytes is the size of the rows that rec shows, in bytes: of a slice, only
+// that slice.
+func rowBytes(rec arrow.Record) int64 {
+	var n int64
+	for _, c := range rec.Columns() {
+		n += arrayBytes(c)
+	}
+	return n
+}
+
+func arrayBytes(a arrow.Array) int64 {
+	n := int64(a.Len())
+	if n == 0 {
+		return 0
+	}
+	validity := (n + 7) / 8
+	switch a := a.(type) {
+	case *array.String:
+		return validity + 4*n + int64(a.ValueOffset(a.Len())-a.ValueOffset(0))
+	case *array.Binary:
+		return validity + 4*n + a.ValueOffset64(a.Len()) - a.ValueOffset64(0)
+	case *array.LargeString:
+		return validity + 8*n + a.ValueOffset64(a.Len()) - a.ValueOffset64(0)
+	case *array.LargeBinary:
+		return validity + 8*n + a.ValueOffset64(a.Len()) - a.ValueOffset64(0)
+	case *array.Struct:
+		size := validity
+		for i := range a.NumField() {
+			size += arrayBytes(a.Field(i))
+		}
+		return size
+	case array.ListLike:
+		first, _ := a.ValueOffsets(0)
+		_, last := a.ValueOffsets(a.Len() - 1)
+		values := array.NewSlice(a.ListValues(), first, last)
+		defer values.Release()
+		return validity + 8*n + arrayBytes(values)
+	}
+	if t, ok := a.DataType().(arrow.FixedWidthDataType); ok {
+		return validity + n*int64(t.BitWidth())/8
+	}
+	return validity
+}
+
+// concat joins batches of one schema into one. The caller releases the result.
+func concat(schema *arrow.Schema, recs []arrow.Record) (arrow.Record, error) {
+	if len(recs) == 1 {
+		recs[0].Retain()
+		return recs[0], nil
+	}
+	var rows int64
+	for _, r := range recs {
+		rows += r.NumRows()
+	}
+	columns := make([]arrow.Array, schema.NumFields())
+	defer func() {
+		for _, c := range columns {
+			if c != nil {
+				c.Release()
+			}
+		}
+	}()
+	parts := make([]arrow.Array, len(recs))
+	for i := range columns {
+		for j, r := range recs {
+			parts[j] = r.Column(i)
+		}
+		joined, err := array.Concatenate(parts, allocator)
+		if err != nil {
+			return nil, err
+		}
+		columns[i] = joined
+	}
+	return array.NewRecord(schema, columns, rows), nil
+}

@@ -1,0 +1,218 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/persisting/persisting/wal"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Options says how a bucket is kept.
+type Options struct {
+	// EnableWAL writes each append to the log before it is acknowledged.
+	// The default is true.
+	EnableWAL bool
+
+	// WALSyncInterval is the longest time that written log entries stay
+	// unsynced; 0 syncs before each acknowledgement. The default is 1 s.
+	WALSyncInterval time.Duration
+
+	// MaxWALBytes is the size of the log that starts a flush; appends are held
+	// back while the log is twice as large. The default is 512 MiB.
+	MaxWALBytes int64
+
+	// WALRecovery is "strict" or "salvage". The default is "strict".
+	WALRecovery string
+
+	// FlushRows is the number of rows in the tail that starts a flush.
+	// The default is 65,536.
+	FlushRows int64
+
+	// FlushBytes is the size of the tail that starts a flush; appends are held
+	// back while the tail is four times as large. The default is 64 MiB.
+	FlushBytes int64
+
+	// FlushInterval is the time after which rows in the tail are flushed; 0
+	// turns that off. The default is 5 s.
+	FlushInterval time.Duration
+
+	// CompactFragments is the number of fragments that starts a compaction; 0
+	// turns that off. The default is 32.
+	CompactFragments int64
+
+	// Compression of the columns in Lance: "auto", "none", "lz4" or "zstd".
+	// The default is "auto".
+	Compression string
+
+	// CacheBytes bounds the memory for recent and for recently read rows that
+	// are in Lance. The default is 64 MiB.
+	CacheBytes int64
+
+	// EnableMetrics registers the collectors of the bucket. The default is true.
+	EnableMetrics bool
+
+	// FS is where the log lies and what syncs the files of the table. The
+	// default is the file system of the machine.
+	FS wal.FS
+
+	// Registerer receives the collectors. The default is a registry of the
+	// bucket's own.
+	Registerer prometheus.Registerer
+
+	// Logger is told of recoveries and of faults in the background. The default
+	// discards.
+	Logger *slog.Logger
+}
+
+// DefaultOptions returns the defaults of all options.
+func DefaultOptions() Options {
+	return Options{
+		EnableWAL:        true,
+		WALSyncInterval:  time.Second,
+		MaxWALBytes:      512 << 20,
+		WALRecovery:      "strict",
+		FlushRows:        1 << 16,
+		FlushBytes:       64 << 20,
+		FlushInterval:    5 * time.Second,
+		CompactFragments: 32,
+		Compression:      "auto",
+		CacheBytes:       64 << 20,
+		EnableMetrics:    true,
+	}
+}
+
+const (
+	minWALBytes  = 1 << 20
+	maxInterval  = 24 * time.Hour
+	minimumBytes = 1 << 10
+)
+
+var (
+	compressions = []string{"auto", "none", "lz4", "zstd"}
+	recoveries   = []string{"strict", "salvage"}
+)
+
+// optionSetters maps the name of an option in JSON to what reads it.
+var optionSetters = map[string]func(*Options, json.RawMessage) error{
+	"enable_wal":           func(o *Options, v json.RawMessage) error { return setBool(&o.EnableWAL, v) },
+	"wal_sync_interval":    func(o *Options, v json.RawMessage) error { return setSeconds(&o.WALSyncInterval, v) },
+	"max_wal_size":         func(o *Options, v json.RawMessage) error { return setInt(&o.MaxWALBytes, v) },
+	"wal_recovery":         func(o *Options, v json.RawMessage) error { return setString(&o.WALRecovery, v) },
+	"flush_threshold":      func(o *Options, v json.RawMessage) error { return setInt(&o.FlushRows, v) },
+	"flush_bytes":          func(o *Options, v json.RawMessage) error { return setInt(&o.FlushBytes, v) },
+	"flush_interval":       func(o *Options, v json.RawMessage) error { return setSeconds(&o.FlushInterval, v) },
+	"compaction_threshold": func(o *Options, v json.RawMessage) error { return setInt(&o.CompactFragments, v) },
+	"compression":          func(o *Options, v json.RawMessage) error { return setString(&o.Compression, v) },
+	"cache_bytes":          func(o *Options, v json.RawMessage) error { return setInt(&o.CacheBytes, v) },
+	"enable_metrics":       func(o *Options, v json.RawMessage) error { return setBool(&o.EnableMetrics, v) },
+}
+
+// OptionNames lists the names that [ParseOptions] knows, in order.
+func OptionNames() []string {
+	names := make([]string, 0, len(optionSetters))
+	for name := range optionSetters {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// ParseOptions reads options from a JSON object over the defaults. Times are
+// numbers of seconds, sizes are numbers of bytes. The error is an
+// [*OptionError] with all faults.
+func ParseOptions(text []byte) (Options, error) {
+	o := DefaultOptions()
+	if len(bytes.TrimSpace(text)) == 0 {
+		return o, nil
+	}
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(text, &given); err != nil {
+		return o, &OptionError{Faults: []string{"not a JSON object: " + err.Error()}}
+	}
+	var faults []string
+	for name, value := range given {
+		set, ok := optionSetters[name]
+		if !ok {
+			faults = append(faults, fmt.Sprintf("unknown option %q, valid are %s", name, strings.Join(OptionNames(), ", ")))
+			continue
+		}
+		if err := set(&o, value); err != nil {
+			faults = append(faults, fmt.Sprintf("%s: %v, got %s", name, err, value))
+		}
+	}
+	var more *OptionError
+	if len(faults) == 0 {
+		more = o.faults()
+	}
+	if more != nil {
+		faults = append(faults, more.Faults...)
+	}
+	if len(faults) > 0 {
+		slices.Sort(faults)
+		return o, &OptionError{Faults: faults}
+	}
+	return o, nil
+}
+
+// Validate returns an [*OptionError] with every value that is out of range.
+func (o Options) Validate() error {
+	if e := o.faults(); e != nil {
+		return e
+	}
+	return nil
+}
+
+func (o Options) faults() *OptionError {
+	var faults []string
+	want := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Sprintf(format, args...))
+		}
+	}
+	want(o.WALSyncInterval >= 0 && o.WALSyncInterval <= maxInterval, "wal_sync_interval: want 0 to %g seconds, got %g", maxInterval.Seconds(), o.WALSyncInterval.Seconds())
+	want(o.MaxWALBytes >= minWALBytes, "max_wal_size: want at least %d bytes, got %d", minWALBytes, o.MaxWALBytes)
+	want(slices.Contains(recoveries, o.WALRecovery), "wal_recovery: want one of %s, got %q", strings.Join(recoveries, ", "), o.WALRecovery)
+	want(o.FlushRows >= 1, "flush_threshold: want at least 1 row, got %d", o.FlushRows)
+	want(o.FlushBytes >= minimumBytes, "flush_bytes: want at least %d bytes, got %d", minimumBytes, o.FlushBytes)
+	want(o.FlushInterval >= 0 && o.FlushInterval <= maxInterval, "flush_interval: want 0 (off) to %g seconds, got %g", maxInterval.Seconds(), o.FlushInterval.Seconds())
+	want(o.CompactFragments == 0 || o.CompactFragments >= 2, "compaction_threshold: want 0 (off) or at least 2 fragments, got %d", o.CompactFragments)
+	want(slices.Contains(compressions, o.Compression), "compression: want one of %s, got %q", strings.Join(compressions, ", "), o.Compression)
+	want(o.CacheBytes >= 0, "cache_bytes: want at least 0 bytes, got %d", o.CacheBytes)
+	if faults == nil {
+		return nil
+	}
+	return &OptionError{Faults: faults}
+}
+
+func setBool(dst *bool, v json.RawMessage) error { return unmarshal(dst, v, "true or false") }
+
+func setString(dst *string, v json.RawMessage) error { return unmarshal(dst, v, "a string") }
+
+func setInt(dst *int64, v json.RawMessage) error { return unmarshal(dst, v, "a whole number") }
+
+func setSeconds(dst *time.Duration, v json.RawMessage) error {
+	const want = "a number of seconds"
+	var s float64
+	if err := unmarshal(&s, v, want); err != nil {
+		return err
+	}
+	if math.Abs(s) > maxInterval.Seconds()*10 {
+		s = math.Copysign(maxInterval.Seconds()*10, s)
+	}
+	*dst = time.Duration(s * float64(time.Second))
+	return nil
+}
+
+func unmarshal[T any](dst *T, v json.RawMessage, want string) error {
+	if string(v) == "null" || json.Unmarshal(v, dst) != nil {
+		return fmt.Errorf("want %s", want)
+	}
+	return nil
+}

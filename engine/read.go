@@ -1,0 +1,397 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine/lance"
+)
+
+const (
+	// pagedReads is the number of pages up to which a read goes through the page
+	// cache; longer ones stream past it.
+	pagedReads = 4
+
+	// Reads that meet more than manyChunks batches of fewer than smallChunk rows
+	// each join them, in memory as well.
+	manyChunks = 8
+	smallChunk = 256
+
+	// streamRows is the number of rows of a batch that is read from the table.
+	streamRows = 8192
+)
+
+// Cursor gives the rows of one read, batch by batch.
+type Cursor struct {
+	schema  *arrow.Schema
+	version uint64 // of the schema
+
+	mu      sync.Mutex
+	closed  bool
+	reader  *lance.Reader  // rows that come from the table first, may be nil
+	unpin   func()         // at the end of reader
+	batches []arrow.Record // and then these
+}
+
+// view is the part of a bucket that one read sees.
+type view struct {
+	schema     *arrow.Schema
+	version    uint64
+	snapshot   *lance.Snapshot // pinned; nil when no row comes from the table
+	unpin      func()          // lets go of snapshot
+	first, end int64           // the rows of the read
+	memory     int64           // those from here on are in chunks
+	chunks     []chunk
+}
+
+// Read returns the acknowledged rows [offset, offset+count), cut to those that
+// exist. With noWait the error is [ErrWouldBlock] where the disk is needed.
+func (b *Bucket) Read(offset, count int64, noWait bool) (*Cursor, error) {
+	if offset < 0 || count < 0 {
+		return nil, fmt.Errorf("%w: offset %d and count %d must not be negative", ErrNotFound, offset, count)
+	}
+	v, err := b.view(offset, count)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cursor{schema: v.schema, version: v.version}
+	err = b.readTable(c, v, noWait)
+	if c.reader == nil {
+		v.unpin()
+	}
+	var chunks []chunk
+	if err == nil {
+		chunks, err = b.join(v)
+	}
+	if err != nil {
+		release(v.chunks)
+		return nil, errors.Join(err, c.Close())
+	}
+	for _, k := range chunks {
+		c.batches = append(c.batches, k.rec)
+	}
+	if b.metrics != nil {
+		b.metrics.Gets.Inc()
+		b.metrics.RecordsGot.Add(float64(v.end - v.first))
+	}
+	return c, nil
+}
+
+// view takes a snapshot of the rows [offset, offset+count).
+func (b *Bucket) view(offset, count int64) (*view, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, ErrClosed
+	}
+	visible := b.visible()
+	v := &view{schema: b.schema, version: b.schemaVersion, unpin: func() {}}
+	v.first = min(offset, visible)
+	v.end = v.first + min(count, visible-v.first)
+	v.memory = min(max(b.tail.begin(), v.first), v.end)
+	v.chunks = b.tail.slice(v.memory, v.end)
+	if v.first < v.memory {
+		v.snapshot = b.snapshot
+		v.unpin = b.pin(b.snapshot)
+	}
+	return v, nil
+}
+
+// pin keeps a version of the table and its files until the function that it
+// returns is called. The caller holds b.mu.
+func (b *Bucket) pin(s *lance.Snapshot) (unpin func()) {
+	s.Retain()
+	b.pinned[s.Version()]++
+	return func() {
+		b.mu.Lock()
+		if b.pinned[s.Version()]--; b.pinned[s.Version()] == 0 {
+			delete(b.pinned, s.Version())
+		}
+		b.mu.Unlock()
+		s.Release()
+	}
+}
+
+// readTable gives c the rows of v that are not in memory.
+func (b *Bucket) readTable(c *Cursor, v *view, noWait bool) error {
+	if v.snapshot == nil {
+		return nil
+	}
+	rows := pageRows(v.snapshot)
+	if v.memory-v.first <= pagedReads*rows {
+		return b.readPages(c, v, rows, noWait)
+	}
+	if noWait {
+		return ErrWouldBlock
+	}
+	reader, err := v.snapshot.Read(v.first, v.memory-v.first, nil, streamRows)
+	if err != nil {
+		return fmt.Errorf("engine: read table: %w", err)
+	}
+	c.reader, c.unpin = reader, v.unpin
+	return nil
+}
+
+// readPages gives c the rows [v.first, v.memory) by way of the page cache.
+func (b *Bucket) readPages(c *Cursor, v *view, rows int64, noWait bool) error {
+	for n := v.first / rows; n*rows < v.memory; n++ {
+		start := n * rows
+		from, to := max(v.first, start)-start, min(v.memory, start+rows)-start
+		rec, err := b.page(v, pageKey{schema: v.version, rows: rows, number: n}, to, noWait)
+		if err != nil {
+			return err
+		}
+		c.batches = append(c.batches, rec.NewSlice(from, to))
+		rec.Release()
+	}
+	return nil
+}
+
+// page returns a page with at least its first want rows; the caller releases it.
+func (b *Bucket) page(v *view, key pageKey, want int64, noWait bool) (arrow.Record, error) {
+	b.mu.Lock()
+	rec := b.pages.get(key, want)
+	b.mu.Unlock()
+	if rec != nil {
+		return rec, nil
+	}
+	if noWait {
+		return nil, ErrWouldBlock
+	}
+	rec, err := readAll(v, key.number*key.rows, key.rows)
+	if err != nil {
+		return nil, err
+	}
+	if rec.NumRows() < want {
+		rec.Release()
+		return nil, fmt.Errorf("%w: the table has %d of the %d rows from offset %d", ErrCorrupt, rec.NumRows(), want, key.number*key.rows)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.pages.put(key, rec, b.opts.CacheBytes/2)
+	}
+	return rec, nil
+}
+
+// readAll reads rows of the table into one batch with the columns of v.
+func readAll(v *view, first, count int64) (arrow.Record, error) {
+	reader, err := v.snapshot.Read(first, count, nil, int(count))
+	if err != nil {
+		return nil, fmt.Errorf("engine: read table: %w", err)
+	}
+	defer reader.Close()
+	var parts []arrow.Record
+	defer func() {
+		for _, p := range parts {
+			p.Release()
+		}
+	}()
+	for {
+		rec, err := nextAligned(reader, v.schema)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, rec)
+	}
+	if len(parts) == 0 {
+		return nil, fmt.Errorf("%w: the table has no rows from offset %d on", ErrCorrupt, first)
+	}
+	return concat(v.schema, parts)
+}
+
+func nextAligned(r *lance.Reader, schema *arrow.Schema) (arrow.Record, error) {
+	rec, err := r.Next()
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			err = fmt.Errorf("engine: read table: %w", err)
+		}
+		return nil, err
+	}
+	defer rec.Release()
+	return align(rec, schema)
+}
+
+// join replaces many small batches of a view by one, for this read and for
+// those to come, and brings all to the columns of the view.
+func (b *Bucket) join(v *view) ([]chunk, error) {
+	out := slices.Clone(v.chunks)
+	for i, k := range out {
+		rec, err := align(k.rec, v.schema)
+		if err != nil {
+			return nil, err
+		}
+		k.rec.Release()
+		v.chunks[i].rec, out[i].rec = rec, rec
+	}
+	if n := int64(len(out)); n <= manyChunks || (v.end-v.memory)/n >= smallChunk {
+		return out, nil
+	}
+	recs := make([]arrow.Record, len(out))
+	for i, k := range out {
+		recs[i] = k.rec
+	}
+	joined, err := concat(v.schema, recs)
+	if err != nil {
+		return nil, fmt.Errorf("engine: join batches: %w", err)
+	}
+	b.mu.Lock()
+	if !b.closed {
+		b.tail.replace(out, joined)
+	}
+	b.mu.Unlock()
+	release(out)
+	return []chunk{{first: v.memory, end: v.end, rec: joined}}, nil
+}
+
+// Take returns the rows at the given offsets, in the order given. An offset
+// that does not exist gives [ErrNotFound]; with noWait the error is
+// [ErrWouldBlock] where the disk is needed.
+func (b *Bucket) Take(offsets []int64, noWait bool) (*Cursor, error) {
+	v, err := b.view(0, b.Acknowledged())
+	if err != nil {
+		return nil, err
+	}
+	defer v.unpin()
+	defer release(v.chunks)
+	c := &Cursor{schema: v.schema, version: v.version}
+	if err := b.take(c, v, offsets, noWait); err != nil {
+		return nil, err
+	}
+	if b.metrics != nil {
+		b.metrics.Gets.Inc()
+		b.metrics.RecordsGot.Add(float64(len(offsets)))
+	}
+	return c, nil
+}
+
+func (b *Bucket) take(c *Cursor, v *view, offsets []int64, noWait bool) error {
+	var ids []int64
+	for _, o := range offsets {
+		if o < 0 || o >= v.end {
+			return fmt.Errorf("%w: offset %d, the bucket has the offsets 0 to %d", ErrNotFound, o, v.end-1)
+		}
+		if o < v.memory {
+			ids = append(ids, o)
+		}
+	}
+	var parts []arrow.Record
+	defer func() {
+		for _, p := range parts {
+			p.Release()
+		}
+	}()
+	var stored arrow.Record
+	if len(ids) > 0 {
+		if noWait {
+			return ErrWouldBlock
+		}
+		rec, err := v.snapshot.Take(ids, nil)
+		if err != nil {
+			return fmt.Errorf("engine: take from table: %w", err)
+		}
+		stored, err = align(rec, v.schema)
+		rec.Release()
+		if err != nil {
+			return err
+		}
+		defer stored.Release()
+	}
+	memory := tail{chunks: v.chunks, next: v.end}
+	var taken int64
+	for i := 0; i < len(offsets); {
+		j, o := i, offsets[i]
+		if o < v.memory {
+			for j < len(offsets) && offsets[j] < v.memory {
+				j++
+			}
+			parts = append(parts, stored.NewSlice(taken, taken+int64(j-i)))
+			taken += int64(j - i)
+		} else {
+			for j < len(offsets) && offsets[j] == o+int64(j-i) {
+				j++
+			}
+			for _, k := range memory.slice(o, o+int64(j-i)) {
+				rec, err := align(k.rec, v.schema)
+				k.rec.Release()
+				if err != nil {
+					return err
+				}
+				parts = append(parts, rec)
+			}
+		}
+		i = j
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	joined, err := concat(v.schema, parts)
+	if err != nil {
+		return fmt.Errorf("engine: join batches: %w", err)
+	}
+	c.batches = []arrow.Record{joined}
+	return nil
+}
+
+// Schema returns the columns of all batches of the cursor, nil when the bucket
+// had none, and the version of that schema.
+func (c *Cursor) Schema() (*arrow.Schema, uint64) { return c.schema, c.version }
+
+// Next returns the next batch, which the caller releases, and io.EOF at the end.
+func (c *Cursor) Next() (arrow.Record, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, ErrClosed
+	}
+	if c.reader != nil {
+		rec, err := nextAligned(c.reader, c.schema)
+		if !errors.Is(err, io.EOF) {
+			return rec, err
+		}
+		if err := c.endReader(); err != nil {
+			return nil, err
+		}
+	}
+	if len(c.batches) == 0 {
+		return nil, io.EOF
+	}
+	rec := c.batches[0]
+	c.batches = c.batches[1:]
+	return rec, nil
+}
+
+func (c *Cursor) endReader() error {
+	err := c.reader.Close()
+	c.reader = nil
+	c.unpin()
+	if err != nil {
+		return fmt.Errorf("engine: read table: %w", err)
+	}
+	return nil
+}
+
+// Close ends the read.
+func (c *Cursor) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return ErrClosed
+	}
+	c.closed = true
+	for _, r := range c.batches {
+		r.Release()
+	}
+	c.batches = nil
+	if c.reader != nil {
+		return c.endReader()
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/metrics"
+	"github.com/persisting/persisting/wal"
+)
+
+// recover brings the bucket to the state that was acknowledged before the last
+// opener ended: the newest sound version of the table, and after it what the
+// log holds.
+func (b *Bucket) recover() error {
+	if err := b.identify(); err != nil {
+		return err
+	}
+	healed, err := lance.Heal(b.tablePath())
+	if err != nil {
+		return fmt.Errorf("engine: heal table: %w", err)
+	}
+	for _, name := range healed {
+		b.logger.Warn("set a damaged manifest aside", "file", name)
+	}
+	if err := b.openTable(); err != nil {
+		return err
+	}
+	if b.opts.EnableMetrics {
+		b.metrics, err = metrics.NewBucket(b.opts.Registerer, b.dir, metrics.Gauges{
+			BufferRows: func() float64 { return float64(b.state().unflushedRows) },
+			WALBytes:   func() float64 { return float64(b.walBytes()) },
+			Fragments:  func() float64 { return float64(b.state().fragments) },
+			Rows:       func() float64 { return float64(b.Acknowledged()) },
+		})
+		if err != nil {
+			return fmt.Errorf("engine: register metrics: %w", err)
+		}
+		b.metrics.Healed.Add(float64(len(healed)))
+	}
+	_, err = os.Stat(b.walPath())
+	if errors.Is(err, fs.ErrNotExist) && !b.opts.EnableWAL {
+		return nil
+	}
+	if err := b.openLog(); err != nil {
+		return err
+	}
+	if b.opts.EnableWAL {
+		return nil
+	}
+	return b.dropLog()
+}
+
+func (b *Bucket) openTable() error {
+	table, err := lance.Open(b.tablePath(), b.tableConfig())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("engine: open table: %w", err)
+	}
+	b.table = table
+	if b.snapshot, err = table.Snapshot(); err != nil {
+		return fmt.Errorf("engine: open table: %w", err)
+	}
+	b.checkpoint = b.snapshot.NextRowID()
+	if rows := b.snapshot.Rows(); rows != b.checkpoint {
+		return fmt.Errorf("%w: the table has %d rows and its next row id is %d", ErrCorrupt, rows, b.checkpoint)
+	}
+	b.tail.next = b.checkpoint
+	b.setSchema(b.snapshot.Schema())
+	return nil
+}
+
+func (b *Bucket) tableConfig() lance.Config {
+	return lance.Config{Compression: b.opts.Compression}
+}
+
+// openLog opens the log and replays what the table does not hold.
+func (b *Bucket) openLog() error {
+	recovery := wal.Strict
+	if b.opts.WALRecovery == "salvage" {
+		recovery = wal.Salvage
+	}
+	o := wal.Options{
+		Dir:          b.walPath(),
+		FS:           b.opts.FS,
+		Bucket:       b.id,
+		SegmentBytes: min(64<<20, b.opts.MaxWALBytes/4),
+		SyncInterval: b.opts.WALSyncInterval,
+		Recovery:     recovery,
+		OnAdvance:    b.alarm.advance,
+		Logger:       b.logger,
+	}
+	if b.metrics != nil {
+		o.Observer = wal.Observer{
+			Wrote: func(entries int, bytes int64) {
+				b.metrics.BytesWritten.Add(float64(bytes))
+				b.metrics.WALGroup.Observe(float64(entries))
+			},
+			Synced: func(took time.Duration) { b.metrics.WALSyncSecs.Observe(took.Seconds()) },
+		}
+	}
+	var d decoder
+	defer d.close()
+	log, report, err := wal.Open(o, b.checkpoint, func(e wal.Entry) error { return b.replay(&d, e) })
+	if err != nil {
+		return fmt.Errorf("engine: open log: %w", err)
+	}
+	b.log = log
+	if b.metrics != nil {
+		b.metrics.Replayed.Add(float64(report.Rows))
+		b.metrics.TornBytes.Add(float64(report.TornBytes))
+	}
+	if report.Rows > 0 || report.TornBytes > 0 {
+		b.logger.Info("recovered from the log", "rows", report.Rows, "torn_bytes", report.TornBytes)
+	}
+	if b.snapshot != nil && report.Entries > 0 {
+		// The log outlived its cut, so the last flush may not have been synced.
+		if err := b.syncTable(nil, b.snapshot); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replay puts the rows of a log entry that the table lacks into the tail.
+func (b *Bucket) replay(d *decoder, e wal.Entry) error {
+	rec, err := d.decode(e.Preamble, e.Body)
+	if err != nil {
+		return fmt.Errorf("%w: log entry at offset %d: %w", ErrCorrupt, e.First, err)
+	}
+	defer rec.Release()
+	if rec.NumRows() != e.Rows {
+		return fmt.Errorf("%w: log entry at offset %d has %d rows, its header says %d", ErrCorrupt, e.First, rec.NumRows(), e.Rows)
+	}
+	if skip := b.tail.next - e.First; skip > 0 {
+		part := rec.NewSlice(skip, rec.NumRows())
+		defer part.Release()
+		rec = part
+	} else if skip < 0 {
+		return fmt.Errorf("%w: log entry at offset %d, want offset %d", ErrCorrupt, e.First, b.tail.next)
+	}
+	aligned, err := b.conform(rec, false)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.push(aligned)
+	return nil
+}
+
+// dropLog moves what the log holds into Lance and removes the log.
+func (b *Bucket) dropLog() error {
+	if err := b.flush(); err != nil {
+		return err
+	}
+	if err := b.log.Close(); err != nil {
+		return fmt.Errorf("engine: close log: %w", err)
+	}
+	b.log = nil
+	if err := os.RemoveAll(b.walPath()); err != nil {
+		return fmt.Errorf("engine: remove log: %w", err)
+	}
+	return b.opts.FS.SyncDir(b.dir)
+}

@@ -1,0 +1,89 @@
+package engine
+
+import "github.com/persisting/persisting/metrics"
+
+// Stats is the state of a bucket.
+type Stats struct {
+	Path           string            `json:"storage_path"`
+	BufferSize     int64             `json:"buffer_size"`     // acknowledged rows that are not in Lance
+	PersistedCount int64             `json:"persisted_count"` // rows durably in Lance
+	TotalCount     int64             `json:"total_count"`     // acknowledged rows
+	WALEnabled     bool              `json:"wal_enabled"`
+	WALBytes       int64             `json:"wal_bytes"`
+	WALSegments    int               `json:"wal_segments"`
+	BufferBytes    int64             `json:"buffer_bytes"` // of the rows that are not in Lance
+	MemoryBytes    int64             `json:"memory_bytes"` // of all rows in memory
+	TableVersion   uint64            `json:"table_version"`
+	Fragments      int               `json:"fragments"`
+	TableBytes     int64             `json:"table_bytes"` // of the data files
+	WriteError     *string           `json:"write_error"` // why writes are refused, or the last flush failed; null
+	Metrics        *metrics.Snapshot `json:"metrics,omitempty"`
+}
+
+// Stats returns the state of the bucket. It does not wait for a disk.
+func (b *Bucket) Stats() Stats {
+	state := b.state()
+	s := Stats{
+		Path:           b.dir,
+		BufferSize:     state.unflushedRows,
+		PersistedCount: state.checkpoint,
+		TotalCount:     state.checkpoint + state.unflushedRows,
+		WALEnabled:     b.log != nil,
+		WALBytes:       b.walBytes(),
+		BufferBytes:    state.unflushedBytes,
+		MemoryBytes:    state.memory,
+		TableVersion:   state.version,
+		Fragments:      state.fragments,
+		TableBytes:     state.tableBytes,
+	}
+	if b.log != nil {
+		s.WALSegments = b.log.Segments()
+	}
+	if b.metrics != nil {
+		m := b.metrics.Snapshot()
+		s.Metrics = &m
+	}
+	err := b.writable()
+	if err == nil {
+		err = state.flushErr
+	}
+	if err != nil {
+		text := err.Error()
+		s.WriteError = &text
+	}
+	return s
+}
+
+type state struct {
+	checkpoint, unflushedRows  int64
+	unflushedBytes, tableBytes int64
+	memory                     int64
+	version                    uint64
+	fragments                  int
+	flushErr                   error
+}
+
+func (b *Bucket) state() state {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := state{
+		checkpoint:     b.checkpoint,
+		unflushedRows:  b.visible() - b.checkpoint,
+		unflushedBytes: b.unflushed,
+		memory:         b.tail.bytes + b.pages.bytes,
+		flushErr:       b.flushErr,
+	}
+	if b.snapshot != nil {
+		s.version = b.snapshot.Version()
+		s.fragments = b.snapshot.Fragments()
+		s.tableBytes = b.snapshot.DataBytes()
+	}
+	return s
+}
+
+func (b *Bucket) walBytes() int64 {
+	if b.log == nil {
+		return 0
+	}
+	return b.log.Size()
+}
