@@ -83,9 +83,9 @@ def rust_results(lines: list[str]) -> str:
     return "; ".join(line[13:] for line in lines if line.startswith("test result: "))
 
 
-def last_note(lines: list[str]) -> str:
-    """Return the last line, in which pytest sums up."""
-    return lines[-1] if lines else ""
+def python_results(lines: list[str]) -> str:
+    """Summarize the output of pytest."""
+    return lines[-1].strip("= ") if lines else ""
 
 
 def test(arguments: argparse.Namespace) -> int:
@@ -94,6 +94,7 @@ def test(arguments: argparse.Namespace) -> int:
     if arguments.rest:
         chosen = {"python"}
     checks = Checks()
+    closing: list[str] = []
     ready = checks.step("build", libraries)
     if "go" in chosen and ready:
         env = go_environment()
@@ -111,10 +112,10 @@ def test(arguments: argparse.Namespace) -> int:
     if "python" in chosen and ready and checks.step("venv", lambda: python_environment("test")):
         command = [str(python_environment("test")), "-m", "pytest", *arguments.rest]
         command += ["-m", ""] if arguments.slow else []
-        checks.run("pytest", command, env=run_environment(), note=last_note)
+        lines = checks.run("pytest", command, env=run_environment(), note=python_results)
+        closing = lines[-1:]
     status = checks.finish()
-    if checks.results and checks.results[-1][0] == "pytest":
-        print(checks.results[-1][3])
+    print(*closing)
     return status
 
 

@@ -131,12 +131,13 @@ class Checks:
         cwd: Path = ROOT,
         env: Mapping[str, str] | None = None,
         note: Callable[[list[str]], str] = lambda lines: "",
-    ) -> None:
-        """Run one check with its output on the terminal."""
+    ) -> list[str]:
+        """Run one check with its output on the terminal, and return that output."""
         say(f"{name}: {shlex.join(map(str, command))}")
         started = time.monotonic()
         status, lines = shown(command, cwd=cwd, env=env)
         self.results.append((name, status == 0, time.monotonic() - started, note(lines)))
+        return lines
 
     def step(self, name: str, action: Callable[[], object]) -> bool:
         """Run a preparing step as a check, and return whether it succeeded."""
