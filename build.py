@@ -127,7 +127,7 @@ def lint(arguments: argparse.Namespace) -> int:
         python = VENV / "bin" / "python"
         checks.run("ruff check", [python, "-m", "ruff", "check"])
         checks.run("ruff format", [python, "-m", "ruff", "format", "--check"])
-        typed = ["python", "build.py", "tests", "benchmarks", "demo"]
+        typed = ["python", "build.py", "_build", "tests", "benchmarks", "demo"]
         present = [name for name in typed if (ROOT / name).exists()]
         checks.run("mypy", [python, "-m", "mypy", *present])
     if checks.step("lancedb-go", link_lancedb_go):
