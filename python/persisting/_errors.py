@@ -1,0 +1,204 @@
+"""The exceptions of persisting and the status codes of the C boundary behind them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = [
+    "ClosedError",
+    "CorruptError",
+    "ForkedError",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidHandleError",
+    "LockedError",
+    "NotFoundError",
+    "PersistingError",
+    "PoisonedError",
+    "SchemaError",
+    "Status",
+    "StorageError",
+    "WALError",
+    "WaitTimeoutError",
+    "WouldBlockError",
+    "error_for",
+]
+
+
+class Status(IntEnum):
+    """Status codes of the C boundary, as ``capi/persisting.h`` defines them."""
+
+    OK = 0
+    INVALID_ARGUMENT = 1
+    INVALID_HANDLE = 2
+    NOT_FOUND = 3
+    SCHEMA = 4
+    STORAGE = 5
+    WAL = 6
+    LOCKED = 7
+    CLOSED = 8
+    POISONED = 9
+    WOULD_BLOCK = 10
+    TIMEOUT = 11
+    FORKED = 12
+    CORRUPT = 13
+    INTERNAL = 99
+
+
+class PersistingError(Exception):
+    """Base of every exception that persisting raises.
+
+    Parameters
+    ----------
+    message : str
+        What went wrong.
+    code : int, optional
+        Status code, when it is not the one of the class.
+
+    Attributes
+    ----------
+    code : int
+        Status code of the C boundary (a `Status`, or a code that this version does not know).
+    """
+
+    code: int = Status.INTERNAL
+
+    def __init__(self, message: str = "", code: int | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+
+class InvalidArgumentError(PersistingError, ValueError):
+    """Raised when an argument or an option has a value that the call cannot take."""
+
+    code = Status.INVALID_ARGUMENT
+
+
+class InvalidHandleError(PersistingError):
+    """Raised when the library does not know the handle: it is closed or another library's."""
+
+    code = Status.INVALID_HANDLE
+
+
+class NotFoundError(PersistingError, LookupError):
+    """Raised when what was asked for does not exist."""
+
+    code = Status.NOT_FOUND
+
+
+class SchemaError(PersistingError, TypeError):
+    """Raised when data does not fit the columns of the bucket, or cannot be held exactly.
+
+    It is also a `TypeError`. Nothing of the refused put was stored.
+    """
+
+    code = Status.SCHEMA
+
+
+class StorageError(PersistingError):
+    """Raised when the table or the disk below it fails."""
+
+    code = Status.STORAGE
+
+
+class LockedError(StorageError):
+    """Raised when another process or object holds the bucket; the message names the holder."""
+
+    code = Status.LOCKED
+
+
+class PoisonedError(StorageError):
+    """Raised by writes after a failed write or fsync, until the bucket is opened again."""
+
+    code = Status.POISONED
+
+
+class CorruptError(StorageError):
+    """Raised when stored bytes are not what was written."""
+
+    code = Status.CORRUPT
+
+
+class WALError(PersistingError):
+    """Raised when the write-ahead log fails."""
+
+    code = Status.WAL
+
+
+class ClosedError(PersistingError):
+    """Raised when the bucket is closed already."""
+
+    code = Status.CLOSED
+
+
+class WouldBlockError(PersistingError):
+    """Raised when a call that may not wait would have to."""
+
+    code = Status.WOULD_BLOCK
+
+
+class WaitTimeoutError(PersistingError, TimeoutError):
+    """Raised when a wait ends without what it waited for. It is also a `TimeoutError`."""
+
+    code = Status.TIMEOUT
+
+
+class ForkedError(PersistingError):
+    """Raised in a forked child, which may not use the library; start processes with spawn."""
+
+    code = Status.FORKED
+
+
+class InternalError(PersistingError):
+    """Raised when the library caught a fault of its own."""
+
+    code = Status.INTERNAL
+
+
+_CLASSES: dict[int, type[PersistingError]] = {
+    int(cls.code): cls
+    for cls in (
+        InvalidArgumentError,
+        InvalidHandleError,
+        NotFoundError,
+        SchemaError,
+        StorageError,
+        LockedError,
+        PoisonedError,
+        CorruptError,
+        WALError,
+        ClosedError,
+        WouldBlockError,
+        WaitTimeoutError,
+        ForkedError,
+        InternalError,
+    )
+}
+
+
+def error_for(code: int, message: str) -> PersistingError:
+    """Make the exception that stands for a status code.
+
+    Parameters
+    ----------
+    code : int
+        Status code of the C boundary, not `Status.OK`.
+    message : str
+        Text of the error; used as it is, never as a format.
+
+    Returns
+    -------
+    PersistingError
+        An instance of the class of that code, ready to be raised. A code that this version does
+        not know gives a plain `PersistingError` that carries it.
+
+    Raises
+    ------
+    ValueError
+        If `code` is `Status.OK`.
+    """
+    if code == Status.OK:
+        msg = "status OK is not an error"
+        raise ValueError(msg)
+    return _CLASSES.get(code, PersistingError)(message, code)
