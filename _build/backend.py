@@ -1,4 +1,4 @@
-"""The package's PEP 517 and PEP 660 backend: builds the libraries, leaves the rest to setuptools."""
+"""The PEP 517 and PEP 660 backend: builds the libraries and leaves the rest to setuptools."""
 
 from __future__ import annotations
 
