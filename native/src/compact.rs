@@ -1,0 +1,177 @@
+//! Compaction: small neighbours, in row-id order, become larger fragments.
+
+use std::sync::Arc;
+
+use lance::dataset::optimize::{
+    commit_compaction, CompactionOptions, CompactionTask, DatasetIndexRemapperOptions, TaskData,
+};
+use lance_table::format::Fragment;
+
+use crate::error::Result;
+use crate::files::data_bytes;
+use crate::layout::Layout;
+use crate::runtime::block_on;
+use crate::snapshot::Snapshot;
+use crate::table::Table;
+
+/// Bytes that one batch of a compaction takes, about.
+const BATCH_BYTES: u64 = 8 << 20;
+
+pub struct Options {
+    pub target_bytes: u64,
+    pub min_fragments: u64,
+    pub max_bytes: u64,
+}
+
+#[derive(Default)]
+pub struct Stats {
+    pub fragments_removed: u64,
+    pub fragments_added: u64,
+    pub bytes_read: u64,
+    pub more: bool,
+}
+
+impl Table {
+    pub fn compact(&self, options: &Options) -> Result<(Arc<Snapshot>, Stats)> {
+        block_on(async {
+            let _writing = self.gate.read().await;
+            let newest = self.newest()?;
+            let layout = Layout::load(&newest).await?;
+            let mut stats = Stats::default();
+            let groups = plan(newest.fragments(), &layout, options, &mut stats);
+            let mut results = Vec::with_capacity(groups.len());
+            for group in groups {
+                stats.bytes_read += group.iter().map(data_bytes).sum::<u64>();
+                let task = CompactionTask {
+                    options: self.rewrite_options(&group),
+                    task: TaskData { fragments: group },
+                    read_version: newest.version_id(),
+                };
+                results.push(task.execute(&newest).await?);
+            }
+            if results.is_empty() {
+                return Ok((self.snapshot()?, stats));
+            }
+            let mut dataset = (*newest).clone();
+            let metrics = commit_compaction(
+                &mut dataset,
+                results,
+                Arc::new(DatasetIndexRemapperOptions::default()),
+                &CompactionOptions::default(),
+            )
+            .await?;
+            stats.fragments_removed = metrics.fragments_removed as u64;
+            stats.fragments_added = metrics.fragments_added as u64;
+            self.shared.open.retain(&dataset);
+            Ok((self.publish(dataset)?, stats))
+        })
+    }
+
+    /// One file for the group, and batches of bounded size.
+    fn rewrite_options(&self, group: &[Fragment]) -> CompactionOptions {
+        let rows: usize = group.iter().filter_map(|f| f.physical_rows).sum();
+        let bytes: u64 = group.iter().map(data_bytes).sum();
+        let row_bytes = (bytes / rows.max(1) as u64).max(1);
+        CompactionOptions {
+            target_rows_per_fragment: rows.max(1),
+            batch_size: Some((BATCH_BYTES / row_bytes).clamp(1, 8192) as usize),
+            io_buffer_size: Some(self.shared.io_buffer_bytes),
+            ..Default::default()
+        }
+    }
+}
+
+/// Groups of fragments to merge, each a rising run of row ids.
+fn plan(
+    fragments: &[Fragment],
+    layout: &Layout,
+    options: &Options,
+    stats: &mut Stats,
+) -> Vec<Vec<Fragment>> {
+    let (order, rising) = layout.order();
+    if !rising {
+        return Vec::new();
+    }
+    let sizes: Vec<u64> = order.iter().map(|&i| data_bytes(&fragments[i])).collect();
+    let mut budget = options.max_bytes;
+    let mut groups = Vec::new();
+    for range in worthwhile(&sizes, options.target_bytes, options.min_fragments) {
+        let bytes: u64 = sizes[range.clone()].iter().sum();
+        if bytes > budget && !groups.is_empty() {
+            stats.more = true;
+            break;
+        }
+        budget = budget.saturating_sub(bytes);
+        groups.push(
+            order[range]
+                .iter()
+                .map(|&i| fragments[i].clone())
+                .collect(),
+        );
+    }
+    groups
+}
+
+/// Ranges of neighbours whose merge pays: several of them where none outweighs
+/// the others, so that a byte is rewritten only when its fragment about doubles;
+/// or enough to reach the target at last.
+fn worthwhile(sizes: &[u64], target: u64, min: u64) -> Vec<std::ops::Range<usize>> {
+    let mut ranges = Vec::new();
+    let mut start = 0;
+    while start < sizes.len() {
+        let (mut end, mut total, mut largest) = (start, 0, 0);
+        while end < sizes.len() && sizes[end] < target && total < target {
+            total += sizes[end];
+            largest = largest.max(sizes[end]);
+            end += 1;
+        }
+        let count = (end - start) as u64;
+        let many = count >= min && largest * 2 <= total;
+        let last = count >= 2 && total >= target && largest * 4 <= total * 3;
+        if many || last {
+            ranges.push(start..end);
+            start = end;
+        } else {
+            start += 1;
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::worthwhile;
+
+    #[test]
+    fn only_what_pays_is_merged() {
+        let cases: [(&str, &[u64], &[std::ops::Range<usize>]); 9] = [
+            ("nothing", &[], &[]),
+            ("too few", &[1, 1, 1], &[]),
+            ("many small", &[1, 1, 1, 1, 1], &[0..5]),
+            ("a large one before small ones stays", &[90, 1, 1, 1, 1], &[1..5]),
+            ("geometric sizes stay", &[64, 16, 4, 1], &[]),
+            ("target reached", &[60, 50, 1], &[0..2]),
+            ("one too large is a border", &[1, 1, 200, 1, 1, 1, 1], &[3..7]),
+            ("cut at the target", &[50, 50, 50, 50], &[0..2, 2..4]),
+            ("nearly done stays", &[99, 1], &[]),
+        ];
+        for (name, sizes, want) in cases {
+            assert_eq!(worthwhile(sizes, 100, 4), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_rewritten_rarely() {
+        let (mut sizes, mut written) = (Vec::new(), 0);
+        for _ in 0..4096 {
+            sizes.push(1);
+            while let Some(range) = worthwhile(&sizes, 1024, 4).pop() {
+                let total: u64 = sizes[range.clone()].iter().sum();
+                written += total;
+                sizes.splice(range, [total]);
+            }
+        }
+        assert!(sizes.len() < 30, "{sizes:?}");
+        assert!(written < 4096 * 12, "{written}");
+    }
+}

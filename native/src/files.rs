@@ -1,0 +1,135 @@
+//! The files that versions refer to.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use lance::index::DatasetIndexExt;
+use lance::Dataset;
+use lance_table::format::Fragment;
+use lance_table::io::commit::ManifestNamingScheme;
+use lance_table::io::deletion::relative_deletion_file_path;
+
+use crate::error::{Error, Result};
+use crate::runtime::block_on;
+use crate::snapshot::Snapshot;
+
+pub const VERSIONS_DIR: &str = "_versions";
+
+/// The size of a fragment's data files.
+pub fn data_bytes(fragment: &Fragment) -> u64 {
+    fragment
+        .referenced_lance_files()
+        .filter_map(|file| file.file_size_bytes.get())
+        .map(u64::from)
+        .sum()
+}
+
+/// The files of a fragment, relative to the table's directory.
+pub fn fragment_files(fragment: &Fragment) -> Vec<String> {
+    let data = fragment
+        .referenced_lance_files()
+        .map(|file| format!("data/{}", file.path));
+    let deletions = fragment
+        .deletion_file
+        .iter()
+        .map(|file| relative_deletion_file_path(fragment.id, file));
+    data.chain(deletions).collect()
+}
+
+/// The version that a file in `_versions` is the manifest of.
+pub fn manifest_version(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".manifest")?;
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    ManifestNamingScheme::detect_scheme(name)?.parse_version(name)
+}
+
+/// What `after` refers to and `before` does not, the manifests last.
+pub fn changed_files(before: Option<&Snapshot>, after: &Snapshot) -> Result<Vec<String>> {
+    let dataset = &after.dataset;
+    let known: HashSet<String> = before.map_or_else(HashSet::new, |b| {
+        b.dataset
+            .fragments()
+            .iter()
+            .flat_map(fragment_files)
+            .collect()
+    });
+    let mut changed: Vec<String> = dataset
+        .fragments()
+        .iter()
+        .flat_map(fragment_files)
+        .filter(|file| !known.contains(file))
+        .collect();
+
+    let known: HashSet<String> = match before {
+        Some(b) => index_files(&b.dataset)?.into_iter().collect(),
+        None => HashSet::new(),
+    };
+    let indices = index_files(dataset)?;
+    changed.extend(indices.into_iter().filter(|file| !known.contains(file)));
+
+    let since = before.map_or(0, |b| b.dataset.version_id());
+    if dataset.version_id() > since {
+        let transaction = dataset.manifest().transaction_file.as_ref();
+        changed.extend(transaction.map(|file| format!("_transactions/{file}")));
+        changed.extend(manifests(dataset, since)?);
+    }
+    Ok(changed)
+}
+
+/// The manifests above a version, up to that of `dataset`. Some versions in
+/// between may be gone.
+fn manifests(dataset: &Dataset, since: u64) -> Result<Vec<String>> {
+    let location = dataset.manifest_location();
+    let names = (since + 1..=location.version).rev().map(|version| {
+        let inverted = u64::MAX - version;
+        match location.naming_scheme {
+            ManifestNamingScheme::V1 => format!("{VERSIONS_DIR}/{version}.manifest"),
+            ManifestNamingScheme::V2 => format!("{VERSIONS_DIR}/{inverted:020}.manifest"),
+        }
+    });
+    let dir = Path::new(dataset.uri());
+    let mut found: Vec<String> = names
+        .take_while(|name| dir.join(name).exists())
+        .collect();
+    if found.is_empty() {
+        return Err(Error::corrupt(format!(
+            "the manifest of version {} is gone",
+            location.version
+        )));
+    }
+    found.reverse();
+    Ok(found)
+}
+
+fn index_files(dataset: &Dataset) -> Result<Vec<String>> {
+    if dataset.manifest().index_section.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut files = Vec::new();
+    for index in block_on(dataset.load_indices())?.iter() {
+        let dir = format!("_indices/{}", index.uuid);
+        match &index.files {
+            Some(list) => files.extend(list.iter().map(|f| format!("{dir}/{}", f.path))),
+            None => list_files(Path::new(dataset.uri()), &dir, &mut files)?,
+        }
+    }
+    Ok(files)
+}
+
+fn list_files(base: &Path, dir: &str, files: &mut Vec<String>) -> Result<()> {
+    let entries = match fs::read_dir(base.join(dir)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            files.push(format!("{dir}/{}", entry.file_name().to_string_lossy()));
+        }
+    }
+    Ok(())
+}

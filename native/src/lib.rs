@@ -1,0 +1,1 @@
+pub use lancedb_go as _keep;

@@ -1,0 +1,147 @@
+//! Tables: create, attach, append.
+
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, RecordBatchIterator};
+use arrow_schema::{ArrowError, Schema as ArrowSchema};
+use futures::FutureExt;
+use lance::dataset::builder::DatasetBuilder;
+use lance::dataset::{WriteMode, WriteParams};
+use lance::Dataset;
+use lance_file::version::LanceFileVersion;
+use tokio::sync::RwLock;
+
+use crate::error::{Error, Result};
+use crate::live::{Counted, Tables};
+use crate::readers::OpenFragments;
+use crate::runtime::{block_on, session};
+use crate::snapshot::{Shared, Snapshot, Versions};
+
+/// The format of data files: the one that JSON functions need.
+const STORAGE_VERSION: LanceFileVersion = LanceFileVersion::V2_2;
+
+/// An append makes one file, however long.
+const MAX_ROWS_PER_FILE: usize = 1 << 30;
+
+pub struct Options {
+    pub metadata_cache_bytes: u64,
+    pub index_cache_bytes: u64,
+    pub io_buffer_bytes: u64,
+    pub open_fragments: u64,
+}
+
+pub struct Table {
+    lancedb: lancedb::Table,
+    pub shared: Arc<Shared>,
+    /// Held for reading by whoever writes files, for writing by clean-up, to
+    /// which files of a commit in progress look like rubbish.
+    pub gate: RwLock<()>,
+    _counted: Counted<Tables>,
+}
+
+fn write_params(mode: WriteMode) -> WriteParams {
+    WriteParams {
+        mode,
+        data_storage_version: Some(STORAGE_VERSION),
+        enable_stable_row_ids: true,
+        max_rows_per_file: MAX_ROWS_PER_FILE,
+        skip_auto_cleanup: true,
+        ..Default::default()
+    }
+}
+
+pub fn create(dir: &str, schema: ArrowSchema) -> Result<()> {
+    let none: [std::result::Result<RecordBatch, ArrowError>; 0] = [];
+    let rows = RecordBatchIterator::new(none, Arc::new(schema));
+    block_on(Dataset::write(
+        rows,
+        dir,
+        Some(write_params(WriteMode::Create)),
+    ))?;
+    Ok(())
+}
+
+impl Table {
+    /// Shares lancedb-go's table, and gives it a dataset with bounded caches.
+    pub fn attach(lancedb: lancedb::Table, options: &Options) -> Result<Self> {
+        let session = session(
+            options.metadata_cache_bytes as usize,
+            options.index_cache_bytes as usize,
+        );
+        block_on(async {
+            let wrapper = lancedb
+                .dataset()
+                .ok_or_else(|| Error::internal("not a local table"))?;
+            let uri = wrapper.get().await?.uri().to_string();
+            let dataset = DatasetBuilder::from_uri(&uri)
+                .with_session(session)
+                .load()
+                .await?;
+            if !dataset.manifest().uses_stable_row_ids() {
+                return Err(Error::schema("a table without stable row ids"));
+            }
+            let open = OpenFragments::new(
+                &dataset,
+                options.open_fragments as usize,
+                options.io_buffer_bytes,
+            )
+            .await?;
+            wrapper.update(dataset);
+            Ok(Self {
+                shared: Arc::new(Shared {
+                    open,
+                    versions: Versions::default(),
+                    io_buffer_bytes: options.io_buffer_bytes,
+                }),
+                lancedb,
+                gate: RwLock::default(),
+                _counted: Counted::default(),
+            })
+        })
+    }
+
+    /// The newest version.
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>> {
+        let mut versions = self.shared.versions.lock();
+        let dataset = self.newest()?;
+        Ok(Snapshot::new(dataset, self.shared.clone(), &mut versions))
+    }
+
+    /// The dataset of the newest version, without input or output.
+    pub fn newest(&self) -> Result<Arc<Dataset>> {
+        let wrapper = self
+            .lancedb
+            .dataset()
+            .ok_or_else(|| Error::internal("not a local table"))?;
+        let dataset = wrapper.get().now_or_never();
+        Ok(dataset.ok_or_else(|| Error::internal("lancedb looked for a newer version"))??)
+    }
+
+    /// Makes a committed version the newest, unless a newer one is there. The
+    /// gate is held.
+    pub fn publish(&self, dataset: Dataset) -> Result<Arc<Snapshot>> {
+        if let Some(wrapper) = self.lancedb.dataset() {
+            wrapper.update(dataset.clone());
+        }
+        let mut versions = self.shared.versions.lock();
+        Ok(Snapshot::new(
+            Arc::new(dataset),
+            self.shared.clone(),
+            &mut versions,
+        ))
+    }
+
+    pub fn append(
+        &self,
+        batches: Vec<RecordBatch>,
+        schema: Arc<ArrowSchema>,
+    ) -> Result<Arc<Snapshot>> {
+        let rows = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
+        block_on(async {
+            let _writing = self.gate.read().await;
+            let newest = self.newest()?;
+            let params = write_params(WriteMode::Append);
+            self.publish(Dataset::write(rows, newest, Some(params)).await?)
+        })
+    }
+}

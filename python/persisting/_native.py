@@ -1,0 +1,389 @@
+"""The C interface of the engine, through ctypes.
+
+Nothing else in the package knows ctypes. The library is loaded when the first
+bucket is opened. Each method is one call of `capi/persisting.h`, whose text is the
+contract; a status other than OK is raised as the exception of its code.
+
+Calls let go of the GIL, so a call that waits for a disk belongs on a thread other
+than that of an event loop; which ones those are is said at each method.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+import os
+import sys
+import threading
+import warnings
+import weakref
+from ctypes import byref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from persisting._errors import PersistingError, error_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from typing_extensions import Self
+
+ABI_VERSION = 1
+
+_LIBRARY = Path(__file__).parent / "_lib" / (
+    "libpersisting.dylib" if sys.platform == "darwin" else "libpersisting.so"
+)
+_NO_WAIT = 1
+
+
+class _Error(ctypes.Structure):
+    """`struct persisting_error`."""
+
+    _fields_ = (
+        ("code", ctypes.c_int32),
+        ("message", ctypes.c_char_p),
+        ("release", ctypes.c_void_p),
+    )
+
+
+class _Usage(ctypes.Structure):
+    """`struct persisting_usage`."""
+
+    _fields_ = (("handles", ctypes.c_int64), ("allocated_bytes", ctypes.c_int64))
+
+
+class _ArrowSchema(ctypes.Structure):
+    """Room for a `struct ArrowSchema`; only `release` is ever looked at."""
+
+    _fields_ = (
+        ("head", ctypes.c_void_p * 7),
+        ("release", ctypes.c_void_p),
+        ("private_data", ctypes.c_void_p),
+    )
+
+
+class _ArrowArray(ctypes.Structure):
+    """Room for a `struct ArrowArray`; only `release` is ever looked at."""
+
+    _fields_ = (
+        ("head", ctypes.c_void_p * 8),
+        ("release", ctypes.c_void_p),
+        ("private_data", ctypes.c_void_p),
+    )
+
+
+_release_error = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Error))
+
+_I64, _U64, _U32, _I32 = ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int32
+_PTR, _STR = ctypes.c_void_p, ctypes.c_char_p
+
+# The arguments of each function but the last, which is the error.
+_PROTOTYPES: dict[str, tuple[Any, ...]] = {
+    "persisting_abi_version": (_PTR,),
+    "persisting_version": (_PTR,),
+    "persisting_string_free": (_PTR,),
+    "persisting_library_usage": (_PTR,),
+    "persisting_metrics_text": (_PTR,),
+    "persisting_bucket_open": (_STR, _STR, _PTR),
+    "persisting_bucket_append": (_U64, _PTR, _PTR, _U32, _I64, _PTR, _PTR),
+    "persisting_bucket_acknowledged": (_U64, _PTR),
+    "persisting_bucket_wait": (_U64, _I64, _I64),
+    "persisting_bucket_notify": (_U64, _I64, _I32),
+    "persisting_bucket_read": (_U64, _I64, _I64, _U32, _PTR, _PTR),
+    "persisting_bucket_take": (_U64, _PTR, _I64, _U32, _PTR, _PTR),
+    "persisting_bucket_schema": (_U64, _PTR, _PTR),
+    "persisting_bucket_flush": (_U64,),
+    "persisting_bucket_compact": (_U64,),
+    "persisting_bucket_stats": (_U64, _PTR),
+    "persisting_bucket_close": (_U64,),
+    "persisting_cursor_schema": (_U64, _PTR),
+    "persisting_cursor_next": (_U64, _PTR),
+    "persisting_cursor_close": (_U64,),
+}
+
+_capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_capsule_pointer.restype = ctypes.c_void_p
+_capsule_pointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    """Load the library and hold its ABI version against this module's."""
+    try:
+        library = ctypes.CDLL(str(_LIBRARY))
+    except OSError as reason:
+        raise ImportError(f"the engine {_LIBRARY} cannot be loaded: {reason}") from reason
+    for name, arguments in _PROTOTYPES.items():
+        function = getattr(library, name, None)
+        if function is None:
+            raise ImportError(f"{_LIBRARY} has no function {name}: it is not the engine of this package")
+        function.argtypes = (*arguments, ctypes.POINTER(_Error))
+        function.restype = ctypes.c_int32
+    version = ctypes.c_uint32()
+    _call(library.persisting_abi_version, byref(version))
+    if version.value != ABI_VERSION:
+        raise ImportError(
+            f"{_LIBRARY} has ABI version {version.value}, this package needs {ABI_VERSION}: "
+            "install both from one release"
+        )
+    return library
+
+
+def _call(function: Any, *arguments: Any) -> None:
+    """Call `function` and raise what it reports."""
+    error = _Error()
+    if function(*arguments, error):
+        raise _exception(error)
+
+
+def _exception(error: _Error) -> PersistingError:
+    message = (error.message or b"").decode(errors="replace")
+    code = error.code
+    if error.release:
+        _release_error(error.release)(error)
+    return error_for(code, message)
+
+
+def _string(function: Any, *arguments: Any) -> str:
+    """Call a function whose last out-parameter is a string."""
+    text = ctypes.c_char_p()
+    _call(function, *arguments, byref(text))
+    try:
+        return (text.value or b"").decode()
+    finally:
+        _call(_library().persisting_string_free, text)
+
+
+def version() -> str:
+    """Return the version of the library."""
+    return _string(_library().persisting_version)
+
+
+def usage() -> tuple[int, int]:
+    """Return the number of open handles and the Arrow bytes that the library allocated."""
+    out = _Usage()
+    _call(_library().persisting_library_usage, byref(out))
+    return out.handles, out.allocated_bytes
+
+
+def metrics_text() -> str:
+    """Return the metrics of all open buckets in the Prometheus text format."""
+    return _string(_library().persisting_metrics_text)
+
+
+class Handle:
+    """An open handle of the library.
+
+    Closing is idempotent and waits for calls in other threads. A handle that is
+    never closed is closed when it is collected or when the interpreter ends, with a
+    ResourceWarning in the first case.
+    """
+
+    def __init__(self, number: int, close: Any, name: str) -> None:
+        self._number = number
+        self._lock = threading.Lock()
+        self._finalizer = weakref.finalize(self, _abandon, number, close, name, os.getpid())
+        self._close = close
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return not self._finalizer.alive
+
+    def close(self) -> None:
+        """Close the handle; a second call does nothing."""
+        with self._lock:
+            if self._finalizer.detach() is None:
+                return
+        _call(self._close, self._number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _abandon(number: int, close: Any, name: str, process: int) -> None:
+    """Close a handle that its owner forgot; a forked child has nothing to close."""
+    if os.getpid() != process:
+        return
+    _call(close, number)
+    if not sys.is_finalizing():
+        warnings.warn(f"{name} was not closed", ResourceWarning, stacklevel=2)
+
+
+class Cursor(Handle):
+    """The record batches of one read, in the order of the rows.
+
+    `next` may wait for a disk.
+    """
+
+    def __init__(self, number: int, bucket: Bucket, schema_version: int) -> None:
+        super().__init__(number, _library().persisting_cursor_close, f"a cursor of {bucket.path}")
+        self._bucket = bucket
+        self._schema_version = schema_version
+        self._next = _library().persisting_cursor_next
+
+    @functools.cached_property
+    def schema(self) -> pa.Schema:
+        """The columns of every batch."""
+        return self._bucket.schema_at(self._schema_version, self._number)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        array = _ArrowArray()
+        while True:
+            _call(self._next, self._number, byref(array))
+            if not array.release:
+                return
+            yield pa.RecordBatch._import_from_c(ctypes.addressof(array), self.schema)
+
+
+class Bucket(Handle):
+    """An open bucket. Its methods may be called from any thread.
+
+    Parameters
+    ----------
+    path
+        Directory of the bucket, created if missing.
+    options
+        See `persisting_bucket_open`; names are those of the engine.
+
+    Raises
+    ------
+    InvalidArgumentError
+        An option is unknown or out of range.
+    LockedError
+        The bucket is open elsewhere.
+    WALError, CorruptError, StorageError
+        The bucket cannot be recovered.
+
+    Notes
+    -----
+    Opening waits for the disk: it recovers what the last opener left.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
+        self.path = os.fspath(path)
+        library = _library()
+        number = ctypes.c_uint64()
+        _call(
+            library.persisting_bucket_open,
+            os.fsencode(self.path),
+            json.dumps(dict(options)).encode(),
+            byref(number),
+        )
+        super().__init__(number.value, library.persisting_bucket_close, f"the bucket {self.path}")
+        self._append = library.persisting_bucket_append
+        self._acknowledged = library.persisting_bucket_acknowledged
+        self._read = library.persisting_bucket_read
+        self._schemas: dict[int, pa.Schema] = {}
+
+    def append(
+        self, batch: pa.RecordBatch, *, no_wait: bool = False, wait_ns: int = 0
+    ) -> tuple[int, int]:
+        """Append the rows of `batch`; no column is copied.
+
+        Parameters
+        ----------
+        batch
+            Must not be changed afterwards.
+        no_wait
+            Raise `WouldBlockError`, with nothing stored, where the call would wait.
+        wait_ns
+            Nanoseconds to wait for the acknowledgement; negative is without limit.
+
+        Returns
+        -------
+        tuple of int
+            Offset of the first row, and number of acknowledged rows of the bucket.
+        """
+        schema_capsule, array_capsule = batch.__arrow_c_array__()
+        first, acknowledged = ctypes.c_int64(), ctypes.c_int64()
+        _call(
+            self._append,
+            self._number,
+            _capsule_pointer(array_capsule, b"arrow_array"),
+            _capsule_pointer(schema_capsule, b"arrow_schema"),
+            _NO_WAIT if no_wait else 0,
+            wait_ns,
+            byref(first),
+            byref(acknowledged),
+        )
+        return first.value, acknowledged.value
+
+    def acknowledged(self) -> int:
+        """Return the number of acknowledged rows."""
+        rows = ctypes.c_int64()
+        _call(self._acknowledged, self._number, byref(rows))
+        return rows.value
+
+    def wait(self, rows: int, timeout_ns: int = -1) -> None:
+        """Wait until `rows` rows are acknowledged, at most `timeout_ns` nanoseconds."""
+        _call(_library().persisting_bucket_wait, self._number, rows, timeout_ns)
+
+    def notify(self, rows: int, fd: int) -> None:
+        """Have 8 bytes written to `fd` once `rows` rows are acknowledged; -1 for none."""
+        _call(_library().persisting_bucket_notify, self._number, rows, fd)
+
+    def read(self, offset: int, count: int, *, no_wait: bool = False) -> Cursor:
+        """Read the rows `[offset, offset + count)`; may wait unless `no_wait`."""
+        number, version = ctypes.c_uint64(), ctypes.c_uint64()
+        _call(
+            self._read,
+            self._number,
+            offset,
+            count,
+            _NO_WAIT if no_wait else 0,
+            byref(number),
+            byref(version),
+        )
+        return Cursor(number.value, self, version.value)
+
+    def take(self, offsets: Sequence[int], *, no_wait: bool = False) -> Cursor:
+        """Read the rows at `offsets`, in that order; may wait unless `no_wait`."""
+        number, version = ctypes.c_uint64(), ctypes.c_uint64()
+        _call(
+            _library().persisting_bucket_take,
+            self._number,
+            (ctypes.c_int64 * len(offsets))(*offsets),
+            len(offsets),
+            _NO_WAIT if no_wait else 0,
+            byref(number),
+            byref(version),
+        )
+        return Cursor(number.value, self, version.value)
+
+    def schema(self) -> pa.Schema:
+        """Return the columns of the bucket."""
+        out, version = _ArrowSchema(), ctypes.c_uint64()
+        _call(_library().persisting_bucket_schema, self._number, byref(out), byref(version))
+        return pa.Schema._import_from_c(ctypes.addressof(out))
+
+    def schema_at(self, version: int, cursor: int) -> pa.Schema:
+        """Return the columns of schema `version`, which the open cursor `cursor` has."""
+        schema = self._schemas.get(version)
+        if schema is None:
+            out = _ArrowSchema()
+            _call(_library().persisting_cursor_schema, cursor, byref(out))
+            schema = pa.Schema._import_from_c(ctypes.addressof(out))
+            self._schemas = {version: schema}
+        return schema
+
+    def flush(self) -> None:
+        """Move the acknowledged rows into Lance; waits for the disk."""
+        _call(_library().persisting_bucket_flush, self._number)
+
+    def compact(self) -> None:
+        """Merge small fragments and remove old versions; waits for the disk."""
+        _call(_library().persisting_bucket_compact, self._number)
+
+    def stats(self) -> dict[str, Any]:
+        """Return the state and the counters of the bucket."""
+        stats: dict[str, Any] = json.loads(_string(_library().persisting_bucket_stats, self._number))
+        return stats
+
+

@@ -1,0 +1,584 @@
+"""LanceBackend and PersistingBackend: what a Pulsing queue keeps its records in."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import pyarrow as pa
+
+from persisting._errors import (
+    ClosedError,
+    InvalidArgumentError,
+    PersistingError,
+    SchemaError,
+    WouldBlockError,
+)
+from persisting._native import Bucket, Cursor
+from persisting._records import RecordDecoder, RecordEncoder, normalise, strip
+from persisting.queue._acknowledgements import Acknowledgements
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from typing import TypeVar
+
+    from typing_extensions import Self
+
+    T = TypeVar("T")
+
+# Nanoseconds that a put looks for its acknowledgement before it leaves that to the
+# event loop: a write to the log takes a few microseconds, a turn of the loop more.
+_GLANCE = 50_000
+
+
+class _Put(NamedTuple):
+    """What one call of put, put_batch or put_arrow wants stored."""
+
+    records: Sequence[dict[str, Any]]
+    batches: Sequence[pa.RecordBatch]
+    done: asyncio.Future[None]
+
+
+class LanceBackend:
+    """Storage of one bucket of a Pulsing queue in a Lance table.
+
+    A put is acknowledged, and visible to every later get, once it is in memory;
+    a flush moves the records into Lance. Records that were not flushed are lost when
+    the process is killed. `PersistingBackend` keeps a write-ahead log against that.
+
+    Parameters
+    ----------
+    bucket_id
+        Number of the bucket in its queue.
+    storage_path
+        Directory of the bucket; it holds `data.lance`. Created if missing.
+    batch_size
+        Most records in a list that `get_stream` yields.
+    flush_threshold
+        Unflushed rows that start a flush. Default 65,536.
+    flush_bytes
+        Unflushed bytes that start a flush; puts wait while there are four times as
+        many. Default 64 MiB.
+    flush_interval
+        Seconds after which unflushed rows are flushed; 0 is never. Default 5.
+    compaction_threshold
+        Fragments of the table that start a compaction; 0 is never. Default 32.
+    compression
+        "auto", "none", "lz4" or "zstd", for the columns of the table. Default "auto".
+    cache_bytes
+        Most bytes of memory for flushed and recently read rows. Default 64 MiB.
+    enable_metrics
+        Whether to count and to time. Default True.
+
+    Raises
+    ------
+    InvalidArgumentError
+        An option is unknown or out of range; the message names the valid ones.
+    LockedError
+        The bucket is open in this or another process.
+    WALError, CorruptError, StorageError
+        The bucket cannot be recovered.
+
+    Notes
+    -----
+    The constructor reads the disk. No other method blocks the event loop that awaits
+    it: what is not in memory is read on a thread. One event loop at a time may use a
+    backend. A put whose await was cancelled is stored wholly or not at all.
+
+    Records are dicts with str keys. A get returns records equal to those that were put:
+    absent keys stay absent and None stays None. See the README for the types.
+    """
+
+    _NAME: ClassVar[str] = "lance"
+    _OPTIONS: ClassVar[frozenset[str]] = frozenset(
+        {
+            "flush_threshold",
+            "flush_bytes",
+            "flush_interval",
+            "compaction_threshold",
+            "compression",
+            "cache_bytes",
+            "enable_metrics",
+        }
+    )
+    _FIXED: ClassVar[dict[str, Any]] = {"enable_wal": False}
+
+    def __init__(
+        self,
+        bucket_id: int,
+        storage_path: str | os.PathLike[str],
+        batch_size: int = 100,
+        **options: Any,
+    ) -> None:
+        if isinstance(bucket_id, bool) or not isinstance(bucket_id, int):
+            raise InvalidArgumentError(f"bucket_id: want an int, got {bucket_id!r}")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise InvalidArgumentError(f"batch_size: want an int of at least 1, got {batch_size!r}")
+        unknown = sorted(set(options) - self._OPTIONS)
+        if unknown:
+            raise InvalidArgumentError(
+                f"unknown option {', '.join(map(repr, unknown))} of {type(self).__name__}, "
+                f"valid are batch_size, {', '.join(sorted(self._OPTIONS))}"
+            )
+        self.bucket_id = bucket_id
+        self.storage_path = os.fspath(storage_path)
+        self.batch_size = batch_size
+        self._bucket = Bucket(self.storage_path, {**options, **self._FIXED})
+        self._total = self._bucket.acknowledged()
+        self._encoder = RecordEncoder(self._bucket.schema())
+        self._decoder = RecordDecoder()
+        self._acknowledgements = Acknowledgements(self._bucket, self._advance)
+        self._puts: deque[_Put] = deque()
+        self._writer: asyncio.Task[None] | None = None
+        self._readers: list[asyncio.Future[None]] = []
+
+    # ---- writing ----
+
+    async def put(self, record: dict[str, Any]) -> None:
+        """Store one record.
+
+        Parameters
+        ----------
+        record
+            The record. Later changes to it have no effect.
+
+        Raises
+        ------
+        SchemaError
+            The record cannot be held exactly, or does not fit the columns; nothing of
+            it is stored. It is a TypeError.
+        PoisonedError
+            A write failed before; the bucket must be opened again.
+        ClosedError
+            The backend was closed.
+        """
+        await self._put((record,))
+
+    async def put_batch(self, records: Sequence[dict[str, Any]]) -> None:
+        """Store records in their order, all of them or none.
+
+        Parameters
+        ----------
+        records
+            The records. Later changes to them have no effect.
+
+        Raises
+        ------
+        SchemaError, PoisonedError, ClosedError
+            As `put`.
+        """
+        if isinstance(records, dict | str | bytes) or not isinstance(records, Sequence):
+            raise SchemaError(f"put_batch: want a list of dicts, got {type(records).__name__}")
+        await self._put(records)
+
+    async def put_arrow(self, data: Any) -> None:
+        """Store the rows of Arrow data, without copying columns.
+
+        Parameters
+        ----------
+        data
+            Anything that speaks the Arrow PyCapsule protocol: a table, record batch or
+            reader of pyarrow, a polars or pandas DataFrame, a DuckDB relation. It must
+            not be changed afterwards, not even through a numpy view of its buffers.
+
+        Raises
+        ------
+        SchemaError
+            A column has another type than that of the bucket, or one that Lance cannot
+            hold; nothing is stored.
+        PoisonedError, ClosedError
+            As `put`. The rows before those at which the disk failed may be stored.
+
+        Notes
+        -----
+        Dictionary-encoded and view columns are stored in their plain form, for which
+        they are copied.
+
+        References
+        ----------
+        https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
+        """
+        batches = list(normalise(data, self._encoder.schema))
+        if batches:
+            await self._enqueue((), batches)
+
+    async def _put(self, records: Sequence[dict[str, Any]]) -> None:
+        """Store records at once where nothing is in the way, else in the queue."""
+        if self._writer is not None or self._puts or self._acknowledgements:
+            await self._enqueue(records, ())
+            return
+        self._check_open()
+        encoder = self._encoder
+        if not encoder.add(records):
+            await self._enqueue(records, ())
+            return
+        if not encoder.rows:
+            return
+        batch = encoder.finish()
+        try:
+            first, acknowledged = self._bucket.append(batch, no_wait=True, wait_ns=_GLANCE)
+        except WouldBlockError:
+            encoder.rollback()
+            await self._enqueue(records, ())
+            return
+        except BaseException:
+            encoder.rollback()
+            raise
+        encoder.committed(batch.schema)
+        self._advance(acknowledged)
+        end = first + batch.num_rows
+        if acknowledged < end:
+            await self._acknowledgements.wait(end)
+
+    async def _enqueue(
+        self, records: Sequence[dict[str, Any]], batches: Sequence[pa.RecordBatch]
+    ) -> None:
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        put = _Put(records, batches, loop.create_future())
+        self._puts.append(put)
+        if self._writer is None or self._writer.done():
+            self._writer = loop.create_task(self._write())
+        await put.done
+
+    async def _write(self) -> None:
+        """Store what is in the queue, the records of many puts in one batch."""
+        try:
+            while self._puts:
+                await self._write_group()
+        finally:
+            self._writer = None
+
+    async def _write_group(self) -> None:
+        together: list[_Put] = []
+        while self._puts:
+            put = self._puts[0]
+            if put.done.done():  # its caller went away
+                self._puts.popleft()
+                continue
+            if put.batches:
+                break
+            try:
+                if not self._encoder.add(put.records):
+                    break
+            except (PersistingError, TypeError) as refused:
+                put.done.set_exception(refused)
+            else:
+                together.append(put)
+            self._puts.popleft()
+        if together:
+            batches = [self._encoder.finish()] if self._encoder.rows else []
+            await self._append(batches, together)
+        elif self._puts and self._puts[0].batches:
+            put = self._puts.popleft()
+            await self._append(put.batches, [put])
+
+    async def _append(self, batches: Sequence[pa.RecordBatch], puts: Sequence[_Put]) -> None:
+        """Append batches; their acknowledgement resolves the puts that they come from."""
+        end = 0
+        try:
+            for batch in batches:
+                try:
+                    first, acknowledged = self._bucket.append(batch, no_wait=True)
+                except WouldBlockError:
+                    first, acknowledged = await _on_thread(self._bucket.append, batch)
+                end = first + batch.num_rows
+                self._encoder.committed(batch.schema)
+            self._advance(acknowledged if batches else self._total)
+        except PersistingError as refused:
+            self._encoder.rollback()
+            _settle(puts, refused)
+            return
+        if end <= self._total:
+            _settle(puts, None)
+            return
+        waiting = self._acknowledgements.wait(end)
+        waiting.add_done_callback(lambda f: _settle(puts, f.exception()))
+
+    def _advance(self, acknowledged: int) -> None:
+        """Let readers see the rows up to `acknowledged`."""
+        if acknowledged <= self._total:
+            return
+        self._total = acknowledged
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            if not reader.done():
+                reader.set_result(None)
+
+    # ---- reading ----
+
+    async def get(self, limit: int, offset: int) -> list[dict[str, Any]]:
+        """Return the records at the offsets `[offset, offset + limit)` that exist.
+
+        Parameters
+        ----------
+        limit
+            Most records to return.
+        offset
+            Offset of the first one. As in a slice of a list, a negative number counts
+            from the end.
+
+        Returns
+        -------
+        list of dict
+            The records, in the order of their offsets.
+        """
+        start, stop, _ = slice(offset, offset + limit).indices(self._total)
+        return self._decoder.decode(await self._batches(start, stop - start))
+
+    async def get_stream(
+        self,
+        limit: int,
+        offset: int,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """Yield the records from `offset` on in lists of at most `batch_size`.
+
+        Parameters
+        ----------
+        limit
+            Most records to yield in all.
+        offset
+            Offset of the first one.
+        wait
+            Whether to wait for records that do not exist yet; a put ends the wait at
+            once.
+        timeout
+            Seconds to wait for the next record before the stream ends; None or 0 is
+            without limit.
+
+        Yields
+        ------
+        list of dict
+            At least one record, in the order of their offsets.
+        """
+        while limit > 0:
+            records = await self.get(min(limit, self.batch_size), offset) if offset < self._total else []
+            if records:
+                yield records
+                offset += len(records)
+                limit -= len(records)
+            elif not wait or not await self._more(timeout):
+                return
+
+    async def _more(self, timeout: float | None) -> bool:
+        """Wait for a put; False if none came in time."""
+        self._check_open()
+        reader = asyncio.get_running_loop().create_future()
+        self._readers.append(reader)
+        try:
+            await asyncio.wait_for(reader, timeout or None)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    async def get_by_indices(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the records at the given offsets, in the order given.
+
+        Parameters
+        ----------
+        indices
+            Offsets; one may occur more than once.
+
+        Raises
+        ------
+        NotFoundError
+            An offset does not exist. It is a LookupError.
+        """
+        self._check_open()
+        try:
+            cursor = self._bucket.take(indices, no_wait=True)
+            batches = _drain(cursor)
+        except WouldBlockError:
+            batches = await _on_thread(lambda: _drain(self._bucket.take(indices)))
+        return self._decoder.decode(batches)
+
+    async def get_arrow(self, limit: int | None = None, offset: int = 0) -> pa.Table:
+        """Return records as an Arrow table, without copying columns.
+
+        Parameters
+        ----------
+        limit
+            Most rows to return; None is all.
+        offset
+            Offset of the first row.
+
+        Returns
+        -------
+        pyarrow.Table
+            The columns of the bucket; a key that a record lacks is null.
+        """
+        total = self._total
+        start, stop, _ = slice(offset, total if limit is None else offset + limit).indices(total)
+        batches = await self._batches(start, stop - start)
+        schema = batches[0].schema if batches else self._bucket.schema()
+        return strip(pa.Table.from_batches(batches, schema))
+
+    async def _batches(self, offset: int, count: int) -> list[pa.RecordBatch]:
+        self._check_open()
+        if count <= 0:
+            return []
+        try:
+            return _drain(self._bucket.read(offset, count, no_wait=True))
+        except WouldBlockError:
+            return await _on_thread(lambda: _drain(self._bucket.read(offset, count)))
+
+    # ---- upkeep ----
+
+    async def flush(self) -> None:
+        """Move the acknowledged records into Lance; they are synced to disk on return.
+
+        Raises
+        ------
+        StorageError, PoisonedError, ClosedError
+            The flush failed; the records stay where they were.
+        """
+        self._check_open()
+        await _on_thread(self._bucket.flush)
+
+    async def compact(self) -> None:
+        """Merge small fragments of the table and remove files that nothing needs.
+
+        Offsets stay as they are; puts and gets go on meanwhile.
+        """
+        self._check_open()
+        await _on_thread(self._bucket.compact)
+
+    async def stats(self) -> dict[str, Any]:
+        """Return the state of the bucket.
+
+        Returns
+        -------
+        dict
+            `bucket_id`, `backend`, `storage_path`, `wal_enabled`; `total_count`,
+            `persisted_count` and `buffer_size` in records (all, in Lance, and not yet);
+            sizes in bytes; and `metrics` unless they are off.
+        """
+        self._check_open()
+        return {
+            "bucket_id": self.bucket_id,
+            "backend": self._NAME,
+            **self._bucket.stats(),
+            "storage_path": self.storage_path,
+        }
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Return the counters of the bucket since it was opened; empty if they are off."""
+        self._check_open()
+        metrics: dict[str, Any] = self._bucket.stats().get("metrics", {})
+        return metrics
+
+    def total_count(self) -> int:
+        """Return the number of acknowledged records."""
+        return self._total
+
+    def close(self) -> None:
+        """Flush and close; a second call does nothing.
+
+        Blocks until the flush is on disk: in a coroutine, await `aclose` instead.
+
+        Raises
+        ------
+        StorageError, PoisonedError
+            The flush failed. The backend is closed nevertheless.
+        """
+        if self._bucket.closed:
+            return
+        try:
+            self._bucket.close()
+        finally:
+            self._end()
+
+    async def aclose(self) -> None:
+        """Flush and close as `close` does, without blocking the event loop."""
+        if self._bucket.closed:
+            return
+        if self._writer is not None:
+            await asyncio.wait({self._writer})
+        try:
+            await _on_thread(self._bucket.close)
+        finally:
+            self._end()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    def _end(self) -> None:
+        """Let nobody wait for a backend that was closed."""
+        closed = self._closed_error()
+        self._acknowledgements.close()
+        _settle(self._puts, closed)
+        self._puts.clear()
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            if not reader.done():
+                reader.set_exception(closed)
+
+    def _check_open(self) -> None:
+        if self._bucket.closed:
+            raise self._closed_error()
+
+    def _closed_error(self) -> ClosedError:
+        return ClosedError(f"the backend of {self.storage_path} is closed")
+
+
+class PersistingBackend(LanceBackend):
+    """Storage of one bucket of a Pulsing queue in a Lance table behind a log.
+
+    A put is acknowledged once it is in the write-ahead log, and is recovered from
+    there after a crash. Takes the parameters of `LanceBackend` and these:
+
+    Parameters
+    ----------
+    enable_wal
+        Whether to keep the log. Default True.
+    wal_sync_interval
+        Most seconds that a log entry stays unsynced: an acknowledged record survives
+        the end of the process at once and a power failure after that time. 0 syncs
+        before each acknowledgement; puts that wait share one sync. Default 1.
+    max_wal_size
+        Bytes of log that start a flush; puts wait while there are twice as many.
+        Default 512 MiB.
+    wal_recovery
+        "strict" refuses to open a bucket whose log is damaged in the middle, "salvage"
+        keeps what can be read and sets the damaged file aside. Default "strict".
+    """
+
+    _NAME: ClassVar[str] = "persisting"
+    _OPTIONS: ClassVar[frozenset[str]] = LanceBackend._OPTIONS | {
+        "enable_wal",
+        "wal_sync_interval",
+        "max_wal_size",
+        "wal_recovery",
+    }
+    _FIXED: ClassVar[dict[str, Any]] = {}
+
+
+def _drain(cursor: Cursor) -> list[pa.RecordBatch]:
+    with cursor:
+        return list(cursor)
+
+
+async def _on_thread(function: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(
+        None, functools.partial(function, *arguments)
+    )
+
+
+def _settle(puts: Iterable[_Put], cause: BaseException | None) -> None:
+    """Tell the callers of `puts` how they ended."""
+    for put in puts:
+        if put.done.done():
+            continue
+        if cause is None:
+            put.done.set_result(None)
+        else:
+            put.done.set_exception(cause)
