@@ -1,0 +1,30 @@
+"""Persisting: durable storage for AI workloads.
+
+A bucket is an ordered, append-only sequence of records in one directory: a Lance table
+behind a write-ahead log. `persisting.queue` gives Pulsing queues buckets to keep their
+records in.
+"""
+
+from importlib.metadata import version as _version
+
+from persisting._errors import (
+    ClosedError,
+    PersistingError,
+    SchemaError,
+    StorageError,
+    WALError,
+)
+from persisting.queue import LanceBackend, PersistingBackend
+
+__version__ = _version("persisting")
+
+__all__ = [
+    "ClosedError",
+    "LanceBackend",
+    "PersistingBackend",
+    "PersistingError",
+    "SchemaError",
+    "StorageError",
+    "WALError",
+    "__version__",
+]
