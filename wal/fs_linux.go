@@ -1,0 +1,70 @@
+package wal
+
+import (
+	"errors"
+	"io/fs"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxPieces is IOV_MAX of Linux.
+const maxPieces = 1024
+
+var errNothingWritten = errors.New("nothing written and no reason given")
+
+// WriteAt overrides the method of os.File.
+func (f *osFile) WriteAt(pieces [][]byte, off int64) error {
+	defer runtime.KeepAlive(f.File)
+	for len(pieces) > 0 {
+		n, err := unix.Pwritev(f.fd, pieces[:min(len(pieces), maxPieces)], off)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return f.fault("write", err)
+		}
+		off += int64(n)
+		rest := pieces
+		for len(rest) > 0 && n >= len(rest[0]) {
+			n -= len(rest[0])
+			rest = rest[1:]
+		}
+		if n > 0 { // the caller's slice stays as it is
+			rest = append([][]byte{rest[0][n:]}, rest[1:]...)
+		} else if len(rest) == len(pieces) {
+			return f.fault("write", errNothingWritten)
+		}
+		pieces = rest
+	}
+	return nil
+}
+
+func (f *osFile) Datasync() error {
+	defer runtime.KeepAlive(f.File)
+	return f.fault("fdatasync", retry(func() error { return unix.Fdatasync(f.fd) }))
+}
+
+func (f *osFile) Preallocate(size int64) error {
+	defer runtime.KeepAlive(f.File)
+	err := retry(func() error { return unix.Fallocate(f.fd, 0, 0, size) })
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		return f.Truncate(size)
+	}
+	return f.fault("fallocate", err)
+}
+
+func (f *osFile) fault(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: f.Name(), Err: err}
+}
+
+func retry(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,19 @@
+//go:build !linux
+
+package wal
+
+// WriteAt overrides the method of os.File.
+func (f *osFile) WriteAt(pieces [][]byte, off int64) error {
+	for _, p := range pieces {
+		n, err := f.File.WriteAt(p, off)
+		if err != nil {
+			return err
+		}
+		off += int64(n)
+	}
+	return nil
+}
+
+func (f *osFile) Datasync() error { return f.Sync() }
+
+func (f *osFile) Preallocate(size int64) error { return f.Truncate(size) }

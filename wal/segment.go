@@ -1,0 +1,144 @@
+package wal
+
+import (
+	"errors"
+	"sync/atomic"
+)
+
+// segment is a file of the log. Its fields belong to the writer goroutine, but for the atomic ones.
+type segment struct {
+	path     string
+	head     header
+	preamble []byte
+	file     File // nil when it is not written to
+	next     int64
+	end      int64 // bytes in use
+	acked    int64 // of these, acknowledged
+	chain    uint32
+	closed   bool
+	sealed   bool
+	written  atomic.Int64 // bytes that the kernel has
+	synced   atomic.Int64 // bytes that the disk has
+}
+
+// makeSegment makes a segment of one preamble and what fill adds to it. The file gets its name when it is complete and on
+// disk, after settle, so that a crash leaves no half of it.
+func makeSegment(o Options, h header, preamble []byte, fill func(*segment) error, settle func() error) (*segment, error) {
+	s := &segment{path: segmentPath(o.Dir, h.sequence), head: h, preamble: preamble, next: h.base}
+	temp := s.path + tempSuffix
+	var err error
+	if s.file, err = o.FS.Create(temp); err != nil {
+		return nil, err
+	}
+	steps := []func() error{
+		func() error { return s.file.Preallocate(h.capacity) },
+		s.begin,
+		func() error { return fill(s) },
+		s.file.Sync,
+		settle,
+		func() error { return o.FS.Rename(temp, s.path) },
+		func() error { return o.FS.SyncDir(o.Dir) },
+	}
+	for i, step := range steps {
+		if err := step(); err != nil {
+			err = errors.Join(err, s.file.Close())
+			if i < len(steps)-1 {
+				_ = o.FS.Remove(temp) // Open removes it, too
+			}
+			return nil, err
+		}
+	}
+	s.acked = s.end
+	s.written.Store(s.end)
+	s.synced.Store(s.end)
+	return s, nil
+}
+
+// begin writes header and preamble.
+func (s *segment) begin() error {
+	b := make([]byte, headerBytes+span(int64(len(s.preamble))))
+	s.chain = s.head.encode(b)
+	copy(b[headerBytes+recordBytes:], s.preamble)
+	r := record{kind: kindPreamble, length: int64(len(s.preamble)), first: s.head.base, body: bodySum(s.preamble)}
+	r.encode(b[headerBytes:], headerBytes, s.head.salt)
+	s.chain = extend(s.chain, b[headerBytes:])
+	s.end = int64(len(b))
+	return s.file.WriteAt([][]byte{b}, 0)
+}
+
+// marker returns the end mark that comes next.
+func (s *segment) marker(kind uint32) []byte {
+	return marker(kind, s.end, s.next, s.head.salt, s.preamble)
+}
+
+// mark writes an end mark.
+func (s *segment) mark(kind uint32) error {
+	m := s.marker(kind)
+	if err := s.file.WriteAt([][]byte{m}, s.end); err != nil {
+		return err
+	}
+	s.end += int64(len(m))
+	s.chain = extend(s.chain, m)
+	s.closed, s.sealed = true, kind == kindSealed
+	return nil
+}
+
+// finish ends the segment, all of which is on disk, with a mark and gives the space behind it back. When the mark is on disk it
+// does not matter whether the cut is.
+func (s *segment) finish(fs FS, kind uint32) error {
+	if s.file == nil {
+		var err error
+		if s.file, err = fs.OpenWrite(s.path); err != nil {
+			return err
+		}
+	}
+	err := s.mark(kind)
+	if err == nil {
+		err = s.file.Datasync()
+	}
+	if err == nil {
+		err = s.file.Truncate(s.end)
+	}
+	return errors.Join(err, s.drop())
+}
+
+// drop closes the file.
+func (s *segment) drop() error {
+	if s.file == nil {
+		return nil
+	}
+	err := s.file.Close()
+	s.file = nil
+	return err
+}
+
+// sync brings the first end bytes to the disk.
+func (s *segment) sync(end int64) error {
+	if s.synced.Load() >= end {
+		return nil
+	}
+	if err := s.file.Datasync(); err != nil {
+		return err
+	}
+	s.synced.Store(end)
+	return nil
+}
+
+// rollback takes back what was written but not acknowledged, as well as that can be done after a failure. The file keeps its
+// size, by which a file that something else cut is noticed.
+func (s *segment) rollback() {
+	if s.file != nil && s.file.Truncate(s.acked) == nil {
+		_ = s.file.Truncate(s.head.capacity)
+	}
+}
+
+// room reports whether an entry of that span fits, with an end mark behind it.
+func (s *segment) room(entry int64) bool {
+	return s.end+entry+span(int64(len(s.preamble))) <= s.head.capacity
+}
+
+// capacityFor returns the size of a segment whose first entry has that span.
+func capacityFor(o Options, preamble []byte, entry int64) int64 {
+	need := headerBytes + 2*span(int64(len(preamble))) + entry
+	return (max(o.SegmentBytes, need) + alignment - 1) &^ (alignment - 1)
+}
