@@ -33,6 +33,16 @@ func (w *window) at(off, n int64) ([]byte, error) {
 	return w.buf[from : from+n : from+n], nil
 }
 
+// head returns the first bytes of the file, as many of a segment header as there are.
+func (w *window) head() ([]byte, error) {
+	b := make([]byte, min(w.size, headerBytes))
+	err := readFull(w.file, b, 0)
+	if err != nil && w.patient {
+		return nil, nil
+	}
+	return b, err
+}
+
 // from returns what is in memory from off on, at least the head of a record; off+recordBytes must lie within the file.
 func (w *window) from(off int64) ([]byte, error) {
 	if end := w.off + int64(len(w.buf)); off >= w.off && off+recordBytes <= end {
