@@ -1,1 +1,25 @@
-pub use lancedb_go as _keep;
+//! The native half of Persisting: what the Go package `engine/lance` needs from
+//! Lance and lancedb-go does not offer, over the table that lancedb-go opened.
+//!
+//! `persisting_native.h` is the contract. Each function of it is a shell in
+//! [`ffi`] over a method of the modules below.
+
+mod cast;
+mod cleanup;
+mod columns;
+mod compact;
+mod error;
+mod ffi;
+mod files;
+mod heal;
+mod layout;
+mod live;
+mod read;
+mod readers;
+mod runtime;
+mod snapshot;
+mod table;
+mod take;
+
+/// Keeps the symbols of lancedb-go's native half in this library.
+pub use lancedb_go as _lancedb_go;

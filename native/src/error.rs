@@ -1,0 +1,209 @@
+//! Statuses, errors, and the struct that carries them to the caller.
+
+use std::error::Error as StdError;
+use std::ffi::{c_char, CString};
+use std::fmt::{self, Display, Formatter};
+use std::io;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use arrow_schema::ArrowError;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Status {
+    InvalidArgument = 1,
+    NotFound = 2,
+    AlreadyExists = 3,
+    Schema = 4,
+    Io = 5,
+    Corrupt = 6,
+    Conflict = 7,
+    Inexact = 8,
+    Internal = 99,
+}
+
+#[derive(Debug)]
+pub struct Error {
+    pub status: Status,
+    message: String,
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub fn new(status: Status, message: impl Display) -> Self {
+        Self {
+            status,
+            message: without_locations(&message.to_string()),
+        }
+    }
+
+    pub fn schema(message: impl Display) -> Self {
+        Self::new(Status::Schema, message)
+    }
+
+    pub fn corrupt(message: impl Display) -> Self {
+        Self::new(Status::Corrupt, message)
+    }
+
+    pub fn internal(message: impl Display) -> Self {
+        Self::new(Status::Internal, message)
+    }
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {}
+
+impl From<lance::Error> for Error {
+    fn from(e: lance::Error) -> Self {
+        use lance::Error as E;
+        let status = match &e {
+            E::InvalidInput { .. } => Status::InvalidArgument,
+            E::DatasetNotFound { .. } => Status::NotFound,
+            E::DatasetAlreadyExists { .. } => Status::AlreadyExists,
+            E::SchemaMismatch { .. }
+            | E::Schema { .. }
+            | E::Arrow { .. }
+            | E::NotSupported { .. }
+            | E::FieldNotFound { .. } => Status::Schema,
+            E::CorruptFile { .. } | E::NotFound { .. } => Status::Corrupt,
+            E::CommitConflict { .. }
+            | E::IncompatibleTransaction { .. }
+            | E::RetryableCommitConflict { .. }
+            | E::TooMuchWriteContention { .. } => Status::Conflict,
+            E::Internal { .. } => Status::Internal,
+            _ => Status::Io,
+        };
+        if matches!(status, Status::Io | Status::InvalidArgument) && is_damage(&e) {
+            return Self::corrupt(e);
+        }
+        Self::new(status, e)
+    }
+}
+
+/// Whether a file that should be there is missing or short.
+fn is_damage(e: &lance::Error) -> bool {
+    let mut source: Option<&(dyn StdError + 'static)> = Some(e);
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            if matches!(
+                io.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
+            ) {
+                return true;
+            }
+        }
+        source = cause.source();
+    }
+    false
+}
+
+impl From<lancedb::Error> for Error {
+    fn from(e: lancedb::Error) -> Self {
+        match e {
+            lancedb::Error::Lance { source } => source.into(),
+            e => Self::new(Status::Io, e),
+        }
+    }
+}
+
+impl From<ArrowError> for Error {
+    fn from(e: ArrowError) -> Self {
+        Self::schema(e)
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(e: io::Error) -> Self {
+        Self::new(Status::Io, e)
+    }
+}
+
+/// Takes out of a message the places in Lance's sources that it ends with.
+fn without_locations(message: &str) -> String {
+    let mut out = String::with_capacity(message.len());
+    for (i, part) in message.split(", ").enumerate() {
+        let (word, rest) = part.split_at(part.find(char::is_whitespace).unwrap_or(part.len()));
+        let is_location = word.contains(".rs:") && word.ends_with(|c: char| c.is_ascii_digit());
+        if i > 0 && !is_location {
+            out.push_str(", ");
+        }
+        if i == 0 || !is_location {
+            out.push_str(word);
+        }
+        out.push_str(rest);
+    }
+    out
+}
+
+/// The error struct of the header.
+#[repr(C)]
+pub struct NativeError {
+    code: i32,
+    message: *mut c_char,
+    release: Option<extern "C" fn(*mut NativeError)>,
+}
+
+extern "C" fn release_error(e: *mut NativeError) {
+    // SAFETY: set by `guard` on a struct that the caller keeps valid.
+    unsafe {
+        drop(CString::from_raw((*e).message));
+        (*e).message = std::ptr::null_mut();
+        (*e).release = None;
+    }
+}
+
+/// Runs the body of an exported function and reports its outcome.
+///
+/// # Safety
+/// `out` is null or points to a writable, zeroed struct.
+pub unsafe fn guard(out: *mut NativeError, body: impl FnOnce() -> Result<()>) -> i32 {
+    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(|s| s.to_string())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        Err(Error::internal(format!("panic: {text}")))
+    });
+    let Err(e) = outcome else { return 0 };
+    let code = e.status as i32;
+    if !out.is_null() {
+        let message = CString::new(e.message.replace('\0', " ")).unwrap_or_default();
+        *out = NativeError {
+            code,
+            message: message.into_raw(),
+            release: Some(release_error),
+        };
+    }
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_locations;
+
+    #[test]
+    fn locations_are_taken_out() {
+        for (message, want) in [
+            ("plain", "plain"),
+            ("a, b, c", "a, b, c"),
+            ("Not found: x, /r/lance/src/a.rs:12:3", "Not found: x"),
+            (
+                "IO: Not found: x, /r/a.rs:1:2, src/b.rs:3:4",
+                "IO: Not found: x",
+            ),
+            (
+                "first, /r/a.rs:1:2 and more, too",
+                "first and more, too",
+            ),
+        ] {
+            assert_eq!(without_locations(message), want);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The one tokio runtime, and the caches that tables share.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use lance::session::Session;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+
+use crate::error::{Error, Result};
+
+/// Batches that are decoded, and files that are opened, ahead of a reader.
+pub const AHEAD: usize = 4;
+
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        let cores = std::thread::available_parallelism().map_or(2, |n| n.get());
+        Builder::new_multi_thread()
+            .worker_threads(cores.clamp(2, 4))
+            .thread_name("persisting-lance")
+            .enable_all()
+            .build()
+            .expect("a tokio runtime")
+    })
+}
+
+/// Runs a future to its end on the calling thread, which is never a worker.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    runtime().block_on(future)
+}
+
+/// Ends a task when nobody waits for it any more.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Runs a future on the workers.
+pub async fn spawn<T: Send + 'static>(
+    future: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let mut task = AbortOnDrop(tokio::spawn(future));
+    let joined = (&mut task.0).await;
+    joined.unwrap_or_else(|e| Err(Error::internal(format!("task failed: {e}"))))
+}
+
+/// The session of the given cache sizes: tables of equal sizes share one.
+pub fn session(metadata_bytes: usize, index_bytes: usize) -> Arc<Session> {
+    type Sessions = Mutex<HashMap<(usize, usize), Weak<Session>>>;
+    static SESSIONS: OnceLock<Sessions> = OnceLock::new();
+    let mut sessions = SESSIONS
+        .get_or_init(Default::default)
+        .lock()
+        .unwrap_or_else(|e| e.into_inner());
+    let key = (metadata_bytes, index_bytes);
+    if let Some(session) = sessions.get(&key).and_then(Weak::upgrade) {
+        return session;
+    }
+    let session = Arc::new(Session::new(index_bytes, metadata_bytes, Default::default()));
+    sessions.insert(key, Arc::downgrade(&session));
+    session
+}
