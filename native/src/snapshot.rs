@@ -1,0 +1,149 @@
+//! One version of a table.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use arrow_schema::{Schema as ArrowSchema, SchemaRef};
+use lance::datatypes::Schema;
+use lance::Dataset;
+use lance_arrow::json::lance_json_to_arrow_json;
+use tokio::sync::OnceCell;
+
+use crate::error::{Error, Result, Status};
+use crate::layout::Layout;
+use crate::live::{Counted, Snapshots};
+use crate::readers::OpenFragments;
+
+/// How many snapshots there are of each version of a table.
+#[derive(Debug, Default)]
+pub struct Versions(Mutex<BTreeMap<u64, usize>>);
+
+impl Versions {
+    pub fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, usize>> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// What the snapshots of a table share.
+pub struct Shared {
+    pub open: OpenFragments,
+    pub versions: Versions,
+    pub io_buffer_bytes: u64,
+}
+
+/// A version that is in use: clean-up leaves it alone.
+pub struct Snapshot {
+    pub dataset: Arc<Dataset>,
+    pub shared: Arc<Shared>,
+    layout: OnceCell<Layout>,
+    _counted: Counted<Snapshots>,
+}
+
+impl Snapshot {
+    /// `versions` is held so that a clean-up sees the snapshot or comes before
+    /// it.
+    pub fn new(
+        dataset: Arc<Dataset>,
+        shared: Arc<Shared>,
+        versions: &mut BTreeMap<u64, usize>,
+    ) -> Arc<Self> {
+        *versions.entry(dataset.version_id()).or_default() += 1;
+        Arc::new(Self {
+            dataset,
+            shared,
+            layout: OnceCell::new(),
+            _counted: Counted::default(),
+        })
+    }
+
+    pub async fn layout(&self) -> Result<&Layout> {
+        self.layout
+            .get_or_try_init(|| Layout::load(&self.dataset))
+            .await
+    }
+
+    /// The columns as they come out of reads.
+    pub fn schema(&self) -> ArrowSchema {
+        outer_schema(self.dataset.schema())
+    }
+
+    /// Picks top-level columns (None: all).
+    pub fn project(&self, columns: Option<&[String]>) -> Result<Projection> {
+        let all = self.dataset.schema();
+        let inner = match columns {
+            None => all.clone(),
+            Some([]) => return Err(Error::new(Status::InvalidArgument, "no columns")),
+            Some(names) => Schema {
+                fields: names
+                    .iter()
+                    .map(|name| {
+                        let field = all.fields.iter().find(|f| f.name == *name);
+                        field
+                            .cloned()
+                            .ok_or_else(|| Error::schema(format!("no column {name:?}")))
+                    })
+                    .collect::<Result<_>>()?,
+                metadata: all.metadata.clone(),
+            },
+        };
+        Ok(Projection {
+            outer: Arc::new(outer_schema(&inner)),
+            inner: Arc::new(inner),
+        })
+    }
+
+    pub fn data_bytes(&self) -> u64 {
+        self.dataset
+            .fragments()
+            .iter()
+            .map(crate::files::data_bytes)
+            .sum()
+    }
+
+    pub fn rows(&self) -> u64 {
+        let rows = self.dataset.fragments().iter().filter_map(|f| f.num_rows());
+        rows.sum::<usize>() as u64
+    }
+
+    /// What a row takes in the data files, on average.
+    pub fn bytes_per_row(&self) -> u64 {
+        self.data_bytes() / self.rows().max(1)
+    }
+
+    /// Row ids of the given range that may exist.
+    pub fn clip(&self, first: u64, count: u64) -> Range<u64> {
+        let next = self.dataset.manifest().next_row_id;
+        first.min(next)..first.saturating_add(count).min(next)
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let mut versions = self.shared.versions.lock();
+        let version = self.dataset.version_id();
+        if let Some(n) = versions.get_mut(&version) {
+            *n -= 1;
+            if *n == 0 {
+                versions.remove(&version);
+            }
+        }
+    }
+}
+
+/// Columns to read: as Lance stores them, and as they come out.
+#[derive(Clone)]
+pub struct Projection {
+    pub inner: Arc<Schema>,
+    pub outer: SchemaRef,
+}
+
+fn outer_schema(schema: &Schema) -> ArrowSchema {
+    let stored = ArrowSchema::from(schema);
+    let fields: Vec<_> = stored
+        .fields()
+        .iter()
+        .map(|f| lance_json_to_arrow_json(f))
+        .collect();
+    ArrowSchema::new_with_metadata(fields, stored.metadata().clone())
+}
