@@ -202,11 +202,13 @@ int32_t pn_changed_files(const pn_snapshot *before, const pn_snapshot *after,
 
 /* ---- recovery --------------------------------------------------------- */
 
-/* Sets aside, as <name>.manifest.corrupt, every manifest newer than the newest
- * sound one (all, when none is), and names them in *out relative to dir. A
- * manifest is sound when it parses and its data files have the recorded size
- * and a sound footer. Call it before the table is opened. */
-int32_t pn_heal(const char *dir, pn_strings **out,
+/* Makes the newest sound version, not above `newest` (0: no limit), the head:
+ * manifests above it are renamed to <name>.manifest.corrupt (all of them when
+ * none is sound), and so are older ones that are torn; *out names them relative
+ * to dir. A version is sound when its manifest parses and the files it refers
+ * to have the recorded size and a sound footer. Call it before the table is
+ * opened. PN_SCHEMA when the head was written by a newer Lance. */
+int32_t pn_heal(const char *dir, uint64_t newest, pn_strings **out,
                 struct persisting_native_error *error);
 
 /* ---- strings, bookkeeping --------------------------------------------- */

@@ -262,12 +262,12 @@ func nativeChangedFiles(before, after snapshotHandle) ([]string, error) {
 	return goStrings(list)
 }
 
-func nativeHeal(dir string) ([]string, error) {
+func nativeHeal(dir string, newest uint64) ([]string, error) {
 	cDir := C.CString(dir)
 	defer C.free(unsafe.Pointer(cDir))
 	var list *C.pn_strings
 	var e C.struct_persisting_native_error
-	if err := check("heal", C.pn_heal(cDir, &list, &e), &e); err != nil {
+	if err := check("heal", C.pn_heal(cDir, C.uint64_t(newest), &list, &e), &e); err != nil {
 		return nil, err
 	}
 	return goStrings(list)

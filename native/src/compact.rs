@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use lance::dataset::optimize::{
-    commit_compaction, CompactionOptions, CompactionTask, DatasetIndexRemapperOptions, TaskData,
-};
+use lance::dataset::index::DatasetIndexRemapperOptions;
+use lance::dataset::optimize::{commit_compaction, CompactionOptions, CompactionTask, TaskData};
 use lance_table::format::Fragment;
 
 use crate::error::Result;

@@ -1,0 +1,7 @@
+package lance
+
+import "testing"
+
+func TestSmoke(t *testing.T) {
+	t.Log(live())
+}
