@@ -101,6 +101,11 @@ func Open(dir string, opts Options) (*Bucket, error) {
 	if err := b.recover(); err != nil {
 		return nil, errors.Join(err, b.release())
 	}
+	if b.metrics != nil {
+		if err := b.metrics.Register(opts.Registerer); err != nil {
+			return nil, errors.Join(fmt.Errorf("engine: register metrics: %w", err), b.release())
+		}
+	}
 	b.workers.Add(2)
 	go b.flushLoop()
 	go b.compactLoop()

@@ -30,15 +30,12 @@ func (b *Bucket) recover() error {
 		return err
 	}
 	if b.opts.EnableMetrics {
-		b.metrics, err = metrics.NewBucket(b.opts.Registerer, b.dir, metrics.Gauges{
+		b.metrics = metrics.NewBucket(b.dir, metrics.Gauges{
 			BufferRows: func() float64 { return float64(b.state().unflushedRows) },
 			WALBytes:   func() float64 { return float64(b.walBytes()) },
 			Fragments:  func() float64 { return float64(b.state().fragments) },
 			Rows:       func() float64 { return float64(b.Acknowledged()) },
 		})
-		if err != nil {
-			return fmt.Errorf("engine: register metrics: %w", err)
-		}
 		b.metrics.Healed.Add(float64(len(healed)))
 	}
 	_, err = os.Stat(b.walPath())

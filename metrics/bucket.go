@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,23 +33,15 @@ type Bucket struct {
 	Healed        prometheus.Counter   // damaged manifests set aside
 	LastFlush     prometheus.Gauge     // time of the last flush, Unix seconds
 
-	reg        prometheus.Registerer
-	registered []prometheus.Collector
+	all, registered []prometheus.Collector
+	registerer      prometheus.Registerer
 }
 
-// NewBucket makes the collectors of the bucket in the directory path and
-// registers them with reg.
-func NewBucket(reg prometheus.Registerer, path string, g Gauges) (*Bucket, error) {
-	b := &Bucket{reg: reg}
+// NewBucket makes the collectors of the bucket in the directory path.
+func NewBucket(path string, g Gauges) *Bucket {
+	b := &Bucket{}
 	labels := prometheus.Labels{"path": path}
-	var faults []error
-	add := func(c prometheus.Collector) {
-		if err := reg.Register(c); err != nil {
-			faults = append(faults, err)
-			return
-		}
-		b.registered = append(b.registered, c)
-	}
+	add := func(c prometheus.Collector) { b.all = append(b.all, c) }
 	counter := func(name, help string, extra ...string) prometheus.Counter {
 		l := prometheus.Labels{"path": path}
 		for i := 0; i < len(extra); i += 2 {
@@ -96,17 +87,26 @@ func NewBucket(reg prometheus.Registerer, path string, g Gauges) (*Bucket, error
 	gauge("persisting_fragments", "Fragments of the Lance table.", g.Fragments)
 	gauge("persisting_rows", "Acknowledged records in the bucket.", g.Rows)
 
-	if len(faults) > 0 {
-		b.Close()
-		return nil, errors.Join(faults...)
+	return b
+}
+
+// Register registers the collectors with r until Close.
+func (b *Bucket) Register(r prometheus.Registerer) error {
+	b.registerer = r
+	for _, c := range b.all {
+		if err := r.Register(c); err != nil {
+			b.Close()
+			return err
+		}
+		b.registered = append(b.registered, c)
 	}
-	return b, nil
+	return nil
 }
 
 // Close unregisters the collectors.
 func (b *Bucket) Close() {
 	for _, c := range b.registered {
-		b.reg.Unregister(c)
+		b.registerer.Unregister(c)
 	}
 	b.registered = nil
 }

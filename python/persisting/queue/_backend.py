@@ -375,6 +375,9 @@ class LanceBackend:
             await asyncio.wait_for(reader, timeout or None)
         except asyncio.TimeoutError:
             return False
+        finally:
+            if reader in self._readers:
+                self._readers.remove(reader)
         return True
 
     async def get_by_indices(self, indices: Sequence[int]) -> list[dict[str, Any]]:
