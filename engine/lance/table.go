@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -296,10 +297,14 @@ func storedSchema(schema *arrow.Schema, compression string) (*arrow.Schema, erro
 	return arrow.NewSchema(fields, &meta), nil
 }
 
+// tableName matches what lancedb takes as the name of a table.
+var tableName = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+
 func checkDir(dir string) error {
-	base := filepath.Base(dir)
-	if !strings.HasSuffix(base, suffix) || base == suffix {
-		return fmt.Errorf("%w: %q does not end in <name>%s", ErrInvalid, dir, suffix)
+	name, ok := strings.CutSuffix(filepath.Base(dir), suffix)
+	if !ok || !tableName.MatchString(name) {
+		return fmt.Errorf("%w: %q does not end in <name>%s with a name of letters, digits, '_', '-' and '.'",
+			ErrInvalid, dir, suffix)
 	}
 	return nil
 }

@@ -1,7 +1,0 @@
-package lance
-
-import "testing"
-
-func TestSmoke(t *testing.T) {
-	t.Log(live())
-}
