@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 )
 
 // apply makes the directory what the plan says and returns the segments that stay. Every step leaves a directory from which
@@ -32,7 +33,7 @@ func (p *plan) apply() ([]*segment, error) {
 		}
 	}
 	if p.offset <= p.next {
-		return nil, p.remove(append(p.stale, p.segments...)...)
+		return nil, p.remove(slices.Concat(p.stale, p.segments)...)
 	}
 	if err := p.remove(p.stale...); err != nil {
 		return nil, err
@@ -190,4 +191,33 @@ func (p *plan) copyAside(s *found) (string, error) {
 		return "", err
 	}
 	return name, p.o.FS.Rename(temp, name)
+}
+
+// sequence returns the number after which the next segment is numbered.
+func (p *plan) sequence() uint64 {
+	if p.offset > p.next {
+		return p.segments[len(p.segments)-1].sequence
+	}
+	last := uint64(0)
+	for _, s := range slices.Concat(p.stale, p.segments) {
+		last = max(last, s.sequence)
+	}
+	return last
+}
+
+// log tells what a person should know.
+func (p *plan) log() {
+	r, log := &p.report, p.o.Logger.With("dir", p.o.Dir)
+	if r.TornBytes > 0 {
+		log.Warn("wal: cut a torn tail off", "file", r.TornFile, "bytes", r.TornBytes)
+	}
+	for _, fault := range r.Faults {
+		log.Error("wal: salvaged", "fault", fault)
+	}
+	for _, missing := range r.Missing {
+		log.Error("wal: rows are missing", "rows", missing.String())
+	}
+	if r.Entries > 0 {
+		log.Info("wal: replayed", "entries", r.Entries, "rows", r.Rows, "bytes", r.Bytes, "took", r.Took)
+	}
 }

@@ -21,8 +21,8 @@ type segment struct {
 	synced   atomic.Int64 // bytes that the disk has
 }
 
-// makeSegment makes a segment of one preamble and what fill adds to it. The file gets its name when it is complete and on
-// disk, after settle, so that a crash leaves no half of it.
+// makeSegment makes a segment of one preamble and what fill adds to it. The file gets its name when it is on disk, after settle,
+// so that a crash leaves no half of it. Both functions may be nil.
 func makeSegment(o Options, h header, preamble []byte, fill func(*segment) error, settle func() error) (*segment, error) {
 	s := &segment{path: segmentPath(o.Dir, h.sequence), head: h, preamble: preamble, next: h.base}
 	temp := s.path + tempSuffix
@@ -30,23 +30,29 @@ func makeSegment(o Options, h header, preamble []byte, fill func(*segment) error
 	if s.file, err = o.FS.Create(temp); err != nil {
 		return nil, err
 	}
-	steps := []func() error{
-		func() error { return s.file.Preallocate(h.capacity) },
-		s.begin,
-		func() error { return fill(s) },
-		s.file.Sync,
-		settle,
-		func() error { return o.FS.Rename(temp, s.path) },
-		func() error { return o.FS.SyncDir(o.Dir) },
+	err = s.file.Preallocate(h.capacity)
+	if err == nil {
+		err = s.begin()
 	}
-	for i, step := range steps {
-		if err := step(); err != nil {
-			err = errors.Join(err, s.file.Close())
-			if i < len(steps)-1 {
-				_ = o.FS.Remove(temp) // Open removes it, too
-			}
-			return nil, err
-		}
+	if err == nil && fill != nil {
+		err = fill(s)
+	}
+	if err == nil {
+		err = s.file.Sync()
+	}
+	if err == nil && settle != nil {
+		err = settle()
+	}
+	if err == nil {
+		err = o.FS.Rename(temp, s.path)
+	}
+	if err != nil {
+		err = errors.Join(err, s.drop())
+		_ = o.FS.Remove(temp) // the next Open removes it, too
+		return nil, err
+	}
+	if err := o.FS.SyncDir(o.Dir); err != nil {
+		return nil, errors.Join(err, s.drop())
 	}
 	s.acked = s.end
 	s.written.Store(s.end)
@@ -110,18 +116,6 @@ func (s *segment) drop() error {
 	err := s.file.Close()
 	s.file = nil
 	return err
-}
-
-// sync brings the first end bytes to the disk.
-func (s *segment) sync(end int64) error {
-	if s.synced.Load() >= end {
-		return nil
-	}
-	if err := s.file.Datasync(); err != nil {
-		return err
-	}
-	s.synced.Store(end)
-	return nil
 }
 
 // rollback takes back what was written but not acknowledged, as well as that can be done after a failure. The file keeps its

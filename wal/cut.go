@@ -1,0 +1,76 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Cut removes the segments all of whose rows are below before, which the table must hold on disk. When that is all of them the
+// directory is left empty, and the next entry begins a segment.
+func (l *Log) Cut(before int64) error {
+	if acked := l.Acknowledged(); before > acked {
+		return fmt.Errorf("%w: %d of %d", errCutBeyond, before, acked)
+	}
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
+	if err := l.Err(); err != nil {
+		return err
+	}
+	if err := l.cutOld(before); err != nil {
+		return err
+	}
+	return l.call(context.Background(), func() error { return l.cutNewest(before) })
+}
+
+// cutOld removes segments that nobody writes to. They go for good before the newest does: what a crash leaves is the end of the
+// log, not its front.
+func (l *Log) cutOld(before int64) error {
+	l.listMu.Lock()
+	old := 0
+	for old < len(l.segments)-1 && l.segments[old].next <= before {
+		old++
+	}
+	gone := l.segments[:old:old]
+	l.listMu.Unlock()
+	if old == 0 {
+		return nil
+	}
+	for _, s := range gone {
+		if err := l.o.FS.Remove(s.path); err != nil {
+			return fmt.Errorf("wal: cut: %w", err)
+		}
+		l.size.Add(-s.end)
+		l.listMu.Lock()
+		l.segments = l.segments[1:]
+		l.listMu.Unlock()
+	}
+	if err := l.o.FS.SyncDir(l.o.Dir); err != nil {
+		return fmt.Errorf("wal: cut: %w", err)
+	}
+	return nil
+}
+
+// cutNewest removes the last segment; it runs on the writer goroutine.
+func (l *Log) cutNewest(before int64) error {
+	s := l.newest()
+	if s == nil || s.next > before {
+		return nil
+	}
+	if err := l.o.FS.Remove(s.path); err != nil {
+		return fmt.Errorf("wal: cut: %w", err)
+	}
+	l.listMu.Lock()
+	l.segments = nil
+	l.listMu.Unlock()
+	l.size.Add(-s.end)
+	l.syncMu.Lock()
+	l.active = nil
+	err := s.drop()
+	l.syncMu.Unlock()
+	// Were the file to come back after a crash, the segment that is made next would not continue it.
+	if err = errors.Join(err, l.o.FS.SyncDir(l.o.Dir)); err != nil {
+		return l.fail(fmt.Errorf("wal: cut: %w", err))
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+// Package wal is a segmented write-ahead log: rows, counted from 0, are safe in it from their acknowledgement until the table
+// that they belong to holds them on disk. It stores opaque bytes and knows nothing of their meaning.
+//
+// # Life cycle
+//
+// Open replays what the table lacks and brings the directory in order. Append queues an entry of one or more rows, gives it the
+// next offsets and returns; one goroutine writes all queued entries with one call and, when Options.SyncInterval is zero, makes
+// one fdatasync for all of them. Done callbacks, Wait and OnAdvance tell when an entry is acknowledged. Cut removes the segments
+// that the table has made needless. Close ends the log with a mark.
+//
+// # Directory
+//
+//	00000000000000000001.wal          a segment; the name is its sequence number
+//	00000000000000000002.wal
+//	00000000000000000003.wal.tmp      a segment in the making; Open removes it
+//	00000000000000000001.wal.broken   a damaged segment that a salvage moved aside; the log never touches it again
+//
+// Any other name that ends in .wal is refused, all else is ignored. The log takes no lock: its owner does.
+//
+// # Segment, format version 1
+//
+// Numbers are little-endian; checksums are CRC-32C. A segment is written from the front to the back by one process, and is zero
+// behind its last record. It begins with a header of 128 bytes:
+//
+//	byte  0  8  magic 89 "PWAL" 0d 0a 1a
+//	      8  4  format version                   magic, version, checksum and the length 128
+//	     12  4  checksum of the other 124 bytes  are the same in every version
+//	     16 16  identity of the bucket
+//	     32  8  sequence number
+//	     40  8  base: offset of the first row
+//	     48  8  capacity: size of the file until it gets its end mark
+//	     56  8  bytes in use in the segment before, its end mark included; 0 when there was none
+//	     64  4  chain of the segment before
+//	     68  4  salt: random, repeated in every record of the segment
+//	     72  4  flags: 1 = made by a salvage: offsets, and the next sequence number, may jump forward
+//	     76 52  zero
+//
+// Records follow, each at a multiple of 8: the preamble, then entries, then an end mark.
+//
+//	byte  0  4  checksum of bytes 4 to 47, begun with the record's place in the file / 8 in place of 0
+//	      4  4  checksum of payload and padding
+//	      8  4  salt
+//	     12  4  kind: 1 preamble, 2 entry, 3 closed, 4 sealed
+//	     16  8  length of the payload
+//	     24  8  offset of the first row; in an end mark, of the row that would come next
+//	     32  8  rows; 0 unless it is an entry
+//	     40  8  promise: every byte of the file below this one was on disk when the record was written
+//	     48     payload, then zeros up to a multiple of 8
+//
+// The chain of a segment is the checksum of its header, continued over the head checksums of all its records. The salt and the
+// place make a record valid nowhere but where it was written, so that neither user data that looks like a log nor bytes of an
+// older file are ever taken for records.
+//
+// End marks repeat the preamble as their payload. "Closed" is written by Close and by recovery; the only thing that may follow is
+// "sealed", which says that the next segment exists.
+//
+// # Order of writing
+//
+// A new segment: sync the old one; make the new one as .tmp with its preamble, at full size; fsync it; rename it; fsync the
+// directory; write "sealed" into the old one and sync that; only then write an entry into the new one. Cut: remove all but the
+// newest segment, fsync the directory, then remove the newest if it goes too, and fsync again.
+//
+// # Torn or damaged
+//
+// Reading stops at the first place of a segment that holds no sound record. In any segment but the last that is damage, unless
+// the last one is empty and the one before just lacks the mark that the last one's header foretells. In the last segment it is
+// where a crash interrupted the writing, a torn tail, except that each of these proves damage:
+//
+//   - a later record has a sound head that promises more than the bytes up to this place;
+//   - the file is smaller than its capacity, without an end mark (recovery and Close write the mark first, then cut);
+//   - the segment ends with "sealed", but there is no next one;
+//   - the preamble is not sound.
+//
+// A torn tail is cut off and reported once the whole log was verified. A damaged log is not opened: the error is a *SegmentError
+// with file and byte, and nothing on disk changes. Recovery ends the last segment with "closed", so nothing is written behind a
+// tail that was cut.
+//
+// With Recovery set to Salvage, entries behind the damage are searched for at every multiple of 8 and replayed. A damaged segment
+// is replaced, in one rename, by one that holds what could be read, after that and a copy of the original (.broken) were synced.
+// A missing segment is replaced by an empty one. Later opens, strict ones too, read the result without complaint and list the
+// rows that are lost in Report.Missing.
+//
+// # What a crash may cost
+//
+// SyncInterval zero: nothing that was acknowledged. Above zero: nothing when the process dies; when the machine does, what was
+// acknowledged within the last SyncInterval and the duration of one sync. The rows that survive are always a prefix of those
+// appended. An entry survives as a whole or not at all.
+//
+// # Failure
+//
+// After a failed write or sync the log takes no more entries: every call that writes returns ErrFailed with the cause, those that
+// wait are told, and what was written but not acknowledged is taken back if the file system still allows that. A second sync is
+// not tried, because the kernel may have dropped the data by then. Opening the log again recovers what was acknowledged.
+//
+// # Tests
+//
+// go test ./wal runs in well under a minute. With -slow it runs the exhaustive variants: every byte of a larger log, thousands
+// of seeds of the crashing file system. With -update it writes the golden files of testdata anew.
+package wal
