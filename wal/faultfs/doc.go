@@ -1,0 +1,5 @@
+// Package faultfs has file systems that fail on purpose, for tests of durable storage.
+//
+// Mem lives in memory and can crash: a random part of what was not synced is lost, entries of directories included. Hook sits in
+// front of another file system, sees every operation before it happens and can make it fail, half way if it is a write.
+package faultfs
