@@ -56,12 +56,11 @@ func (b *Bucket) store(rec arrow.Record) (first, end int64, err error) {
 	b.mu.Lock()
 	first, end = b.tail.next, b.tail.next+rec.NumRows()
 	b.push(rec)
-	flushDue := end-b.checkpoint >= b.opts.FlushRows || b.unflushed >= b.opts.FlushBytes
 	b.mu.Unlock()
 
 	if b.log == nil {
 		b.put(end - first)
-		b.alarm.advance(end)
+		b.advance(end)
 	} else {
 		rec.Retain()
 		done := func(failed error) {
@@ -78,12 +77,19 @@ func (b *Bucket) store(rec arrow.Record) (first, end int64, err error) {
 			b.mu.Unlock()
 			return 0, 0, b.writeError(err)
 		}
-		flushDue = flushDue || b.log.Size() >= b.opts.MaxWALBytes
-	}
-	if flushDue {
-		signal(b.kick)
 	}
 	return first, end, nil
+}
+
+// advance is told when the rows up to end are acknowledged.
+func (b *Bucket) advance(end int64) {
+	b.alarm.advance(end)
+	b.mu.Lock()
+	due := end-b.checkpoint >= b.opts.FlushRows || b.unflushed >= b.opts.FlushBytes
+	b.mu.Unlock()
+	if due || b.walBytes() >= b.opts.MaxWALBytes {
+		signal(b.kick)
+	}
 }
 
 // push takes over a reference to rec. The caller holds b.mu.

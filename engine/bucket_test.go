@@ -207,6 +207,7 @@ func TestPromotion(t *testing.T) {
 		if _, end, err := b.Append(rec, false); err != nil || end != 11 {
 			t.Fatalf("got end %d, %v", end, err)
 		}
+		must(t, b.Wait(background, 11))
 		b = open(t, crash(t, dir), quiet())
 		c, err := b.Read(0, 20, false)
 		if err != nil {
@@ -386,7 +387,7 @@ func TestForeignDirectory(t *testing.T) {
 		}, "format 2"},
 		"other bucket": {func(t *testing.T, dir string) {
 			must(t, os.WriteFile(filepath.Join(dir, "bucket.json"), []byte(`{"format":1,"id":"00000000000000000000000000000000"}`), 0o644))
-		}, "another bucket"},
+		}, "belongs to bucket"},
 		"a file": {func(t *testing.T, dir string) {
 			must(t, os.RemoveAll(dir))
 			must(t, os.WriteFile(dir, nil, 0o644))

@@ -206,6 +206,9 @@ func (b *Bucket) syncTable(before, after *lance.Snapshot) error {
 		if err := wal.SyncFile(b.opts.FS, path); err != nil {
 			return fmt.Errorf("engine: sync table: %w", err)
 		}
+		if err := b.countFile(path); err != nil {
+			return fmt.Errorf("engine: sync table: %w", err)
+		}
 		for dir := filepath.Dir(path); len(dir) > len(b.dir); dir = filepath.Dir(dir) {
 			dirs = append(dirs, dir)
 		}
@@ -219,10 +222,19 @@ func (b *Bucket) syncTable(before, after *lance.Snapshot) error {
 			return fmt.Errorf("engine: sync table: %w", err)
 		}
 	}
-	if b.metrics != nil && before != nil {
-		b.metrics.BytesWritten.Add(float64(after.DataBytes() - before.DataBytes()))
-	}
 	return nil
+}
+
+// countFile counts the bytes of a file that was written.
+func (b *Bucket) countFile(path string) error {
+	if b.metrics == nil {
+		return nil
+	}
+	info, err := b.opts.FS.Stat(path)
+	if err == nil {
+		b.metrics.BytesWritten.Add(float64(info.Size))
+	}
+	return err
 }
 
 // flushLoop flushes when it is asked to and when rows have waited long enough.

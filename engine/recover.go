@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
@@ -89,7 +91,7 @@ func (b *Bucket) openLog() error {
 		SegmentBytes: min(64<<20, b.opts.MaxWALBytes/4),
 		SyncInterval: b.opts.WALSyncInterval,
 		Recovery:     recovery,
-		OnAdvance:    b.alarm.advance,
+		OnAdvance:    b.advance,
 		Logger:       b.logger,
 	}
 	if b.metrics != nil {
@@ -139,8 +141,15 @@ func (b *Bucket) replay(d *decoder, e wal.Entry) error {
 		defer part.Release()
 		rec = part
 	} else if skip < 0 {
-		return fmt.Errorf("%w: log entry at offset %d, want offset %d", ErrCorrupt, e.First, b.tail.next)
+		if err := b.fill(rec.Schema(), -skip); err != nil {
+			return err
+		}
 	}
+	return b.enter(rec)
+}
+
+// enter puts a batch into the tail without writing it to the log.
+func (b *Bucket) enter(rec arrow.Record) error {
 	aligned, err := b.conform(rec, false)
 	if err != nil {
 		return err
@@ -149,6 +158,22 @@ func (b *Bucket) replay(d *decoder, e wal.Entry) error {
 	defer b.mu.Unlock()
 	b.push(aligned)
 	return nil
+}
+
+// fill puts rows that are null in every column where a salvaged log has a hole,
+// so that the rows behind it keep their offsets.
+func (b *Bucket) fill(schema *arrow.Schema, rows int64) error {
+	if b.opts.WALRecovery != "salvage" {
+		return fmt.Errorf("%w: the log lacks the %d rows from offset %d on", ErrCorrupt, rows, b.tail.next)
+	}
+	columns := make([]arrow.Array, schema.NumFields())
+	for i, f := range schema.Fields() {
+		columns[i] = array.MakeArrayOfNull(allocator, f.Type, int(rows))
+		defer columns[i].Release()
+	}
+	empty := array.NewRecord(schema, columns, rows)
+	defer empty.Release()
+	return b.enter(empty)
 }
 
 // dropLog moves what the log holds into Lance and removes the log.

@@ -73,6 +73,8 @@ func isPlain(f arrow.Field) bool {
 		return item.Name == "item" && item.Nullable && item.Metadata.Len() == 0 && isPlain(item)
 	case *arrow.MapType:
 		return false
+	case *arrow.TimestampType:
+		return !strings.Contains(t.TimeZone, ":") // arrow/go cuts it there
 	case arrow.NestedType:
 		return !slices.ContainsFunc(t.Fields(), func(c arrow.Field) bool { return !isPlain(c) })
 	}
@@ -183,19 +185,21 @@ func decodeField(text string) (arrow.Field, error) {
 // Lance stores.
 type columns struct {
 	original *arrow.Schema
-	stored   *arrow.Schema
+	stored   []arrow.Field  // their names and types, as far as appends need them
 	index    map[string]int // by original name
 }
 
 func newColumns(stored *arrow.Schema) (*columns, error) {
-	c := &columns{stored: stored, index: make(map[string]int, stored.NumFields())}
-	originals := make([]arrow.Field, stored.NumFields())
+	n := stored.NumFields()
+	c := &columns{stored: make([]arrow.Field, n), index: make(map[string]int, n)}
+	originals := make([]arrow.Field, n)
 	for i, s := range stored.Fields() {
 		f, err := originalField(s)
 		if err != nil {
 			return nil, err
 		}
 		originals[i] = f
+		c.stored[i] = translateField(f)
 		c.index[f.Name] = i
 	}
 	meta := stored.Metadata()
@@ -222,7 +226,7 @@ func (c *columns) project(names []string) (*arrow.Schema, []string, error) {
 		if slices.Contains(names[:i], name) {
 			return nil, nil, fmt.Errorf("%w: column %q is asked for twice", ErrInvalid, name)
 		}
-		fields[i], stored[i] = c.original.Field(j), c.stored.Field(j).Name
+		fields[i], stored[i] = c.original.Field(j), c.stored[j].Name
 	}
 	meta := c.original.Metadata()
 	return arrow.NewSchema(fields, &meta), stored, nil
@@ -244,7 +248,7 @@ func (c *columns) fit(batch *arrow.Schema) (*arrow.Schema, error) {
 		if want := c.original.Field(j); !sameLayout(want, f) {
 			return nil, fmt.Errorf("%w: column %q is %s, not %s", ErrSchema, f.Name, want.Type, f.Type)
 		}
-		fields[i] = c.stored.Field(j)
+		fields[i] = c.stored[j]
 	}
 	return arrow.NewSchema(fields, nil), nil
 }
@@ -269,7 +273,9 @@ func sameLayout(a, b arrow.Field) bool {
 	return arrow.TypeEqual(a.Type, b.Type)
 }
 
-func isJSON(f arrow.Field) bool {
-	i := f.Metadata.FindKey(extensionKey)
-	return i >= 0 && f.Metadata.Values()[i] == jsonExtension
+func isJSON(f arrow.Field) bool { return extension(f) == jsonExtension }
+
+func extension(f arrow.Field) string {
+	name, _ := f.Metadata.GetValue(extensionKey)
+	return name
 }

@@ -19,6 +19,9 @@ func checkField(f arrow.Field, path string) error {
 			return fmt.Errorf("%w: column %s: metadata key %q is reserved", ErrSchema, path, key)
 		}
 	}
+	if strings.HasPrefix(extension(f), "lance.") {
+		return fmt.Errorf("%w: column %s: the extension type %q is reserved", ErrSchema, path, extension(f))
+	}
 	if isJSON(f) && f.Type.ID() != arrow.STRING {
 		return fmt.Errorf("%w: column %s: %s is held over utf8 only, not %s", ErrSchema, path, jsonExtension, f.Type)
 	}
@@ -39,7 +42,7 @@ func checkType(t arrow.DataType, path string) error {
 		return fmt.Errorf("%w: column %s: %s cannot be stored%s", ErrSchema, path, t, why)
 	}
 	switch t := t.(type) {
-	case *arrow.BooleanType,
+	case *arrow.NullType, *arrow.BooleanType,
 		*arrow.Int8Type, *arrow.Int16Type, *arrow.Int32Type, *arrow.Int64Type,
 		*arrow.Uint8Type, *arrow.Uint16Type, *arrow.Uint32Type, *arrow.Uint64Type,
 		*arrow.Float16Type, *arrow.Float32Type, *arrow.Float64Type,
@@ -58,12 +61,13 @@ func checkType(t arrow.DataType, path string) error {
 	case *arrow.LargeListType:
 		return checkField(t.ElemField(), path+"[]")
 	case *arrow.FixedSizeListType:
-		if t.Len() <= 0 {
-			return refuse(" without items")
-		}
-		if _, ok := t.Elem().(arrow.FixedWidthDataType); !ok {
+		switch t.Elem().(type) {
+		case arrow.FixedWidthDataType, *arrow.FixedSizeListType:
+		default: // Lance takes structs, and then cannot read them
 			return refuse("; use a list")
 		}
+		return checkField(t.ElemField(), path+"[]")
+	case *arrow.MapType:
 		return checkField(t.ElemField(), path+"[]")
 	case *arrow.StructType:
 		if t.NumFields() == 0 {
