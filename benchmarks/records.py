@@ -1,0 +1,62 @@
+"""Records like those that an agent leaves behind: about 400 bytes as JSON, with a token list."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TEXT = (
+    "the agent reads file opens shell runs test fails again then edits line checks output of "
+    "build looks for error in module calls tool with path and finds answer"
+)
+TOOLS = ("bash", "editor", "search", "browser", "python")
+
+
+def trajectories(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Return records of agent trajectories.
+
+    Parameters
+    ----------
+    count
+        How many.
+    seed
+        The same seed gives the same records.
+    """
+    rng = random.Random(seed)
+    words = TEXT.split()
+    records = []
+    for number in range(count):
+        text = " ".join(rng.choices(words, k=28))
+        records.append(
+            {
+                "trajectory": f"run-{seed:02d}-{number // 40:06d}",
+                "step": number % 40,
+                "role": "assistant" if number % 2 else "tool",
+                "tool": rng.choice(TOOLS),
+                "text": text,
+                "tokens": [rng.randrange(100_000) for _ in range(16)],
+                "logprob": -rng.expovariate(2.0),
+                "reward": float(number % 40 == 39),
+                "done": number % 40 == 39,
+            }
+        )
+    return records
+
+
+def encoded(record: dict[str, Any]) -> bytes:
+    """Return a record as the JSON that a store of bytes would be given."""
+    return json.dumps(record, separators=(",", ":")).encode()
+
+
+def json_bytes(records: Sequence[dict[str, Any]]) -> int:
+    """Return the size of records as JSON."""
+    return sum(len(encoded(record)) for record in records)
+
+
+def batches(records: Sequence[dict[str, Any]], size: int) -> list[list[dict[str, Any]]]:
+    """Return the records in lists of `size`."""
+    return [list(records[at : at + size]) for at in range(0, len(records), size)]
