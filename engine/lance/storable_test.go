@@ -24,7 +24,7 @@ func meta(pairs ...string) arrow.Metadata {
 var (
 	i64  = arrow.PrimitiveTypes.Int64
 	f32  = arrow.PrimitiveTypes.Float32
-	utf8 = arrow.BinaryTypes.String
+	text = arrow.BinaryTypes.String
 	tags = meta("unit", "µm", "ARROW:extension:name", "my.type", "ARROW:extension:metadata", `{"a":1}`, "empty", "")
 )
 
@@ -48,7 +48,7 @@ var storable = map[string]struct {
 	"decimal128":   {arrow.Field{Type: &arrow.Decimal128Type{Precision: 38, Scale: 10}}, `["12345678901234567890.0123456789", null, "-1"]`},
 	"decimal256":   {arrow.Field{Type: &arrow.Decimal256Type{Precision: 76, Scale: 3}}, `["123456789012345678901234567890123456789012345.001", null, "-1"]`},
 	"decimal -2":   {arrow.Field{Type: &arrow.Decimal128Type{Precision: 9, Scale: -2}}, `["12300", null, "-100"]`},
-	"utf8":         {arrow.Field{Type: utf8}, `["", null, "ünïcödé ☃ \u0000 end"]`},
+	"utf8":         {arrow.Field{Type: text}, `["", null, "ünïcödé ☃ \u0000 end"]`},
 	"large utf8":   {arrow.Field{Type: arrow.BinaryTypes.LargeString}, `["", null, "x"]`},
 	"binary":       {arrow.Field{Type: arrow.BinaryTypes.Binary}, `["", null, "AAEC/w=="]`},
 	"large binary": {arrow.Field{Type: arrow.BinaryTypes.LargeBinary}, `["", null, "AAEC/w=="]`},
@@ -71,10 +71,10 @@ var storable = map[string]struct {
 	"list element":       {arrow.Field{Type: listOf("element", i64, false)}, `[[], null, [1, 2, 3]]`},
 	"list of unnamed":    {arrow.Field{Type: listOf("", i64, true)}, `[[], null, [1, null, 3]]`},
 	"list with metadata": {arrow.Field{Type: arrow.ListOfField(arrow.Field{Name: "it", Type: i64, Nullable: true, Metadata: tags})}, `[[1], null, []]`},
-	"large list":         {arrow.Field{Type: arrow.LargeListOf(utf8)}, `[[], null, ["a", null, ""]]`},
-	"list of lists":      {arrow.Field{Type: arrow.ListOf(arrow.ListOf(utf8))}, `[[[], null, ["x"]], null, []]`},
+	"large list":         {arrow.Field{Type: arrow.LargeListOf(text)}, `[[], null, ["a", null, ""]]`},
+	"list of lists":      {arrow.Field{Type: arrow.ListOf(arrow.ListOf(text))}, `[[[], null, ["x"]], null, []]`},
 	"list of structs": {arrow.Field{Type: arrow.ListOf(arrow.StructOf(
-		arrow.Field{Name: "a", Type: i64, Nullable: true}, arrow.Field{Name: "b", Type: utf8, Nullable: true}))},
+		arrow.Field{Name: "a", Type: i64, Nullable: true}, arrow.Field{Name: "b", Type: text, Nullable: true}))},
 		`[[{"a": 1, "b": null}, null], null, []]`},
 	"vector":             {arrow.Field{Type: arrow.FixedSizeListOf(3, f32)}, `[[1, 2, 3], null, [4, null, 6]]`},
 	"required vector":    {arrow.Field{Type: arrow.FixedSizeListOfNonNullable(3, f32)}, `[[1, 2, 3], null, [4, 5, 6]]`},
@@ -84,19 +84,19 @@ var storable = map[string]struct {
 	"vector of times":    {arrow.Field{Type: arrow.FixedSizeListOf(1, arrow.FixedWidthTypes.Timestamp_us)}, `[["1970-01-01 00:00:00.000001"], null, ["2262-01-01"]]`},
 	"list of vectors":    {arrow.Field{Type: arrow.ListOf(arrow.FixedSizeListOf(2, f32))}, `[[[1, 2], [3, 4]], null, []]`},
 	"matrix":             {arrow.Field{Type: arrow.FixedSizeListOf(2, arrow.FixedSizeListOf(2, f32))}, `[[[1, 2], [3, 4]], null, [[5, 6], [7, 8]]]`},
-	"struct":             {arrow.Field{Type: arrow.StructOf(arrow.Field{Name: "a", Type: i64, Nullable: true}, arrow.Field{Name: "b", Type: arrow.ListOf(utf8), Nullable: true})}, `[{"a": 1, "b": ["x", null]}, null, {"a": null, "b": null}]`},
+	"struct":             {arrow.Field{Type: arrow.StructOf(arrow.Field{Name: "a", Type: i64, Nullable: true}, arrow.Field{Name: "b", Type: arrow.ListOf(text), Nullable: true})}, `[{"a": 1, "b": ["x", null]}, null, {"a": null, "b": null}]`},
 	"struct of required": {arrow.Field{Type: arrow.StructOf(arrow.Field{Name: "a", Type: i64})}, `[{"a": 1}, {"a": 2}, {"a": 3}]`},
 	"struct, odd names": {arrow.Field{Type: arrow.StructOf(
 		arrow.Field{Name: "a.b", Type: i64, Nullable: true, Metadata: tags}, arrow.Field{Name: "", Type: i64, Nullable: true},
-		arrow.Field{Name: "_rowid", Type: utf8, Nullable: true}, arrow.Field{Name: "`x`", Type: utf8, Nullable: true})},
+		arrow.Field{Name: "_rowid", Type: text, Nullable: true}, arrow.Field{Name: "`x`", Type: text, Nullable: true})},
 		"[{\"a.b\": 1, \"\": 2, \"_rowid\": \"r\", \"`x`\": \"y\"}, null, {\"a.b\": null, \"\": null, \"_rowid\": null, \"`x`\": null}]"},
-	"map": {arrow.Field{Type: arrow.MapOf(utf8, i64)}, `[[{"key": "a", "value": 1}], null, []]`},
+	"map": {arrow.Field{Type: arrow.MapOf(text, i64)}, `[[{"key": "a", "value": 1}], null, []]`},
 	"tensor": {arrow.Field{Type: arrow.StructOf(
 		arrow.Field{Name: "data", Type: arrow.ListOf(f32)}, arrow.Field{Name: "shape", Type: arrow.FixedSizeListOf(2, arrow.PrimitiveTypes.Int32)}),
 		Metadata: meta("ARROW:extension:name", "arrow.variable_shape_tensor", "ARROW:extension:metadata", "")},
 		`[{"data": [1, 2], "shape": [1, 2]}, {"data": [], "shape": [0, 7]}, {"data": [3], "shape": [1, 1]}]`},
 	"metadata":    {arrow.Field{Type: i64, Metadata: tags}, `[1, null, 3]`},
-	"compression": {arrow.Field{Type: utf8, Metadata: meta("lance-encoding:compression", "zstd", "lance-encoding:compression-level", "3")}, `["a", null, "b"]`},
+	"compression": {arrow.Field{Type: text, Metadata: meta("lance-encoding:compression", "zstd", "lance-encoding:compression-level", "3")}, `["a", null, "b"]`},
 	"json":        {jsonField("x"), `["{\"a\":1}", null, "[]"]`},
 	"list of json": {arrow.Field{Type: arrow.ListOfField(jsonField("item"))},
 		`[["{\"a\":1}", null], null, []]`},
@@ -105,7 +105,7 @@ var storable = map[string]struct {
 }
 
 func jsonField(name string) arrow.Field {
-	return arrow.Field{Name: name, Type: utf8, Nullable: true,
+	return arrow.Field{Name: name, Type: text, Nullable: true,
 		Metadata: meta("ARROW:extension:name", "arrow.json", "ARROW:extension:metadata", "")}
 }
 
@@ -220,14 +220,14 @@ func TestNotStorable(t *testing.T) {
 		"utf8 view":            {arrow.Field{Type: arrow.BinaryTypes.StringView}, "x: string_view"},
 		"binary view":          {arrow.Field{Type: arrow.BinaryTypes.BinaryView}, "x: binary_view"},
 		"list view":            {arrow.Field{Type: arrow.ListViewOf(i64)}, "x: list_view"},
-		"dictionary":           {arrow.Field{Type: &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: utf8}}, "x: dictionary"},
+		"dictionary":           {arrow.Field{Type: &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: text}}, "x: dictionary"},
 		"union":                {arrow.Field{Type: arrow.SparseUnionOf([]arrow.Field{{Name: "a", Type: i64}}, []arrow.UnionTypeCode{0})}, "x: sparse_union"},
 		"run ends":             {arrow.Field{Type: arrow.RunEndEncodedOf(arrow.PrimitiveTypes.Int32, i64)}, "x: run_end_encoded"},
 		"interval":             {arrow.Field{Type: arrow.FixedWidthTypes.MonthInterval}, "x: month_interval"},
 		"empty struct":         {arrow.Field{Type: arrow.StructOf()}, "x: struct<>"},
 		"empty binary":         {arrow.Field{Type: &arrow.FixedSizeBinaryType{}}, "without bytes"},
 		"deep":                 {inList(arrow.StructOf(arrow.Field{Name: "a", Type: arrow.BinaryTypes.StringView})), "x[].a: string_view"},
-		"text vector":          {arrow.Field{Type: arrow.FixedSizeListOf(2, utf8)}, "use a list"},
+		"text vector":          {arrow.Field{Type: arrow.FixedSizeListOf(2, text)}, "use a list"},
 		"struct vector":        {arrow.Field{Type: arrow.FixedSizeListOf(2, arrow.StructOf(arrow.Field{Name: "a", Type: i64}))}, "use a list"},
 		"large json":           {large, "over utf8 only"},
 		"reserved key":         {arrow.Field{Type: i64, Metadata: meta("persisting:field", "x")}, "persisting:field"},
@@ -287,7 +287,7 @@ func TestNames(t *testing.T) {
 	}
 	late := create(t, ids)
 	for _, name := range names {
-		added, err := late.AddColumns([]arrow.Field{{Name: name, Type: utf8, Nullable: true}})
+		added, err := late.AddColumns([]arrow.Field{{Name: name, Type: text, Nullable: true}})
 		if err != nil {
 			t.Errorf("add %q: %v", name, err)
 			continue

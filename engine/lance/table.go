@@ -132,9 +132,12 @@ func (t *Table) Append(batches []arrow.Record) (*Snapshot, error) {
 		if stored.NumFields() == 0 {
 			return nil, fmt.Errorf("%w: rows without columns", ErrSchema)
 		}
-		for _, r := range records[1:] {
+		for _, r := range records {
 			if !r.Schema().Equal(schema) {
 				return nil, fmt.Errorf("%w: batches of different schemas", ErrSchema)
+			}
+			if err := CheckValues(r); err != nil {
+				return nil, err
 			}
 		}
 		return nativeAppend(t.handle, records, stored)
