@@ -17,6 +17,7 @@ const (
 	tempSuffix   = ".tmp"
 	brokenSuffix = ".broken"
 	nameDigits   = 20
+	maxSequence  = 1 << 62
 )
 
 // found is a segment on disk.
@@ -110,7 +111,7 @@ func list(o Options) (segments []*found, temps []string, err error) {
 		}
 		sequence, err := strconv.ParseUint(digits, 10, 64)
 		switch {
-		case err != nil || len(digits) != nameDigits:
+		case err != nil || len(digits) != nameDigits || sequence > maxSequence:
 			return nil, nil, &SegmentError{Path: path, Err: fmt.Errorf("%w: not the name of a segment", ErrForeign)}
 		case temp:
 			temps = append(temps, path)

@@ -61,13 +61,15 @@ func (w *window) load(off, n int64) error {
 	if err == nil || !w.patient {
 		return err
 	}
-	for at := int64(0); at < n; at += sectorBytes {
-		sector := w.buf[at:min(at+sectorBytes, n)]
-		if readFull(w.file, sector, off+at) != nil {
+	for b := w.buf; len(b) > 0; {
+		sector := b[:min(sectorBytes-off%sectorBytes, int64(len(b)))]
+		if readFull(w.file, sector, off) != nil {
 			for i := range sector {
 				sector[i] = 0xff
 			}
 		}
+		off += int64(len(sector))
+		b = b[len(sector):]
 	}
 	return nil
 }
