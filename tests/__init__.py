@@ -1,0 +1,1 @@
+"""Tests of the built libraries and of the Python package."""

@@ -1,0 +1,252 @@
+"""Calls of the built library as C sees it: statuses, not exceptions."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from ctypes import POINTER, byref, c_char_p, c_int64, c_void_p
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+
+from persisting import _native
+from persisting._errors import Status
+from tests import header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+UNTOUCHED = 0xA5
+ROWS = 3
+
+
+def library() -> ctypes.CDLL:
+    """Return the library with the prototypes of the binding."""
+    return _native._library()
+
+
+class ArrowSchema(ctypes.Structure):
+    """`struct ArrowSchema`."""
+
+
+class ArrowArray(ctypes.Structure):
+    """`struct ArrowArray`."""
+
+
+RELEASE_SCHEMA = ctypes.CFUNCTYPE(None, POINTER(ArrowSchema))
+RELEASE_ARRAY = ctypes.CFUNCTYPE(None, POINTER(ArrowArray))
+
+ArrowSchema._fields_ = [
+    ("format", c_char_p),
+    ("name", c_char_p),
+    ("metadata", c_char_p),
+    ("flags", c_int64),
+    ("n_children", c_int64),
+    ("children", POINTER(POINTER(ArrowSchema))),
+    ("dictionary", POINTER(ArrowSchema)),
+    ("release", RELEASE_SCHEMA),
+    ("private_data", c_void_p),
+]
+ArrowArray._fields_ = [
+    ("length", c_int64),
+    ("null_count", c_int64),
+    ("offset", c_int64),
+    ("n_buffers", c_int64),
+    ("n_children", c_int64),
+    ("buffers", POINTER(c_void_p)),
+    ("children", POINTER(POINTER(ArrowArray))),
+    ("dictionary", POINTER(ArrowArray)),
+    ("release", RELEASE_ARRAY),
+    ("private_data", c_void_p),
+]
+
+
+def rows(n: int = ROWS, first: int = 0) -> pa.RecordBatch:
+    """Return a batch of `n` rows in two columns."""
+    numbers = range(first, first + n)
+    return pa.RecordBatch.from_pydict({"n": [*numbers], "text": [str(i) for i in numbers]})
+
+
+# Callbacks that the library may yet call, on any thread, must never be collected.
+_handed_out: list[Exported] = []
+
+
+class Exported:
+    """A record batch as a pair of C structs that count how often they are released."""
+
+    def __init__(self, batch: pa.RecordBatch | None = None) -> None:
+        self.array, self.schema = ArrowArray(), ArrowSchema()
+        (rows() if batch is None else batch)._export_to_c(
+            ctypes.addressof(self.array), ctypes.addressof(self.schema)
+        )
+        self.releases = {"array": 0, "schema": 0}
+        self._keep: list[Any] = []
+        self._watch("array", self.array, RELEASE_ARRAY)
+        self._watch("schema", self.schema, RELEASE_SCHEMA)
+        _handed_out.append(self)
+
+    def _watch(self, name: str, exported: Any, callback: Any) -> None:
+        # A consumer may move the struct, so the original is called on a copy.
+        original = type(exported).from_buffer_copy(exported)
+
+        def release(moved: Any) -> None:
+            self.releases[name] += 1
+            original.release(byref(original))
+            moved.contents.release = callback()
+
+        exported.release = callback(release)
+        self._keep += [original, exported.release]
+
+    @property
+    def consumed(self) -> bool:
+        """Whether neither struct is the caller's any more."""
+        return not self.array.release and not self.schema.release
+
+    @property
+    def released(self) -> bool:
+        """Whether both were released, once each."""
+        return self.consumed and self.releases == {"array": 1, "schema": 1}
+
+    def drop(self) -> None:
+        """Release what was not handed over."""
+        for exported in (self.array, self.schema):
+            if exported.release:
+                exported.release(byref(exported))
+
+
+class Outcome(NamedTuple):
+    """What a call gave back."""
+
+    status: Status
+    message: str
+    out: dict[str, bytes]
+
+    @property
+    def untouched(self) -> bool:
+        """Whether no out-parameter was written."""
+        return all(set(content) == {UNTOUCHED} for content in self.out.values())
+
+    def number(self, name: str) -> int:
+        """Return an out-parameter of 8 bytes."""
+        return int.from_bytes(self.out[name][:8], "little")
+
+
+NO_ERROR = object()
+
+
+class World:
+    """An open bucket with three rows and a cursor over them, and calls that use them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.bucket = self.cursor = 0
+        self.bucket = self.open(directory / "bucket")
+        assert self.append(rows()) == Status.OK
+        self.cursor = self.read()
+
+    def open(self, path: Path, options: bytes | None = b'{"flush_interval": 0}') -> int:
+        """Open a bucket and return its handle."""
+        found = self.call("persisting_bucket_open", path=bytes(path), options=options)
+        assert found.status == Status.OK, found
+        return found.number("out_bucket")
+
+    def append(self, batch: pa.RecordBatch, **changes: Any) -> Status:
+        """Append rows and wait for their acknowledgement."""
+        return self.call("persisting_bucket_append", batch=Exported(batch), **changes).status
+
+    def read(self, **changes: Any) -> int:
+        """Read all rows and return the handle of the cursor."""
+        found = self.call("persisting_bucket_read", count=2**40, **changes)
+        assert found.status == Status.OK, found
+        return found.number("out_cursor")
+
+    def drain(self, cursor: int) -> list[pa.RecordBatch] | Status:
+        """Return the rest of a cursor, or the status of the call that failed."""
+        schema = ArrowSchema()
+        status = library().persisting_cursor_schema(cursor, byref(schema), None)
+        if status:
+            return Status(status)
+        columns = pa.Schema._import_from_c(ctypes.addressof(schema))
+        batches = []
+        while True:
+            array = ArrowArray()
+            status = library().persisting_cursor_next(cursor, byref(array), None)
+            if status:
+                return Status(status)
+            if not array.release:
+                return batches
+            batches.append(pa.RecordBatch._import_from_c(ctypes.addressof(array), columns))
+
+    def values(self, function: header.Function, batch: Exported | None) -> dict[str, Any]:
+        """Return arguments with which a function succeeds; out-parameters are left out."""
+        values: dict[str, Any] = {
+            "bucket": self.bucket,
+            "cursor": self.cursor,
+            "path": bytes(self.directory / "another"),
+            "options": None,
+            "string": None,
+            "offsets": (c_int64 * 2)(2, 0),
+            "count": 2,
+            "offset": 0,
+            "rows": ROWS,
+            "flags": 0,
+            "wait_ns": -1,
+            "timeout_ns": -1,
+            "fd": -1,
+        }
+        if batch is not None:
+            values |= {"array": byref(batch.array), "schema": byref(batch.schema)}
+        return {p.name: values[p.name] for p in function.parameters if not p.is_out}
+
+    def call(self, name: str, *, error: Any = NO_ERROR, batch: Any = None, **changes: Any) -> Outcome:
+        """Call a function with arguments that are right except for the changes.
+
+        `error` may be None, for a NULL; otherwise the struct is read and released.
+        """
+        function = header.functions()[name]
+        if batch is None and any(p.name == "array" for p in function.parameters):
+            batch = Exported()
+        outs = {p.name: (ctypes.c_ubyte * 128)(*[UNTOUCHED] * 128) for p in function.parameters if p.is_out}
+        values = self.values(function, batch) | outs | changes
+        report = _native._Error()
+        status = getattr(library(), name)(
+            *(values[p.name] for p in function.parameters),
+            byref(report) if error is NO_ERROR else error,
+        )
+        message = (report.message or b"").decode()
+        if status and error is NO_ERROR:
+            assert report.code == status
+            assert message
+            _native._release_error(report.release)(report)
+            assert not report.release
+            assert not report.message
+        else:
+            assert not report.release
+        return Outcome(Status(status), message, {n: bytes(out) for n, out in outs.items()})
+
+    def close(self) -> None:
+        """Close what is open still."""
+        for name, handle in (("cursor", self.cursor), ("bucket", self.bucket)):
+            getattr(library(), f"persisting_{name}_close")(handle, None)
+
+
+@contextlib.contextmanager
+def world(directory: Path) -> Iterator[World]:
+    """Open a world for a while."""
+    opened = World(directory)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def no_handles() -> dict[str, int]:
+    """Return numbers that the library never gave out."""
+    return {
+        "kind 0": 1,
+        "kind 9": 9 << 56 | 1,
+        "highest": 2**64 - 1,
+        "negative": 1 << 63,
+        "no counter": 1 << 56,
+    }

@@ -1,0 +1,55 @@
+"""What several test modules need."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Options under which a bucket does nothing of its own accord.
+QUIET: dict[str, Any] = {"flush_interval": 0, "compaction_threshold": 0}
+
+
+def command(program: str, *arguments: object) -> list[str]:
+    """Return the command line of a module in tests/programs."""
+    return [sys.executable, "-m", f"tests.programs.{program}", *map(str, arguments)]
+
+
+def run(
+    argv: list[str], *, timeout: float = 60, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; the caller looks at the status."""
+    return subprocess.run(
+        argv,
+        cwd=ROOT,
+        env=os.environ | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def python(script: str, *arguments: object, timeout: float = 60) -> str:
+    """Run Python code in a process of its own and return what it printed; it must succeed."""
+    done = run([sys.executable, "-c", script, *map(str, arguments)], timeout=timeout)
+    assert done.returncode == 0, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def eventually(what: Callable[[], bool], *, within: float = 10.0) -> bool:
+    """Ask again and again until something is so; False when it is not so in time."""
+    deadline = time.monotonic() + within
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True

@@ -1,0 +1,463 @@
+"""Every function of the C interface, given what it must refuse."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+
+from persisting._errors import Status
+from tests import header
+from tests.abi import ROWS, Exported, World, library, no_handles, rows, world
+from tests.support import command, eventually, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+FUNCTIONS = header.functions()
+NULLABLE = {"options", "string"}
+STRINGS = {"persisting_version", "persisting_metrics_text", "persisting_bucket_stats"}
+
+
+@pytest.fixture
+def w(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as opened:
+        yield opened
+
+
+def a_batch(name: str) -> Exported | None:
+    """Return what a call of the function consumes, if it consumes anything."""
+    return Exported() if name == "persisting_bucket_append" else None
+
+
+def is_consumed(batch: Exported | None) -> bool:
+    return batch is None or eventually(lambda: batch.released)
+
+
+# ---- every function ----
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_arguments_of_these_tests_are_right(w: World, name: str) -> None:
+    found = w.call(name)
+    assert found.status == Status.OK
+    for content in found.out.values():
+        assert set(content) != {0xA5}
+    if name in STRINGS:
+        (content,) = found.out.values()
+        address = int.from_bytes(content[:8], "little")
+        assert ctypes.string_at(address)
+        assert w.call("persisting_string_free", string=address).status == Status.OK
+    if name == "persisting_bucket_open":
+        assert w.call("persisting_bucket_close", bucket=found.number("out_bucket")).status == Status.OK
+    if name in ("persisting_bucket_read", "persisting_bucket_take"):
+        assert w.call("persisting_cursor_close", cursor=found.number("out_cursor")).status == Status.OK
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [
+        (function.name, parameter.name)
+        for function in FUNCTIONS.values()
+        for parameter in function.parameters
+        if parameter.is_pointer and parameter.name not in NULLABLE
+    ],
+)
+def test_null_is_refused_by_name(w: World, name: str, parameter: str) -> None:
+    batch = a_batch(name)
+    found = w.call(name, batch=batch, **{parameter: None})
+    assert found.status == Status.INVALID_ARGUMENT
+    assert parameter in found.message
+    others = {n: content for n, content in found.out.items() if n != parameter}
+    assert found._replace(out=others).untouched
+    if batch is not None:
+        given = {"array": batch.array, "schema": batch.schema}
+        given.pop(parameter, None)
+        assert eventually(lambda: all(batch.releases[n] == 1 for n in given))
+        assert not any(struct.release for struct in given.values())
+        batch.drop()
+    assert w.call("persisting_bucket_acknowledged").number("out_rows") == ROWS
+
+
+@pytest.mark.parametrize("parameter", sorted(NULLABLE))
+def test_null_is_allowed_where_the_header_says_so(w: World, parameter: str) -> None:
+    name = next(f.name for f in FUNCTIONS.values() if any(p.name == parameter for p in f.parameters))
+    found = w.call(name, **{parameter: None})
+    assert found.status == Status.OK
+    if "out_bucket" in found.out:
+        assert w.call("persisting_bucket_close", bucket=found.number("out_bucket")).status == Status.OK
+
+
+def stale(w: World, kind: str) -> int:
+    if kind == "cursor":
+        handle = w.read()
+        assert w.call("persisting_cursor_close", cursor=handle).status == Status.OK
+        return handle
+    handle = w.open(w.directory / "stale")
+    assert w.call("persisting_bucket_close", bucket=handle).status == Status.OK
+    return handle
+
+
+def foreign(w: World, kind: str) -> int:
+    return w.bucket if kind == "cursor" else w.cursor
+
+
+def not_yet(w: World, kind: str) -> int:
+    return (w.bucket if kind == "bucket" else w.cursor) + 2**40
+
+
+BAD_HANDLES: dict[str, Callable[[World, str], int]] = {
+    "null": lambda w, kind: 0,
+    "stale": stale,
+    "foreign": foreign,
+    "not yet given out": not_yet,
+    **{f"invented, {name}": lambda w, kind, n=n: n for name, n in no_handles().items()},  # type: ignore[misc]
+}
+
+
+@pytest.mark.parametrize("bad", BAD_HANDLES)
+@pytest.mark.parametrize("name", [f.name for f in FUNCTIONS.values() if f.handle])
+def test_a_bad_handle_is_refused(w: World, name: str, bad: str) -> None:
+    handle = FUNCTIONS[name].handle
+    assert handle is not None
+    if FUNCTIONS[name].closes and bad == "null":
+        assert w.call(name, **{handle.name: 0}).status == Status.OK
+        return
+    batch = a_batch(name)
+    found = w.call(name, batch=batch, **{handle.name: BAD_HANDLES[bad](w, handle.name)})
+    assert found.status == Status.INVALID_HANDLE
+    assert handle.name in found.message
+    assert found.untouched
+    assert is_consumed(batch)
+
+
+@pytest.mark.parametrize("name", [f.name for f in FUNCTIONS.values() if f.parameters])
+def test_the_error_struct_may_be_null(w: World, name: str) -> None:
+    function = FUNCTIONS[name]
+    wrong: dict[str, Any] = {}
+    expected = Status.OK
+    if function.handle:
+        wrong, expected = {function.handle.name: 1}, Status.INVALID_HANDLE
+    elif name != "persisting_string_free":
+        wrong, expected = {function.parameters[-1].name: None}, Status.INVALID_ARGUMENT
+    batch = a_batch(name)
+    assert w.call(name, error=None, batch=batch, **wrong).status == expected
+    assert is_consumed(batch)
+
+
+@pytest.mark.parametrize("kind", ["bucket", "cursor"])
+def test_closing_twice_is_an_error(w: World, kind: str) -> None:
+    handle = w.open(w.directory / "another") if kind == "bucket" else w.read()
+    close = f"persisting_{kind}_close"
+    assert w.call(close, **{kind: handle}).status == Status.OK
+    for _ in range(3):
+        assert w.call(close, **{kind: handle}).status == Status.INVALID_HANDLE
+
+
+@pytest.mark.parametrize("kind", ["bucket", "cursor"])
+def test_of_many_that_close_at_once_one_succeeds(w: World, kind: str) -> None:
+    for i in range(5):
+        handle = w.open(w.directory / f"bucket {i}") if kind == "bucket" else w.read()
+        close = getattr(library(), f"persisting_{kind}_close")
+        found = at_once(8, lambda handle=handle, close=close: close(handle, None))  # type: ignore[misc]
+        assert sorted(found) == [Status.OK] + [Status.INVALID_HANDLE] * 7
+
+
+def at_once(count: int, call: Callable[[], int]) -> list[int]:
+    """Call from many threads at the same time and return what they got."""
+    barrier, found = threading.Barrier(count), list[int]()
+
+    def body() -> None:
+        barrier.wait()
+        found.append(call())
+
+    threads = [threading.Thread(target=body) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    return found
+
+
+# ---- values that are out of range ----
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "status", "says"),
+    [
+        ("bucket_open", {"path": b""}, Status.INVALID_ARGUMENT, "path"),
+        ("bucket_open", {"options": b"{"}, Status.INVALID_ARGUMENT, "JSON"),
+        ("bucket_open", {"options": b"[]"}, Status.INVALID_ARGUMENT, "JSON"),
+        ("bucket_open", {"options": b'{"x%s%n": 1}'}, Status.INVALID_ARGUMENT, "x%s%n"),
+        ("bucket_open", {"path": b"/dev/null/x"}, Status.STORAGE, "/dev/null"),
+        ("bucket_append", {"flags": 2}, Status.INVALID_ARGUMENT, "0x2"),
+        ("bucket_wait", {"rows": ROWS + 1, "timeout_ns": 0}, Status.TIMEOUT, ""),
+        ("bucket_wait", {"rows": ROWS + 1, "timeout_ns": 10**6}, Status.TIMEOUT, ""),
+        ("bucket_read", {"offset": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("bucket_read", {"count": -2}, Status.INVALID_ARGUMENT, "-2"),
+        ("bucket_read", {"flags": 0x80000001}, Status.INVALID_ARGUMENT, "0x80000000"),
+        ("bucket_take", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("bucket_take", {"flags": 4}, Status.INVALID_ARGUMENT, "0x4"),
+        ("bucket_take", {"offsets": (ctypes.c_int64 * 2)(0, ROWS)}, Status.NOT_FOUND, str(ROWS)),
+        ("bucket_take", {"offsets": (ctypes.c_int64 * 2)(-1, 0)}, Status.NOT_FOUND, "-1"),
+    ],
+)
+def test_a_wrong_value_is_refused(
+    w: World, name: str, changes: dict[str, Any], status: Status, says: str
+) -> None:
+    batch = a_batch(f"persisting_{name}")
+    found = w.call(f"persisting_{name}", batch=batch, **changes)
+    assert found.status == status
+    assert says in found.message
+    assert found.untouched
+    assert is_consumed(batch)
+    assert w.call("persisting_bucket_acknowledged").number("out_rows") == ROWS
+
+
+@pytest.mark.parametrize(
+    ("offset", "count", "numbers"),
+    [(0, 2**63 - 1, [0, 1, 2]), (1, 1, [1]), (2, 5, [2]), (3, 5, []), (2**63 - 1, 2**63 - 1, []), (0, 0, [])],
+)
+def test_a_read_is_cut_to_the_rows_that_exist(
+    w: World, offset: int, count: int, numbers: list[int]
+) -> None:
+    found = w.call("persisting_bucket_read", offset=offset, count=count)
+    cursor = found.number("out_cursor")
+    batches = w.drain(cursor)
+    assert not isinstance(batches, Status)
+    assert [n for batch in batches for n in batch["n"].to_pylist()] == numbers
+    assert w.drain(cursor) == []
+    assert w.call("persisting_cursor_close", cursor=cursor).status == Status.OK
+
+
+# ---- what append is given ----
+
+BATCHES: dict[str, tuple[Callable[[], pa.RecordBatch], Status]] = {
+    "another type": (lambda: pa.RecordBatch.from_pydict({"n": ["text"]}), Status.SCHEMA),
+    "a type that would lose values": (
+        lambda: pa.RecordBatch.from_pydict({"n": pa.array([1], pa.int8())}),
+        Status.SCHEMA,
+    ),
+    "the same column twice": (
+        lambda: pa.RecordBatch.from_arrays([pa.array([1]), pa.array([2])], ["n", "n"]),
+        Status.SCHEMA,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BATCHES)
+def test_a_batch_that_does_not_fit_is_refused_and_consumed(w: World, case: str) -> None:
+    make, status = BATCHES[case]
+    batch = Exported(make())
+    found = w.call("persisting_bucket_append", batch=batch)
+    assert found.status == status
+    assert found.untouched
+    assert is_consumed(batch)
+    assert w.append(rows(2, ROWS)) == Status.OK
+    assert w.call("persisting_bucket_acknowledged").number("out_rows") == ROWS + 2
+
+
+@pytest.mark.parametrize("part", ["array", "schema"])
+def test_a_released_struct_is_refused(w: World, part: str) -> None:
+    batch = Exported()
+    getattr(batch, part).release(ctypes.byref(getattr(batch, part)))
+    found = w.call("persisting_bucket_append", batch=batch)
+    assert found.status == Status.INVALID_ARGUMENT
+    assert "released" in found.message
+    assert found.untouched
+    assert is_consumed(batch)
+
+
+def test_an_array_that_is_no_struct_is_refused(w: World) -> None:
+    batch = Exported()
+    array, schema = pa.array([1, 2]), pa.field("n", pa.int64())
+    batch.drop()
+    array._export_to_c(ctypes.addressof(batch.array), ctypes.addressof(batch.schema))
+    del schema
+    found = w.call("persisting_bucket_append", batch=batch)
+    assert found.status == Status.INVALID_ARGUMENT
+    assert found.untouched
+    assert batch.consumed
+
+
+def test_a_batch_without_rows_is_acknowledged(w: World) -> None:
+    batch = Exported(rows(0))
+    found = w.call("persisting_bucket_append", batch=batch)
+    assert found.status == Status.OK
+    assert found.number("out_first") == found.number("out_acknowledged") == ROWS
+    assert is_consumed(batch)
+
+
+def test_rows_without_columns_need_a_bucket_that_has_some(w: World) -> None:
+    bare = pa.RecordBatch.from_struct_array(pa.array([{}, {}], pa.struct([])))
+    empty = w.open(w.directory / "empty")
+    batch = Exported(bare)
+    found = w.call("persisting_bucket_append", bucket=empty, batch=batch)
+    assert found.status == Status.SCHEMA
+    assert found.untouched
+    assert is_consumed(batch)
+    assert w.call("persisting_bucket_close", bucket=empty).status == Status.OK
+    assert w.append(bare) == Status.OK
+    assert w.call("persisting_bucket_acknowledged").number("out_rows") == ROWS + 2
+
+
+def test_what_would_wait_is_refused_and_consumed(w: World) -> None:
+    wider = pa.RecordBatch.from_pydict({"n": [0.5]})
+    batch = Exported(wider)
+    found = w.call("persisting_bucket_append", batch=batch, flags=1)
+    assert found.status == Status.WOULD_BLOCK
+    assert found.untouched
+    assert is_consumed(batch)
+    assert w.append(wider) == Status.OK
+
+
+def test_a_batch_is_released_when_the_bucket_needs_it_no_more(w: World) -> None:
+    batch = Exported(rows(1, ROWS))
+    assert w.call("persisting_bucket_append", batch=batch).status == Status.OK
+    assert batch.consumed
+    assert batch.releases["array"] == 0, "the rows are in memory still"
+    assert w.call("persisting_cursor_close", cursor=w.cursor).status == Status.OK
+    assert w.call("persisting_bucket_close").status == Status.OK
+    assert eventually(lambda: batch.released)
+
+
+def test_arrays_that_contradict_themselves_do_not_end_the_process(tmp_path: Path) -> None:
+    done = run(command("broken_arrays", tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("survived\n"), done.stdout
+
+
+def test_a_panic_is_returned_as_internal_and_poisons_the_library(tmp_path: Path) -> None:
+    done = run(command("panic", tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "survived\n"
+
+
+# ---- handles in use ----
+
+
+def test_closing_wakes_those_who_wait(w: World) -> None:
+    """A waiter gets CLOSED; one that comes late does not find the handle."""
+    seen: set[int] = set()
+    for i in range(50):
+        bucket = w.open(w.directory / f"bucket {i}")
+        calls = threading.Barrier(5)
+        found: list[int] = []
+
+        def wait(bucket: int = bucket, calls: Any = calls, found: list[int] = found) -> None:
+            calls.wait()
+            found.append(library().persisting_bucket_wait(bucket, 1, -1, None))
+
+        threads = [threading.Thread(target=wait) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        calls.wait()
+        assert library().persisting_bucket_close(bucket, None) == Status.OK
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+        assert len(found) == 4
+        assert set(found) <= {Status.CLOSED, Status.INVALID_HANDLE}
+        seen |= set(found)
+        if Status.CLOSED in seen:
+            return
+    pytest.fail("nobody was inside when the bucket was closed")
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_a_bucket_may_be_closed_while_others_read_and_write(w: World, flushed: bool) -> None:
+    bucket = w.open(w.directory / "busy")
+    for i in range(4):
+        assert w.append(rows(1000, 1000 * i), bucket=bucket) == Status.OK
+    if flushed:
+        assert w.call("persisting_bucket_flush", bucket=bucket).status == Status.OK
+    rounds = threading.Semaphore(0)
+    ends: list[Status] = []
+
+    def read() -> None:
+        while True:
+            found = w.call("persisting_bucket_read", bucket=bucket, count=2**40)
+            if found.status:
+                ends.append(found.status)
+                return
+            cursor = found.number("out_cursor")
+            batches = w.drain(cursor)
+            assert not isinstance(batches, Status)
+            assert [n for b in batches for n in b["n"].to_pylist()][:4000] == [*range(4000)]
+            assert library().persisting_cursor_close(cursor, None) == Status.OK
+            rounds.release()
+
+    def write() -> None:
+        while True:
+            found = w.call("persisting_bucket_append", bucket=bucket, batch=Exported(rows(1)))
+            if found.status:
+                ends.append(found.status)
+                return
+            rounds.release()
+
+    threads = [threading.Thread(target=body) for body in (read, read, write)]
+    for thread in threads:
+        thread.start()
+    for _ in range(30):
+        assert rounds.acquire(timeout=60)
+    assert library().persisting_bucket_close(bucket, None) == Status.OK
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert len(ends) == 3
+    assert set(ends) <= {Status.CLOSED, Status.INVALID_HANDLE}
+
+
+def test_a_cursor_outlives_its_bucket(w: World) -> None:
+    bucket = w.open(w.directory / "short-lived", b'{"cache_bytes": 0, "flush_interval": 0}')
+    for i in range(5):
+        assert w.append(rows(30_000, 30_000 * i), bucket=bucket) == Status.OK
+    assert w.call("persisting_bucket_flush", bucket=bucket).status == Status.OK
+    assert w.append(rows(10, 150_000), bucket=bucket) == Status.OK
+    cursor = w.read(bucket=bucket)
+    assert w.call("persisting_bucket_close", bucket=bucket).status == Status.OK
+    batches = w.drain(cursor)
+    assert not isinstance(batches, Status)
+    assert [n for batch in batches for n in batch["n"].to_pylist()] == [*range(150_010)]
+    assert w.call("persisting_cursor_close", cursor=cursor).status == Status.OK
+
+
+def test_callers_of_next_take_turns(w: World) -> None:
+    bucket = w.open(w.directory / "many batches")
+    for i in range(200):
+        assert w.append(rows(300, 300 * i), bucket=bucket) == Status.OK
+    cursor = w.read(bucket=bucket)
+    parts: list[Any] = []
+    found = at_once(4, lambda: bool(parts.append(w.drain(cursor))))
+    assert len(found) == 4
+    numbers = sorted(n for part in parts for batch in part for n in batch["n"].to_pylist())
+    assert numbers == [*range(60_000)]
+    for handle, kind in ((cursor, "cursor"), (bucket, "bucket")):
+        assert w.call(f"persisting_{kind}_close", **{kind: handle}).status == Status.OK
+
+
+def test_a_cursor_may_be_closed_while_others_use_it(w: World) -> None:
+    for _ in range(20):
+        cursor = w.read()
+        started = threading.Event()
+        ends: list[Any] = []
+
+        def use(cursor: int = cursor, started: Any = started, ends: list[Any] = ends) -> None:
+            while True:
+                found = w.drain(cursor)
+                started.set()
+                if isinstance(found, Status):
+                    ends.append(found)
+                    return
+
+        thread = threading.Thread(target=use)
+        thread.start()
+        assert started.wait(60)
+        assert library().persisting_cursor_close(cursor, None) == Status.OK
+        thread.join(60)
+        assert ends in ([Status.INVALID_HANDLE], [Status.CLOSED])

@@ -1,0 +1,287 @@
+"""The header, the built library, the Python binding and the sources agree."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import struct
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from persisting import _native
+from persisting._errors import Status
+from tests import header
+from tests.support import ROOT, python
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CAPI = ROOT / "capi"
+LIBRARIES = (_native._LIBRARY, _native._LIBRARY.with_name("libpersisting_native.so"))
+STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
+
+
+def compiler(name: str) -> str:
+    """Return a compiler; to have none is a failure."""
+    found = shutil.which(name)
+    assert found is not None, f"there is no compiler {name}"
+    return found
+
+
+def compile_with(*argv: str | Path) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def sections(elf: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield type, link, entry size and content of the sections of a 64-bit ELF file."""
+    assert elf[:6] == b"\x7fELF\x02\x01", "want a 64-bit little-endian ELF file"
+    (start,) = struct.unpack_from("<Q", elf, 0x28)
+    size, count = struct.unpack_from("<HH", elf, 0x3A)
+    for i in range(count):
+        _, kind, _, _, offset, length, link, _, _, entry = struct.unpack_from(
+            "<IIQQQQIIQQ", elf, start + i * size
+        )
+        yield kind, link, entry, elf[offset : offset + length] if kind != 8 else b""
+
+
+def exported(library: Path) -> set[str]:
+    """Return the names of the dynamic symbols that a library defines."""
+    found = [*sections(library.read_bytes())]
+    names = set()
+    for kind, link, entry, symbols in found:
+        if kind != 11:  # SHT_DYNSYM
+            continue
+        strings = found[link][3]
+        for at in range(0, len(symbols), entry):
+            name, info, _, section = struct.unpack_from("<IBBH", symbols, at)
+            if section != 0 and info >> 4 in (1, 2):  # defined, global or weak
+                names.add(strings[name : strings.index(b"\0", name)].decode())
+    assert names
+    return names
+
+
+def test_the_library_exports_the_header_and_nothing_else() -> None:
+    assert exported(_native._LIBRARY) == set(header.functions())
+
+
+def test_the_native_library_exports_its_functions_only() -> None:
+    prefixes = ("pn_", "simple_lancedb_", "lancedb_")
+    assert {name for name in exported(LIBRARIES[1]) if not name.startswith(prefixes)} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "standard", "language"), [("cc", "c11", "c"), ("c++", "c++17", "c++")]
+)
+def test_the_header_compiles_alone(
+    tmp_path: Path, name: str, standard: str, language: str
+) -> None:
+    source = tmp_path / "source"
+    source.write_text('#include "persisting.h"\n#include "persisting.h"\n')
+    compile_with(
+        compiler(name), f"-std={standard}", *STRICT, f"-I{CAPI}", "-x", language, "-c", source,
+        "-o", tmp_path / "object",
+    )  # fmt: skip
+
+
+def test_a_compiler_that_fails_is_noticed(tmp_path: Path) -> None:
+    source = tmp_path / "source.c"
+    source.write_text('#include "persisting.h"\nint f(void) { return PERSISTING_NO_SUCH; }\n')
+    with pytest.raises(AssertionError, match="PERSISTING_NO_SUCH"):
+        compile_with(compiler("cc"), f"-I{CAPI}", "-c", source, "-o", tmp_path / "object")
+
+
+PROGRAM = """
+#include <stdio.h>
+#include <string.h>
+#include "persisting.h"
+int main(int argc, char **argv) {
+  struct persisting_error error;
+  memset(&error, 0, sizeof error);
+  persisting_bucket bucket = 0;
+  if (argc != 2) return 1;
+  if (persisting_bucket_open(argv[1], "{\\"no\\": 1}", &bucket, &error) != PERSISTING_INVALID_ARGUMENT) return 2;
+  if (bucket != 0 || error.code != PERSISTING_INVALID_ARGUMENT) return 3;
+  puts(error.message);
+  error.release(&error);
+  if (persisting_bucket_open(argv[1], NULL, &bucket, &error) != PERSISTING_OK || error.message) return 4;
+  if (persisting_bucket_close(bucket, &error) != PERSISTING_OK) return 5;
+  return 0;
+}
+"""
+
+
+def test_a_c_program_links_and_runs(tmp_path: Path) -> None:
+    source, program = tmp_path / "program.c", tmp_path / "program"
+    source.write_text(PROGRAM)
+    directory = _native._LIBRARY.parent
+    compile_with(
+        compiler("cc"), "-std=c11", *STRICT, f"-I{CAPI}", source, "-o", program,
+        f"-L{directory}", f"-Wl,-rpath,{directory}", "-lpersisting",
+    )  # fmt: skip
+    done = subprocess.run(
+        [program, tmp_path / "bucket"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "unknown option" in done.stdout
+
+
+def test_the_status_codes_of_python_are_those_of_the_header() -> None:
+    assert {status.name: status.value for status in Status} == header.statuses()
+
+
+def test_the_abi_version_of_python_is_that_of_the_header() -> None:
+    defined = re.search(r"#define PERSISTING_ABI_VERSION (\d+)", header.text())
+    assert defined is not None
+    assert int(defined[1]) == _native.ABI_VERSION
+
+
+SIMPLE: dict[str, Any] = {
+    "int32_t": ctypes.c_int32,
+    "int64_t": ctypes.c_int64,
+    "uint32_t": ctypes.c_uint32,
+    "persisting_bucket": ctypes.c_uint64,
+    "persisting_cursor": ctypes.c_uint64,
+}
+
+
+def test_the_prototypes_of_python_are_those_of_the_header() -> None:
+    def wanted(parameter: header.Parameter) -> Any:
+        if not parameter.is_pointer:
+            return SIMPLE[parameter.type]
+        given = parameter.type == "char*" and parameter.name in ("path", "options")
+        return ctypes.c_char_p if given else ctypes.c_void_p
+
+    assert {name: (*args,) for name, args in _native._PROTOTYPES.items()} == {
+        name: tuple(wanted(p) for p in function.parameters)
+        for name, function in header.functions().items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "python_struct"),
+    [
+        ("persisting_error", 3, _native._Error),
+        ("persisting_usage", 2, _native._Usage),
+        ("ArrowSchema", 9, _native._ArrowSchema),
+        ("ArrowArray", 10, _native._ArrowArray),
+    ],
+)
+def test_the_structs_of_python_have_the_size_of_the_header(
+    tmp_path: Path, name: str, fields: int, python_struct: Any
+) -> None:
+    source = tmp_path / "source.c"
+    size = ctypes.sizeof(python_struct)
+    assert size == 8 * fields
+    source.write_text(
+        '#include "persisting.h"\n'
+        f'_Static_assert(sizeof(struct {name}) == {size}, "the size of {name}");\n'
+    )
+    compile_with(compiler("cc"), "-std=c11", f"-I{CAPI}", "-c", source, "-o", tmp_path / "object")
+
+
+def go_functions(text: str) -> dict[str, str]:
+    """Return the bodies of the top-level functions of a Go file by name."""
+    found = re.findall(
+        r"^func (?:\([^)]*\) )?(\w+)(?:\[[^\]]*\])?\(.*?\{\n(.*?)^\}", text, re.DOTALL | re.MULTILINE
+    )
+    return dict(found)
+
+
+def statements(body: str) -> list[str]:
+    """Return the statements of the outermost block of a Go function."""
+    return [line[1:] for line in body.splitlines() if re.match(r"\t[a-z]", line)]
+
+
+def test_every_export_runs_inside_guard() -> None:
+    bodies: dict[str, str] = {}
+    exports: list[str] = []
+    for file in CAPI.glob("*.go"):
+        bodies |= go_functions(file.read_text())
+        exports += re.findall(r"^//export (\w+)$", file.read_text(), re.MULTILINE)
+    guarded = {"guard"} | {
+        name for name, body in bodies.items() if statements(body)[:1] == ["return guard(e, func() error {"]
+    }
+    assert len(exports) == len(header.functions())
+    for name in exports:
+        *first, last = statements(bodies[name])
+        assert all(re.fullmatch(r"defer C\.shim_release_\w+\(\w+\)", line) for line in first), name
+        called = re.match(r"return (\w+)\(", last)
+        assert called is not None, name
+        assert called[1] in guarded, name
+
+
+def test_every_function_refuses_a_forked_process_first() -> None:
+    text = (CAPI / "shim.c").read_text()
+    bodies = dict(
+        re.findall(r"^persisting_status (persisting_\w+)\([^)]*\) \{\n(.*?)^\}", text, re.DOTALL | re.MULTILINE)
+    )
+    assert set(bodies) == set(header.functions())
+    assert all(body.lstrip().startswith("if (forked)") for body in bodies.values())
+
+
+def test_every_go_package_has_one_package_doc_in_doc_go() -> None:
+    packages: dict[Path, list[str]] = {}
+    for file in ROOT.rglob("*.go"):
+        if any(part.startswith(".") for part in file.relative_to(ROOT).parts):
+            continue
+        documented = packages.setdefault(file.parent, [])
+        if not file.name.endswith("_test.go") and re.search(
+            r"(^//[^\n]*\n|\*/\n)package ", file.read_text(), re.MULTILINE
+        ):
+            documented.append(file.name)
+    assert packages
+    wrong = {str(p.relative_to(ROOT)): files for p, files in packages.items() if files != ["doc.go"]}
+    assert wrong == {}
+
+
+BLOCK = """
+static __thread char block[64] __attribute__((tls_model("initial-exec"), used));
+char *touch(void) { block[0] = 1; return block; }
+"""
+FILL = """
+import ctypes, sys
+import numpy, pyarrow
+blocks = []
+try:
+    for path in sys.argv[2:]:
+        blocks.append(ctypes.CDLL(path))
+        blocks[-1].touch()
+except OSError as error:
+    if "static TLS" not in str(error): raise
+if sys.argv[1]:
+    from persisting import _native
+    print(_native.version())
+else:
+    print(len(blocks))
+"""
+
+
+def test_the_libraries_need_next_to_no_static_thread_local_storage(tmp_path: Path) -> None:
+    """They load after others, such as torch, have used up nearly all of it."""
+    source, library = tmp_path / "block.c", tmp_path / "block.so"
+    source.write_text(BLOCK)
+    compile_with(compiler("cc"), "-shared", "-fPIC", source, "-o", library)
+    copies = [tmp_path / f"block{i}.so" for i in range(200)]
+    for copy in copies:
+        shutil.copyfile(library, copy)
+    room = int(python(FILL, "", *copies))
+    assert 2 < room < len(copies)
+    assert python(FILL, "persisting", *copies[: room - 2]).strip() == python(FILL, "persisting").strip()
+
+
+@pytest.mark.parametrize("first", ["numpy", "pyarrow", "polars", "lance", "pulsing"])
+def test_the_libraries_load_after_others(tmp_path: Path, first: str) -> None:
+    script = """
+import importlib, sys
+importlib.import_module(sys.argv[1])
+from persisting import _native
+bucket = _native.Bucket(sys.argv[2], {})
+bucket.close()
+print("ok")
+"""
+    assert python(script, first, tmp_path / "bucket") == "ok\n"
