@@ -85,6 +85,9 @@ func (b *Bucket) store(rec arrow.Record) (first, end int64, err error) {
 func (b *Bucket) advance(end int64) {
 	b.alarm.advance(end)
 	b.mu.Lock()
+	if err := b.tail.settle(end); err != nil {
+		b.logger.Error("small batches stay apart", "error", err)
+	}
 	due := end-b.checkpoint >= b.opts.FlushRows || b.unflushed >= b.opts.FlushBytes
 	b.mu.Unlock()
 	if due || b.walBytes() >= b.opts.MaxWALBytes {

@@ -78,19 +78,14 @@ func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from, to int64
 	if err := b.prepareTable(schema, from, retry); err != nil {
 		return nil, err
 	}
-	batches := make([]arrow.Record, 0, len(chunks))
-	defer func() {
-		for _, r := range batches {
-			r.Release()
-		}
-	}()
-	for _, c := range chunks {
-		rec, err := align(c.rec, schema)
-		if err != nil {
-			return nil, err
-		}
-		batches = append(batches, rec)
+	batches, err := alignAll(chunks, schema)
+	if err == nil {
+		batches, err = coalesce(schema, batches, smallChunk)
 	}
+	if err != nil {
+		return nil, err
+	}
+	defer releaseAll(batches)
 	snapshot, err := b.table.Append(batches)
 	if err != nil {
 		return nil, fmt.Errorf("engine: append to table: %w", err)

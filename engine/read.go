@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -58,22 +57,20 @@ func (b *Bucket) Read(offset, count int64, noWait bool) (*Cursor, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer release(v.chunks)
 	c := &Cursor{schema: v.schema, version: v.version}
 	err = b.readTable(c, v, noWait)
 	if c.reader == nil {
 		v.unpin()
 	}
-	var chunks []chunk
+	var recs []arrow.Record
 	if err == nil {
-		chunks, err = b.join(v)
+		recs, err = b.join(v)
 	}
 	if err != nil {
-		release(v.chunks)
 		return nil, errors.Join(err, c.Close())
 	}
-	for _, k := range chunks {
-		c.batches = append(c.batches, k.rec)
-	}
+	c.batches = append(c.batches, recs...)
 	if b.metrics != nil {
 		b.metrics.Gets.Inc()
 		b.metrics.RecordsGot.Add(float64(v.end - v.first))
@@ -186,11 +183,7 @@ func readAll(v *view, first, count int64) (arrow.Record, error) {
 	}
 	defer reader.Close()
 	var parts []arrow.Record
-	defer func() {
-		for _, p := range parts {
-			p.Release()
-		}
-	}()
+	defer func() { releaseAll(parts) }()
 	for {
 		rec, err := nextAligned(reader, v.schema)
 		if errors.Is(err, io.EOF) {
@@ -219,36 +212,27 @@ func nextAligned(r *lance.Reader, schema *arrow.Schema) (arrow.Record, error) {
 	return align(rec, schema)
 }
 
-// join replaces many small batches of a view by one, for this read and for
-// those to come, and brings all to the columns of the view.
-func (b *Bucket) join(v *view) ([]chunk, error) {
-	out := slices.Clone(v.chunks)
-	for i, k := range out {
-		rec, err := align(k.rec, v.schema)
-		if err != nil {
-			return nil, err
-		}
-		k.rec.Release()
-		v.chunks[i].rec, out[i].rec = rec, rec
+// join gives the batches in memory the columns of the view, and makes few of
+// many small ones, for this read and for those to come.
+func (b *Bucket) join(v *view) ([]arrow.Record, error) {
+	recs, err := alignAll(v.chunks, v.schema)
+	if err != nil {
+		return nil, err
 	}
-	if n := int64(len(out)); n <= manyChunks || (v.end-v.memory)/n >= smallChunk {
-		return out, nil
+	n := int64(len(recs))
+	if n <= manyChunks || (v.end-v.memory)/n >= smallChunk {
+		return recs, nil
 	}
-	recs := make([]arrow.Record, len(out))
-	for i, k := range out {
-		recs[i] = k.rec
-	}
-	joined, err := concat(v.schema, recs)
+	joined, err := coalesce(v.schema, recs, v.end-v.memory)
 	if err != nil {
 		return nil, fmt.Errorf("engine: join batches: %w", err)
 	}
 	b.mu.Lock()
-	if !b.closed {
-		b.tail.replace(out, joined)
+	defer b.mu.Unlock()
+	if !b.closed && len(joined) == 1 {
+		b.tail.replace(v.chunks, joined[0])
 	}
-	b.mu.Unlock()
-	release(out)
-	return []chunk{{first: v.memory, end: v.end, rec: joined}}, nil
+	return joined, nil
 }
 
 // Take returns the rows at the given offsets, in the order given. An offset
@@ -283,11 +267,7 @@ func (b *Bucket) take(c *Cursor, v *view, offsets []int64, noWait bool) error {
 		}
 	}
 	var parts []arrow.Record
-	defer func() {
-		for _, p := range parts {
-			p.Release()
-		}
-	}()
+	defer func() { releaseAll(parts) }()
 	var stored arrow.Record
 	if len(ids) > 0 {
 		if noWait {
@@ -386,9 +366,7 @@ func (c *Cursor) Close() error {
 		return ErrClosed
 	}
 	c.closed = true
-	for _, r := range c.batches {
-		r.Release()
-	}
+	releaseAll(c.batches)
 	c.batches = nil
 	if c.reader != nil {
 		return c.endReader()

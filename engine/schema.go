@@ -136,3 +136,17 @@ func align(rec arrow.Record, schema *arrow.Schema) (arrow.Record, error) {
 	}
 	return array.NewRecord(schema, columns, rec.NumRows()), nil
 }
+
+// alignAll aligns the batches of chunks. The caller releases the result.
+func alignAll(chunks []chunk, schema *arrow.Schema) ([]arrow.Record, error) {
+	recs := make([]arrow.Record, 0, len(chunks))
+	for _, c := range chunks {
+		rec, err := align(c.rec, schema)
+		if err != nil {
+			releaseAll(recs)
+			return nil, err
+		}
+		recs = append(recs, rec)
+	}
+	return recs, nil
+}

@@ -66,16 +66,16 @@ func (t *tail) slice(from, to int64) []chunk {
 }
 
 // replace puts joined in the place of the chunks that parts are, if they are
-// all still there, and reports whether they were.
-func (t *tail) replace(parts []chunk, joined arrow.Record) bool {
+// all still there.
+func (t *tail) replace(parts []chunk, joined arrow.Record) {
 	i := t.find(parts[0].first)
 	if i+len(parts) > len(t.chunks) {
-		return false
+		return
 	}
 	old := t.chunks[i : i+len(parts)]
 	for j := range parts {
 		if old[j].first != parts[j].first || old[j].rec != parts[j].rec {
-			return false
+			return
 		}
 	}
 	joined.Retain()
@@ -86,7 +86,44 @@ func (t *tail) replace(parts []chunk, joined arrow.Record) bool {
 	}
 	t.bytes += c.bytes
 	t.chunks = slices.Replace(t.chunks, i, i+len(parts), c)
-	return true
+}
+
+const (
+	// settleCount batches of fewer rows than that become one batch.
+	settleCount = 64
+	settleBytes = 1 << 20 // unless they are larger than this together
+)
+
+// settle joins the newest batches below end where they are many and small, so
+// that single rows do not stay a batch each.
+func (t *tail) settle(end int64) error {
+	last := len(t.chunks)
+	for last > 0 && t.chunks[last-1].end > end {
+		last--
+	}
+	if last < settleCount {
+		return nil
+	}
+	small := t.chunks[last-settleCount : last]
+	schema := small[0].rec.Schema()
+	recs := make([]arrow.Record, 0, settleCount)
+	var bytes int64
+	for _, c := range slices.Backward(small) {
+		bytes += c.bytes
+		if c.end-c.first >= settleCount || bytes > settleBytes || c.rec.Schema() != schema {
+			return nil
+		}
+	}
+	for _, c := range small {
+		recs = append(recs, c.rec)
+	}
+	joined, err := concat(schema, recs)
+	if err != nil {
+		return err
+	}
+	defer joined.Release()
+	t.replace(slices.Clone(small), joined)
+	return nil
 }
 
 // evict drops the oldest chunks that lie wholly below the checkpoint until

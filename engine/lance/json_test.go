@@ -101,7 +101,7 @@ func sameNumber(a, b string) bool {
 		return false
 	}
 	if !isFloat(a) {
-		return a == b
+		return a == b || a == "-0" && b == "0"
 	}
 	fa, erra := strconv.ParseFloat(a, 64)
 	fb, errb := strconv.ParseFloat(b, 64)
