@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,9 +18,24 @@ from benchmarks.environments import DIRECTORY, peers
 if TYPE_CHECKING:
     from benchmarks.model import Benchmark
 
-NAMES = ("queue", "batch", "single", "durable", "pulsing", "arrow", "recovery", "growth")
+NAMES = ("queue", "batch", "single", "durable", "pulsing", "arrow", "reads", "recovery", "growth")
 RESULTS = ROOT / "docs" / "benchmarks"
+PAGE = ROOT / "docs" / "benchmarks.md"
 QUICK_RESULTS = ROOT / ".build" / "benchmarks"
+
+INTRODUCTION = """\
+# Benchmarks
+
+This page, its tables and its pictures are made by `python3 build.py bench`, which anyone can
+repeat; `--quick` takes minutes, and names select benchmarks. Nothing here is edited by hand.
+
+Each side runs in a process, a Python environment and a directory of its own. The sides take turns,
+beginning with another one in each round; rates, p50 and p99 (of one call) are medians over the
+rounds. "ours / side" is the median of our rate over that side's in the same round: above 1, ours is
+faster. "CPU s" is the processor time of all threads, and of the server where there is one;
+"peak MB" the most resident memory while that figure was measured. The peers' libraries and versions
+are in `benchmarks/environments.py`.
+"""
 
 
 def load(name: str) -> Benchmark:
@@ -35,6 +51,17 @@ def save(result: dict[str, Any]) -> Path:
     file = directory / f"{result['name']}.json"
     file.write_text(json.dumps(result, indent=1) + "\n")
     return file
+
+
+def publish() -> None:
+    """Draw the committed results and write the page that shows them."""
+    files = [file for name in NAMES if (file := RESULTS / f"{name}.json").exists()]
+    subprocess.run([peers(), "-m", "benchmarks.plots", *files], cwd=ROOT, check=True)
+    sections = []
+    for file in files:
+        module = importlib.import_module(f"benchmarks.{file.stem}")
+        sections.append(report.markdown(json.loads(file.read_text()), module.__doc__ or ""))
+    PAGE.write_text("\n".join([INTRODUCTION, *sections]))
 
 
 def main() -> int:
@@ -64,6 +91,9 @@ def main() -> int:
             failed |= bool(result["failures"])
             print(report.text(result), flush=True)
             say(f"{name}: written to {file.relative_to(ROOT)}")
+    if not arguments.quick:
+        publish()
+        say(f"all results: {PAGE.relative_to(ROOT)}")
     return 1 if failed else 0
 
 

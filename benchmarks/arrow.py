@@ -118,4 +118,5 @@ BENCHMARK = Benchmark(
         "PersistingBackend": Side(Environment.OURS, persisting_backend),
         "pylance + fsync": Side(Environment.PEERS, pylance),
     },
+    ours=2,
 )

@@ -123,4 +123,5 @@ BENCHMARK = Benchmark(
         "RocksDB": Side(Environment.PEERS, rocksdict),
         "MemoryBackend": Side(Environment.OURS, memory),
     },
+    ours=2,
 )

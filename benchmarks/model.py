@@ -37,10 +37,23 @@ class Side:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Sides that do the same work; the first is ours, with which the others are compared."""
+    """Sides that do the same work.
+
+    Attributes
+    ----------
+    title
+        What is measured, in one line.
+    sides
+        By name, ours first; the others are compared with the first.
+    ours
+        How many of them are ours.
+    rounds
+        How often each side takes its turn.
+    """
 
     title: str
     sides: dict[str, Side]
+    ours: int = 1
     rounds: int = 5
 
 

@@ -44,6 +44,12 @@ def ratio(result: dict[str, Any], label: str, name: str) -> float | None:
     return statistics.median(ratios) if ratios else None
 
 
+def unit(result: dict[str, Any], name: str) -> str:
+    """Return what a figure counts."""
+    found = (pick(round_, label, name) for round_ in result["rounds"] for label in round_)
+    return next(str(figure["unit"]) for figure in found if figure is not None)
+
+
 def rows(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """Yield the table of a benchmark, row by row."""
     for name in figures(result):
@@ -52,17 +58,12 @@ def rows(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             rate = median(result, label, name, "rate")
             if rate is None:
                 continue
-            unit = next(
-                figure["unit"]
-                for round_ in result["rounds"]
-                if (figure := pick(round_, label, name)) is not None
-            )
             against = None if label == result["sides"][0] else ratio(result, label, name)
             peak = median(result, label, name, "peak")
             yield (
                 shown,
                 label,
-                f"{number(rate)} {unit}/s",
+                f"{number(rate)} {unit(result, name)}/s",
                 duration(median(result, label, name, "p50")),
                 duration(median(result, label, name, "p99")),
                 "" if against is None else f"{against:.3g}",
@@ -122,10 +123,21 @@ def text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """Return a benchmark's result as a section of a Markdown page, without its heading."""
-    lines = [f"| {' | '.join(HEADER)} |", "|---|---|" + "---:|" * (len(HEADER) - 2)]
+def markdown(result: dict[str, Any], description: str) -> str:
+    """Return a benchmark's result as a section of a Markdown page.
+
+    Parameters
+    ----------
+    result
+        What the runner returned.
+    description
+        How it was measured.
+    """
+    name = result["name"]
+    lines = [f"## {name}: {result['title']}", "", description.strip(), ""]
+    lines += [f"| {' | '.join(HEADER)} |", "|---|---|" + "---:|" * (len(HEADER) - 2)]
     lines += [f"| {' | '.join(row)} |" for row in rows(result)]
     lines += ["", *(f"- {note}" for note in notes(result))]
     lines += ["", f"{len(result['rounds'])} rounds, {result['date']}, {result['machine']}."]
+    lines += ["", f"![{name}](benchmarks/{name}.svg)", ""]
     return "\n".join(lines)

@@ -60,6 +60,7 @@ def run(name: str, benchmark: Benchmark, *, quick: bool, directory: Path) -> dic
         "name": name,
         "title": benchmark.title,
         "sides": list(benchmark.sides),
+        "ours": benchmark.ours,
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(directory),
         "quick": quick,
