@@ -31,13 +31,13 @@ func arrayBytes(a arrow.Array) int64 {
 	validity := (n + 7) / 8
 	switch a := a.(type) {
 	case *array.String:
-		return validity + 4*n + int64(a.ValueOffset(a.Len())-a.ValueOffset(0))
+		return validity + 4*n + int64(len(a.ValueBytes()))
 	case *array.Binary:
-		return validity + 4*n + a.ValueOffset64(a.Len()) - a.ValueOffset64(0)
+		return validity + 4*n + int64(len(a.ValueBytes()))
 	case *array.LargeString:
-		return validity + 8*n + a.ValueOffset64(a.Len()) - a.ValueOffset64(0)
+		return validity + 8*n + int64(len(a.ValueBytes()))
 	case *array.LargeBinary:
-		return validity + 8*n + a.ValueOffset64(a.Len()) - a.ValueOffset64(0)
+		return validity + 8*n + int64(len(a.ValueBytes()))
 	case *array.Struct:
 		size := validity
 		for i := range a.NumField() {
