@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -123,6 +124,15 @@ func TestJSONValues(t *testing.T) {
 		if err := sameJSON(texts[i], got); err != nil {
 			t.Errorf("%.80s came back as %.80s: %v", texts[i], got, err)
 		}
+	}
+}
+
+// The workers' stacks are smaller than the caller's.
+func TestDeepJSONOnWorkers(t *testing.T) {
+	deep := strings.Repeat("[", maxJSONDepth) + strings.Repeat("]", maxJSONDepth)
+	texts := slices.Repeat([]string{deep}, 6000)
+	if got := storeJSON(t, texts); !slices.Equal(got, texts) {
+		t.Fatalf("%d values came back, or not all the same", len(got))
 	}
 }
 

@@ -121,7 +121,9 @@ func nativeSnapshot(t tableHandle) (snapshotHandle, error) {
 func nativeAppend(t tableHandle, records []arrow.Record, schema *arrow.Schema) (snapshotHandle, error) {
 	arrays := make([]cdata.CArrowArray, len(records))
 	for i, r := range records {
+		r := exportable(r)
 		cdata.ExportArrowRecordBatch(r, &arrays[i], nil)
+		r.Release()
 	}
 	var s cdata.CArrowSchema
 	cdata.ExportArrowSchema(schema, &s)
