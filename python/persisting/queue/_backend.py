@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 # event loop: a write to the log takes a few microseconds, a turn of the loop more.
 _GLANCE = 50_000
 
+# Puts in a row that a task may do before the event loop gets a turn.
+_FAIRNESS = 16
+
 
 class _Put(NamedTuple):
     """What one call of put, put_batch or put_arrow wants stored."""
@@ -134,6 +137,8 @@ class LanceBackend:
         self._acknowledgements = Acknowledgements(self._bucket, self._advance)
         self._puts: deque[_Put] = deque()
         self._writer: asyncio.Task[None] | None = None
+        self._putter = 0  # id of the task that put last
+        self._row_of_puts = 0
         self._readers: list[asyncio.Future[None]] = []
 
     # ---- writing ----
@@ -202,18 +207,21 @@ class LanceBackend:
         ----------
         https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
         """
+        self._check_open()
         batches = list(normalise(data, self._encoder.schema))
         if batches:
             await self._enqueue((), batches)
 
     async def _put(self, records: Sequence[dict[str, Any]]) -> None:
-        """Store records at once where nothing is in the way, else in the queue."""
-        if self._writer is not None or self._puts or self._acknowledgements:
-            await self._enqueue(records, ())
-            return
+        """Store records at once for a task that puts alone, else with those of others."""
         self._check_open()
+        putter = id(asyncio.current_task())
+        alone = putter == self._putter and not (
+            self._writer or self._puts or self._acknowledgements
+        )
+        self._putter = putter
         encoder = self._encoder
-        if not encoder.add(records):
+        if not alone or not encoder.add(records):
             await self._enqueue(records, ())
             return
         if not encoder.rows:
@@ -233,11 +241,14 @@ class LanceBackend:
         end = first + batch.num_rows
         if acknowledged < end:
             await self._acknowledgements.wait(end)
+            return
+        self._row_of_puts += 1
+        if self._row_of_puts % _FAIRNESS == 0:
+            await asyncio.sleep(0)
 
     async def _enqueue(
         self, records: Sequence[dict[str, Any]], batches: Sequence[pa.RecordBatch]
     ) -> None:
-        self._check_open()
         loop = asyncio.get_running_loop()
         put = _Put(records, batches, loop.create_future())
         self._puts.append(put)
