@@ -1,0 +1,234 @@
+"""Arrow data that comes in as it is, and goes out again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from persisting._errors import SchemaError
+
+from . import _json
+from ._codecs import JSON
+from ._encoder import RESERVED, UNTYPED
+from ._foreign import extension_of, storage_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_MAX_UNTYPED = 2**28
+"""Bytes of text in column `UNTYPED` of one batch; batches that would need more are cut."""
+
+Columns = TypeVar("Columns", pa.RecordBatch, pa.Table)
+
+_NOT_ARROW = "Arrow data is needed: a record batch, a table, a data frame, a stream of batches"
+
+
+def normalise(data: Any, schema: pa.Schema | None = None) -> Iterator[pa.RecordBatch]:
+    """Bring Arrow data into the form in which a bucket takes it.
+
+    Parameters
+    ----------
+    data : object
+        Anything with ``__arrow_c_stream__`` or ``__arrow_c_array__`` that holds rows: of
+        pyarrow, polars, duckdb, pandas and others. Its buffers must not change any more.
+    schema : pa.Schema, optional
+        Schema of the bucket. Columns of text, bytes and lists follow the width of its offsets,
+        and lists of items without a type its item type.
+
+    Yields
+    ------
+    pa.RecordBatch
+        Batches of at least one row, with nullable columns of plain types: dictionary, run-end
+        and view types are decoded, which copies them; all other buffers are those that were
+        handed in. Columns of type null are left out. A batch with nulls has column `UNTYPED`, so
+        that they come back as None.
+
+    Raises
+    ------
+    SchemaError
+        If the data are no rows, have two columns of one name, a name that begins with
+        `RESERVED`, or a column that has no plain form. Raised by the first ``next``, unless only
+        a later batch is at fault.
+    """
+    known = {field.name: field for field in schema} if schema is not None else {}
+    last: pa.Schema | None = None
+    fields: list[pa.Field | None] = []
+    for batch in _batches(data):
+        if last is None or not last.equals(batch.schema, check_metadata=True):
+            last = batch.schema
+            fields = _plan(last, known)
+        if batch.num_rows:
+            yield from _bring(batch, fields)
+
+
+def strip(data: Columns) -> Columns:
+    """Take column `UNTYPED` away from a batch or table, without copying the others."""
+    names = data.schema.names
+    return data.drop_columns([UNTYPED]) if UNTYPED in names else data
+
+
+def visible(schema: pa.Schema) -> pa.Schema:
+    """Return a schema without column `UNTYPED`."""
+    index = schema.get_field_index(UNTYPED)
+    return schema if index < 0 else schema.remove(index)
+
+
+def _batches(data: Any) -> Iterable[pa.RecordBatch]:
+    """Return the batches of anything that has some."""
+    if isinstance(data, pa.RecordBatch):
+        return [data]
+    try:
+        if hasattr(data, "__arrow_c_stream__"):
+            reader: Iterable[pa.RecordBatch] = pa.RecordBatchReader.from_stream(data)
+            return reader
+        if hasattr(data, "__arrow_c_array__"):
+            return [pa.record_batch(data)]
+    except (pa.ArrowException, TypeError) as error:
+        msg = f"{_NOT_ARROW}; {error}"
+        raise SchemaError(msg) from error
+    msg = f"{_NOT_ARROW}, not a {type(data).__name__}"
+    raise SchemaError(msg)
+
+
+def _plan(schema: pa.Schema, known: dict[str, pa.Field]) -> list[pa.Field | None]:
+    """Return the field in which each column is stored; None for those that are left out."""
+    names = set()
+    for name in schema.names:
+        if name in names:
+            msg = f"column {name!r} is there twice"
+            raise SchemaError(msg)
+        if name.startswith(RESERVED):
+            msg = f"column {name!r}: names that begin with {RESERVED!r} are reserved"
+            raise SchemaError(msg)
+        names.add(name)
+    return [_stored(field, known.get(field.name)) for field in schema]
+
+
+def _stored(field: pa.Field, known: pa.Field | None) -> pa.Field | None:
+    """Return the field in which a column is stored."""
+    if pa.types.is_null(field.type):
+        return None
+    if extension_of(field) == "arrow.json":
+        return JSON.field(field.name)
+    kind = _plain(storage_of(field.type))
+    if isinstance(field.type, pa.BaseExtensionType):
+        if kind != field.type.storage_type:
+            msg = f"column {field.name!r}: {field.type} has no plain form; cast it to one"
+            raise SchemaError(msg)
+        kind = field.type
+    elif known is not None and _follows(kind, known.type):
+        kind = known.type
+    return field.with_type(kind).with_nullable(True)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Return a type without dictionaries, run-ends and views; the same object if it has none."""
+    types = pa.types
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+        return _plain(kind.value_type)
+    if types.is_string_view(kind):
+        return pa.string()
+    if types.is_binary_view(kind):
+        return pa.binary()
+    if types.is_map(kind):
+        key, item = _plain(kind.key_type), _plain(kind.item_type)
+        unchanged = key is kind.key_type and item is kind.item_type
+        return kind if unchanged else pa.map_(key, item, kind.keys_sorted)
+    if not types.is_nested(kind) or types.is_union(kind):
+        return kind
+    fields = [kind.field(i).with_type(_plain(kind.field(i).type)) for i in range(kind.num_fields)]
+    if types.is_list_view(kind):
+        return pa.list_(fields[0])
+    if types.is_large_list_view(kind):
+        return pa.large_list(fields[0])
+    if all(field.type == kind.field(i).type for i, field in enumerate(fields)):
+        return kind
+    if types.is_list(kind):
+        return pa.list_(fields[0])
+    if types.is_large_list(kind):
+        return pa.large_list(fields[0])
+    if types.is_fixed_size_list(kind):
+        return pa.list_(fields[0], kind.list_size)
+    return pa.struct(fields)
+
+
+def _follows(kind: pa.DataType, known: pa.DataType) -> bool:
+    """Tell whether types differ at most in the width of offsets and in items without a type."""
+    types = pa.types
+    for pair in (
+        (types.is_string, types.is_large_string),
+        (types.is_binary, types.is_large_binary),
+    ):
+        if any(is_one(kind) for is_one in pair):
+            return any(is_one(known) for is_one in pair)
+    if any(is_one(kind) and is_two(known) for is_one in _LISTS for is_two in _LISTS):
+        return types.is_null(kind.value_type) or _follows(kind.value_type, known.value_type)
+    return bool(kind == known)
+
+
+_LISTS = (pa.types.is_list, pa.types.is_large_list)
+
+
+def _bring(batch: pa.RecordBatch, fields: list[pa.Field | None]) -> Iterator[pa.RecordBatch]:
+    """Bring a batch into its stored form, as several ones when 32-bit offsets are too short."""
+    try:
+        stored = _converted(batch, fields)
+    except (pa.ArrowInvalid, pa.ArrowCapacityError) as error:
+        if batch.num_rows == 1:
+            msg = f"the batch has no plain form: {error}"
+            raise SchemaError(msg) from error
+        stored = None
+    except pa.ArrowNotImplementedError as error:
+        msg = f"the batch has no plain form: {error}"
+        raise SchemaError(msg) from error
+    if stored is None:
+        half = batch.num_rows // 2
+        yield from _bring(batch.slice(0, half), fields)
+        yield from _bring(batch.slice(half), fields)
+    else:
+        yield stored
+
+
+def _converted(batch: pa.RecordBatch, fields: list[pa.Field | None]) -> pa.RecordBatch | None:
+    """Bring a batch into its stored form, or return None when that would be too big."""
+    kept = [field for field in fields if field is not None]
+    arrays = []
+    nulls = []
+    for name, field, array in zip(batch.schema.names, fields, batch.columns, strict=True):
+        if field is not None:
+            array = _column(array, field)
+            arrays.append(array)
+        if array.null_count:
+            nulls.append((name, array))
+    if nulls:
+        text = _json.dump([dict.fromkeys([name for name, _ in nulls])])
+        assert text is not None
+        if batch.num_rows > 1 and batch.num_rows * len(text[0]) > _MAX_UNTYPED:
+            return None
+        kept = [*kept, pa.field(UNTYPED, pa.string())]
+        arrays.append(_where_null([array for _, array in nulls], text[0]))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(kept))
+
+
+def _column(array: pa.Array, field: pa.Field) -> pa.Array:
+    """Bring a column into its stored form, which is itself if it has that already."""
+    if isinstance(array.type, pa.BaseExtensionType) and field.type != array.type:
+        array = array.storage
+    if array.type == field.type:
+        return array
+    if pa.types.is_run_end_encoded(array.type):
+        array = pc.run_end_decode(array)
+    elif pa.types.is_dictionary(array.type):
+        values = array.dictionary.cast(_plain(array.type.value_type))
+        array = pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode()
+    return array.cast(field.type)
+
+
+def _where_null(arrays: list[pa.Array], text: str) -> pa.Array:
+    """Return an array of a text in the rows where one of the arrays is null."""
+    missing = arrays[0].is_null()
+    for array in arrays[1:]:
+        missing = pc.or_(missing, array.is_null())
+    return pc.if_else(missing, pa.scalar(text), pa.scalar(None, pa.string()))

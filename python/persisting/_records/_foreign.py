@@ -1,0 +1,133 @@
+"""Columns that dicts do not make themselves, but meet: they came into the bucket as Arrow data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from . import _json, _ndarray
+from ._codecs import (
+    BINARY,
+    BOOL,
+    DATE,
+    DECIMAL,
+    DURATION,
+    FLOAT,
+    INT64,
+    JSON,
+    NAIVE,
+    TEXT,
+    TIME,
+    UINT64,
+    Codec,
+    List,
+    Payload,
+    Timestamp,
+)
+
+_NATIVE: dict[pa.DataType, Codec] = {
+    codec.type: codec
+    for codec in (
+        BINARY,
+        BOOL,
+        DATE,
+        DECIMAL,
+        DURATION,
+        FLOAT,
+        INT64,
+        NAIVE,
+        TEXT,
+        TIME,
+        UINT64,
+    )
+}
+
+
+class Foreign(Codec):
+    """Any other Arrow type: takes what comes back from it equal and of the same class."""
+
+    def fit(self, values: list[Any]) -> Payload | None:
+        """Convert the values and compare what comes back."""
+        if any(value is None for value in values):
+            return None
+        values = [None if value is _json.NOTHING else value for value in values]
+        storage = storage_of(self.type)
+        try:
+            array = pa.array(values, storage)
+            if isinstance(array, pa.ChunkedArray) or not same(array.to_pylist(), values):
+                return None
+        except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError):
+            return None
+        if storage is not self.type:
+            array = pa.ExtensionArray.from_storage(self.type, array)
+        return array.nbytes, array
+
+    def merge(self, payloads: list[Payload]) -> Payload:
+        """Join the arrays."""
+        array = pa.concat_arrays([part[1] for part in payloads])
+        return array.nbytes, array
+
+    def array(self, payload: Payload, n: int) -> pa.Array:
+        """Return the array of `n` values, which has its nulls already."""
+        array = payload[1]
+        assert len(array) == n
+        return array
+
+
+def same(one: object, two: object) -> bool:
+    """Compare values and their classes; an int may have become a float."""
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(same, one, two))
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
+    if type(one) is not type(two) and not (type(one) is float and type(two) is int):
+        return False
+    return bool(one == two) or (one != one and two != two)
+
+
+def storage_of(kind: pa.DataType) -> pa.DataType:
+    """Return the type below an extension type, or the type itself."""
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def extension_of(field: pa.Field) -> str | None:
+    """Return the name of a field's extension type, registered or only in its metadata."""
+    if isinstance(field.type, pa.BaseExtensionType):
+        name: str = field.type.extension_name
+        return name
+    return (field.metadata or {}).get(b"ARROW:extension:name", b"").decode() or None
+
+
+def codec_of(field: pa.Field) -> Codec:
+    """Return the codec of a column.
+
+    Parameters
+    ----------
+    field : pa.Field
+        A field of the bucket's schema.
+
+    Returns
+    -------
+    Codec
+        A `Foreign` one when dicts do not make such columns.
+    """
+    extension = extension_of(field)
+    if extension == "arrow.json" and pa.types.is_string(storage_of(field.type)):
+        return JSON
+    if extension is not None:
+        return Foreign(field.type)
+    if (field.metadata or {}).get(b"persisting:kind") == b"ndarray":
+        return _ndarray.codec_of(field.type) or Foreign(field.type)
+    return _native(field.type) or Foreign(field.type)
+
+
+def _native(kind: pa.DataType) -> Codec | None:
+    """Return the codec of a type that dicts make."""
+    codec = _NATIVE.get(kind)
+    if codec is None and pa.types.is_timestamp(kind) and kind.unit == "us":
+        codec = Timestamp(kind.tz)
+    if codec is None and pa.types.is_list(kind) and kind.value_field.name == "item":
+        child = _native(kind.value_type)
+        codec = None if child is None else List(child)
+    return codec if codec is not None and codec.type.equals(kind) else None

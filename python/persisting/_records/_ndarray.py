@@ -1,0 +1,198 @@
+"""numpy arrays as columns that keep dtype and shape.
+
+The field metadata ``persisting:kind`` = ``ndarray`` marks such a column. Its type is the bare
+element type for arrays without dimensions, ``list<item: T>`` for one dimension, for more of them
+``struct<data: list<item: T>, shape: fixed_size_list<item: int32>[ndim]>``, the layout of Arrow's
+variable shape tensor, with the elements in C order. numpy is imported only to make arrays.
+"""
+
+from __future__ import annotations
+
+import importlib
+import struct
+import sys
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+
+from . import _json
+from ._assemble import Buffers, pack_bits
+from ._codecs import Codec, Payload, pack_offsets
+
+METADATA = {b"persisting:kind": b"ndarray"}
+
+_ELEMENTS = {
+    "bool": pa.bool_(),
+    "int8": pa.int8(),
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "uint8": pa.uint8(),
+    "uint16": pa.uint16(),
+    "uint32": pa.uint32(),
+    "uint64": pa.uint64(),
+    "float16": pa.float16(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+}
+_NAMES = {element: name for name, element in _ELEMENTS.items()}
+
+
+def is_ndarray(value: object) -> bool:
+    """Tell whether a value is a numpy array, in memory or mapped, and of no other subclass."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(value) in (numpy.ndarray, numpy.memmap)
+
+
+class NdArray(Codec):
+    """numpy arrays of one dtype and one number of dimensions.
+
+    Parameters
+    ----------
+    element : pa.DataType
+        Arrow type of the elements.
+    ndim : int
+        Number of dimensions.
+    """
+
+    def __init__(self, element: pa.DataType, ndim: int) -> None:
+        storage = element if ndim == 0 else pa.list_(element)
+        if ndim > 1:
+            storage = pa.struct([("data", storage), ("shape", pa.list_(pa.int32(), ndim))])
+        super().__init__(storage, METADATA)
+        self.element = element
+        self.ndim = ndim
+        self.dtype = _NAMES[element]
+        self.name = f"ndarray({self.dtype}, {ndim}-D)"
+
+    def fit(self, values: list[Any]) -> Payload | None:
+        """Copy the elements; arrays of another dtype, byte order or ndim do not fit."""
+        numpy = sys.modules.get("numpy")
+        if numpy is None:
+            return None
+        dtype = numpy.dtype(self.dtype)
+        blank = numpy.zeros((0,) * self.ndim, dtype)
+        values = [blank if value is _json.NOTHING else value for value in values]
+        for value in values:
+            if not is_ndarray(value) or value.dtype != dtype or value.ndim != self.ndim:
+                return None
+        lengths = [value.size for value in values]
+        shapes = [*chain.from_iterable([value.shape for value in values])] if self.ndim > 1 else []
+        if max(shapes, default=0) >= 2**31:
+            return None
+        return sum(lengths), lengths, [value.tobytes() for value in values], shapes
+
+    def merge(self, payloads: list[Payload]) -> Payload:
+        """Join lengths, elements and shapes."""
+        lengths = [*chain.from_iterable([part[1] for part in payloads])]
+        data = [*chain.from_iterable([part[2] for part in payloads])]
+        return sum(lengths), lengths, data, [*chain.from_iterable([part[3] for part in payloads])]
+
+    def lay(self, payload: Payload, out: Buffers) -> None:
+        """Use the elements as they are; make offsets and shapes where there are dimensions."""
+        _, lengths, data, shapes = payload
+        if self.ndim > 1:
+            out.begin(len(lengths), None)
+        if self.ndim:
+            out.buffers.append(pack_offsets(lengths))
+            out.begin(sum(lengths), None)
+        out.buffers.append(pack_bits(b"".join(data)) if self.dtype == "bool" else data)
+        if self.ndim > 1:
+            out.begin(len(lengths), None)
+            out.begin(len(shapes), None)
+            out.buffers.append(struct.pack(f"{len(shapes)}i", *shapes))
+
+    def why(self, value: object) -> str:
+        """Name dtype and dimensions."""
+        if not is_ndarray(value):
+            return super().why(value)
+        return f"{describe(value)} does not fit {self.name}"
+
+
+def describe(value: Any) -> str:
+    """Name dtype and dimensions of an array."""
+    return f"ndarray({value.dtype}, {value.ndim}-D)"
+
+
+def codec_for(value: Any) -> NdArray | None:
+    """Return the codec of an array, or None when its dtype or byte order cannot be kept."""
+    element = _ELEMENTS.get(value.dtype.name)
+    if element is None or not value.dtype.isnative:
+        return None
+    return NdArray(element, value.ndim)
+
+
+def codec_of(storage: pa.DataType) -> NdArray | None:
+    """Return the codec of a column marked as ndarray, or None when its type is none of those."""
+    ndim, element = 0, storage
+    if pa.types.is_struct(storage):
+        if [field.name for field in storage] != ["data", "shape"]:
+            return None
+        shape = storage.field("shape").type
+        element = storage.field("data").type
+        if not pa.types.is_fixed_size_list(shape) or not pa.types.is_list(element):
+            return None
+        ndim, element = shape.list_size, element.value_type
+    elif pa.types.is_list(storage):
+        ndim, element = 1, storage.value_type
+    if element not in _NAMES:
+        return None
+    codec = NdArray(element, ndim)
+    return codec if codec.type.equals(storage) else None
+
+
+def read(codec: NdArray, array: pa.Array) -> list[Any]:
+    """Make numpy arrays from a column.
+
+    Parameters
+    ----------
+    codec : NdArray
+        Codec of the column.
+    array : pa.Array
+        The column, of storage type ``codec.type``.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        Writable arrays that own their elements; None where the column is null.
+
+    Raises
+    ------
+    ImportError
+        If numpy is not installed.
+    """
+    numpy = importlib.import_module("numpy")
+    n = len(array)
+    if codec.ndim == 0:
+        shapes: list[Any] = [()] * n
+        offsets = [*range(n + 1)]
+        items = array
+    else:
+        lists = array if codec.ndim == 1 else array.field(0)
+        shapes = [-1] * n if codec.ndim == 1 else [*map(tuple, array.field(1).to_pylist())]
+        offsets = lists.offsets.to_numpy().tolist()
+        items = lists.values.slice(offsets[0], offsets[-1] - offsets[0])
+    flat = _elements(numpy, codec.dtype, items)
+    first = offsets[0]
+    arrays = [
+        flat[start - first : stop - first].reshape(shape).copy() if shape is not None else None
+        for start, stop, shape in zip(offsets, offsets[1:], shapes, strict=False)
+    ]
+    if array.null_count:
+        arrays = [
+            x if v else None for x, v in zip(arrays, array.is_valid().to_pylist(), strict=True)
+        ]
+    return arrays
+
+
+def _elements(numpy: Any, dtype: str, items: pa.Array) -> Any:
+    """View elements as a flat numpy array; bools are unpacked."""
+    count, skip, data = len(items), items.offset, items.buffers()[1]
+    if not count:
+        return numpy.empty(0, dtype)
+    if dtype != "bool":
+        return numpy.frombuffer(data, dtype, skip + count)[skip:]
+    whole, skip = divmod(skip, 8)
+    bits = numpy.frombuffer(data, "uint8", offset=whole)
+    return numpy.unpackbits(bits, count=skip + count, bitorder="little")[skip:].view("bool")
