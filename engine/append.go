@@ -71,7 +71,7 @@ func (b *Bucket) store(rec arrow.Record) (first, end int64, err error) {
 			}
 			rec.Release()
 		}
-		if _, err := b.log.Append(b.encoder.preamble, body, end-first, done); err != nil {
+		if _, err := b.log.AppendNow(b.encoder.preamble, body, end-first, done); err != nil {
 			b.mu.Lock()
 			b.tail.truncate(first)
 			b.mu.Unlock()

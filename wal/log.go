@@ -37,9 +37,12 @@ type Log struct {
 	cutMu    sync.Mutex // one Cut at a time
 
 	syncMu sync.Mutex // held while active is synced or replaced
-	active *segment   // changed by the writer only, nil until something is written
+	active *segment   // changed by who has the turn, nil until something is written
 
-	// The writer's own.
+	turn  sync.Mutex   // held by whoever does the writer's work
+	quick atomic.Int64 // Unix nanoseconds; until then callers leave the work to the writer
+
+	// Of the one who has the turn.
 	taken    *queue
 	pieces   [][]byte
 	sequence uint64 // of the newest segment there ever was
@@ -132,6 +135,36 @@ func openPlan(o Options, next int64, visit func(Entry) error, keep bool) (*plan,
 // writer goroutine, in the order of the entries, must not block, and must not call Wait, Sync, Cut or Close. When Append itself
 // returns an error, nothing was queued.
 func (l *Log) Append(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
+	if first, err = l.enqueue(preamble, body, rows, done); err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	l.rouse()
+	l.mu.Unlock()
+	return first, nil
+}
+
+// AppendNow is Append, but writes the entry, and calls done, on the goroutine of the caller where that is quick: when nobody else
+// is writing, an acknowledgement takes no sync, and the entry is small and needs no new segment. That is one write to the page
+// cache; should the kernel hold one up, the writer goroutine does them all for a while.
+func (l *Log) AppendNow(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
+	if first, err = l.enqueue(preamble, body, rows, done); err != nil {
+		return 0, err
+	}
+	if l.o.SyncInterval > 0 && l.turn.TryLock() {
+		l.writeQuickly()
+		l.turn.Unlock()
+	}
+	l.mu.Lock()
+	if len(l.queue.entries) > 0 {
+		l.rouse()
+	}
+	l.mu.Unlock()
+	return first, nil
+}
+
+// enqueue gives an entry its offset and its place in the queue.
+func (l *Log) enqueue(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
 	if rows < 1 {
 		return 0, fmt.Errorf("wal: an entry of %d rows", rows)
 	}
@@ -162,7 +195,6 @@ func (l *Log) Append(preamble []byte, body [][]byte, rows int64, done func(error
 	l.appended += rows
 	l.queue.add(queued{first: first, rows: rows, length: length, preamble: l.preamble, done: done}, body)
 	l.size.Add(span(length))
-	l.rouse()
 	l.mu.Unlock()
 	return first, nil
 }

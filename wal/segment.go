@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// segment is a file of the log. Its fields belong to the writer goroutine, but for the atomic ones.
+// segment is a file of the log. Its fields belong to who has the turn, but for the atomic ones.
 type segment struct {
 	path     string
 	head     header

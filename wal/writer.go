@@ -6,30 +6,30 @@ import (
 	"time"
 )
 
+const (
+	quickBytes = 64 << 10               // a caller writes no more than this itself
+	slowWrite  = time.Millisecond       // after a write that took longer
+	quickPause = 100 * time.Millisecond // callers leave writing to the writer for so long
+)
+
 // write is the writer goroutine.
 func (l *Log) write() {
 	defer close(l.stopped)
-	for l.take() {
-		for rest := l.taken.entries; len(rest) > 0; {
-			n, err := l.writeRun(rest)
-			if err != nil {
-				l.refuse(rest, l.fail(err))
-				break
-			}
-			l.acknowledge(rest[:n])
-			rest = rest[n:]
-		}
-		for _, call := range l.taken.calls {
-			call()
-		}
-		l.taken.reset()
-		clear(l.pieces)
+	for l.await() {
+		l.turn.Lock()
+		l.mu.Lock()
+		l.queue, l.taken = l.taken, l.queue
+		l.mu.Unlock()
+		l.writeTaken()
+		l.turn.Unlock()
 	}
+	l.turn.Lock()
+	defer l.turn.Unlock()
 	l.end()
 }
 
-// take waits for something to do, and returns false when the log is closed and nothing is left.
-func (l *Log) take() bool {
+// await waits for something to do, and returns false when the log is closed and nothing is left.
+func (l *Log) await() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.queue.entries) == 0 && len(l.queue.calls) == 0 {
@@ -39,8 +39,53 @@ func (l *Log) take() bool {
 		l.idle = true
 		l.wake.Wait()
 	}
-	l.queue, l.taken = l.taken, l.queue
 	return true
+}
+
+// writeQuickly does the writer's work on the goroutine of a caller who has the turn, unless that may take long.
+func (l *Log) writeQuickly() {
+	began := time.Now()
+	if began.UnixNano() < l.quick.Load() {
+		return
+	}
+	l.mu.Lock()
+	quick := l.active != nil && len(l.queue.calls) == 0
+	need := int64(0)
+	for i := range l.queue.entries {
+		e := &l.queue.entries[i]
+		need += span(e.length)
+		quick = quick && bytes.Equal(e.preamble, l.active.preamble)
+	}
+	quick = quick && need <= quickBytes && l.active.room(need)
+	if quick {
+		l.queue, l.taken = l.taken, l.queue
+	}
+	l.mu.Unlock()
+	if !quick {
+		return
+	}
+	l.writeTaken()
+	if now := time.Now(); now.Sub(began) > slowWrite {
+		l.quick.Store(now.Add(quickPause).UnixNano())
+	}
+}
+
+// writeTaken writes and acknowledges what was taken from the queue.
+func (l *Log) writeTaken() {
+	for rest := l.taken.entries; len(rest) > 0; {
+		n, err := l.writeRun(rest)
+		if err != nil {
+			l.refuse(rest, l.fail(err))
+			break
+		}
+		l.acknowledge(rest[:n])
+		rest = rest[n:]
+	}
+	for _, call := range l.taken.calls {
+		call()
+	}
+	l.taken.reset()
+	clear(l.pieces)
 }
 
 // writeRun writes as many of the entries as go into one segment, and syncs them if that is what they wait for.
