@@ -10,6 +10,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow/cdata"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/lance"
 )
 
 //export persistingCursorSchemaGo
@@ -32,9 +33,11 @@ func persistingCursorNextGo(id C.persisting_cursor, out *C.struct_ArrowArray, e 
 		if err != nil {
 			return err
 		}
-		defer rec.Release()
+		whole := lance.Exportable(rec)
+		rec.Release()
+		defer whole.Release()
 		*out = C.struct_ArrowArray{}
-		cdata.ExportArrowRecordBatch(rec, cdata.ArrayFromPtr(uintptr(unsafe.Pointer(out))), nil)
+		cdata.ExportArrowRecordBatch(whole, cdata.ArrayFromPtr(uintptr(unsafe.Pointer(out))), nil)
 		return nil
 	}, arg("out_array", out))
 }

@@ -1,6 +1,8 @@
 package lance
 
 import (
+	"slices"
+
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/bitutil"
@@ -10,10 +12,14 @@ import (
 
 var cMemory = mallocator.NewMallocator()
 
-// exportable returns the record with no struct array sliced, for the caller to
+// Exportable returns the record with no struct array sliced, for the caller to
 // release: arrow/go exports a sliced struct with its offset and, again, with
 // fields that begin there.
-func exportable(r arrow.Record) arrow.Record {
+func Exportable(r arrow.Record) arrow.Record {
+	if !slices.ContainsFunc(r.Columns(), func(c arrow.Array) bool { return hasSlicedStruct(c.Data()) }) {
+		r.Retain()
+		return r
+	}
 	columns := make([]arrow.Array, r.NumCols())
 	for i, c := range r.Columns() {
 		data := unsliced(c.Data())

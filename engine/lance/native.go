@@ -121,7 +121,7 @@ func nativeSnapshot(t tableHandle) (snapshotHandle, error) {
 func nativeAppend(t tableHandle, records []arrow.Record, schema *arrow.Schema) (snapshotHandle, error) {
 	arrays := make([]cdata.CArrowArray, len(records))
 	for i, r := range records {
-		r := exportable(r)
+		r := Exportable(r)
 		cdata.ExportArrowRecordBatch(r, &arrays[i], nil)
 		r.Release()
 	}
