@@ -419,7 +419,11 @@ func (p *plan) half(i int, next *found) (bool, error) {
 	defer f.Close()
 	p.attach(next, f)
 	defer func() { next.read.win = window{} }()
-	if _, err := next.read.next(); !errors.Is(err, io.EOF) || !next.read.ready || next.read.closed {
+	_, err = next.read.next()
+	switch {
+	case err != nil && !stops(err):
+		return false, err
+	case !errors.Is(err, io.EOF) || !next.read.ready || next.read.closed:
 		return false, nil
 	}
 	used, _, err := next.read.tail()

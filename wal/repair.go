@@ -13,6 +13,9 @@ func (p *plan) apply() ([]*segment, error) {
 	if err := p.o.FS.MkdirAll(p.o.Dir); err != nil {
 		return nil, err
 	}
+	if err := p.settle(); err != nil {
+		return nil, err
+	}
 	for _, temp := range p.temps {
 		if err := p.o.FS.Remove(temp); err != nil {
 			return nil, err
@@ -49,14 +52,28 @@ func (p *plan) apply() ([]*segment, error) {
 	if last.closed {
 		return segments, nil
 	}
-	var err error
-	if last.file, err = p.o.FS.OpenWrite(last.path); err != nil {
-		return nil, err
-	}
-	if err := last.file.Datasync(); err != nil { // a process that was killed may have left it unsynced
-		return nil, errors.Join(err, last.drop())
-	}
 	return segments, last.finish(p.o.FS, kindClosed)
+}
+
+// settle brings to the disk what a process that was killed may have left in the memory of the system, all of which the plan has
+// seen: names, entries of the last segment, the end mark of the one before.
+func (p *plan) settle() error {
+	if err := p.o.FS.SyncDir(p.o.Dir); err != nil {
+		return err
+	}
+	for _, s := range p.segments[max(0, len(p.segments)-2):] {
+		if s.filler {
+			continue
+		}
+		f, err := p.o.FS.Open(s.path)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Datasync(), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remove removes segments, the newest not before the others are gone for good: a Cut or an Open that is interrupted leaves the
