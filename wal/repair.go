@@ -158,7 +158,7 @@ func (p *plan) copyEntries(made *segment, s *found) error {
 				return err
 			}
 			at += span(r.length)
-			r.promise = made.end
+			r.body, r.promise = bodySum(payload), made.end
 			r.encode(head, made.end, made.head.salt)
 			if err := made.file.WriteAt([][]byte{head, payload, zeros[:padding(r.length)]}, made.end); err != nil {
 				return err
