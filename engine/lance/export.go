@@ -12,11 +12,12 @@ import (
 
 var cMemory = mallocator.NewMallocator()
 
-// Exportable returns the record with no struct array sliced, for the caller to
-// release: arrow/go exports a sliced struct with its offset and, again, with
-// fields that begin there.
+// Exportable returns the record, for the caller to release, without slices of
+// structs and booleans. arrow/go exports a sliced struct with its offset and,
+// again, with fields that begin there; Lance refuses a struct that has nulls and
+// a sliced boolean.
 func Exportable(r arrow.Record) arrow.Record {
-	if !slices.ContainsFunc(r.Columns(), func(c arrow.Array) bool { return hasSlicedStruct(c.Data()) }) {
+	if !slices.ContainsFunc(r.Columns(), func(c arrow.Array) bool { return isSliced(c.Data()) }) {
 		r.Retain()
 		return r
 	}
@@ -30,43 +31,48 @@ func Exportable(r arrow.Record) arrow.Record {
 	return array.NewRecord(r.Schema(), columns, r.NumRows())
 }
 
-// unsliced returns data, or its equal without slices of structs.
+// unsliced returns data, or its equal without such slices.
 func unsliced(data arrow.ArrayData) arrow.ArrayData {
-	if !hasSlicedStruct(data) {
+	if !isSliced(data) {
 		data.Retain()
 		return data
 	}
 	offset, n := data.Offset(), data.Len()
-	buffers := data.Buffers()
+	id := data.DataType().ID()
 	children := make([]arrow.ArrayData, len(data.Children()))
 	for i, child := range data.Children() {
-		if data.DataType().ID() != arrow.STRUCT {
-			children[i] = unsliced(child)
-		} else {
+		if id == arrow.STRUCT {
 			part := array.NewSliceData(child, int64(offset), int64(offset+n))
 			children[i] = unsliced(part)
 			part.Release()
+		} else {
+			children[i] = unsliced(child)
 		}
 		defer children[i].Release()
 	}
-	if data.DataType().ID() == arrow.STRUCT {
-		if valid := buffers[0]; valid != nil && valid.Len() > 0 {
-			part := memory.NewResizableBuffer(cMemory)
-			defer part.Release()
-			part.Resize(int(bitutil.BytesForBits(int64(n))))
-			bitutil.CopyBitmap(valid.Bytes(), offset, n, part.Bytes(), 0)
-			buffers = []*memory.Buffer{part}
-		}
-		offset = 0
+	if id != arrow.STRUCT && id != arrow.BOOL {
+		return array.NewData(data.DataType(), n, data.Buffers(), children, data.NullN(), offset)
 	}
-	return array.NewData(data.DataType(), n, buffers, children, data.NullN(), offset)
+	// All buffers are bitmaps.
+	buffers := make([]*memory.Buffer, len(data.Buffers()))
+	for i, b := range data.Buffers() {
+		if b == nil || b.Len() == 0 {
+			continue
+		}
+		buffers[i] = memory.NewResizableBuffer(cMemory)
+		defer buffers[i].Release()
+		buffers[i].Resize(int(bitutil.BytesForBits(int64(n))))
+		bitutil.CopyBitmap(b.Bytes(), offset, n, buffers[i].Bytes(), 0)
+	}
+	return array.NewData(data.DataType(), n, buffers, children, data.NullN(), 0)
 }
 
-func hasSlicedStruct(data arrow.ArrayData) bool {
+func isSliced(data arrow.ArrayData) bool {
 	for _, child := range data.Children() {
-		if hasSlicedStruct(child) {
+		if isSliced(child) {
 			return true
 		}
 	}
-	return data.DataType().ID() == arrow.STRUCT && data.Offset() != 0
+	id := data.DataType().ID()
+	return data.Offset() != 0 && (id == arrow.STRUCT || id == arrow.BOOL)
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{
-    new_null_array, Array, ArrayRef, FixedSizeListArray, GenericListArray, OffsetSizeTrait,
+    new_null_array, Array, ArrayRef, BooleanArray, FixedSizeListArray, GenericListArray, OffsetSizeTrait,
     StructArray,
 };
 use arrow_buffer::NullBuffer;
 use arrow_cast::{can_cast_types, cast_with_options, CastOptions};
 use arrow_schema::{DataType, Field, Fields};
+use arrow_select::nullif::nullif;
 
 use crate::error::{Error, Result, Status};
 
@@ -111,8 +112,12 @@ fn leaf_cast(array: &ArrayRef, valid: Option<&NullBuffer>, to: &DataType) -> Res
     let inexact =
         |why: String| Error::new(Status::Inexact, format!("{from} to {to}: {why}"));
     // What is hidden must not fail the cast.
-    let data = array.to_data().into_builder().nulls(valid.cloned());
-    let visible = arrow_array::make_array(data.build().map_err(Error::from)?);
+    let visible = match valid {
+        Some(valid) if Some(valid) != array.nulls() => {
+            nullif(array, &BooleanArray::new(!valid.inner(), None))?
+        }
+        _ => array.clone(),
+    };
     let options = CastOptions {
         safe: false,
         ..Default::default()

@@ -128,15 +128,16 @@ impl From<io::Error> for Error {
 fn without_locations(message: &str) -> String {
     let mut out = String::with_capacity(message.len());
     for (i, part) in message.split(", ").enumerate() {
-        let (word, rest) = part.split_at(part.find(char::is_whitespace).unwrap_or(part.len()));
-        let is_location = word.contains(".rs:") && word.ends_with(|c: char| c.is_ascii_digit());
-        if i > 0 && !is_location {
+        let place = part.strip_prefix("location: ").unwrap_or(part);
+        let (word, rest) = place.split_at(place.find(char::is_whitespace).unwrap_or(place.len()));
+        if i > 0 && word.contains(".rs:") && word.ends_with(|c: char| c.is_ascii_digit()) {
+            out.push_str(rest);
+            continue;
+        }
+        if i > 0 {
             out.push_str(", ");
         }
-        if i == 0 || !is_location {
-            out.push_str(word);
-        }
-        out.push_str(rest);
+        out.push_str(part);
     }
     out
 }
@@ -198,6 +199,7 @@ mod tests {
                 "IO: Not found: x, /r/a.rs:1:2, src/b.rs:3:4",
                 "IO: Not found: x",
             ),
+            ("mixed, location: /r/a.rs:1:2", "mixed"),
             (
                 "first, /r/a.rs:1:2 and more, too",
                 "first and more, too",
