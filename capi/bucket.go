@@ -95,7 +95,14 @@ func importBatch(a *C.struct_ArrowArray, s *C.struct_ArrowSchema) (rec arrow.Rec
 	if a.release == nil || s.release == nil {
 		return nil, fmt.Errorf("%w: array or schema is released already", errArgument)
 	}
-	rec, err = cdata.ImportCRecordBatch(cdata.ArrayFromPtr(uintptr(unsafe.Pointer(a))), cdata.SchemaFromPtr(uintptr(unsafe.Pointer(s))))
+	schema, err := cdata.ImportCArrowSchema(cdata.SchemaFromPtr(uintptr(unsafe.Pointer(s))))
+	if err != nil {
+		return nil, fmt.Errorf("%w: import schema: %w", errArgument, err)
+	}
+	if err := checkArray(arrow.StructOf(schema.Fields()...), a, 0, ""); err != nil {
+		return nil, err
+	}
+	rec, err = cdata.ImportCRecordBatchWithSchema(cdata.ArrayFromPtr(uintptr(unsafe.Pointer(a))), schema)
 	if err != nil {
 		return nil, fmt.Errorf("%w: import batch: %w", errArgument, err)
 	}
