@@ -149,7 +149,7 @@ class LanceBackend:
         Parameters
         ----------
         record
-            The record. Later changes to it have no effect.
+            The record. It may be changed again once the put has returned.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class LanceBackend:
         Parameters
         ----------
         records
-            The records. Later changes to them have no effect.
+            The records. They may be changed again once the put has returned.
 
         Raises
         ------
