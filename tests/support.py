@@ -7,15 +7,25 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from persisting import LanceBackend
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # Options under which a bucket does nothing of its own accord.
 QUIET: dict[str, Any] = {"flush_interval": 0, "compaction_threshold": 0}
+
+
+class Opener(Protocol):
+    """Opens a backend that is closed at the end of the test."""
+
+    def __call__(
+        self, cls: type[LanceBackend], path: Path, bucket_id: int = 0, **options: Any
+    ) -> LanceBackend: ...
 
 
 def command(program: str, *arguments: object) -> list[str]:
