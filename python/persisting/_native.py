@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import json
+import math
 import os
 import sys
 import threading
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 
 ABI_VERSION = 1
 
-_LIBRARY = Path(__file__).parent / "_lib" / (
-    "libpersisting.dylib" if sys.platform == "darwin" else "libpersisting.so"
+_LIBRARY = (
+    Path(__file__).parent
+    / "_lib"
+    / ("libpersisting.dylib" if sys.platform == "darwin" else "libpersisting.so")
 )
 _NO_WAIT = 1
 
@@ -119,7 +122,9 @@ def _library() -> ctypes.CDLL:
     for name, arguments in _PROTOTYPES.items():
         function = getattr(library, name, None)
         if function is None:
-            raise ImportError(f"{_LIBRARY} has no function {name}: it is not the engine of this package")
+            raise ImportError(
+                f"{_LIBRARY} has no function {name}: it is not the engine of this package"
+            )
         function.argtypes = (*arguments, ctypes.POINTER(_Error))
         function.restype = ctypes.c_int32
     version = ctypes.c_uint32()
@@ -155,6 +160,15 @@ def _string(function: Any, *arguments: Any) -> str:
         return (text.value or b"").decode()
     finally:
         _call(_library().persisting_string_free, text)
+
+
+def _json(options: Mapping[str, Any]) -> bytes:
+    """Write options as JSON; the library refuses by name what JSON cannot hold."""
+    named = {
+        name: repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in options.items()
+    }
+    return json.dumps(named, default=repr).encode()
 
 
 def version() -> str:
@@ -273,7 +287,7 @@ class Bucket(Handle):
         _call(
             library.persisting_bucket_open,
             os.fsencode(self.path),
-            json.dumps(dict(options)).encode(),
+            _json(options),
             byref(number),
         )
         super().__init__(number.value, library.persisting_bucket_close, f"the bucket {self.path}")
@@ -383,7 +397,6 @@ class Bucket(Handle):
 
     def stats(self) -> dict[str, Any]:
         """Return the state and the counters of the bucket."""
-        stats: dict[str, Any] = json.loads(_string(_library().persisting_bucket_stats, self._number))
+        text = _string(_library().persisting_bucket_stats, self._number)
+        stats: dict[str, Any] = json.loads(text)
         return stats
-
-

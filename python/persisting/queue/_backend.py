@@ -5,45 +5,28 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
 from persisting._errors import (
     ClosedError,
     InvalidArgumentError,
-    PersistingError,
     SchemaError,
     WouldBlockError,
 )
 from persisting._native import Bucket, Cursor
-from persisting._records import RecordDecoder, RecordEncoder, normalise, strip
-from persisting.queue._acknowledgements import Acknowledgements
+from persisting._records import RecordDecoder, normalise, strip
+from persisting.queue._writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable
     from typing import TypeVar
 
     from typing_extensions import Self
 
     T = TypeVar("T")
-
-# Nanoseconds that a put looks for its acknowledgement before it leaves that to the
-# event loop: a write to the log takes a few microseconds, a turn of the loop more.
-_GLANCE = 50_000
-
-# Puts in a row that a task may do before the event loop gets a turn.
-_FAIRNESS = 16
-
-
-class _Put(NamedTuple):
-    """What one call of put, put_batch or put_arrow wants stored."""
-
-    records: Sequence[dict[str, Any]]
-    batches: Sequence[pa.RecordBatch]
-    done: asyncio.Future[None]
 
 
 class LanceBackend:
@@ -117,10 +100,8 @@ class LanceBackend:
         batch_size: int = 100,
         **options: Any,
     ) -> None:
-        if isinstance(bucket_id, bool) or not isinstance(bucket_id, int):
-            raise InvalidArgumentError(f"bucket_id: want an int, got {bucket_id!r}")
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise InvalidArgumentError(f"batch_size: want an int of at least 1, got {batch_size!r}")
+        _check_int("bucket_id", bucket_id, 0)
+        _check_int("batch_size", batch_size, 1)
         unknown = sorted(set(options) - self._OPTIONS)
         if unknown:
             raise InvalidArgumentError(
@@ -132,13 +113,12 @@ class LanceBackend:
         self.batch_size = batch_size
         self._bucket = Bucket(self.storage_path, {**options, **self._FIXED})
         self._total = self._bucket.acknowledged()
-        self._encoder = RecordEncoder(self._bucket.schema())
+        self._writer = Writer(
+            self._bucket,
+            synced=options.get("wal_sync_interval") == 0,
+            advance=self._advance,
+        )
         self._decoder = RecordDecoder()
-        self._acknowledgements = Acknowledgements(self._bucket, self._advance)
-        self._puts: deque[_Put] = deque()
-        self._writer: asyncio.Task[None] | None = None
-        self._putter = 0  # id of the task that put last
-        self._row_of_puts = 0
         self._readers: list[asyncio.Future[None]] = []
 
     # ---- writing ----
@@ -149,7 +129,7 @@ class LanceBackend:
         Parameters
         ----------
         record
-            The record. It may be changed again once the put has returned.
+            The record. Later changes to it have no effect.
 
         Raises
         ------
@@ -161,7 +141,8 @@ class LanceBackend:
         ClosedError
             The backend was closed.
         """
-        await self._put((record,))
+        self._check_open()
+        await self._writer.put((record,))
 
     async def put_batch(self, records: Sequence[dict[str, Any]]) -> None:
         """Store records in their order, all of them or none.
@@ -169,7 +150,7 @@ class LanceBackend:
         Parameters
         ----------
         records
-            The records. They may be changed again once the put has returned.
+            The records. Later changes to them have no effect.
 
         Raises
         ------
@@ -178,7 +159,8 @@ class LanceBackend:
         """
         if isinstance(records, dict | str | bytes) or not isinstance(records, Sequence):
             raise SchemaError(f"put_batch: want a list of dicts, got {type(records).__name__}")
-        await self._put(records)
+        self._check_open()
+        await self._writer.put(records)
 
     async def put_arrow(self, data: Any) -> None:
         """Store the rows of Arrow data, without copying columns.
@@ -208,107 +190,9 @@ class LanceBackend:
         https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
         """
         self._check_open()
-        batches = list(normalise(data, self._encoder.schema))
+        batches = list(normalise(data, self._writer.schema))
         if batches:
-            await self._enqueue((), batches)
-
-    async def _put(self, records: Sequence[dict[str, Any]]) -> None:
-        """Store records at once for a task that puts alone, else with those of others."""
-        self._check_open()
-        putter = id(asyncio.current_task())
-        alone = putter == self._putter and not (
-            self._writer or self._puts or self._acknowledgements
-        )
-        self._putter = putter
-        encoder = self._encoder
-        if not alone or not encoder.add(records):
-            await self._enqueue(records, ())
-            return
-        if not encoder.rows:
-            return
-        batch = encoder.finish()
-        try:
-            first, acknowledged = self._bucket.append(batch, no_wait=True, wait_ns=_GLANCE)
-        except WouldBlockError:
-            encoder.rollback()
-            await self._enqueue(records, ())
-            return
-        except BaseException:
-            encoder.rollback()
-            raise
-        encoder.committed(batch.schema)
-        self._advance(acknowledged)
-        end = first + batch.num_rows
-        if acknowledged < end:
-            await self._acknowledgements.wait(end)
-            return
-        self._row_of_puts += 1
-        if self._row_of_puts % _FAIRNESS == 0:
-            await asyncio.sleep(0)
-
-    async def _enqueue(
-        self, records: Sequence[dict[str, Any]], batches: Sequence[pa.RecordBatch]
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        put = _Put(records, batches, loop.create_future())
-        self._puts.append(put)
-        if self._writer is None or self._writer.done():
-            self._writer = loop.create_task(self._write())
-        await put.done
-
-    async def _write(self) -> None:
-        """Store what is in the queue, the records of many puts in one batch."""
-        try:
-            while self._puts:
-                await self._write_group()
-        finally:
-            self._writer = None
-
-    async def _write_group(self) -> None:
-        together: list[_Put] = []
-        while self._puts:
-            put = self._puts[0]
-            if put.done.done():  # its caller went away
-                self._puts.popleft()
-                continue
-            if put.batches:
-                break
-            try:
-                if not self._encoder.add(put.records):
-                    break
-            except (PersistingError, TypeError) as refused:
-                put.done.set_exception(refused)
-            else:
-                together.append(put)
-            self._puts.popleft()
-        if together:
-            batches = [self._encoder.finish()] if self._encoder.rows else []
-            await self._append(batches, together)
-        elif self._puts and self._puts[0].batches:
-            put = self._puts.popleft()
-            await self._append(put.batches, [put])
-
-    async def _append(self, batches: Sequence[pa.RecordBatch], puts: Sequence[_Put]) -> None:
-        """Append batches; their acknowledgement resolves the puts that they come from."""
-        end = 0
-        try:
-            for batch in batches:
-                try:
-                    first, acknowledged = self._bucket.append(batch, no_wait=True)
-                except WouldBlockError:
-                    first, acknowledged = await _on_thread(self._bucket.append, batch)
-                end = first + batch.num_rows
-                self._encoder.committed(batch.schema)
-            self._advance(acknowledged if batches else self._total)
-        except PersistingError as refused:
-            self._encoder.rollback()
-            _settle(puts, refused)
-            return
-        if end <= self._total:
-            _settle(puts, None)
-            return
-        waiting = self._acknowledgements.wait(end)
-        waiting.add_done_callback(lambda f: _settle(puts, f.exception()))
+            await self._writer.put_batches(batches)
 
     def _advance(self, acknowledged: int) -> None:
         """Let readers see the rows up to `acknowledged`."""
@@ -369,7 +253,9 @@ class LanceBackend:
             At least one record, in the order of their offsets.
         """
         while limit > 0:
-            records = await self.get(min(limit, self.batch_size), offset) if offset < self._total else []
+            records = []
+            if offset < self._total:
+                records = await self.get(min(limit, self.batch_size), offset)
             if records:
                 yield records
                 offset += len(records)
@@ -512,8 +398,7 @@ class LanceBackend:
         """Flush and close as `close` does, without blocking the event loop."""
         if self._bucket.closed:
             return
-        if self._writer is not None:
-            await asyncio.wait({self._writer})
+        await self._writer.settle()
         try:
             await _on_thread(self._bucket.close)
         finally:
@@ -528,9 +413,7 @@ class LanceBackend:
     def _end(self) -> None:
         """Let nobody wait for a backend that was closed."""
         closed = self._closed_error()
-        self._acknowledgements.close()
-        _settle(self._puts, closed)
-        self._puts.clear()
+        self._writer.end(closed)
         readers, self._readers = self._readers, []
         for reader in readers:
             if not reader.done():
@@ -581,18 +464,12 @@ def _drain(cursor: Cursor) -> list[pa.RecordBatch]:
         return list(cursor)
 
 
+def _check_int(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidArgumentError(f"{name}: want an int of at least {least}, got {value!r}")
+
+
 async def _on_thread(function: Callable[..., T], *arguments: Any) -> T:
     return await asyncio.get_running_loop().run_in_executor(
         None, functools.partial(function, *arguments)
     )
-
-
-def _settle(puts: Iterable[_Put], cause: BaseException | None) -> None:
-    """Tell the callers of `puts` how they ended."""
-    for put in puts:
-        if put.done.done():
-            continue
-        if cause is None:
-            put.done.set_result(None)
-        else:
-            put.done.set_exception(cause)
