@@ -116,7 +116,7 @@ func checkColumn(t *testing.T, s *Snapshot, dt arrow.DataType, values string) {
 	}
 	defer want.Release()
 	records := readAll(t, s, 0, 100, nil, 0)
-	if got := ints(records, "i"); !slices.Equal(got, span(0, int64(want.Len()))) {
+	if got := ints(records); !slices.Equal(got, span(0, int64(want.Len()))) {
 		t.Fatalf("rows %v", got)
 	}
 	if len(records) == 0 {

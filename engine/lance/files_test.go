@@ -113,10 +113,10 @@ func TestDeletedRows(t *testing.T) {
 	check := func(s *Snapshot) {
 		t.Helper()
 		want := slices.DeleteFunc(span(0, 40), func(i int64) bool { return slices.Contains([]int64{0, 5, 15, 16, 39}, i) })
-		if got := ints(readAll(t, s, 0, 100, nil, 7), "i"); !slices.Equal(got, want) {
+		if got := ints(readAll(t, s, 0, 100, nil, 7)); !slices.Equal(got, want) {
 			t.Fatalf("got %v", got)
 		}
-		if got := ints(readAll(t, s, 14, 5, nil, 0), "i"); !slices.Equal(got, []int64{14, 17, 18}) {
+		if got := ints(readAll(t, s, 14, 5, nil, 0)); !slices.Equal(got, []int64{14, 17, 18}) {
 			t.Fatalf("got %v", got)
 		}
 		rec, err := s.Take([]int64{38, 17, 1}, nil)
@@ -124,7 +124,7 @@ func TestDeletedRows(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer rec.Release()
-		if got := ints([]arrow.Record{rec}, "i"); !slices.Equal(got, []int64{38, 17, 1}) {
+		if got := ints([]arrow.Record{rec}); !slices.Equal(got, []int64{38, 17, 1}) {
 			t.Fatalf("took %v", got)
 		}
 		for _, gone := range [][]int64{{15}, {14, 15}, {3, 15, 16}} {

@@ -110,11 +110,11 @@ func readAll(t testing.TB, s *Snapshot, first, count int64, columns []string, ba
 	}
 }
 
-// ints collects the int64 column of the given name.
-func ints(records []arrow.Record, name string) []int64 {
+// ints collects the column i.
+func ints(records []arrow.Record) []int64 {
 	out := []int64{}
 	for _, r := range records {
-		column := r.Column(r.Schema().FieldIndices(name)[0]).(*array.Int64)
+		column := r.Column(r.Schema().FieldIndices("i")[0]).(*array.Int64)
 		out = append(out, column.Int64Values()...)
 	}
 	return out
@@ -132,7 +132,7 @@ func span(from, to int64) []int64 {
 func checkIDs(t testing.TB, s *Snapshot, n int64) {
 	t.Helper()
 	records := readAll(t, s, 0, n+10, nil, 0)
-	if got := ints(records, "i"); !slices.Equal(got, span(0, n)) {
+	if got := ints(records); !slices.Equal(got, span(0, n)) {
 		t.Fatalf("%d rows out of order or missing: %v ...", len(got), got[:min(len(got), 20)])
 	}
 	for _, r := range records {
@@ -194,7 +194,7 @@ func TestReadRanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			records := readAll(t, s, c.first, c.count, nil, c.batchRows)
-			if got := ints(records, "i"); !slices.Equal(got, c.want) {
+			if got := ints(records); !slices.Equal(got, c.want) {
 				t.Fatalf("got %d rows, want %d", len(got), len(c.want))
 			}
 			for _, r := range records {
@@ -210,7 +210,7 @@ func TestReadColumns(t *testing.T) {
 	table := create(t, ids)
 	s := appendRows(t, table, 0, 100)
 	records := readAll(t, s, 10, 5, []string{"s", "i"}, 0)
-	if len(records) != 1 || records[0].ColumnName(0) != "s" || !slices.Equal(ints(records, "i"), span(10, 15)) {
+	if len(records) != 1 || records[0].ColumnName(0) != "s" || !slices.Equal(ints(records), span(10, 15)) {
 		t.Fatalf("got %v", records)
 	}
 	for name, c := range map[string]struct {
@@ -250,7 +250,7 @@ func TestTake(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer rec.Release()
-			if got := ints([]arrow.Record{rec}, "i"); !slices.Equal(got, want) {
+			if got := ints([]arrow.Record{rec}); !slices.Equal(got, want) {
 				t.Fatalf("got %v, want %v", got, want)
 			}
 			if !rec.Schema().Equal(ids) {

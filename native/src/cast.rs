@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{
-    new_null_array, Array, ArrayRef, BooleanArray, FixedSizeListArray, GenericListArray, OffsetSizeTrait,
-    StructArray,
+    new_null_array, Array, ArrayRef, BooleanArray, FixedSizeListArray, GenericListArray,
+    OffsetSizeTrait, StructArray,
 };
 use arrow_buffer::NullBuffer;
 use arrow_cast::{can_cast_types, cast_with_options, CastOptions};
@@ -68,7 +68,10 @@ fn cast_struct(
         .iter()
         .find(|f| fields.find(f.name()).is_none())
     {
-        return Err(Error::schema(format!("field {:?} would be lost", lost.name())));
+        return Err(Error::schema(format!(
+            "field {:?} would be lost",
+            lost.name()
+        )));
     }
     let columns = fields
         .iter()
@@ -109,8 +112,7 @@ fn leaf_cast(array: &ArrayRef, valid: Option<&NullBuffer>, to: &DataType) -> Res
     if !can_cast_types(from, to) || !can_cast_types(to, from) {
         return Err(Error::schema(format!("{from} is not cast to {to}")));
     }
-    let inexact =
-        |why: String| Error::new(Status::Inexact, format!("{from} to {to}: {why}"));
+    let inexact = |why: String| Error::new(Status::Inexact, format!("{from} to {to}: {why}"));
     // What is hidden must not fail the cast.
     let visible = match valid {
         Some(valid) if Some(valid) != array.nulls() => {
@@ -211,10 +213,7 @@ mod tests {
         ]);
         let out = exact_cast(&array, &to(DataType::Struct(target))).expect("exact");
         let a = out.as_struct().column(0).as_any();
-        assert_eq!(
-            a.downcast_ref::<UInt64Array>().expect("uint64").value(0),
-            5
-        );
+        assert_eq!(a.downcast_ref::<UInt64Array>().expect("uint64").value(0), 5);
         assert_eq!(out.as_struct().column(1).null_count(), 2);
     }
 

@@ -179,7 +179,9 @@ fn into_lance(e: Error) -> lance::Error {
 
 fn from_lance(e: lance::Error) -> Error {
     match e {
-        lance::Error::Wrapped { error, location, .. } => match error.downcast::<Error>() {
+        lance::Error::Wrapped {
+            error, location, ..
+        } => match error.downcast::<Error>() {
             Ok(ours) => *ours,
             Err(error) => Error::internal(format!("{error}, {location}")),
         },

@@ -101,12 +101,7 @@ fn plan(
             break;
         }
         budget = budget.saturating_sub(bytes);
-        groups.push(
-            order[range]
-                .iter()
-                .map(|&i| fragments[i].clone())
-                .collect(),
-        );
+        groups.push(order[range].iter().map(|&i| fragments[i].clone()).collect());
     }
     groups
 }
@@ -147,10 +142,18 @@ mod tests {
             ("nothing", &[], &[]),
             ("too few", &[1, 1, 1], &[]),
             ("many small", &[1, 1, 1, 1, 1], &[0..5]),
-            ("a large one before small ones stays", &[90, 1, 1, 1, 1], &[1..5]),
+            (
+                "a large one before small ones stays",
+                &[90, 1, 1, 1, 1],
+                &[1..5],
+            ),
             ("geometric sizes stay", &[64, 16, 4, 1], &[]),
             ("target reached", &[60, 50, 1], &[0..2]),
-            ("one too large is a border", &[1, 1, 200, 1, 1, 1, 1], &[3..7]),
+            (
+                "one too large is a border",
+                &[1, 1, 200, 1, 1, 1, 1],
+                &[3..7],
+            ),
             ("cut at the target", &[50, 50, 50, 50], &[0..2, 2..4]),
             ("nearly done stays", &[99, 1], &[]),
         ];

@@ -200,10 +200,7 @@ mod tests {
                 "IO: Not found: x",
             ),
             ("mixed, location: /r/a.rs:1:2", "mixed"),
-            (
-                "first, /r/a.rs:1:2 and more, too",
-                "first and more, too",
-            ),
+            ("first, /r/a.rs:1:2 and more, too", "first and more, too"),
         ] {
             assert_eq!(without_locations(message), want);
         }

@@ -412,9 +412,7 @@ pub unsafe extern "C" fn pn_reader_next(
 ) -> i32 {
     guard(error, || {
         let (out, end) = (writable(out)?, writable(end)?);
-        let reader = reader
-            .as_mut()
-            .ok_or_else(|| invalid("a handle is NULL"))?;
+        let reader = reader.as_mut().ok_or_else(|| invalid("a handle is NULL"))?;
         match reader.next()? {
             Some(batch) => {
                 out.write(export(batch));

@@ -92,9 +92,7 @@ fn manifests(dataset: &Dataset, since: u64) -> Result<Vec<String>> {
         }
     });
     let dir = Path::new(dataset.uri());
-    let mut found: Vec<String> = names
-        .take_while(|name| dir.join(name).exists())
-        .collect();
+    let mut found: Vec<String> = names.take_while(|name| dir.join(name).exists()).collect();
     if found.is_empty() {
         return Err(Error::corrupt(format!(
             "the manifest of version {} is gone",

@@ -73,8 +73,11 @@ impl Layout {
     /// The physical rows that hold the row ids, in row-id order. Neighbours in
     /// one fragment come as one piece.
     pub fn pieces(&self, ids: Range<u64>) -> Vec<Piece> {
-        let start = self.0.partition_point(|run| run.end() <= ids.start);
         let mut pieces: Vec<Piece> = Vec::new();
+        if ids.is_empty() {
+            return pieces;
+        }
+        let start = self.0.partition_point(|run| run.end() <= ids.start);
         for run in self.0[start..].iter().take_while(|run| run.first < ids.end) {
             let from = ids.start.saturating_sub(run.first) as u32;
             let to = (ids.end - run.first).min(u64::from(run.len)) as u32;

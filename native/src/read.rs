@@ -122,8 +122,7 @@ impl Snapshot {
                 let (snapshot, inner) = (self.clone(), inner.clone());
                 spawn(async move {
                     let fragment = &snapshot.dataset.fragments()[piece.fragment];
-                    let reader =
-                        open_fragment(&snapshot.dataset, fragment, &inner, config).await?;
+                    let reader = open_fragment(&snapshot.dataset, fragment, &inner, config).await?;
                     Ok(reader.take_range(piece.rows, batch_rows).await?)
                 })
             })

@@ -61,7 +61,11 @@ pub fn session(metadata_bytes: usize, index_bytes: usize) -> Arc<Session> {
     if let Some(session) = sessions.get(&key).and_then(Weak::upgrade) {
         return session;
     }
-    let session = Arc::new(Session::new(index_bytes, metadata_bytes, Default::default()));
+    let session = Arc::new(Session::new(
+        index_bytes,
+        metadata_bytes,
+        Default::default(),
+    ));
     sessions.insert(key, Arc::downgrade(&session));
     session
 }

@@ -27,8 +27,8 @@ impl Snapshot {
         let mut places = Vec::with_capacity(ids.len());
         for &id in ids {
             let place = u64::try_from(id).ok().and_then(|id| layout.find(id));
-            let (fragment, row) = place
-                .ok_or_else(|| Error::new(Status::NotFound, format!("no row {id}")))?;
+            let (fragment, row) =
+                place.ok_or_else(|| Error::new(Status::NotFound, format!("no row {id}")))?;
             wanted.entry(fragment).or_default().push(row);
             places.push((fragment, row));
         }
