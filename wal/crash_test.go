@@ -87,7 +87,11 @@ func (w *world) work(l *wal.Log) {
 			body := content(w.life, l.Appended(), w.rng.IntN(220))
 			rows := int64(1 + w.rng.IntN(3))
 			var first int64
-			if first, err = l.Append([]byte(preamble), [][]byte{[]byte(body)}, rows, nil); err == nil {
+			appendTo := l.Append
+			if w.rng.IntN(4) == 0 {
+				appendTo = l.AppendNow
+			}
+			if first, err = appendTo([]byte(preamble), [][]byte{[]byte(body)}, rows, nil); err == nil {
 				w.model = append(w.model, entry{first, rows, preamble, body})
 			}
 		case 5, 6:
@@ -188,7 +192,13 @@ func script(o wal.Options) (acked, tried []entry, cut int64, err error) {
 			}
 		}
 	}
-	return acked, tried, cut, l.Sync(background)
+	if err := l.Sync(background); err != nil {
+		return acked, tried, cut, err
+	}
+	if err := l.Cut(cut); err != nil {
+		return acked, tried, cut, err
+	}
+	return acked, tried, cut, nil
 }
 
 func TestEveryOperationFails(t *testing.T) {
@@ -314,13 +324,23 @@ func TestOrder(t *testing.T) {
 	for _, interval := range []time.Duration{0, time.Hour} {
 		t.Run(interval.String(), func(t *testing.T) {
 			var r trace
-			o := options(&faultfs.Hook{FS: faultfs.NewMem(), Before: r.Before})
+			m := faultfs.NewMem()
+			o := options(&faultfs.Hook{FS: m, Before: r.Before})
 			o.SyncInterval = interval
 			if _, _, _, err := script(o); err != nil {
 				t.Fatal(err)
 			}
-			l, _, _ := open(t, o, 1000)
-			closeLog(t, l)
+			for _, next := range []int64{6, 15, 1000} {
+				l, _, _ := open(t, o, next)
+				if next < 1000 {
+					put(t, l, "p", "one", 1)
+					if err := l.Cut(l.Acknowledged()); err != nil {
+						t.Fatal(err)
+					}
+					put(t, l, "p", "two", 1)
+				}
+				closeLog(t, l)
+			}
 			checkOrder(t, r.ops)
 		})
 	}
@@ -341,49 +361,67 @@ func TestOrder(t *testing.T) {
 
 func checkOrder(t *testing.T, ops []faultfs.Op) {
 	t.Helper()
-	dirty := map[string]bool{}   // files with unsynced content
-	renamed := map[string]bool{} // files with an unsynced name
-	removed := map[string]bool{} // files whose removal is not synced
-	writes := map[string]int{}
-	newest, counts := "", map[string]int{}
+	var (
+		dirty   = map[string]bool{} // files with unsynced content, by their final names
+		renamed = map[string]bool{} // files with an unsynced name
+		removed = map[string]bool{} // segments whose removal is not synced
+		listed  bool                // names were read that may not be synced
+		named   = map[string]bool{} // files that have their final names
+		newest  string
+		counts  = map[string]int{}
+	)
 	for i, op := range ops {
 		counts[op.Name]++
 		fail := func(why string) { t.Errorf("operation %d, %s of %s: %s", i, op.Name, op.Path, why) }
+		name := strings.TrimSuffix(op.Path, ".tmp") // a file that was renamed while open is still known by its first name
 		switch op.Name {
+		case "create":
+			if listed {
+				fail("the names found are not on disk")
+			}
 		case "writeat":
-			if renamed[op.Path] {
+			if renamed[name] {
 				fail("the name is not on disk")
 			}
-			for name := range dirty {
-				if name < op.Path && strings.HasSuffix(op.Path, ".wal") {
-					fail("an older segment is not on disk: " + name)
+			for older := range dirty {
+				if older < name && named[name] {
+					fail("an older segment is not on disk: " + older)
 				}
 			}
-			dirty[op.Path] = true
-			writes[op.Path]++
+			dirty[name] = true
 		case "datasync", "sync":
-			delete(dirty, op.Path)
+			delete(dirty, name)
 		case "rename":
-			if dirty[op.Path] {
+			if dirty[name] {
 				fail("the content is not on disk")
 			}
-			renamed[op.To] = true
-			newest = max(newest, op.To)
+			for older := range dirty {
+				fail("an older segment is not on disk: " + older)
+			}
+			if len(removed) > 0 {
+				fail("removed segments may come back beside it")
+			}
+			renamed[op.To], named[op.To] = true, true
+			if strings.HasSuffix(op.To, ".wal") {
+				newest = max(newest, op.To)
+			}
+		case "readdir":
+			listed = true
 		case "syncdir":
 			clear(renamed)
 			clear(removed)
+			listed = false
 		case "remove":
 			if op.Path == newest && len(removed) > 0 {
 				fail("older segments may come back without it")
 			}
-			if op.Path < newest && !strings.HasSuffix(op.Path, ".tmp") && len(dirty) > 1 {
-				fail("newer segments are not on disk")
+			if delete(dirty, name); strings.HasSuffix(op.Path, ".wal") {
+				removed[op.Path] = true
 			}
-			removed[op.Path] = true
 		}
 	}
-	if len(removed) > 0 || len(renamed) > 0 {
-		t.Errorf("not on disk at the end: %v %v", removed, renamed)
+	if len(removed) > 0 || len(renamed) > 0 || len(dirty) > 0 {
+		t.Errorf("not on disk at the end: %v %v %v", removed, renamed, dirty)
 	}
 	for _, op := range []string{"rename", "syncdir", "datasync", "sync"} {
 		if counts[op] == 0 {

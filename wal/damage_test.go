@@ -118,7 +118,10 @@ func TestDamagedDirectory(t *testing.T) {
 	names := closed.names()
 	other := wal.Options{Dir: dir, Bucket: [16]byte{9}, SegmentBytes: 1 << 10}
 	one, two, three := closed[names[0]], closed[names[1]], closed[names[2]]
-	stale, old := staleLog(t)
+	stale, old := staleLog(t, 0)
+	later, old2 := staleLog(t, 8) // its last segment begins after the second one of the sample
+	old = append(old, old2...)
+	twin := sampleWith(t, 1000) // the same but for the salts, so everything has the same place
 	for name, c := range map[string]struct {
 		files files
 		next  int64
@@ -135,6 +138,10 @@ func TestDamagedDirectory(t *testing.T) {
 		"stale first":          {closed.with(names[0], stale[names[0]]), 0, wal.ErrCorrupt, false},
 		"stale middle":         {closed.with(names[1], stale[names[1]]), 0, wal.ErrCorrupt, false},
 		"stale last":           {closed.with(names[2], stale[names[2]]), 0, wal.ErrCorrupt, false},
+		"stale last, later":    {closed.with(names[2], later[names[2]]), entries[9].first, wal.ErrCorrupt, false},
+		"twin first":           {closed.with(names[0], twin[names[0]]), 0, wal.ErrCorrupt, false},
+		"twin middle":          {closed.with(names[1], twin[names[1]]), 0, wal.ErrCorrupt, false},
+		"twin last":            {closed.with(names[2], twin[names[2]]), 0, wal.ErrCorrupt, false},
 		"stale last, flushed":  {closed.with(names[2], stale[names[2]]), entries[9].first, wal.ErrCorrupt, false},
 		"foreign":              {closed.with("00000000000000000004.wal", foreign(t, other)), 0, wal.ErrForeign, false},
 		"foreign and flushed":  {closed.with("00000000000000000000.wal", foreign(t, other)), 15, wal.ErrForeign, false},
@@ -176,11 +183,11 @@ func TestDamagedDirectory(t *testing.T) {
 }
 
 // staleLog makes an earlier log of the same bucket.
-func staleLog(t *testing.T) (closed files, entries []entry) {
+func staleLog(t *testing.T, begin int64) (closed files, entries []entry) {
 	m := load(t, files{})
-	l, _, _ := open(t, wal.WithSalt(options(m), 99), 0)
-	for first := int64(0); first < 12; first++ {
-		entries = append(entries, put(t, l, "schema one", content(9, first, 120), 1))
+	l, _, _ := open(t, wal.WithSalt(options(m), 99), begin)
+	for i := range int64(12) {
+		entries = append(entries, put(t, l, "schema one", content(9, begin+i, 120), 1))
 	}
 	closeLog(t, l)
 	return save(t, m), entries
@@ -206,6 +213,22 @@ func reseal(segment string, at int, value byte) string {
 }
 
 func version(segment string, v byte) string { return reseal(segment, 8, v) }
+
+// TestFlushedSegmentsDoNotMatter damages rows that the table holds.
+func TestFlushedSegmentsDoNotMatter(t *testing.T) {
+	_, closed, entries := sample(t)
+	names := closed.names()
+	b := []byte(closed[names[0]])
+	b[300] ^= 1
+	for _, all := range []files{closed.with(names[0], string(b)), closed.without(names[0])} {
+		l, got, report := open(t, options(load(t, all)), entries[8].first)
+		same(t, "without the flushed segments", got, entries[8:])
+		if len(report.Removed) != len(all)-1 || report.Missing != nil {
+			t.Errorf("%+v", report)
+		}
+		closeLog(t, l)
+	}
+}
 
 func TestOtherFilesAreIgnored(t *testing.T) {
 	_, closed, entries := sample(t)

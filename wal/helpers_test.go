@@ -182,8 +182,19 @@ func (all files) names() []string { return slices.Sorted(maps.Keys(all)) }
 // sample makes a log of three segments and returns its files as they are before and after Close.
 func sample(t testing.TB) (crashed, closed files, entries []entry) {
 	t.Helper()
+	return sampleFrom(t, 7)
+}
+
+func sampleWith(t testing.TB, salt uint32) files {
+	t.Helper()
+	_, closed, _ := sampleFrom(t, salt)
+	return closed
+}
+
+func sampleFrom(t testing.TB, salt uint32) (crashed, closed files, entries []entry) {
+	t.Helper()
 	m := faultfs.NewMem()
-	l, _, _ := open(t, wal.WithSalt(options(m), 7), 0)
+	l, _, _ := open(t, wal.WithSalt(options(m), salt), 0)
 	for i, first := 0, int64(0); i < 12; i++ {
 		preamble := "schema one"
 		if i >= 8 {

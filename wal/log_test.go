@@ -155,27 +155,29 @@ const smallest = 4 << 10 // of the pieces that are not copied
 
 func TestBodyChangedWhileWritten(t *testing.T) {
 	body := bytes.Repeat([]byte("a"), 100<<10)
-	writes := 0
 	m := faultfs.NewMem()
+	changes := 0
 	o := options(&faultfs.Hook{FS: m, Before: func(op faultfs.Op) error {
-		if op.Name == "writeat" && strings.HasSuffix(op.Path, ".wal") {
-			if writes++; writes < 3 {
-				body[50]++ // between the checksum and the write
-			}
+		if op.Name == "writeat" && changes > 0 {
+			changes--
+			body[50]++ // between the checksum and the write
 		}
 		return nil
 	}})
+	o.SegmentBytes = 1 << 20
 	l, _, _ := open(t, o, 0)
+	put(t, l, "", "first", 1)
+	changes = 2
 	if _, err := l.Append(nil, [][]byte{[]byte("x"), body}, 1, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Wait(background, 1); err != nil {
+	if err := l.Wait(background, 2); err != nil {
 		t.Fatal(err)
 	}
-	put(t, l, "", "next", 1)
+	put(t, l, "", "last", 1)
 	closeLog(t, l)
 	l, got, _ := open(t, options(m), 0)
-	if len(got) != 2 || got[1].body != "next" {
+	if len(got) != 3 || got[2].body != "last" || len(got[1].body) != 1+len(body) || changes != 0 {
 		t.Errorf("%d entries", len(got))
 	}
 	closeLog(t, l)

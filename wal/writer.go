@@ -8,7 +8,7 @@ import (
 
 const (
 	quickBytes = 64 << 10               // a caller writes no more than this itself
-	slowWrite  = time.Millisecond       // after a write that took longer
+	slowWrite  = 10 * time.Millisecond  // after a write that took longer
 	quickPause = 100 * time.Millisecond // callers leave writing to the writer for so long
 )
 
