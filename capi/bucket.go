@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 	"unsafe"
 
@@ -69,8 +68,10 @@ func persistingBucketAppendGo(id C.persisting_bucket, a *C.struct_ArrowArray, s 
 		if err != nil {
 			return err
 		}
-		if err := waitFor(b, end, time.Duration(waitNs)); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			return err
+		if waitNs != 0 {
+			if err := waitFor(b, end, time.Duration(waitNs)); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				return err
+			}
 		}
 		*outFirst, *outAcknowledged = C.int64_t(first), C.int64_t(b.Acknowledged())
 		return nil
@@ -109,29 +110,15 @@ func importBatch(a *C.struct_ArrowArray, s *C.struct_ArrowSchema) (rec arrow.Rec
 	return rec, nil
 }
 
-// spinLimit is how long a wait looks again and again instead of sleeping.
-const spinLimit = 200 * time.Microsecond
-
 // waitFor waits until rows rows are acknowledged, at most d, without limit if d
 // is negative.
 func waitFor(b *engine.Bucket, rows int64, d time.Duration) error {
-	switch {
-	case b.Acknowledged() >= rows:
-		return nil
-	case d < 0:
+	if d < 0 {
 		return b.Wait(context.Background(), rows)
-	case d > spinLimit:
-		ctx, cancel := context.WithTimeout(context.Background(), d)
-		defer cancel()
-		return b.Wait(ctx, rows)
 	}
-	for deadline := time.Now().Add(d); time.Now().Before(deadline); {
-		if b.Acknowledged() >= rows {
-			return nil
-		}
-		runtime.Gosched()
-	}
-	return context.DeadlineExceeded
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return b.Wait(ctx, rows)
 }
 
 //export persistingBucketAcknowledgedGo
@@ -145,12 +132,7 @@ func persistingBucketAcknowledgedGo(id C.persisting_bucket, out *C.int64_t, e *C
 //export persistingBucketWaitGo
 func persistingBucketWaitGo(id C.persisting_bucket, rows, timeoutNs C.int64_t, e *C.struct_persisting_error) C.persisting_status {
 	return onBucket(id, e, func(b *engine.Bucket) error {
-		if timeoutNs < 0 {
-			return b.Wait(context.Background(), int64(rows))
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(timeoutNs))
-		defer cancel()
-		return b.Wait(ctx, int64(rows))
+		return waitFor(b, int64(rows), time.Duration(timeoutNs))
 	})
 }
 

@@ -10,6 +10,7 @@ than that of an event loop; which ones those are is said at each method.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import json
@@ -25,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from persisting._errors import PersistingError, error_for
+from persisting._errors import ClosedError, InvalidHandleError, PersistingError, error_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -152,10 +153,10 @@ def _exception(error: _Error) -> PersistingError:
     return error_for(code, message)
 
 
-def _string(function: Any, *arguments: Any) -> str:
-    """Call a function whose last out-parameter is a string."""
+def _string(call: Callable[..., None], function: Any) -> str:
+    """Have `call` call a function whose out-parameter is a string."""
     text = ctypes.c_char_p()
-    _call(function, *arguments, byref(text))
+    call(function, byref(text))
     try:
         return (text.value or b"").decode()
     finally:
@@ -173,7 +174,7 @@ def _json(options: Mapping[str, Any]) -> bytes:
 
 def version() -> str:
     """Return the version of the library."""
-    return _string(_library().persisting_version)
+    return _string(_call, _library().persisting_version)
 
 
 def usage() -> tuple[int, int]:
@@ -185,7 +186,7 @@ def usage() -> tuple[int, int]:
 
 def metrics_text() -> str:
     """Return the metrics of all open buckets in the Prometheus text format."""
-    return _string(_library().persisting_metrics_text)
+    return _string(_call, _library().persisting_metrics_text)
 
 
 class Handle:
@@ -201,6 +202,8 @@ class Handle:
         self._lock = threading.Lock()
         self._finalizer = weakref.finalize(self, _abandon, number, close, name, os.getpid())
         self._close = close
+        self._name = name
+        _watch_the_end()
 
     @property
     def closed(self) -> bool:
@@ -220,13 +223,32 @@ class Handle:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _use(self, function: Any, *arguments: Any) -> None:
+        """Call a function of the handle; ClosedError if it was closed before or meanwhile."""
+        try:
+            _call(function, self._number, *arguments)
+        except InvalidHandleError:
+            raise ClosedError(f"{self._name} is closed") from None
+
+
+_ending = threading.Event()
+
+
+@functools.cache
+def _watch_the_end() -> None:
+    """Have `_ending` set before handles are closed at the end of the interpreter.
+
+    What is registered last runs first, and weakref registers with its first finalizer.
+    """
+    atexit.register(_ending.set)
+
 
 def _abandon(number: int, close: Any, name: str, process: int) -> None:
     """Close a handle that its owner forgot; a forked child has nothing to close."""
     if os.getpid() != process:
         return
     _call(close, number)
-    if not sys.is_finalizing():
+    if not _ending.is_set():
         warnings.warn(f"{name} was not closed", ResourceWarning, stacklevel=2)
 
 
@@ -250,7 +272,7 @@ class Cursor(Handle):
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         array = _ArrowArray()
         while True:
-            _call(self._next, self._number, byref(array))
+            self._use(self._next, byref(array))
             if not array.release:
                 return
             yield pa.RecordBatch._import_from_c(ctypes.addressof(array), self.schema)
@@ -317,9 +339,8 @@ class Bucket(Handle):
         """
         schema_capsule, array_capsule = batch.__arrow_c_array__()
         first, acknowledged = ctypes.c_int64(), ctypes.c_int64()
-        _call(
+        self._use(
             self._append,
-            self._number,
             _capsule_pointer(array_capsule, b"arrow_array"),
             _capsule_pointer(schema_capsule, b"arrow_schema"),
             _NO_WAIT if no_wait else 0,
@@ -332,23 +353,22 @@ class Bucket(Handle):
     def acknowledged(self) -> int:
         """Return the number of acknowledged rows."""
         rows = ctypes.c_int64()
-        _call(self._acknowledged, self._number, byref(rows))
+        self._use(self._acknowledged, byref(rows))
         return rows.value
 
     def wait(self, rows: int, timeout_ns: int = -1) -> None:
         """Wait until `rows` rows are acknowledged, at most `timeout_ns` nanoseconds."""
-        _call(_library().persisting_bucket_wait, self._number, rows, timeout_ns)
+        self._use(_library().persisting_bucket_wait, rows, timeout_ns)
 
     def notify(self, rows: int, fd: int) -> None:
         """Have 8 bytes written to `fd` once `rows` rows are acknowledged; -1 for none."""
-        _call(_library().persisting_bucket_notify, self._number, rows, fd)
+        self._use(_library().persisting_bucket_notify, rows, fd)
 
     def read(self, offset: int, count: int, *, no_wait: bool = False) -> Cursor:
         """Read the rows `[offset, offset + count)`; may wait unless `no_wait`."""
         number, version = ctypes.c_uint64(), ctypes.c_uint64()
-        _call(
+        self._use(
             self._read,
-            self._number,
             offset,
             count,
             _NO_WAIT if no_wait else 0,
@@ -360,9 +380,8 @@ class Bucket(Handle):
     def take(self, offsets: Sequence[int], *, no_wait: bool = False) -> Cursor:
         """Read the rows at `offsets`, in that order; may wait unless `no_wait`."""
         number, version = ctypes.c_uint64(), ctypes.c_uint64()
-        _call(
+        self._use(
             _library().persisting_bucket_take,
-            self._number,
             (ctypes.c_int64 * len(offsets))(*offsets),
             len(offsets),
             _NO_WAIT if no_wait else 0,
@@ -374,7 +393,7 @@ class Bucket(Handle):
     def schema(self) -> pa.Schema:
         """Return the columns of the bucket."""
         out, version = _ArrowSchema(), ctypes.c_uint64()
-        _call(_library().persisting_bucket_schema, self._number, byref(out), byref(version))
+        self._use(_library().persisting_bucket_schema, byref(out), byref(version))
         return pa.Schema._import_from_c(ctypes.addressof(out))
 
     def schema_at(self, version: int, cursor: int) -> pa.Schema:
@@ -389,14 +408,14 @@ class Bucket(Handle):
 
     def flush(self) -> None:
         """Move the acknowledged rows into Lance; waits for the disk."""
-        _call(_library().persisting_bucket_flush, self._number)
+        self._use(_library().persisting_bucket_flush)
 
     def compact(self) -> None:
         """Merge small fragments and remove old versions; waits for the disk."""
-        _call(_library().persisting_bucket_compact, self._number)
+        self._use(_library().persisting_bucket_compact)
 
     def stats(self) -> dict[str, Any]:
         """Return the state and the counters of the bucket."""
-        text = _string(_library().persisting_bucket_stats, self._number)
+        text = _string(self._use, _library().persisting_bucket_stats)
         stats: dict[str, Any] = json.loads(text)
         return stats

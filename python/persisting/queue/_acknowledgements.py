@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING
 
-from persisting._errors import PersistingError, WaitTimeoutError
+from persisting._errors import ClosedError, PersistingError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +35,7 @@ class Acknowledgements:
         self._bucket = bucket
         self._advance = advance
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._reading, self._writing = -1, -1
+        self._bell: _Bell | None = None
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -47,54 +47,102 @@ class Acknowledgements:
         come in ascending order of `rows`.
         """
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._watch(loop)
+        if self._bell is None:
+            self._bell = _Bell()
+            weakref.finalize(self, self._bell.stop, self._bucket)
+        self._bell.watch(loop, self)
         future: asyncio.Future[None] = loop.create_future()
         self._waiting.append((rows, future))
         if len(self._waiting) == 1:
-            self._bucket.notify(rows, self._writing)
+            self._bucket.notify(rows, self._bell.writing)
         return future
 
-    def close(self) -> None:
-        """Let go of the file descriptor; the bucket must be closed."""
-        self._settle()
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.remove_reader(self._reading)
-        for fd in {self._reading, self._writing} - {-1}:
-            os.close(fd)
-        self._loop, self._reading, self._writing = None, -1, -1
+    async def settle(self) -> None:
+        """Wait until nobody waits any more."""
+        while self._waiting:
+            await asyncio.wait({self._waiting[-1][1]})
 
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._reading == -1:
-            self._reading, self._writing = _event_pipe()
-        elif self._loop is not None and not self._loop.is_closed():
-            self._loop.remove_reader(self._reading)
-        loop.add_reader(self._reading, self._ready)
-        self._loop = loop
+    def end(self, cause: Exception | None) -> None:
+        """Tell all who wait how the bucket was closed; None if all its rows are on disk."""
+        if self._bell is not None:
+            self._bell.stop(self._bucket)
+        while self._waiting:
+            _resolve(self._waiting.popleft()[1], cause)
 
-    def _ready(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._reading, 512)
-        self._settle()
-        if self._waiting:
-            self._bucket.notify(self._waiting[0][0], self._writing)
-
-    def _settle(self) -> None:
+    def ring(self) -> None:
         """Resolve every future whose outcome is known."""
-        if not self._bucket.closed:
-            acknowledged = self._bucket.acknowledged()
-            self._advance(acknowledged)
-            while self._waiting and self._waiting[0][0] <= acknowledged:
-                _resolve(self._waiting.popleft()[1], None)
+        if self._bell is None or self._bucket.closed:
+            return
+        acknowledged = self._bucket.acknowledged()
+        self._advance(acknowledged)
+        while self._waiting and self._waiting[0][0] <= acknowledged:
+            _resolve(self._waiting.popleft()[1], None)
         if not self._waiting:
             return
         try:
             self._bucket.wait(self._waiting[0][0], 0)
         except WaitTimeoutError:
-            return
+            self._bucket.notify(self._waiting[0][0], self._bell.writing)
         except PersistingError as cause:
             while self._waiting:
                 _resolve(self._waiting.popleft()[1], cause)
+
+
+class _Bell:
+    """A file descriptor that the engine writes to, and the event loop that watches it.
+
+    The loop refers weakly to whom it wakes, so that it keeps no bucket open that its
+    owner has forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._reading, self.writing = _event_pipe()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def watch(self, loop: asyncio.AbstractEventLoop, owner: Acknowledgements) -> None:
+        """Have `loop`, and no other, call `owner.ring`."""
+        if loop is self._loop:
+            return
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._reading)
+        loop.add_reader(self._reading, _wake, self._reading, weakref.ref(owner))
+        self._loop = loop
+
+    def stop(self, bucket: Bucket) -> None:
+        """Let go of the descriptor, once the engine cannot write to it any more."""
+        with contextlib.suppress(ClosedError):
+            bucket.notify(0, -1)
+        loop, self._loop = self._loop, None
+        fds, self._reading, self.writing = {self._reading, self.writing} - {-1}, -1, -1
+        if loop is None or loop.is_closed():
+            _close(fds)
+        elif _is_running(loop):
+            _close(fds, loop)
+        else:
+            loop.call_soon_threadsafe(_close, fds, loop)
+
+
+def _wake(fd: int, owner: weakref.ref[Acknowledgements]) -> None:
+    with contextlib.suppress(BlockingIOError):
+        os.read(fd, 512)
+    acknowledgements = owner()
+    if acknowledgements is not None:
+        acknowledgements.ring()
+
+
+def _close(fds: set[int], loop: asyncio.AbstractEventLoop | None = None) -> None:
+    for fd in fds:
+        if loop is not None:
+            loop.remove_reader(fd)
+        os.close(fd)
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether `loop` runs on this thread."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _resolve(future: asyncio.Future[None], cause: Exception | None) -> None:
@@ -110,11 +158,7 @@ def _resolve(future: asyncio.Future[None], cause: Exception | None) -> None:
     loop = future.get_loop()
     if loop.is_closed():
         return
-    try:
-        here = asyncio.get_running_loop() is loop
-    except RuntimeError:
-        here = False
-    if here:
+    if _is_running(loop):
         resolve()
     else:
         loop.call_soon_threadsafe(resolve)

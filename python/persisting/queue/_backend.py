@@ -112,12 +112,9 @@ class LanceBackend:
         self.storage_path = os.fspath(storage_path)
         self.batch_size = batch_size
         self._bucket = Bucket(self.storage_path, {**options, **self._FIXED})
+        self._closing = False
         self._total = self._bucket.acknowledged()
-        self._writer = Writer(
-            self._bucket,
-            synced=options.get("wal_sync_interval") == 0,
-            advance=self._advance,
-        )
+        self._writer = Writer(self._bucket, self._advance)
         self._decoder = RecordDecoder()
         self._readers: list[asyncio.Future[None]] = []
 
@@ -253,6 +250,7 @@ class LanceBackend:
             At least one record, in the order of their offsets.
         """
         while limit > 0:
+            self._check_open()
             records = []
             if offset < self._total:
                 records = await self.get(min(limit, self.batch_size), offset)
@@ -389,20 +387,26 @@ class LanceBackend:
         """
         if self._bucket.closed:
             return
+        self._closing = True
+        stored = False
         try:
             self._bucket.close()
+            stored = True
         finally:
-            self._end()
+            self._end(stored)
 
     async def aclose(self) -> None:
         """Flush and close as `close` does, without blocking the event loop."""
         if self._bucket.closed:
             return
+        self._closing = True
         await self._writer.settle()
+        stored = False
         try:
             await _on_thread(self._bucket.close)
+            stored = True
         finally:
-            self._end()
+            self._end(stored)
 
     async def __aenter__(self) -> Self:
         return self
@@ -410,17 +414,17 @@ class LanceBackend:
     async def __aexit__(self, *exception: object) -> None:
         await self.aclose()
 
-    def _end(self) -> None:
-        """Let nobody wait for a backend that was closed."""
+    def _end(self, stored: bool) -> None:
+        """Let nobody wait for a backend that was closed, with what it had `stored` or not."""
         closed = self._closed_error()
-        self._writer.end(closed)
+        self._writer.end(closed, stored)
         readers, self._readers = self._readers, []
         for reader in readers:
             if not reader.done():
                 reader.set_exception(closed)
 
     def _check_open(self) -> None:
-        if self._bucket.closed:
+        if self._closing:
             raise self._closed_error()
 
     def _closed_error(self) -> ClosedError:

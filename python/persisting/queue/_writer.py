@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
     from persisting._native import Bucket
 
-# Nanoseconds that a put looks for its acknowledgement before it leaves that to the
-# event loop: a write to the log takes a few microseconds, a turn of the loop more.
-_GLANCE = 50_000
-
 # Puts in a row that a task may do before the event loop gets a turn.
 _FAIRNESS = 16
 
@@ -45,16 +41,13 @@ class Writer:
     ----------
     bucket
         The open bucket.
-    synced
-        Whether an acknowledgement waits for a sync, so that looking for it is no use.
     advance
         Called with the number of acknowledged rows when it has grown.
     """
 
-    def __init__(self, bucket: Bucket, *, synced: bool, advance: Callable[[int], None]) -> None:
+    def __init__(self, bucket: Bucket, advance: Callable[[int], None]) -> None:
         self._bucket = bucket
         self._advance = advance
-        self._glance = 0 if synced else _GLANCE
         self._encoder = RecordEncoder(bucket.schema())
         self._acknowledgements = Acknowledgements(bucket, advance)
         self._open: list[asyncio.Future[None]] = []  # puts whose rows the encoder holds
@@ -94,17 +87,22 @@ class Writer:
         await self._queue(batches)
 
     async def settle(self) -> None:
-        """Wait until the engine has everything that was put so far."""
-        if self._task is not None:
-            await asyncio.wait({self._task})
+        """Wait until everything that was put so far is acknowledged or has failed."""
+        await self._handed_over()
+        await self._acknowledgements.settle()
 
-    def end(self, cause: Exception) -> None:
-        """Tell all who wait that the bucket was closed."""
-        self._acknowledgements.close()
+    def end(self, cause: Exception, stored: bool) -> None:
+        """Tell all who wait that the bucket was closed, with what it had `stored` or not."""
+        self._acknowledgements.end(None if stored else cause)
         self._close_open()
         for group in self._groups:
             _settle(group.puts, cause)
         self._groups.clear()
+
+    async def _handed_over(self) -> None:
+        """Wait until the engine has everything that was put so far."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
 
     async def _add_in_turn(self, records: Sequence[dict[str, Any]]) -> None:
         """Add a put that must not share a batch with what is on its way, or comes behind one."""
@@ -114,7 +112,7 @@ class Writer:
         try:
             while not self._encoder.add(records):
                 self._start()
-                await self.settle()
+                await self._handed_over()
         finally:
             self._promotion.set_result(None)
             self._promotion = None
@@ -122,7 +120,7 @@ class Writer:
     async def _store(self, batch: pa.RecordBatch) -> None:
         """Hand a batch over at once, unless the engine would have to wait for a disk."""
         try:
-            first, acknowledged = self._bucket.append(batch, no_wait=True, wait_ns=self._glance)
+            first, acknowledged = self._bucket.append(batch, no_wait=True)
         except WouldBlockError:
             await self._queue([batch])
             return
