@@ -36,12 +36,12 @@ func BenchmarkRaw(b *testing.B) {
 		}
 		off += benchBytes
 	}
-	perSecond(b, 1)
+	perSecond(b)
 	_ = f.Close()
 }
 
-func perSecond(b *testing.B, each int) {
-	b.ReportMetric(float64(b.N*each)/b.Elapsed().Seconds(), "entries/s")
+func perSecond(b *testing.B) {
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
 }
 
 func benchLog(b *testing.B, interval time.Duration) *wal.Log {
@@ -70,7 +70,7 @@ func BenchmarkPut(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			perSecond(b, 1)
+			perSecond(b)
 		})
 	}
 }
@@ -101,7 +101,7 @@ func BenchmarkWriters(b *testing.B) {
 					})
 				}
 				group.Wait()
-				perSecond(b, 1)
+				perSecond(b)
 			})
 		}
 	}
@@ -131,7 +131,7 @@ func BenchmarkStream(b *testing.B) {
 				if err := l.Sync(background); err != nil {
 					b.Fatal(err)
 				}
-				perSecond(b, 1)
+				perSecond(b)
 			})
 		}
 	}

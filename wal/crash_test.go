@@ -338,6 +338,7 @@ func TestOrder(t *testing.T) {
 						t.Fatal(err)
 					}
 					put(t, l, "p", "two", 1)
+					put(t, l, "q", "in another segment", 1)
 				}
 				closeLog(t, l)
 			}

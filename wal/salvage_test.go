@@ -245,9 +245,8 @@ func TestSalvageBadSector(t *testing.T) {
 	o := options(m)
 	o.SegmentBytes = 64 << 10
 	l, _, _ := open(t, o, 0)
-	var entries []entry
 	for i := range 100 {
-		entries = append(entries, put(t, l, "p", content(0, int64(i), 300), 1))
+		put(t, l, "p", content(0, int64(i), 300), 1)
 	}
 	closeLog(t, l)
 	for _, from := range []int64{0, 8 << 10, 32 << 10} {
