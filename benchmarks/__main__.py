@@ -76,6 +76,7 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks (all)")
     parser.add_argument("--quick", action="store_true", help="small sizes, one round, minutes")
+    parser.add_argument("--rounds", type=int, help="rounds (each benchmark's own number; quick 1)")
     parser.add_argument("--path", type=Path, default=DIRECTORY, help="where to write (the cache)")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
@@ -85,8 +86,9 @@ def main() -> int:
     failed = False
     with tempfile.TemporaryDirectory(dir=arguments.path, prefix="data-") as directory:
         for name in arguments.names or NAMES:
-            path = Path(directory)
-            result = runner.run(name, load(name), quick=arguments.quick, directory=path)
+            benchmark = load(name)
+            rounds = arguments.rounds or (1 if arguments.quick else benchmark.rounds)
+            result = runner.run(name, benchmark, rounds, Path(directory), quick=arguments.quick)
             file = save(result)
             failed |= bool(result["failures"])
             print(report.text(result), flush=True)

@@ -9,6 +9,7 @@ memory of the process, less the table (of put and flush) or two of them (of put,
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,8 @@ async def work(
     repeats = run.sized(5, 2)
     megabytes = rows * COLUMNS * 8 / 1e6
     data = numbers(rows, seed=0)
+    await write(run.path / "warm-up", data.slice(0, 1_000))
+    shutil.rmtree(run.path / "warm-up")
     clock = time.perf_counter
     with run.measure("put and flush", megabytes, "MB") as laps:
         for number in range(repeats):

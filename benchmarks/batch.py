@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.model import Benchmark, Environment, Side
 from benchmarks.peers import Rocks, Sqlite
 from benchmarks.records import batches, encoded, json_bytes, trajectories
-from benchmarks.worker import each, one_by_one
+from benchmarks.worker import each, one_by_one, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +37,7 @@ def workloads(run: Run, *, slow: bool) -> list[tuple[str, list[Records]]]:
 
 async def backend(run: Run, make: Callable[[str], Any], *, slow: bool = False) -> None:
     """Measure a backend."""
+    await warm_up(make, run.path)
     for name, lists in workloads(run, slow=slow):
         target = make(str(run.path / str(len(lists))))
         with run.measure(name, BATCH) as laps:

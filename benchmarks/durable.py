@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.model import Benchmark, Environment, Side
 from benchmarks.peers import RawFile, Rocks, Sqlite, jetstream, nats_server
 from benchmarks.records import encoded, trajectories
+from benchmarks.worker import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -82,7 +83,11 @@ async def persisting(run: Run) -> None:
     """Measure ours."""
     from persisting.queue import PersistingBackend
 
-    backend = PersistingBackend(0, str(run.path), wal_sync_interval=0)
+    def make(path: str) -> PersistingBackend:
+        return PersistingBackend(0, path, wal_sync_interval=0)
+
+    await warm_up(make, run.path)
+    backend = make(str(run.path / "bucket"))
     await measure_tasks(run, backend.put)
     await backend.aclose()
 

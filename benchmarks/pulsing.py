@@ -1,7 +1,8 @@
 """Through a real Pulsing queue: our backend beside Pulsing's MemoryBackend, the ceiling.
 
-One bucket, options as they come. Records are put by one task and by 64, and read back in pages of
-1,000. Nearly all of the time is Pulsing's own; the ratio says what durability costs on top.
+One bucket, options as they come; a first put, which opens it, is not counted. Records are put by
+one task and by 64, and read back in pages of 1,000. Nearly all of the time is Pulsing's own; the
+ratio says what durability costs on top.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ async def work(run: Run, backend: str) -> None:
     }
     writer = await write_queue(system, "bench", bucket_column="trajectory", **options)
     records = trajectories(run.sized(10_000, 1_000))
+    await writer.put(records[0])
     half = len(records) // 2
     with run.measure("put, 1 task") as laps:
         await one_by_one(laps, map(writer.put, records[:half]))
@@ -56,7 +58,7 @@ async def work(run: Run, backend: str) -> None:
             reader = await read_queue(system, "bench", **options)
             pages = itertools.repeat(PAGE, len(records) // PAGE)
             await one_by_one(laps, (reader.get(limit=page) for page in pages))
-    assert await reader.get(limit=1) == []
+    assert len(await reader.get(limit=PAGE)) == 1
     await system.shutdown()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.model import Benchmark, Environment, Side
 from benchmarks.records import batches, json_bytes, trajectories
-from benchmarks.worker import one_by_one
+from benchmarks.worker import one_by_one, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,6 +46,7 @@ async def work(run: Run) -> None:
     records = trajectories(count)
     rng = random.Random(1)
 
+    await warm_up(lambda path: PersistingBackend(0, path), run.path)
     backend = PersistingBackend(bucket_id=0, storage_path=str(run.path / "batched"))
     with run.measure("put_batch(100)", BATCH) as laps:
         await one_by_one(laps, map(backend.put_batch, batches(records, BATCH)))

@@ -43,7 +43,7 @@ def fill(path: str, size: int) -> None:
             for records in lists:
                 await backend.put_batch(records)
             stats = await backend.stats()
-            if stats["metrics"]["wal_bytes"] >= size:
+            if stats["wal_bytes"] >= size:
                 os._exit(0)
 
     asyncio.run(put())

@@ -26,7 +26,9 @@ class SideError(Exception):
     """A side failed; the message is the end of its output."""
 
 
-def run(name: str, benchmark: Benchmark, *, quick: bool, directory: Path) -> dict[str, Any]:
+def run(
+    name: str, benchmark: Benchmark, round_count: int, directory: Path, *, quick: bool
+) -> dict[str, Any]:
     """Run one benchmark and return its rounds, as they are written to JSON.
 
     Parameters
@@ -35,14 +37,16 @@ def run(name: str, benchmark: Benchmark, *, quick: bool, directory: Path) -> dic
         The benchmark's module.
     benchmark
         What it says about itself.
-    quick
-        Whether to take the small sizes, and one round.
+    round_count
+        How often each side takes its turn.
     directory
         Where the sides may write, each in a directory of its own that is removed afterwards.
+    quick
+        Whether to take the small sizes.
     """
     rounds: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
-    for number in range(1 if quick else benchmark.rounds):
+    for number in range(round_count):
         results: dict[str, Any] = {}
         for label, side in rotated(benchmark.sides, number):
             if label in failures:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.model import Benchmark, Environment, Side
 from benchmarks.peers import Rocks, Sqlite
 from benchmarks.records import encoded, trajectories
-from benchmarks.worker import each, one_by_one
+from benchmarks.worker import each, one_by_one, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +33,7 @@ async def backend(run: Run, make: Callable[[str], Any], *, count: int) -> None:
             await target.put(record)
             laps.append(time.perf_counter() - started)
 
+    await warm_up(make, run.path)
     target = make(str(run.path / "one"))
     with run.measure("1 task") as laps:
         await one_by_one(laps, map(target.put, records))

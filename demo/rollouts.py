@@ -18,6 +18,7 @@ import hashlib
 import itertools
 import json
 import multiprocessing
+import os
 import random
 import statistics
 import sys
@@ -166,6 +167,7 @@ async def read_all(system: ActorSystem, path: str) -> list[Record]:
 def write(path: str, names: Sequence[str], steps: int, parent: Connection) -> None:
     """Put `steps` steps of each producer into the queue, less what it already holds."""
     asyncio.run(write_async(path, names, steps, parent))
+    os._exit(0)  # see read
 
 
 async def write_async(path: str, names: Sequence[str], steps: int, parent: Connection) -> None:
@@ -203,6 +205,7 @@ async def write_async(path: str, names: Sequence[str], steps: int, parent: Conne
 def read(path: str, parent: Connection) -> None:
     """Report the row of every record in the queue."""
     asyncio.run(read_async(path, parent))
+    os._exit(0)  # the threads of Pulsing 0.1.2 crash an interpreter that shuts down beside them
 
 
 async def read_async(path: str, parent: Connection) -> None:
