@@ -109,8 +109,8 @@ func (s *Snapshot) columns() (*columns, error) {
 }
 
 // Read returns a reader of the rows with ids in [first, first+count), in that
-// order, in batches of at most batchRows rows (0: 8192). columns picks columns
-// (nil: all).
+// order, in batches of at most batchRows rows (0: 8192), fewer where rows are
+// large. columns picks columns (nil: all).
 func (s *Snapshot) Read(first, count int64, columns []string, batchRows int) (*Reader, error) {
 	if first < 0 || count < 0 || batchRows < 0 {
 		return nil, fmt.Errorf("%w: read of %d rows from %d in batches of %d", ErrInvalid, count, first, batchRows)

@@ -19,6 +19,9 @@ use crate::snapshot::{Projection, Snapshot};
 
 const DEFAULT_BATCH_ROWS: u32 = 8192;
 
+/// About the largest batch, as several are in memory at once.
+const BATCH_BYTES: u64 = 16 << 20;
+
 /// Reads of at most so much are done at once, through fragments that are held
 /// open from one read to the next.
 const SMALL_ROWS: u64 = 4096;
@@ -60,17 +63,19 @@ impl Snapshot {
         batch_rows: u32,
     ) -> Result<Reader> {
         let columns = self.project(columns)?;
-        let batch_rows = match batch_rows {
+        let most = match batch_rows {
             0 => DEFAULT_BATCH_ROWS,
             n => n,
         };
+        let row_bytes = self.bytes_per_row().max(1);
+        let batch_rows = u64::from(most).min((BATCH_BYTES / row_bytes).max(1)) as u32;
         let ids = self.clip(first, count);
         block_on(async {
             let pieces = self.layout().await?.pieces(ids);
             let rows: u64 = pieces.iter().map(|p| p.rows.len() as u64).sum();
             let small = rows <= SMALL_ROWS
                 && pieces.len() <= SMALL_PIECES
-                && rows.saturating_mul(self.bytes_per_row()) <= SMALL_BYTES;
+                && rows.saturating_mul(row_bytes) <= SMALL_BYTES;
             let batches = if small {
                 let batches = self.read_now(&pieces, &columns, batch_rows).await?;
                 stream::iter(batches.into_iter().map(Ok)).boxed()
