@@ -223,7 +223,23 @@ def _column(array: pa.Array, field: pa.Field) -> pa.Array:
     elif pa.types.is_dictionary(array.type):
         values = array.dictionary.cast(_plain(array.type.value_type))
         array = pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode()
+    elif pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
+        array = _lists(array)
     return array.cast(field.type)
+
+
+def _lists(views: pa.Array) -> pa.Array:
+    """Turn list views into lists; pyarrow's own cast makes offsets that are one too few."""
+    large = pa.types.is_large_list_view(views.type)
+    lengths = pc.if_else(views.is_valid(), views.sizes, 0)
+    offsets = pa.concat_arrays(
+        [pa.array([0], pa.int64()), pc.cumulative_sum(lengths.cast(pa.int64()))]
+    )
+    if not large:
+        offsets = offsets.cast(pa.int32())
+    make = pa.LargeListArray if large else pa.ListArray
+    mask = views.is_null() if views.null_count else None
+    return make.from_arrays(offsets, views.flatten(), mask=mask)
 
 
 def _where_null(arrays: list[pa.Array], text: str) -> pa.Array:

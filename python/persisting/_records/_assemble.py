@@ -14,8 +14,12 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from typing import TypeAlias
 
 import pyarrow as pa
+
+Mask: TypeAlias = "bytes | None"
+"""A byte of 0 or 1 for each value, which says whether it is there; None when all are."""
 
 ALIGNMENT = 16
 """Each buffer of a batch begins at a multiple of this many bytes, the width of the widest value."""
@@ -32,6 +36,13 @@ def pack_bits(flags: bytes) -> bytes:
         return b""
     number = int(flags[::-1].translate(_ZERO_ONE), 2)
     return number.to_bytes((len(flags) + 7) // 8, "little")
+
+
+def join_masks(masks: list[Mask], counts: list[int]) -> Mask:
+    """Join masks, of so many values each."""
+    if not any(masks):
+        return None
+    return b"".join([mask or b"\1" * n for mask, n in zip(masks, counts, strict=True)])
 
 
 class Buffers:
@@ -51,8 +62,8 @@ class Buffers:
         self.nodes: list[int] = []
         self.buffers: list[bytes | list[bytes]] = []
 
-    def begin(self, n: int, mask: bytes | None) -> None:
-        """Begin the array of `n` values; `mask` has a byte of 0 or 1 for each, or all are valid."""
+    def begin(self, n: int, mask: Mask) -> None:
+        """Begin the array of `n` values."""
         if mask is None:
             self.nodes += (n, 0)
             self.buffers.append(b"")
@@ -92,11 +103,11 @@ def assemble(schema: pa.Schema, n: int, out: Buffers) -> pa.RecordBatch:
             size = sum(map(len, buffer))
             body += buffer
         places += (at, size)
-        rest = size % ALIGNMENT
+        at += size
+        rest = at % ALIGNMENT
         if rest:
             body.append(_PADDING[rest])
-            size += ALIGNMENT - rest
-        at += size
+            at += ALIGNMENT - rest
     layout, before, middle, after, count = _layout(len(out.nodes), len(places))
     header = layout.pack(before, at, middle, n, after, *out.nodes, count, *places)
     return pa.ipc.read_record_batch(b"".join([header, *body]), schema)

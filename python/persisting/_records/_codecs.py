@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from . import _json
-from ._assemble import Buffers, pack_bits
+from ._assemble import Buffers, join_masks, pack_bits
 
 Payload: TypeAlias = tuple[Any, ...]
 """What `Codec.fit` made of values. Its first item is the weight, the largest number that a 32-bit
@@ -42,13 +42,6 @@ _to_utf8 = methodcaller("encode")
 def pack_offsets(lengths: list[int]) -> bytes:
     """Turn lengths into int32 offsets."""
     return struct.pack(f"{len(lengths) + 1}i", 0, *accumulate(lengths))
-
-
-def join_masks(masks: list[bytes | None], counts: list[int]) -> bytes | None:
-    """Join masks, one byte of 0 or 1 per value; None is the mask of values that are all valid."""
-    if not any(masks):
-        return None
-    return b"".join([mask or b"\1" * n for mask, n in zip(masks, counts, strict=True)])
 
 
 def all_are(kind: type, values: list[Any]) -> bool:
@@ -170,7 +163,7 @@ class Int(Fixed):
 
     def fit(self, values: list[Any]) -> Payload | None:
         """Take ints; a bool is none."""
-        if not all_are(int, values):
+        if [*map(type, values)].count(int) != len(values):
             return None
         try:
             return 0, struct.pack(f"{len(values)}{self.code}", *values)
@@ -216,13 +209,10 @@ class Float(Fixed):
 
 
 def is_exact(value: float) -> bool:
-    """Tell whether a float or an int keeps its value as a float."""
+    """Tell whether a value is a float, or an int of 64 bits that is the same as a float."""
     if type(value) is float or -EXACT_FLOAT <= value <= EXACT_FLOAT:
         return True
-    try:
-        return int(float(value)) == value
-    except OverflowError:
-        return False
+    return -(2**63) <= value < 2**64 and int(float(value)) == value
 
 
 class Bool(Fixed):

@@ -6,17 +6,17 @@ import sys
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from persisting._errors import SchemaError
 
 from . import _json
-from ._assemble import Buffers, assemble
-from ._codecs import JSON, TEXT, Codec, Payload, all_are, join_masks
-from ._foreign import Foreign, codec_of
+from ._codecs import JSON, TEXT, Codec, Payload, all_are
+from ._foreign import codec_of
 from ._infer import Refused, is_hollow, join, plain, widen
+from ._pending import Column, Part, Pending, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,74 +39,6 @@ class _Absent:
 
 ABSENT = _Absent()
 """Stands where a record does not have the key."""
-
-
-_Part: TypeAlias = tuple[int, int, bytes | None, Payload]
-"""Values of one put that wait: first row, number of rows, mask of rows with a value, values."""
-
-
-class _Column:
-    """A column of the bucket, and the values that wait to go there."""
-
-    __slots__ = ("codec", "field", "handed_out", "index", "name", "parts")
-
-    def __init__(self, name: str, codec: Codec, field: pa.Field, index: int) -> None:
-        self.name = name
-        self.codec = codec
-        self.field = field
-        self.index = index
-        self.handed_out = False
-        self.parts: list[_Part] = []
-
-    def take(self, n: int) -> tuple[bytes | None, Payload]:
-        """Return mask and values of `n` rows, and forget them."""
-        parts, self.parts = self.parts, []
-        if len(parts) == 1 and parts[0][1] == n:
-            return parts[0][2], parts[0][3]
-        masks: list[bytes | None] = []
-        counts: list[int] = []
-        payloads: list[Payload] = []
-        row = 0
-        for start, count, mask, payload in parts:
-            if start > row:
-                masks.append(bytes(start - row))
-                counts.append(start - row)
-                payloads.append(self.blank(start - row))
-            masks.append(mask)
-            counts.append(count)
-            payloads.append(payload)
-            row = start + count
-        if row < n:
-            masks.append(bytes(n - row))
-            counts.append(n - row)
-            payloads.append(self.blank(n - row))
-        return join_masks(masks, counts), self.codec.merge(payloads)
-
-    def blank(self, n: int) -> Payload:
-        """Make the values of `n` rows that have none."""
-        payload = self.codec.fit([self.codec.filler] * n)
-        assert payload is not None
-        return payload
-
-
-class _Shape:
-    """The columns of a batch, told apart by how their arrays are made."""
-
-    __slots__ = ("foreign", "native", "native_schema", "schema")
-
-    def __init__(self, columns: list[_Column]) -> None:
-        self.foreign = [
-            (i, column, column.codec)
-            for i, column in enumerate(columns)
-            if isinstance(column.codec, Foreign)
-        ]
-        self.native = [column for column in columns if not isinstance(column.codec, Foreign)]
-        self.schema = pa.schema([column.field for column in columns])
-        self.native_schema = pa.schema([column.field for column in self.native])
-
-
-_Staged: TypeAlias = tuple[_Column, Codec, bytes | None, Payload]
-"""What one put has for one column: column, codec, mask of the rows that have a value, values."""
 
 
 class RecordEncoder:
@@ -156,15 +88,13 @@ class RecordEncoder:
     """
 
     def __init__(self, schema: pa.Schema | None = None) -> None:
-        self._columns: dict[str, _Column] = {}
+        self._columns: dict[str, Column] = {}
+        self._untyped = Column(UNTYPED, TEXT, pa.field(UNTYPED, pa.string()), sys.maxsize)
         self._engine: dict[str, pa.Field] = {}
         self._accepted: pa.Schema | None = None
-        self._untyped = _Column(UNTYPED, TEXT, pa.field(UNTYPED, pa.string()), sys.maxsize)
-        self._used: list[_Column] = []
-        self._rows = 0
-        self._weight = 0
+        self._pending = Pending()
         self._alone = False
-        self._shapes: dict[tuple[int, ...], _Shape] = {}
+        self._shapes: dict[tuple[Column, ...], Shape] = {}
         if schema is not None:
             self.committed(schema)
 
@@ -172,14 +102,14 @@ class RecordEncoder:
     def schema(self) -> pa.Schema:
         """The bucket's schema once everything that was added is accepted (pa.Schema)."""
         fields = [column.field for column in self._columns.values()]
-        if self._untyped.handed_out or self._untyped.parts:
+        if self._untyped.handed_out or self._untyped in self._pending.columns():
             fields.append(self._untyped.field)
         return pa.schema(fields)
 
     @property
     def rows(self) -> int:
         """How many records wait for `finish` (int)."""
-        return self._rows
+        return self._pending.rows
 
     def add(self, records: Sequence[dict[str, Any]]) -> bool:
         """Add the records of one put; all of them or none.
@@ -210,45 +140,38 @@ class RecordEncoder:
             return False
         rows = _checked(records)
         n = len(rows)
-        staged: list[_Staged] = []
+        parts: list[Part] = []
         loose: dict[int, dict[str, Any]] = {}
         columns = self._columns
         weight = 0
-        wider = False
+        changed = False
         for name, values in _transpose(rows):
             column = columns.get(name)
             if column is not None:
-                payload = column.codec.fit(values)
+                codec = column.codec
+                payload = codec.fit(values)
                 if payload is not None:
-                    staged.append((column, column.codec, None, payload))
+                    parts.append((column, codec, None, payload))
                     weight += payload[0]
                     continue
-            found = self._settle(name, column, values, loose)
-            if found is not None:
-                staged.append(found)
-                weight += found[3][0]
-                wider = wider or found[0].codec != found[1]
+            part = _settle(name, column, values, loose)
+            if part is not None:
+                parts.append(part)
+                weight += part[3][0]
+                changed = changed or column is None or column.codec != part[1]
         if loose:
             mask, payload = _untyped_payload(n, loose)
-            staged.append((self._untyped, TEXT, mask, payload))
+            parts.append((self._untyped, TEXT, mask, payload))
             weight += payload[0]
-        if self._weight + weight > MAX_WEIGHT:
-            if self._rows:
+        if self._pending.weight + weight > MAX_WEIGHT:
+            if self._pending.rows:
                 return False
             msg = "one put holds at most 2 GiB; split it"
             raise SchemaError(msg)
-        if wider and not self._widen(staged):
+        if changed and not self._change(parts):
             return False
-        start = self._rows
-        for column, _, mask, payload in staged:
-            if not column.parts:
-                self._used.append(column)
-                if column.index < 0:
-                    column.index = len(columns)
-                    columns[column.name] = column
-            column.parts.append((start, n, mask, payload))
-        self._rows += n
-        self._weight += weight
+        if n:
+            self._pending.add(n, parts, weight)
         return True
 
     def finish(self) -> pa.RecordBatch:
@@ -261,36 +184,18 @@ class RecordEncoder:
             `schema`, without those of which no record has a value. Null is an absent key, or one
             that column `UNTYPED` has. Without records, a batch of no rows and no columns.
         """
-        n, self._rows, self._weight = self._rows, 0, 0
-        used, self._used = self._used, []
-        if n and not used:
-            self._untyped.parts.append((0, n, bytes(n), self._untyped.blank(n)))
-            used.append(self._untyped)
-        shape = self._shape(used)
-        out = Buffers()
-        for column in shape.native:
-            mask, payload = column.take(n)
-            out.begin(n, mask)
-            column.codec.lay(payload, out)
-        batch = assemble(shape.native_schema, n, out)
-        if shape.foreign:
-            arrays = batch.columns
-            for i, column, codec in shape.foreign:
-                arrays.insert(i, codec.array(column.take(n)[1], n))
-            batch = pa.RecordBatch.from_arrays(arrays, schema=shape.schema)
-        return batch
-
-    def _shape(self, used: list[_Column]) -> _Shape:
-        """Return the schema of a batch of these columns."""
-        key = tuple([column.index for column in used])
+        n, parts = self._pending.take()
+        if n and not parts:
+            parts = [(self._untyped, TEXT, bytes(n), self._untyped.blank(n))]
+        key = tuple([part[0] for part in parts])
         shape = self._shapes.get(key)
         if shape is None:
-            for column in used:
-                column.handed_out = True
             if len(self._shapes) >= _SHAPES_KEPT:
                 self._shapes.clear()
-            shape = self._shapes[key] = _Shape(sorted(used, key=attrgetter("index")))
-        return shape
+            shape = self._shapes[key] = Shape([*key])
+            for column in key:
+                column.handed_out = True
+        return shape.batch(n, parts)
 
     def committed(self, schema: pa.Schema) -> None:
         """Take note that the engine accepted a batch.
@@ -300,7 +205,7 @@ class RecordEncoder:
         schema : pa.Schema
             Schema of the batch, or all of the bucket's; of dicts or of Arrow data.
         """
-        self._alone = self._alone and self._rows > 0
+        self._alone = self._alone and self._pending.rows > 0
         if self._accepted is not None and schema.equals(self._accepted, check_metadata=True):
             return
         self._accepted = schema
@@ -322,25 +227,29 @@ class RecordEncoder:
         Columns and types that only batches brought that are handed out, but not accepted, are
         forgotten. Records that wait keep theirs.
         """
-        self._alone = self._alone and self._rows > 0
-        waiting = {name: column for name, column in self._columns.items() if column.parts}
+        self._alone = self._alone and self._pending.rows > 0
+        waiting = {column.name: column for column in self._pending.columns()}
+        waiting.pop(UNTYPED, None)
         self._columns = {}
+        self._shapes.clear()
         self._untyped.handed_out = UNTYPED in self._engine
         for field in self._engine.values():
             column = waiting.pop(field.name, None)
-            if column is not None:
-                column.index = len(self._columns)
-                self._columns[field.name] = column
-            else:
+            if column is None:
                 self._adopt(field)
-        for name, column in waiting.items():
-            column.index = len(self._columns)
+            else:
+                self._place(column)
+        for column in sorted(waiting.values(), key=attrgetter("index")):
             column.handed_out = False
-            self._columns[name] = column
-        self._shapes.clear()
+            self._place(column)
+
+    def _place(self, column: Column) -> None:
+        """Give a column its place behind the others."""
+        column.index = len(self._columns)
+        self._columns[column.name] = column
 
     def _adopt(self, field: pa.Field) -> None:
-        """Take a column as the engine has it, unless values wait that are of another type."""
+        """Take a column as the engine has it, unless values wait that it does not hold."""
         name = field.name
         if name.startswith(RESERVED):
             self._untyped.handed_out = True
@@ -350,65 +259,67 @@ class RecordEncoder:
             field = codec.field(name)
         column = self._columns.get(name)
         if column is None:
-            column = self._columns[name] = _Column(name, codec, field, len(self._columns))
-        parts = _lift(column, codec)
-        if parts is not None:
-            column.codec, column.field, column.parts = codec, field, parts
+            column = Column(name, codec, field)
+            self._place(column)
+        elif self._pending.fits(column, codec):
+            column.codec, column.field = codec, field
         column.handed_out = True
 
-    def _settle(
-        self, name: str, column: _Column | None, values: list[Any], loose: dict[int, dict[str, Any]]
-    ) -> _Staged | None:
-        """Find a codec for values of which some are missing or do not fit the column as they are.
-
-        Values that have no Arrow type go to `loose`, by row and key. None when those are all.
-        """
-        if column is None:
-            name = _checked_name(name)
-        codec = None if column is None else column.codec
-        present = {i: v for i, v in enumerate(values) if v is not None and v is not ABSENT}
-        if codec is None or len(present) == len(values) or codec.fit([*present.values()]) is None:
-            where = "record {}, " if len(values) > 1 else ""
-            try:
-                codec, present = _choose(codec, present)
-            except _Located as error:
-                msg = f"{where.format(error.row)}key {name!r}: {error.reason}"
-                raise SchemaError(msg) from None
-        for i, value in enumerate(values):
-            if value is not ABSENT and i not in present:
-                loose.setdefault(i, {})[name] = value
-        if not present or codec is None:
-            return None
-        mask, items = None, [*present.values()]
-        if len(present) < len(values):
-            mask = bytes([i in present for i in range(len(values))])
-            items = [present.get(i, codec.filler) for i in range(len(values))]
-        payload = codec.fit(items)
-        assert payload is not None
-        return column or _Column(name, codec, codec.field(name), -1), codec, mask, payload
-
-    def _widen(self, staged: list[_Staged]) -> bool:
-        """Change the types of the columns that need it; all or none.
+    def _change(self, parts: list[Part]) -> bool:
+        """Make the new columns and the wider types that a put needs; all or none.
 
         Returns False when a column of the bucket would change while other records wait.
         """
-        changing = [(column, codec) for column, codec, _, _ in staged if column.codec != codec]
-        alone = any(column.handed_out for column, _ in changing)
-        if alone and self._rows:
+        new = [column for column, _, _, _ in parts if column.index < 0]
+        wider = [(column, codec) for column, codec, _, _ in parts if column.codec != codec]
+        alone = any(column.handed_out for column, _ in wider)
+        if alone and self._pending.rows:
             return False
-        lifted = []
-        for column, codec in changing:
-            parts = _lift(column, codec)
-            if parts is None:
+        for column, codec in wider:
+            if not self._pending.fits(column, codec):
                 msg = f"key {column.name!r}: values that wait as {column.codec.name} are not exact"
                 raise SchemaError(f"{msg} as {codec.name}")
-            lifted.append(parts)
-        for (column, codec), parts in zip(changing, lifted, strict=True):
-            column.codec, column.parts = codec, parts
+        for column, codec in wider:
+            column.codec = codec
             column.field = pa.field(column.name, codec.type, metadata=column.field.metadata)
-        self._alone = alone
-        self._shapes.clear()
+        for column in new:
+            self._place(column)
+        if wider:
+            self._alone = alone
+            self._shapes.clear()
         return True
+
+
+def _settle(
+    name: str, column: Column | None, values: list[Any], loose: dict[int, dict[str, Any]]
+) -> Part | None:
+    """Find a codec for values of which some are missing or do not fit the column as they are.
+
+    Values that have no Arrow type go to `loose`, by row and key. None when those are all.
+    """
+    if column is None:
+        name = _checked_name(name)
+    codec = None if column is None else column.codec
+    present = {i: v for i, v in enumerate(values) if v is not None and v is not ABSENT}
+    if codec is None or len(present) == len(values) or codec.fit([*present.values()]) is None:
+        try:
+            codec, present = _choose(codec, present)
+        except _Located as error:
+            place = f"record {error.row}, " if len(values) > 1 else ""
+            msg = f"{place}key {name!r}: {error.reason}"
+            raise SchemaError(msg) from None
+    for i, value in enumerate(values):
+        if value is not ABSENT and i not in present:
+            loose.setdefault(i, {})[name] = value
+    if not present or codec is None:
+        return None
+    mask, items = None, [*present.values()]
+    if len(present) < len(values):
+        mask = bytes([i in present for i in range(len(values))])
+        items = [present.get(i, codec.filler) for i in range(len(values))]
+    payload = codec.fit(items)
+    assert payload is not None
+    return column or Column(name, codec, codec.field(name)), codec, mask, payload
 
 
 class _Located(Exception):
@@ -451,19 +362,6 @@ def _locate(codec: Codec | None, items: dict[int, Any], error: Refused) -> _Loca
     return _Located(next(iter(items)), error)
 
 
-def _lift(column: _Column, codec: Codec) -> list[_Part] | None:
-    """Convert what waits in a column for another codec; None when that would change a value."""
-    if codec == column.codec:
-        return column.parts
-    parts = []
-    for start, n, mask, payload in column.parts:
-        lifted = column.codec.lift(payload, codec)
-        if lifted is None:
-            return None
-        parts.append((start, n, mask, lifted))
-    return parts
-
-
 def _checked(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the records as a list of exact dicts."""
     try:
@@ -484,9 +382,7 @@ def _transpose(rows: list[dict[str, Any]]) -> Iterable[tuple[str, list[Any]]]:
     """Turn records into columns; `ABSENT` stands where a record does not have the key."""
     if len(rows) == 1:
         return [(name, [value]) for name, value in rows[0].items()]
-    if not rows:
-        return []
-    names = [*rows[0]]
+    names = [*rows[0]] if rows else []
     if sum(map(len, rows)) == len(rows) * len(names):
         try:
             return [(name, [*map(itemgetter(name), rows)]) for name in names]

@@ -68,12 +68,6 @@ class Foreign(Codec):
         array = pa.concat_arrays([part[1] for part in payloads])
         return array.nbytes, array
 
-    def array(self, payload: Payload, n: int) -> pa.Array:
-        """Return the array of `n` values, which has its nulls already."""
-        array = payload[1]
-        assert len(array) == n
-        return array
-
 
 def same(one: object, two: object) -> bool:
     """Compare values and their classes; an int may have become a float."""

@@ -292,14 +292,14 @@ def widen(codec: Codec | None, values: list[Any]) -> Codec | None:
         msg = f"a list does not fit {codec.name}"
         raise Refused(msg)
     wider = found if codec is None else join(codec, found)
-    if wider is None or wider.fit(values) is None:
-        raise Refused(_reason(codec or found, found, values))
+    if wider is None:
+        assert codec is not None
+        if type(codec) is type(found) and not isinstance(codec, List):
+            msg = codec.why(values[0])
+        else:
+            msg = f"the column is {codec.name}, the value is {found.name}"
+        raise Refused(msg)
+    if wider.fit(values) is None:
+        wrong = next((value for value in values if wider.fit([value]) is None), values[0])
+        raise Refused(wider.why(wrong))
     return wider
-
-
-def _reason(codec: Codec, found: Codec, values: list[Any]) -> str:
-    """Say why the first value that does not fit does not."""
-    wrong = next((value for value in values if codec.fit([value]) is None), values[0])
-    if type(found) is type(codec) and not isinstance(codec, List):
-        return codec.why(wrong)
-    return f"the column is {codec.name}, the value is {found.name}"

@@ -8,7 +8,6 @@ again, in one call for a whole column.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from typing import Any
 
@@ -23,8 +22,6 @@ MAX_DEPTH = 100
 
 INT_MIN = -(2**63)
 INT_MAX = 2**64 - 1
-
-_LONG_NUMBER = re.compile(r"[0-9]{19}")
 
 
 class Nothing:
@@ -55,6 +52,14 @@ def numpy_item(value: object) -> object:
     raise TypeError(msg)
 
 
+def _int64(text: str) -> int:
+    """Read an int of at most 64 bits."""
+    value = int(text)
+    if len(text) >= 19 and not INT_MIN <= value <= INT_MAX:
+        raise OverflowError
+    return value
+
+
 _encoder = json.JSONEncoder(
     ensure_ascii=False,
     check_circular=False,
@@ -63,6 +68,7 @@ _encoder = json.JSONEncoder(
     default=numpy_item,
 )
 _decoder = json.JSONDecoder()
+_checker = json.JSONDecoder(parse_int=_int64)
 
 
 def dump(values: list[Any]) -> list[str] | None:
@@ -82,18 +88,21 @@ def dump(values: list[Any]) -> list[str] | None:
         if not all(isinstance(value, (dict, list, Nothing)) for value in values):
             return None
         values = [None if value is NOTHING else value for value in values]
+    texts = []
     try:
-        texts = [*map(_encoder.encode, values)]
-        joined = f"[{','.join(texts)}]"
-        exact = _decoder.decode(joined) == values
-    except (TypeError, ValueError, RecursionError):
+        joined = _encoder.encode(values)
+        start = 1
+        for value in values:
+            same, stop = _checker.raw_decode(joined, start)
+            if same != value:
+                return None
+            texts.append(joined[start:stop])
+            start = stop + 1
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return None
-    if not exact:
-        return None
-    if max(map(len, texts), default=0) > 2 * MAX_DEPTH or _LONG_NUMBER.search(joined):
+    if len(joined) > 2 * MAX_DEPTH:
         for value, text in zip(values, texts, strict=True):
-            deep = text.count("[") + text.count("{") > MAX_DEPTH
-            if (deep or _LONG_NUMBER.search(text)) and fault(value):
+            if text.count("[") + text.count("{") > MAX_DEPTH and fault(value):
                 return None
     return texts
 
