@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -86,7 +87,7 @@ func (b *Bucket) compactLoop() {
 			return
 		case <-b.tidy:
 		}
-		if err := b.Compact(); err != nil && err != ErrClosed {
+		if err := b.Compact(); err != nil && !errors.Is(err, ErrClosed) {
 			b.logger.Error("compaction failed", "error", err)
 		}
 	}

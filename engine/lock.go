@@ -31,18 +31,24 @@ func lockDir(dir string) (*dirLock, error) {
 		}
 		return nil, &LockedError{Path: dir, Holder: string(holder)}
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown host"
-	}
-	if err := f.Truncate(0); err == nil {
-		_, err = fmt.Fprintf(f, "process %d on %s", os.Getpid(), host)
-	}
-	if err != nil {
+	if err := sign(f); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("engine: write %s: %w", path, err)
 	}
 	return &dirLock{file: f}, nil
+}
+
+// sign writes to the lock file who holds it.
+func sign(f *os.File) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "process %d on %s", os.Getpid(), host)
+	return err
 }
 
 func (l *dirLock) unlock() error { return l.file.Close() }
