@@ -55,14 +55,22 @@ func benchLog(b *testing.B, interval time.Duration) *wal.Log {
 
 // BenchmarkPut is one writer that waits for each entry.
 func BenchmarkPut(b *testing.B) {
-	for name, interval := range map[string]time.Duration{"synced": 0, "background": time.Second} {
+	for _, name := range []string{"synced", "background", "background, now"} {
 		b.Run(name, func(b *testing.B) {
+			interval := time.Second
+			if name == "synced" {
+				interval = 0
+			}
 			l := benchLog(b, interval)
+			add := l.Append
+			if name == "background, now" {
+				add = l.AppendNow
+			}
 			body := [][]byte{[]byte(content(0, 0, benchBytes))}
 			put(b, l, "p", "first", 1)
 			b.ReportAllocs()
 			for b.Loop() {
-				first, err := l.Append([]byte("p"), body, 1, nil)
+				first, err := add([]byte("p"), body, 1, nil)
 				if err == nil {
 					err = l.Wait(background, first+1)
 				}

@@ -87,11 +87,11 @@ func (w *world) work(l *wal.Log) {
 			body := content(w.life, l.Appended(), w.rng.IntN(220))
 			rows := int64(1 + w.rng.IntN(3))
 			var first int64
-			appendTo := l.Append
+			add := l.Append
 			if w.rng.IntN(4) == 0 {
-				appendTo = l.AppendNow
+				add = l.AppendNow
 			}
-			if first, err = appendTo([]byte(preamble), [][]byte{[]byte(body)}, rows, nil); err == nil {
+			if first, err = add([]byte(preamble), [][]byte{[]byte(body)}, rows, nil); err == nil {
 				w.model = append(w.model, entry{first, rows, preamble, body})
 			}
 		case 5, 6:
@@ -123,7 +123,7 @@ func (w *world) work(l *wal.Log) {
 }
 
 func TestCrash(t *testing.T) {
-	seeds := uint64(400)
+	seeds := uint64(1000)
 	if *slow {
 		seeds = 20000
 	}

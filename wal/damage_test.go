@@ -18,7 +18,7 @@ func flips(at int) []byte {
 	if *slow {
 		return []byte{1, 2, 4, 8, 16, 32, 64, 128, 255}
 	}
-	return []byte{1 << (at % 8)}
+	return []byte{1 << (at % 8), 255}
 }
 
 // prefix checks that a damaged log either is refused and not touched, or gives a prefix of the entries, no shorter than least.

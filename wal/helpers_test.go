@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -21,7 +22,12 @@ var (
 	update = flag.Bool("update", false, "write the golden files anew")
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(childDir) != "" {
+		child()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const dir = "/bucket/wal"
 

@@ -135,23 +135,18 @@ func openPlan(o Options, next int64, visit func(Entry) error, keep bool) (*plan,
 // writer goroutine, in the order of the entries, must not block, and must not call Wait, Sync, Cut or Close. When Append itself
 // returns an error, nothing was queued.
 func (l *Log) Append(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
-	if first, err = l.enqueue(preamble, body, rows, done); err != nil {
-		return 0, err
-	}
-	l.mu.Lock()
-	l.rouse()
-	l.mu.Unlock()
-	return first, nil
+	return l.enqueue(preamble, body, rows, done, true)
 }
 
-// AppendNow is Append, but writes the entry, and calls done, on the goroutine of the caller where that is quick: when nobody else
-// is writing, an acknowledgement takes no sync, and the entry is small and needs no new segment. That is one write to the page
-// cache; should the kernel hold one up, the writer goroutine does them all for a while.
+// AppendNow is Append, but writes the entry, and calls done and OnAdvance, on the goroutine of the caller where that is quick:
+// when nobody else is writing, an acknowledgement takes no sync, and the entry is small and needs no new segment. That is one
+// write to the page cache; should the kernel hold one up, the writer goroutine does them all for a while.
 func (l *Log) AppendNow(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
-	if first, err = l.enqueue(preamble, body, rows, done); err != nil {
-		return 0, err
+	first, err = l.enqueue(preamble, body, rows, done, l.o.SyncInterval == 0)
+	if err != nil || l.o.SyncInterval == 0 {
+		return first, err
 	}
-	if l.o.SyncInterval > 0 && l.turn.TryLock() {
+	if l.turn.TryLock() {
 		l.writeQuickly()
 		l.turn.Unlock()
 	}
@@ -163,8 +158,8 @@ func (l *Log) AppendNow(preamble []byte, body [][]byte, rows int64, done func(er
 	return first, nil
 }
 
-// enqueue gives an entry its offset and its place in the queue.
-func (l *Log) enqueue(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
+// enqueue gives an entry its offset and its place in the queue, and wakes the writer if it is to write it.
+func (l *Log) enqueue(preamble []byte, body [][]byte, rows int64, done func(error), wake bool) (first int64, err error) {
 	if rows < 1 {
 		return 0, fmt.Errorf("wal: an entry of %d rows", rows)
 	}
@@ -195,6 +190,9 @@ func (l *Log) enqueue(preamble []byte, body [][]byte, rows int64, done func(erro
 	l.appended += rows
 	l.queue.add(queued{first: first, rows: rows, length: length, preamble: l.preamble, done: done}, body)
 	l.size.Add(span(length))
+	if wake {
+		l.rouse()
+	}
 	l.mu.Unlock()
 	return first, nil
 }

@@ -241,7 +241,11 @@ func TestConcurrentAppend(t *testing.T) {
 					defer group.Done()
 					for i := range each {
 						body := fmt.Sprintf("writer %d entry %d %s", w, i, strings.Repeat("x", i*17))
-						first, err := l.Append([]byte("p"), [][]byte{[]byte(body)}, 1, func(err error) {
+						add := l.Append
+						if w%2 == 0 {
+							add = l.AppendNow
+						}
+						first, err := add([]byte("p"), [][]byte{[]byte(body)}, 1, func(err error) {
 							acknowledged.Add(1)
 							if err != nil {
 								t.Error(err)

@@ -65,8 +65,8 @@ type Options struct {
 	SyncInterval time.Duration
 	// Recovery says what Open does with a damaged log. The default is Strict.
 	Recovery Recovery
-	// OnAdvance is called by the writer goroutine, or within AppendNow, after the acknowledged offset moved and the callbacks of those entries
-	// returned. It must not block and must not call Wait, Sync, Cut or Close. The default is none.
+	// OnAdvance is called by the writer goroutine, or within AppendNow, after the acknowledged offset moved and the callbacks of
+	// those entries returned. It must not block and must not call Wait, Sync, Cut or Close. The default is none.
 	OnAdvance func(acknowledged int64)
 	// Observer receives measurements. The default is none.
 	Observer Observer

@@ -7,7 +7,7 @@ import (
 
 // Verify says what Open would, and changes nothing. With Recovery set to Salvage it shows what a salvage would save. A next
 // below zero means that the table is not known: the oldest segment counts as the first one needed. The entries that visit gets
-// are only valid until it returns; visit may be nil.
+// are only valid until it returns; visit may be nil. While a log is open and written to, the answer may be wrong.
 func Verify(o Options, next int64, visit func(Entry) error) (Report, error) {
 	p, err := openPlan(o, next, visit, false)
 	return p.report, err
