@@ -66,6 +66,7 @@ struct pn_snapshot_info {
   int64_t rows;
   int64_t fragments;
   int64_t data_bytes; /* of the data files */
+  uint64_t schema;    /* the same number means the same schema, in one table */
 };
 
 /* 0 for a member means its default, given in brackets. */
@@ -194,8 +195,9 @@ int32_t pn_snapshot_take(const pn_snapshot *snapshot, const int64_t *ids,
                          struct persisting_native_error *error);
 
 /* The files, relative to the table's directory, that `after` refers to and
- * `before` (NULL: nothing) does not: data, deletion, index and transaction
- * files, its manifest last. */
+ * `before` (NULL: nothing) does not: data, deletion and index files, its
+ * transaction file, and last the manifests of the versions above `before`, its
+ * own at the end. */
 int32_t pn_changed_files(const pn_snapshot *before, const pn_snapshot *after,
                          pn_strings **out,
                          struct persisting_native_error *error);

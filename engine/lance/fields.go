@@ -184,14 +184,15 @@ func decodeField(text string) (arrow.Field, error) {
 // columns relates the columns of a table, as its users see them, to those that
 // Lance stores.
 type columns struct {
+	number   uint64 // of the schema, as info has it
 	original *arrow.Schema
 	stored   []arrow.Field  // their names and types, as far as appends need them
 	index    map[string]int // by original name
 }
 
-func newColumns(stored *arrow.Schema) (*columns, error) {
+func newColumns(stored *arrow.Schema, number uint64) (*columns, error) {
 	n := stored.NumFields()
-	c := &columns{stored: make([]arrow.Field, n), index: make(map[string]int, n)}
+	c := &columns{number: number, stored: make([]arrow.Field, n), index: make(map[string]int, n)}
 	originals := make([]arrow.Field, n)
 	for i, s := range stored.Fields() {
 		f, err := originalField(s)

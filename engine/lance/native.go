@@ -194,6 +194,7 @@ func nativeInfo(s snapshotHandle) (info, error) {
 		rows:      int64(i.rows),
 		fragments: int(i.fragments),
 		dataBytes: int64(i.data_bytes),
+		schema:    uint64(i.schema),
 	}, err
 }
 

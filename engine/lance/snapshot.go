@@ -31,9 +31,12 @@ type info struct {
 	rows      int64
 	fragments int
 	dataBytes int64
+	schema    uint64 // the same number means the same schema, in one table
 }
 
-func newSnapshot(handle snapshotHandle, dir string) (*Snapshot, error) {
+// newSnapshot takes over handle. known are the columns of another snapshot of
+// the table, or nil.
+func newSnapshot(handle snapshotHandle, dir string, known *columns) (*Snapshot, error) {
 	i, err := nativeInfo(handle)
 	if err != nil {
 		nativeCloseSnapshot(handle)
@@ -41,6 +44,9 @@ func newSnapshot(handle snapshotHandle, dir string) (*Snapshot, error) {
 	}
 	s := &Snapshot{dir: dir, info: i, handle: handle}
 	s.refs.Store(1)
+	if known != nil && known.number == i.schema {
+		s.once.Do(func() { s.cols = known })
+	}
 	return s, nil
 }
 
@@ -101,7 +107,7 @@ func (s *Snapshot) columns() (*columns, error) {
 	s.once.Do(func() {
 		stored, err := nativeSchema(s.handle)
 		if err == nil {
-			s.cols, err = newColumns(stored)
+			s.cols, err = newColumns(stored, s.info.schema)
 		}
 		s.err = in(s.dir, err)
 	})

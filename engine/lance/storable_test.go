@@ -73,9 +73,11 @@ var storable = map[string]struct {
 	"list with metadata": {arrow.Field{Type: arrow.ListOfField(arrow.Field{Name: "it", Type: i64, Nullable: true, Metadata: tags})}, `[[1], null, []]`},
 	"large list":         {arrow.Field{Type: arrow.LargeListOf(text)}, `[[], null, ["a", null, ""]]`},
 	"list of lists":      {arrow.Field{Type: arrow.ListOf(arrow.ListOf(text))}, `[[[], null, ["x"]], null, []]`},
-	"list of structs": {arrow.Field{Type: arrow.ListOf(arrow.StructOf(
-		arrow.Field{Name: "a", Type: i64, Nullable: true}, arrow.Field{Name: "b", Type: text, Nullable: true}))},
-		`[[{"a": 1, "b": null}, null], null, []]`},
+	"list of structs": {
+		arrow.Field{Type: arrow.ListOf(arrow.StructOf(
+			arrow.Field{Name: "a", Type: i64, Nullable: true}, arrow.Field{Name: "b", Type: text, Nullable: true}))},
+		`[[{"a": 1, "b": null}, null], null, []]`,
+	},
 	"vector":             {arrow.Field{Type: arrow.FixedSizeListOf(3, f32)}, `[[1, 2, 3], null, [4, null, 6]]`},
 	"required vector":    {arrow.Field{Type: arrow.FixedSizeListOfNonNullable(3, f32)}, `[[1, 2, 3], null, [4, 5, 6]]`},
 	"vector of int8":     {arrow.Field{Type: arrow.FixedSizeListOfField(2, arrow.Field{Name: "element", Type: arrow.PrimitiveTypes.Int8, Metadata: tags})}, `[[1, 2], null, [4, 6]]`},
@@ -86,27 +88,39 @@ var storable = map[string]struct {
 	"matrix":             {arrow.Field{Type: arrow.FixedSizeListOf(2, arrow.FixedSizeListOf(2, f32))}, `[[[1, 2], [3, 4]], null, [[5, 6], [7, 8]]]`},
 	"struct":             {arrow.Field{Type: arrow.StructOf(arrow.Field{Name: "a", Type: i64, Nullable: true}, arrow.Field{Name: "b", Type: arrow.ListOf(text), Nullable: true})}, `[{"a": 1, "b": ["x", null]}, null, {"a": null, "b": null}]`},
 	"struct of required": {arrow.Field{Type: arrow.StructOf(arrow.Field{Name: "a", Type: i64})}, `[{"a": 1}, {"a": 2}, {"a": 3}]`},
-	"struct, odd names": {arrow.Field{Type: arrow.StructOf(
-		arrow.Field{Name: "a.b", Type: i64, Nullable: true, Metadata: tags}, arrow.Field{Name: "", Type: i64, Nullable: true},
-		arrow.Field{Name: "_rowid", Type: text, Nullable: true}, arrow.Field{Name: "`x`", Type: text, Nullable: true})},
-		"[{\"a.b\": 1, \"\": 2, \"_rowid\": \"r\", \"`x`\": \"y\"}, null, {\"a.b\": null, \"\": null, \"_rowid\": null, \"`x`\": null}]"},
+	"struct, odd names": {
+		arrow.Field{Type: arrow.StructOf(
+			arrow.Field{Name: "a.b", Type: i64, Nullable: true, Metadata: tags}, arrow.Field{Name: "", Type: i64, Nullable: true},
+			arrow.Field{Name: "_rowid", Type: text, Nullable: true}, arrow.Field{Name: "`x`", Type: text, Nullable: true})},
+		"[{\"a.b\": 1, \"\": 2, \"_rowid\": \"r\", \"`x`\": \"y\"}, null, {\"a.b\": null, \"\": null, \"_rowid\": null, \"`x`\": null}]",
+	},
 	"map": {arrow.Field{Type: arrow.MapOf(text, i64)}, `[[{"key": "a", "value": 1}], null, []]`},
-	"tensor": {arrow.Field{Type: arrow.StructOf(
-		arrow.Field{Name: "data", Type: arrow.ListOf(f32)}, arrow.Field{Name: "shape", Type: arrow.FixedSizeListOf(2, arrow.PrimitiveTypes.Int32)}),
-		Metadata: meta("ARROW:extension:name", "arrow.variable_shape_tensor", "ARROW:extension:metadata", "")},
-		`[{"data": [1, 2], "shape": [1, 2]}, {"data": [], "shape": [0, 7]}, {"data": [3], "shape": [1, 1]}]`},
+	"tensor": {
+		arrow.Field{
+			Type: arrow.StructOf(
+				arrow.Field{Name: "data", Type: arrow.ListOf(f32)}, arrow.Field{Name: "shape", Type: arrow.FixedSizeListOf(2, arrow.PrimitiveTypes.Int32)}),
+			Metadata: meta("ARROW:extension:name", "arrow.variable_shape_tensor", "ARROW:extension:metadata", ""),
+		},
+		`[{"data": [1, 2], "shape": [1, 2]}, {"data": [], "shape": [0, 7]}, {"data": [3], "shape": [1, 1]}]`,
+	},
 	"metadata":    {arrow.Field{Type: i64, Metadata: tags}, `[1, null, 3]`},
 	"compression": {arrow.Field{Type: text, Metadata: meta("lance-encoding:compression", "zstd", "lance-encoding:compression-level", "3")}, `["a", null, "b"]`},
 	"json":        {jsonField("x"), `["{\"a\":1}", null, "[]"]`},
-	"list of json": {arrow.Field{Type: arrow.ListOfField(jsonField("item"))},
-		`[["{\"a\":1}", null], null, []]`},
-	"struct of json": {arrow.Field{Type: arrow.StructOf(jsonField("j"), arrow.Field{Name: "n", Type: i64, Nullable: true})},
-		`[{"j": "{\"a\":1}", "n": 1}, null, {"j": null, "n": 2}]`},
+	"list of json": {
+		arrow.Field{Type: arrow.ListOfField(jsonField("item"))},
+		`[["{\"a\":1}", null], null, []]`,
+	},
+	"struct of json": {
+		arrow.Field{Type: arrow.StructOf(jsonField("j"), arrow.Field{Name: "n", Type: i64, Nullable: true})},
+		`[{"j": "{\"a\":1}", "n": 1}, null, {"j": null, "n": 2}]`,
+	},
 }
 
 func jsonField(name string) arrow.Field {
-	return arrow.Field{Name: name, Type: text, Nullable: true,
-		Metadata: meta("ARROW:extension:name", "arrow.json", "ARROW:extension:metadata", "")}
+	return arrow.Field{
+		Name: name, Type: text, Nullable: true,
+		Metadata: meta("ARROW:extension:name", "arrow.json", "ARROW:extension:metadata", ""),
+	}
 }
 
 func TestStorable(t *testing.T) {

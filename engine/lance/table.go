@@ -247,7 +247,7 @@ func (t *Table) snapshot(call func() (snapshotHandle, error)) (*Snapshot, error)
 	if err != nil {
 		return nil, in(t.dir, err)
 	}
-	s, err := newSnapshot(handle, t.dir)
+	s, err := newSnapshot(handle, t.dir, t.columns.Load())
 	return s, in(t.dir, err)
 }
 

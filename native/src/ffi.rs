@@ -39,6 +39,7 @@ pub struct SnapshotInfo {
     rows: i64,
     fragments: i64,
     data_bytes: i64,
+    schema: u64,
 }
 
 #[repr(C)]
@@ -361,6 +362,7 @@ pub unsafe extern "C" fn pn_snapshot_info(
             rows: snapshot.rows() as i64,
             fragments: manifest.fragments.len() as i64,
             data_bytes: snapshot.data_bytes() as i64,
+            schema: snapshot.schema_number,
         };
         Ok(())
     })

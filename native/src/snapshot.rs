@@ -25,10 +25,26 @@ impl Versions {
     }
 }
 
+/// Numbers the schemas that the versions of a table have, one after another.
+#[derive(Debug, Default)]
+pub struct Schemas(Mutex<(u64, Schema)>);
+
+impl Schemas {
+    /// The number of a schema: the same while the schema is.
+    fn number(&self, schema: &Schema) -> u64 {
+        let mut last = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        if last.1 != *schema {
+            *last = (last.0 + 1, schema.clone());
+        }
+        last.0
+    }
+}
+
 /// What the snapshots of a table share.
 pub struct Shared {
     pub open: OpenFragments,
     pub versions: Versions,
+    pub schemas: Schemas,
     pub io_buffer_bytes: u64,
 }
 
@@ -36,6 +52,8 @@ pub struct Shared {
 pub struct Snapshot {
     pub dataset: Arc<Dataset>,
     pub shared: Arc<Shared>,
+    /// Snapshots of a table with one number have one schema.
+    pub schema_number: u64,
     layout: OnceCell<Layout>,
     _counted: Counted<Snapshots>,
 }
@@ -50,6 +68,7 @@ impl Snapshot {
     ) -> Arc<Self> {
         *versions.entry(dataset.version_id()).or_default() += 1;
         Arc::new(Self {
+            schema_number: shared.schemas.number(dataset.schema()),
             dataset,
             shared,
             layout: OnceCell::new(),

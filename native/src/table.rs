@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::live::{Counted, Tables};
 use crate::readers::OpenFragments;
 use crate::runtime::{block_on, session};
-use crate::snapshot::{Shared, Snapshot, Versions};
+use crate::snapshot::{Schemas, Shared, Snapshot, Versions};
 
 /// The format of data files: the one that JSON functions need.
 const STORAGE_VERSION: LanceFileVersion = LanceFileVersion::V2_2;
@@ -91,6 +91,7 @@ impl Table {
                 shared: Arc::new(Shared {
                     open,
                     versions: Versions::default(),
+                    schemas: Schemas::default(),
                     io_buffer_bytes: options.io_buffer_bytes,
                 }),
                 lancedb,
