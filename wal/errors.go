@@ -10,7 +10,7 @@ var (
 	ErrClosed = errors.New("wal: closed")
 	// ErrFailed is returned, together with the cause, by every call that writes after a write or a sync has failed. Only
 	// opening the log again ends this state: a second sync that succeeds proves nothing about the first.
-	ErrFailed = errors.New("wal: failed before, must be opened again")
+	ErrFailed = errors.New("wal: failed, takes no more entries until it is opened again")
 	// ErrTooLarge is returned when an entry is over Options.MaxEntryBytes, at Append and when it is read.
 	ErrTooLarge = errors.New("wal: larger than MaxEntryBytes")
 	// ErrCorrupt is returned when stored bytes are not what the log wrote and a crash cannot explain it.
