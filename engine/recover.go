@@ -88,7 +88,7 @@ func (b *Bucket) openLog() error {
 		Dir:          b.walPath(),
 		FS:           b.opts.FS,
 		Bucket:       b.id,
-		SegmentBytes: min(64<<20, b.opts.MaxWALBytes/4),
+		SegmentBytes: min(16<<20, b.opts.MaxWALBytes/4),
 		SyncInterval: b.opts.WALSyncInterval,
 		Recovery:     recovery,
 		OnAdvance:    b.advance,
