@@ -70,22 +70,25 @@ class Acknowledgements:
             _resolve(self._waiting.popleft()[1], cause)
 
     def ring(self) -> None:
-        """Resolve every future whose outcome is known."""
+        """Resolve every future whose outcome is known, and ask to be called for the next."""
         if self._bell is None or self._bucket.closed:
             return
-        acknowledged = self._bucket.acknowledged()
-        self._advance(acknowledged)
-        while self._waiting and self._waiting[0][0] <= acknowledged:
-            _resolve(self._waiting.popleft()[1], None)
-        if not self._waiting:
-            return
-        try:
-            self._bucket.wait(self._waiting[0][0], 0)
-        except WaitTimeoutError:
-            self._bucket.notify(self._waiting[0][0], self._bell.writing)
-        except PersistingError as cause:
-            while self._waiting:
-                _resolve(self._waiting.popleft()[1], cause)
+        while True:
+            acknowledged = self._bucket.acknowledged()
+            self._advance(acknowledged)
+            while self._waiting and self._waiting[0][0] <= acknowledged:
+                _resolve(self._waiting.popleft()[1], None)
+            if not self._waiting:
+                return
+            try:
+                self._bucket.wait(self._waiting[0][0], 0)
+            except WaitTimeoutError:
+                self._bucket.notify(self._waiting[0][0], self._bell.writing)
+                return
+            except PersistingError as cause:
+                while self._waiting:
+                    _resolve(self._waiting.popleft()[1], cause)
+                return
 
 
 class _Bell:
