@@ -168,7 +168,7 @@ class World:
         if status:
             return Status(status)
         columns = pa.Schema._import_from_c(ctypes.addressof(schema))
-        batches = []
+        batches: list[pa.RecordBatch] = []
         while True:
             array = ArrowArray()
             status = library().persisting_cursor_next(cursor, byref(array), None)
@@ -199,7 +199,9 @@ class World:
             values |= {"array": byref(batch.array), "schema": byref(batch.schema)}
         return {p.name: values[p.name] for p in function.parameters if not p.is_out}
 
-    def call(self, name: str, *, error: Any = NO_ERROR, batch: Any = None, **changes: Any) -> Outcome:
+    def call(
+        self, name: str, *, error: Any = NO_ERROR, batch: Any = None, **changes: Any
+    ) -> Outcome:
         """Call a function with arguments that are right except for the changes.
 
         `error` may be None, for a NULL; otherwise the struct is read and released.
@@ -207,7 +209,11 @@ class World:
         function = header.functions()[name]
         if batch is None and any(p.name == "array" for p in function.parameters):
             batch = Exported()
-        outs = {p.name: (ctypes.c_ubyte * 128)(*[UNTOUCHED] * 128) for p in function.parameters if p.is_out}
+        outs = {
+            p.name: (ctypes.c_ubyte * 128)(*[UNTOUCHED] * 128)
+            for p in function.parameters
+            if p.is_out
+        }
         values = self.values(function, batch) | outs | changes
         report = _native._Error()
         status = getattr(library(), name)(

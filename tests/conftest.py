@@ -47,8 +47,6 @@ def backend_class(request: pytest.FixtureRequest) -> type[LanceBackend]:
 
 
 @pytest.fixture
-async def backend(
-    opening: Opener, backend_class: type[LanceBackend], bucket: Path
-) -> LanceBackend:
+async def backend(opening: Opener, backend_class: type[LanceBackend], bucket: Path) -> LanceBackend:
     """An open backend of each of the two classes, which does nothing of its own accord."""
     return opening(backend_class, bucket)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from persisting import LanceBackend
 
@@ -63,3 +65,19 @@ def eventually(what: Callable[[], bool], *, within: float = 10.0) -> bool:
             return False
         time.sleep(0.002)
     return True
+
+
+@contextlib.asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """Fail the test when the body takes longer."""
+    task = asyncio.current_task()
+    assert task is not None
+    alarm = asyncio.get_running_loop().call_later(seconds, task.cancel)
+    ends = asyncio.get_running_loop().time() + seconds
+    try:
+        yield
+    except asyncio.CancelledError:
+        assert asyncio.get_running_loop().time() < ends, f"not done within {seconds} seconds"
+        raise
+    finally:
+        alarm.cancel()

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
-from typing import Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from persisting import LanceBackend, PersistingBackend, SchemaError, _native
 from persisting._errors import NotFoundError
-from tests.support import Opener
+from tests.support import within
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support import Opener
 
 KEYS = {
     "bucket_id",
@@ -51,7 +56,7 @@ async def test_records_come_back_before_and_after_a_flush(backend: LanceBackend)
         assert await backend.get(10**30, 299) == numbered(299, 300)
         batches = await streamed(backend, 250, 20)
         assert [len(records) for records in batches] == [100, 100, 50]
-        assert sum(batches, []) == numbered(20, 270)
+        assert [*chain.from_iterable(batches)] == numbered(20, 270)
         await upkeep()
 
 
@@ -62,12 +67,14 @@ async def test_a_put_is_visible_to_every_later_get(backend: LanceBackend) -> Non
         assert await backend.get(1, i) == [{"n": i}]
 
 
-async def test_a_record_may_be_changed_after_its_put(backend: LanceBackend) -> None:
+async def test_later_changes_of_a_record_have_no_effect(backend: LanceBackend) -> None:
     items, nested = [1, 2], {"a": [1]}
     record = {"list": items, "nested": nested}
     await backend.put(record)
-    await backend.put_batch([record, record])
+    waiting = asyncio.ensure_future(backend.put_batch([record, record]))
+    await asyncio.sleep(0)
     items.append(3)
+    await waiting
     nested["a"].append(2)
     record.clear()
     assert await backend.get(9, 0) == [{"list": [1, 2], "nested": {"a": [1]}}] * 3
@@ -146,7 +153,7 @@ async def test_rows_are_flushed_in_the_background(
 ) -> None:
     backend = opening(backend_class, bucket, **options)
     await backend.put_batch(numbered(0, 100))
-    async with asyncio.timeout(20):
+    async with within(20):
         while (await backend.stats())["persisted_count"] < 100:
             await asyncio.sleep(0.005)
     assert (await backend.stats())["buffer_size"] == 0
@@ -158,7 +165,7 @@ async def test_fragments_are_merged_in_the_background(
 ) -> None:
     backend = opening(backend_class, bucket, compaction_threshold=4)
     rounds = 0
-    async with asyncio.timeout(30):
+    async with within(30):
         while (await backend.stats())["metrics"]["compaction_count"] == 0:
             await backend.put_batch(numbered(10 * rounds, 10 * rounds + 10))
             await backend.flush()
@@ -286,7 +293,12 @@ async def test_stats_say_where_the_records_are(
         "storage_path": str(bucket),
         "wal_enabled": backend_class is PersistingBackend,
     }
-    for put, flush, counts in [(0, False, (0, 0, 0)), (7, False, (7, 0, 7)), (0, True, (0, 7, 7)), (2, False, (2, 7, 9))]:
+    for put, flush, counts in [
+        (0, False, (0, 0, 0)),
+        (7, False, (7, 0, 7)),
+        (0, True, (0, 7, 7)),
+        (2, False, (2, 7, 9)),
+    ]:
         await backend.put_batch(numbered(0, put))
         if flush:
             await backend.flush()
@@ -299,7 +311,7 @@ async def test_stats_say_where_the_records_are(
 
 async def test_metrics_count(backend: LanceBackend) -> None:
     started = time.time()
-    assert METRICS <= backend.get_metrics().keys()
+    assert backend.get_metrics().keys() >= METRICS
     assert backend.get_metrics()["put_count"] == backend.get_metrics()["last_flush_time"] == 0
     await backend.put({"n": 1})
     await backend.put_batch([{"n": 2}, {"n": 3}])

@@ -41,4 +41,5 @@ if __name__ == "__main__":
 def test_children_that_are_spawned_work(tmp_path: Path) -> None:
     script = tmp_path / "program.py"
     script.write_text(SPAWN)
-    assert python("import runpy, sys; runpy.run_path(sys.argv.pop(1), run_name='__main__')", script, tmp_path) == "ok\n"
+    as_program = "import runpy, sys; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    assert python(as_program, script, tmp_path) == "ok\n"

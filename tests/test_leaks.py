@@ -1,4 +1,4 @@
-"""Handles, Arrow memory and what Rust keeps alive return to where they were; columns are not copied."""
+"""What the libraries hold returns to what it was, and columns are not copied."""
 
 from __future__ import annotations
 
