@@ -13,7 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -34,6 +34,7 @@ from persisting._records import (
 
 JSON_METADATA = {b"ARROW:extension:name": b"arrow.json", b"ARROW:extension:metadata": b""}
 NDARRAY_METADATA = {b"persisting:kind": b"ndarray"}
+PYARROW = int(pa.__version__.split(".")[0])
 UTC = dt.timezone.utc
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -57,9 +58,7 @@ def same(one: object, two: object) -> bool:
         return False
     if isinstance(one, np.ndarray):
         assert isinstance(two, np.ndarray)
-        return (
-            one.dtype == two.dtype and one.shape == two.shape and one.tobytes() == two.tobytes()
-        )
+        return one.dtype == two.dtype and one.shape == two.shape and one.tobytes() == two.tobytes()
     if isinstance(one, dict):
         assert isinstance(two, dict)
         return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
@@ -95,6 +94,10 @@ class Unequal(int):
 
 class MyList(list[Any]):
     pass
+
+
+class Pair(NamedTuple):
+    a: int
 
 
 @dataclass
@@ -199,6 +202,9 @@ def test_datetimes_of_other_zones_are_the_same_instants() -> None:
         def utcoffset(self, _: dt.datetime | None) -> dt.timedelta:
             return dt.timedelta(hours=1, seconds=7, microseconds=5)
 
+        def tzname(self, _: dt.datetime | None) -> str:
+            return "other"
+
         def dst(self, _: dt.datetime | None) -> None:
             return None
 
@@ -242,7 +248,10 @@ EQUAL_VALUES: dict[str, tuple[Any, Any]] = {
     "np.bool": (np.bool_(True), True),
     "np.str": (np.str_("x"), "x"),
     "np.bytes": (np.bytes_(b"x"), b"x"),
-    "np.datetime64": (np.datetime64("2024-01-02T03:04:05.000006"), dt.datetime(2024, 1, 2, 3, 4, 5, 6)),
+    "np.datetime64": (
+        np.datetime64("2024-01-02T03:04:05.000006"),
+        dt.datetime(2024, 1, 2, 3, 4, 5, 6),
+    ),
     "np date": (np.datetime64("2024-01-02"), dt.date(2024, 1, 2)),
     "np.timedelta64": (np.timedelta64(5, "us"), dt.timedelta(microseconds=5)),
     "list of numpy": ([np.int64(1), 2], [1, 2]),
@@ -284,7 +293,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "surrogate": ("a\ud800", "key 'x': the str has a lone surrogate"),
     "surrogates in list": (["\ud83d", "\ude00"], "key 'x': at [0]: the str has a lone surrogate"),
     "tuple": ((1, 2), "key 'x': a value of class tuple cannot be held; put a list"),
-    "named tuple": (collections.namedtuple("Pair", "a")(1), "Pair cannot be held; put a list"),
+    "named tuple": (Pair(1), "Pair cannot be held; put a list"),
     "set": ({1}, "a value of class set cannot be held; put a list"),
     "frozenset": (frozenset(), "frozenset cannot be held; put a list"),
     "complex": (1j, "complex cannot be held"),
@@ -361,7 +370,7 @@ IRREGULAR: dict[str, Any] = {
     "int and list": [1, [2]],
     "lists of lists of other types": [[1], ["a"]],
     "numbers": {"v": [1, 1.0, -0.0, 1e22, 1e-7, 5e-324, 0.1, 2**53 + 1, -(2**63), 2**64 - 1]},
-    "text": {"": "\0\n\"\\\u2028", "ä\U0001f600": "\x7f\x1f"},
+    "text": {"": '\0\n"\\\u2028', "ä\U0001f600": "\x7f\x1f"},
     "digits in text": ["1234567890123456789012345", {}],
     "many brackets": {"text": "[" * 300, "list": [[]] * 200},
     "deep": DEEP,
@@ -390,7 +399,20 @@ def test_mixed_lists_of_one_put_are_json_but_of_two_are_not() -> None:
         encoder.add(records[2:])
 
 
-DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+DTYPES = [
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -545,13 +567,14 @@ def test_no_records() -> None:
 
 
 NAMES = [
-    *["", "a.b", "a", "A", "_rowid", "_rowaddr", "ä\U0001f600", "`x`", " ", "\n", '"', "'", "\0"],
+    *["", "a.b", "a", "A", "_rowid", "_rowaddr", "ä\U0001f600", "`x`", " ", "\n", '"', "'"],
     *["a" * 1000, "_persisting", "persisting_", "None", "null"],
 ]
 
 
 def test_names() -> None:
-    records = [{name: i for i, name in enumerate(NAMES)}, {name: None for name in NAMES}]
+    records: list[dict[str, Any]] = [{name: i for i, name in enumerate(NAMES)}]
+    records.append(dict.fromkeys(NAMES))
     batch = once(*records)
     assert batch.schema.names == [*NAMES, UNTYPED]
     assert same(decode([batch]), records)
@@ -568,6 +591,7 @@ BAD_NAMES: dict[str, tuple[Any, str]] = {
     "tuple": ((1,), "the keys of a record are str, not tuple"),
     "reserved": ("_persisting_x", "key '_persisting_x': keys that begin with '_persisting_'"),
     "untyped": (UNTYPED, f"key '{UNTYPED}': keys that begin with '_persisting_' are reserved"),
+    "nul": ("a\0b", r"key 'a\x00b': Arrow has no names with a NUL character"),
     "surrogate": ("a\ud800", r"key 'a\ud800': the key has a lone surrogate"),
 }
 
@@ -676,9 +700,12 @@ def test_widening_within_a_put(name: str) -> None:
         batch = once(*records)
         assert batch.schema.field("x").type == kind
         got = decode([batch])
-        assert [r.get("x") for r in got if "x" in r] == pytest.approx(
-            [r["x"] for r in records if "x" in r], rel=0, nan_ok=True
-        ) if not isinstance(one, list) else got == records
+        assert (
+            [r.get("x") for r in got if "x" in r]
+            == pytest.approx([r["x"] for r in records if "x" in r], rel=0, nan_ok=True)
+            if not isinstance(one, list)
+            else got == records
+        )
 
 
 @pytest.mark.parametrize("name", WIDENED)
@@ -744,7 +771,11 @@ NOT_WIDENED: dict[str, tuple[Any, Any, str]] = {
     "list depth": ([1], [[1]], "the column is list<item: int64>, the value is list<item: list"),
     "list bool": ([1], [True], "the column is list<item: int64>, the value is list<item: bool>"),
     "list mixed": ([1], [1, "a"], "the column is list<item: int64>, the value is JSON"),
-    "list inexact": ([0.5], [2**53 + 1], "item 0: the int 9007199254740993 is not exact as a double"),
+    "list inexact": (
+        [0.5],
+        [2**53 + 1],
+        "item 0: the int 9007199254740993 is not exact as a double",
+    ),
     "date datetime": (
         dt.date(2024, 1, 1),
         dt.datetime(2024, 1, 1),
@@ -937,11 +968,15 @@ FOREIGN: dict[str, tuple[pa.DataType, list[Any], list[Any]]] = {
     "int32": (pa.int32(), [1, -(2**31)], [2**31, 1.5, "a", True]),
     "uint8": (pa.uint8(), [0, 255], [-1, 256]),
     "float32": (pa.float32(), [0.5, 3, math.inf], [0.1, 2**24 + 1, "a"]),
-    "float16": (pa.float16(), [0.5], [0.1]),
+    "float16": (pa.float16(), [0.5] if PYARROW >= 21 else [], [0.1]),
     "large_string": (pa.large_string(), ["a", "ä"], [1, b"a"]),
     "large_binary": (pa.large_binary(), [b"a"], ["a"]),
     "fixed binary": (pa.binary(2), [b"ab"], [b"a"]),
-    "seconds": (pa.timestamp("s"), [dt.datetime(2024, 1, 1)], [dt.datetime(2024, 1, 1, 0, 0, 0, 1)]),
+    "seconds": (
+        pa.timestamp("s"),
+        [dt.datetime(2024, 1, 1)],
+        [dt.datetime(2024, 1, 1, 0, 0, 0, 1)],
+    ),
     "ms duration": (pa.duration("ms"), [dt.timedelta(seconds=1)], [dt.timedelta(microseconds=1)]),
     "date64": (pa.date64(), [dt.date(2024, 1, 1)], [1, "a"]),
     "time32": (pa.time32("s"), [dt.time(1, 2, 3)], [dt.time(1, 2, 3, 4)]),
@@ -1144,6 +1179,8 @@ def test_normalise_gives_empty_lists_the_type_of_the_bucket() -> None:
         (pa.table([[1], [2]], names=["a", "a"]), "column 'a' is there twice"),
         (pa.table({"_persisting_x": [1]}), "column '_persisting_x': names that begin"),
         (pa.table({UNTYPED: ["{}"]}), "are reserved"),
+        (pa.table({"a\0b": [1]}), "NUL"),
+        (pa.table({"a": [[{"b\0": 1}]]}), "NUL"),
     ],
 )
 def test_normalise_refuses(data: Any, text: str) -> None:
@@ -1236,7 +1273,8 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 from persisting._records import RecordEncoder, decode, normalise
 import pyarrow as pa, datetime as dt, decimal
-e = RecordEncoder(pa.schema([pa.field("n", pa.list_(pa.int8()), metadata={"persisting:kind": "ndarray"})]))
+field = pa.field("n", pa.list_(pa.int8()), metadata={"persisting:kind": "ndarray"})
+e = RecordEncoder(pa.schema([field]))
 record = {"a": 1, "b": [1.5], "c": {"x": [None]}, "d": None, "e": dt.datetime.now(), "f": b"x",
           "g": True, "h": decimal.Decimal(1), "i": [[]], "j": ["x"]}
 e.add([record, {}])

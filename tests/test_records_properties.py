@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,9 @@ from hypothesis import strategies as st
 
 from persisting._errors import SchemaError
 from persisting._records import UNTYPED, RecordDecoder, RecordEncoder, decode, normalise, visible
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 settings.register_profile(
     "records",
@@ -31,9 +33,7 @@ NAMES = ["a", "b", "c", "a.b", "A", "", "_rowid", "ä\U0001f600"]
 def same(one: object, two: object, widened: bool = False) -> bool:
     """Compare values and all classes; with `widened`, an int may have become a float."""
     if isinstance(one, np.ndarray) and isinstance(two, np.ndarray):
-        return (
-            one.dtype == two.dtype and one.shape == two.shape and one.tobytes() == two.tobytes()
-        )
+        return one.dtype == two.dtype and one.shape == two.shape and one.tobytes() == two.tobytes()
     if widened and {type(one), type(two)} == {int, float}:
         return one == two
     if type(one) is not type(two):
@@ -97,7 +97,9 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=8,
 )
-dtypes = st.sampled_from("bool int8 int16 int32 int64 uint8 uint64 float16 float32 float64".split())
+dtypes = st.sampled_from(
+    ["bool", "int8", "int16", "int32", "int64", "uint8", "uint64", "float16", "float32", "float64"]
+)
 
 
 @st.composite
@@ -127,10 +129,8 @@ def kinds(draw: st.DrawFn) -> st.SearchStrategy[Any]:
 @st.composite
 def regular_puts(draw: st.DrawFn) -> list[list[dict[str, Any]]]:
     """Make puts whose columns have one type each, with keys that come and go."""
-    columns = {
-        name: draw(kinds()) for name in draw(st.lists(st.sampled_from(NAMES), unique=True))
-    }
-    hollow = st.sampled_from([None, [], [None], [[]]])
+    columns = {name: draw(kinds()) for name in draw(st.lists(st.sampled_from(NAMES), unique=True))}
+    hollow: st.SearchStrategy[Any] = st.sampled_from([None, [], [None], [[]]])
     record = st.fixed_dictionaries(
         {}, optional={name: hollow | values | values for name, values in columns.items()}
     )
@@ -153,7 +153,7 @@ any_puts = st.lists(
 
 
 class Engine:
-    """Keeps batches as the engine does: columns become wider when each of their values allows it."""
+    """Keeps batches as the engine does: a column becomes wider when all its values allow it."""
 
     def __init__(self) -> None:
         self.batches: list[pa.RecordBatch] = []

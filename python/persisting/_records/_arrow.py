@@ -49,8 +49,8 @@ def normalise(data: Any, schema: pa.Schema | None = None) -> Iterator[pa.RecordB
     ------
     SchemaError
         If the data are no rows, have two columns of one name, a name that begins with
-        `RESERVED`, or a column that has no plain form. Raised by the first ``next``, unless only
-        a later batch is at fault.
+        `RESERVED` or has a NUL character, or a column that has no plain form. Raised by the
+        first ``next``, unless only a later batch is at fault.
     """
     known = {field.name: field for field in schema} if schema is not None else {}
     last: pa.Schema | None = None
@@ -103,7 +103,19 @@ def _plan(schema: pa.Schema, known: dict[str, pa.Field]) -> list[pa.Field | None
             msg = f"column {name!r}: names that begin with {RESERVED!r} are reserved"
             raise SchemaError(msg)
         names.add(name)
+    if any("\0" in name for name in _names(schema)):
+        msg = "Arrow has no names with a NUL character"
+        raise SchemaError(msg)
     return [_stored(field, known.get(field.name)) for field in schema]
+
+
+def _names(fields: Iterable[pa.Field]) -> Iterator[str]:
+    """Return the names of fields and of those within them."""
+    for field in fields:
+        yield field.name
+        kind = storage_of(field.type)
+        if pa.types.is_nested(kind):
+            yield from _names(kind.field(i) for i in range(kind.num_fields))
 
 
 def _stored(field: pa.Field, known: pa.Field | None) -> pa.Field | None:

@@ -93,9 +93,6 @@ def assemble(schema: pa.Schema, n: int, out: Buffers) -> pa.RecordBatch:
     body: list[bytes] = []
     at = 0
     for buffer in out.buffers:
-        if not buffer:
-            places += (at, 0)
-            continue
         if isinstance(buffer, bytes):
             size = len(buffer)
             body.append(buffer)
@@ -104,7 +101,7 @@ def assemble(schema: pa.Schema, n: int, out: Buffers) -> pa.RecordBatch:
             body += buffer
         places += (at, size)
         at += size
-        rest = at % ALIGNMENT
+        rest = size % ALIGNMENT
         if rest:
             body.append(_PADDING[rest])
             at += ALIGNMENT - rest

@@ -36,16 +36,21 @@ MICROSECOND = timedelta(microseconds=1)
 EXACT_FLOAT = 2**53
 """Every int up to this magnitude is a float of the same value."""
 
+_pack_two = struct.Struct("2i").pack
 _to_utf8 = methodcaller("encode")
 
 
 def pack_offsets(lengths: list[int]) -> bytes:
     """Turn lengths into int32 offsets."""
+    if len(lengths) == 1:
+        return _pack_two(0, lengths[0])
     return struct.pack(f"{len(lengths) + 1}i", 0, *accumulate(lengths))
 
 
 def all_are(kind: type, values: list[Any]) -> bool:
     """Tell whether each value is of this class and of no subclass."""
+    if len(values) == 1:
+        return type(values[0]) is kind
     return [*map(type, values)].count(kind) == len(values)
 
 
@@ -163,7 +168,7 @@ class Int(Fixed):
 
     def fit(self, values: list[Any]) -> Payload | None:
         """Take ints; a bool is none."""
-        if [*map(type, values)].count(int) != len(values):
+        if not all_are(int, values):
             return None
         try:
             return 0, struct.pack(f"{len(values)}{self.code}", *values)
@@ -193,13 +198,13 @@ class Float(Fixed):
 
     def fit(self, values: list[Any]) -> Payload | None:
         """Take floats and ints; a bool is neither."""
-        kinds = [*map(type, values)]
-        floats = kinds.count(float)
-        if floats == len(values) or (
-            floats + kinds.count(int) == len(values) and all(map(is_exact, values))
-        ):
-            return 0, struct.pack(f"{len(values)}d", *values)
-        return None
+        if not all_are(float, values):
+            kinds = [*map(type, values)]
+            if kinds.count(float) + kinds.count(int) < len(values) or not all(
+                map(is_exact, values)
+            ):
+                return None
+        return 0, struct.pack(f"{len(values)}d", *values)
 
     def why(self, value: object) -> str:
         """Name the int that a float cannot hold."""

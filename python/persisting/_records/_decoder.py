@@ -19,6 +19,13 @@ from ._foreign import extension_of, storage_of
 Reader: TypeAlias = Callable[[pa.Array], list[Any]]
 """Makes the list of the values of an array; None where the array is null."""
 
+_Columns: TypeAlias = list[tuple[str, Reader, object]]
+"""Name and reader of each column, and the object that the reader gives for null."""
+
+_Plan: TypeAlias = tuple[pa.Schema, _Columns]
+
+_PLANS_KEPT = 8
+
 FAST_PYLIST = int(pa.__version__.split(".")[0]) >= 26
 """Whether ``to_pylist`` of this pyarrow makes the objects in C++."""
 
@@ -38,11 +45,10 @@ _CODES = {
 
 
 class RecordDecoder:
-    """Make records from batches; keeps the way to read the schema that it met last."""
+    """Make records from batches; remembers how the schemas are read that it met last."""
 
     def __init__(self) -> None:
-        self._schema: pa.Schema | None = None
-        self._readers: list[tuple[str, Reader, object]] = []
+        self._plans: list[_Plan] = []
 
     def decode(self, batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
         """Make one dict for each row.
@@ -66,40 +72,48 @@ class RecordDecoder:
         """
         records: list[dict[str, Any]] = []
         for batch in batches:
-            if self._schema is None or not self._schema.equals(batch.schema, check_metadata=True):
-                self._schema = batch.schema
-                self._readers = [(field.name, *reader_of(field)) for field in batch.schema]
-            records += self._rows(batch)
+            records += _rows(batch, self._plan(batch.schema))
         return records
 
-    def _rows(self, batch: pa.RecordBatch) -> list[dict[str, Any]]:
-        full: list[tuple[str, list[Any]]] = []
-        partial_: list[tuple[str, list[Any], object]] = []
-        texts: list[str | None] = []
-        for (name, read, missing), array in zip(self._readers, batch.columns, strict=True):
-            if name == UNTYPED:
-                texts = read(array)
-            elif array.null_count == 0:
-                full.append((name, read(array)))
-            elif array.null_count < len(array):
-                partial_.append((name, read(array), missing))
-        blank = dict.fromkeys([name for name, _ in full])
-        rows = [blank.copy() for _ in range(batch.num_rows)]
-        for name, values in full:
-            for row, value in zip(rows, values, strict=True):
-                row[name] = value
-        for name, values, missing in partial_:
-            for row, value in zip(rows, values, strict=True):
-                if value is not missing:
-                    row[name] = value
-        if texts:
-            _add_untyped(rows, texts)
-        return rows
+    def _plan(self, schema: pa.Schema) -> _Columns:
+        """Return the readers of the columns of a schema."""
+        for known, columns in self._plans:
+            if known.equals(schema, check_metadata=True):
+                return columns
+        columns = [(field.name, *reader_of(field)) for field in schema]
+        self._plans = [(schema, columns), *self._plans[: _PLANS_KEPT - 1]]
+        return columns
 
 
 def decode(batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
     """Make one dict for each row; see `RecordDecoder.decode`."""
     return RecordDecoder().decode(batches)
+
+
+def _rows(batch: pa.RecordBatch, columns: _Columns) -> list[dict[str, Any]]:
+    """Make the records of one batch."""
+    full: list[tuple[str, list[Any]]] = []
+    sparse: list[tuple[str, list[Any], object]] = []
+    texts: list[str | None] = []
+    for (name, read, null), array in zip(columns, batch.columns, strict=True):
+        if name == UNTYPED:
+            texts = read(array)
+        elif array.null_count == 0:
+            full.append((name, read(array)))
+        elif array.null_count < len(array):
+            sparse.append((name, read(array), null))
+    blank = dict.fromkeys([name for name, _ in full])
+    rows = [blank.copy() for _ in range(batch.num_rows)]
+    for name, values in full:
+        for row, value in zip(rows, values, strict=True):
+            row[name] = value
+    for name, values, null in sparse:
+        for row, value in zip(rows, values, strict=True):
+            if value is not null:
+                row[name] = value
+    if texts:
+        _add_untyped(rows, texts)
+    return rows
 
 
 def _add_untyped(rows: list[dict[str, Any]], texts: list[str | None]) -> None:

@@ -263,6 +263,7 @@ class RecordEncoder:
             self._place(column)
         elif self._pending.fits(column, codec):
             column.codec, column.field = codec, field
+            self._pending.lift(column)
         column.handed_out = True
 
     def _change(self, parts: list[Part]) -> bool:
@@ -282,6 +283,7 @@ class RecordEncoder:
         for column, codec in wider:
             column.codec = codec
             column.field = pa.field(column.name, codec.type, metadata=column.field.metadata)
+            self._pending.lift(column)
         for column in new:
             self._place(column)
         if wider:
@@ -402,6 +404,9 @@ def _checked_name(name: object) -> str:
         raise SchemaError(msg)
     if not _json.is_unicode(name):
         msg = f"key {name!r}: the key has a lone surrogate, which is not Unicode text"
+        raise SchemaError(msg)
+    if "\0" in name:
+        msg = f"key {name!r}: Arrow has no names with a NUL character"
         raise SchemaError(msg)
     return str.__str__(name)
 

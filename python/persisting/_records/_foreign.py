@@ -55,12 +55,14 @@ class Foreign(Codec):
         storage = storage_of(self.type)
         try:
             array = pa.array(values, storage)
-            if isinstance(array, pa.ChunkedArray) or not same(array.to_pylist(), values):
+            if isinstance(array, pa.ChunkedArray):
+                return None
+            if storage is not self.type:
+                array = pa.ExtensionArray.from_storage(self.type, array)
+            if not same(array.to_pylist(), values):
                 return None
         except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError):
             return None
-        if storage is not self.type:
-            array = pa.ExtensionArray.from_storage(self.type, array)
         return array.nbytes, array
 
     def merge(self, payloads: list[Payload]) -> Payload:
@@ -107,7 +109,7 @@ def codec_of(field: pa.Field) -> Codec:
         A `Foreign` one when dicts do not make such columns.
     """
     extension = extension_of(field)
-    if extension == "arrow.json" and pa.types.is_string(storage_of(field.type)):
+    if extension == "arrow.json":
         return JSON
     if extension is not None:
         return Foreign(field.type)

@@ -85,17 +85,25 @@ class Pending:
             if other is column
         )
 
+    def lift(self, column: Column) -> None:
+        """Convert what waits for a column for its codec, which holds it exactly."""
+        for _, parts in self.puts:
+            for i, (other, made_by, mask, payload) in enumerate(parts):
+                if other is column:
+                    lifted = made_by.lift(payload, column.codec)
+                    assert lifted is not None
+                    parts[i] = (column, column.codec, mask, lifted)
+
     def take(self) -> tuple[int, list[Part]]:
         """Return number of records and values of all puts together, and forget them."""
         puts, rows = self.puts, self.rows
         self.puts, self.rows, self.weight = [], 0, 0
         if len(puts) == 1:
-            return rows, [_lifted(part) for part in puts[0][1]]
+            return rows, puts[0][1]
         lanes: dict[Column, _Lane] = {}
         start = 0
         for n, parts in puts:
-            for part in parts:
-                column, codec, mask, payload = part
+            for column, _, mask, payload in parts:
                 lane = lanes.get(column)
                 if lane is None:
                     lane = lanes[column] = _Lane(column)
@@ -103,7 +111,7 @@ class Pending:
                     lane.skip(start - lane.rows)
                 lane.masks.append(mask)
                 lane.counts.append(n)
-                lane.payloads.append(payload if codec is column.codec else _lifted(part)[3])
+                lane.payloads.append(payload)
                 lane.rows += n
             start += n
         return rows, [lane.join(rows) for lane in lanes.values()]
@@ -135,16 +143,6 @@ class _Lane:
         codec = self.column.codec
         mask = join_masks(self.masks, self.counts)
         return self.column, codec, mask, codec.merge(self.payloads)
-
-
-def _lifted(part: Part) -> Part:
-    """Return values in the form that the column's codec has by now."""
-    column, codec, mask, payload = part
-    if codec is column.codec:
-        return part
-    lifted = codec.lift(payload, column.codec)
-    assert lifted is not None
-    return column, column.codec, mask, lifted
 
 
 class Shape:
