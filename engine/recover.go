@@ -88,7 +88,7 @@ func (b *Bucket) openLog() error {
 		Dir:          b.walPath(),
 		FS:           b.opts.FS,
 		Bucket:       b.id,
-		SegmentBytes: min(16<<20, b.opts.MaxWALBytes/4),
+		SegmentBytes: b.segmentBytes(),
 		SyncInterval: b.opts.WALSyncInterval,
 		Recovery:     recovery,
 		OnAdvance:    b.advance,
@@ -124,6 +124,15 @@ func (b *Bucket) openLog() error {
 		}
 	}
 	return nil
+}
+
+// segmentBytes keeps the segments of a log that syncs each entry short, because
+// the puts at a change of segments wait until the new one is on disk.
+func (b *Bucket) segmentBytes() int64 {
+	if b.opts.WALSyncInterval == 0 {
+		return min(4<<20, b.opts.MaxWALBytes/4)
+	}
+	return min(16<<20, b.opts.MaxWALBytes/4)
 }
 
 // replay puts the rows of a log entry that the table lacks into the tail.

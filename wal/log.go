@@ -30,6 +30,7 @@ type Log struct {
 	ended    bool  // the writer is done
 
 	acked atomic.Int64
+	seen  atomic.Int64 // appended, for those who do not hold mu
 	size  atomic.Int64
 
 	listMu   sync.Mutex // held briefly
@@ -188,6 +189,7 @@ func (l *Log) enqueue(preamble []byte, body [][]byte, rows int64, done func(erro
 	}
 	first = l.appended
 	l.appended += rows
+	l.seen.Store(l.appended)
 	l.queue.add(queued{first: first, rows: rows, length: length, preamble: l.preamble, done: done}, body)
 	l.size.Add(span(length))
 	if wake {

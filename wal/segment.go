@@ -31,6 +31,9 @@ func makeSegment(o Options, h header, preamble []byte, fill func(*segment) error
 		return nil, err
 	}
 	err = s.file.Preallocate(h.capacity)
+	if err == nil && o.SyncInterval == 0 && h.capacity <= o.SegmentBytes {
+		err = s.writeZeros(h.capacity)
+	}
 	if err == nil {
 		err = s.begin()
 	}
@@ -135,4 +138,17 @@ func (s *segment) room(entry int64) bool {
 func capacityFor(o Options, preamble []byte, entry int64) int64 {
 	need := headerBytes + 2*span(int64(len(preamble))) + entry
 	return (max(o.SegmentBytes, need) + alignment - 1) &^ (alignment - 1)
+}
+
+// writeZeros writes all of an empty file once. Space that was only reserved becomes part of the file when it is first written, and
+// every sync would have to bring that to the disk as well.
+func (s *segment) writeZeros(size int64) error {
+	const step = 1 << 20
+	zeros := make([]byte, min(step, size))
+	for at := int64(0); at < size; at += step {
+		if err := s.file.WriteAt([][]byte{zeros[:min(step, size-at)]}, at); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -3,12 +3,14 @@ package wal
 import (
 	"bytes"
 	"hash/crc32"
+	"runtime"
 	"time"
 )
 
 const (
-	quickBytes = 64 << 10               // a caller writes no more than this itself
-	slowWrite  = 10 * time.Millisecond  // after a write that took longer
+	quickBytes = 64 << 10              // a caller writes no more than this itself
+	slowWrite  = 10 * time.Millisecond // after a write that took longer
+	lingerTime = 200 * time.Microsecond
 	quickPause = 100 * time.Millisecond // callers leave writing to the writer for so long
 )
 
@@ -22,10 +24,25 @@ func (l *Log) write() {
 		l.mu.Unlock()
 		l.writeTaken()
 		l.turn.Unlock()
+		l.linger()
 	}
 	l.turn.Lock()
 	defer l.turn.Unlock()
 	l.end()
+}
+
+// linger looks out for the next entry for a moment: one who waits for a sync before it appends again is soon back, and to wake
+// a writer that sleeps takes a good part of the time of a sync.
+func (l *Log) linger() {
+	if l.o.SyncInterval > 0 {
+		return
+	}
+	acked := l.acked.Load()
+	for began := time.Now(); time.Since(began) < lingerTime; runtime.Gosched() {
+		if l.seen.Load() > acked {
+			return
+		}
+	}
 }
 
 // await waits for something to do, and returns false when the log is closed and nothing is left.
