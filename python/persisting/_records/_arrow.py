@@ -77,12 +77,16 @@ def visible(schema: pa.Schema) -> pa.Schema:
 
 def _batches(data: Any) -> Iterable[pa.RecordBatch]:
     """Return the batches of anything that has some."""
+    batches: Iterable[pa.RecordBatch]
     if isinstance(data, pa.RecordBatch):
         return [data]
+    if isinstance(data, pa.Table):
+        batches = data.to_batches()
+        return batches
     try:
         if hasattr(data, "__arrow_c_stream__"):
-            reader: Iterable[pa.RecordBatch] = pa.RecordBatchReader.from_stream(data)
-            return reader
+            batches = pa.RecordBatchReader.from_stream(data)
+            return batches
         if hasattr(data, "__arrow_c_array__"):
             return [pa.record_batch(data)]
     except (pa.ArrowException, TypeError) as error:
