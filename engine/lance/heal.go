@@ -1,5 +1,19 @@
 package lance
 
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	versionsDir    = "_versions"
+	manifestSuffix = ".manifest"
+	asideSuffix    = ".corrupt"
+)
+
 // Heal makes the newest sound version of the table in dir its head. Manifests of
 // newer versions, which a crash left torn or without their data, and older ones
 // that are torn, are renamed to *.manifest.corrupt; it returns their new names,
@@ -17,6 +31,46 @@ func HealTo(dir string, newest uint64) ([]string, error) {
 		return nil, ErrInvalid
 	}
 	return heal(dir, newest)
+}
+
+// Discard sets all versions of the table aside, so that Open finds no table, and
+// returns what Heal returns.
+func Discard(dir string) ([]string, error) {
+	if err := checkDir(dir); err != nil {
+		return nil, err
+	}
+	versions := filepath.Join(dir, versionsDir)
+	entries, err := os.ReadDir(versions)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &Error{Op: "heal", Dir: dir, Msg: err.Error(), Err: ErrIO}
+	}
+	var renamed []string
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), manifestSuffix) {
+			continue
+		}
+		aside := e.Name() + asideSuffix
+		err = errors.Join(err, os.Rename(filepath.Join(versions, e.Name()), filepath.Join(versions, aside)))
+		renamed = append(renamed, versionsDir+"/"+aside)
+	}
+	if err == nil && renamed != nil {
+		err = syncDir(versions)
+	}
+	if err != nil {
+		return nil, &Error{Op: "heal", Dir: dir, Msg: err.Error(), Err: ErrIO}
+	}
+	return renamed, nil
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func heal(dir string, newest uint64) ([]string, error) {

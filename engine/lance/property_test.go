@@ -15,9 +15,9 @@ import (
 
 // randomType gives a type that CheckStorable takes.
 func randomType(r *rand.Rand, depth int) arrow.DataType {
-	kinds := 14
+	kinds := 16
 	if depth == 0 {
-		kinds = 10
+		kinds = 11
 	}
 	field := func(name string) arrow.Field {
 		return arrow.Field{Name: name, Type: randomType(r, depth-1), Nullable: true}
@@ -43,10 +43,14 @@ func randomType(r *rand.Rand, depth int) arrow.DataType {
 		return arrow.FixedSizeListOf(int32(1+r.IntN(9)), f32)
 	case 9:
 		return arrow.FixedWidthTypes.Float16
-	case 10, 11:
+	case 10:
+		return arrow.Null
+	case 11, 12:
 		return arrow.ListOfField(field("item"))
-	case 12:
+	case 13:
 		return arrow.LargeListOfField(field("item"))
+	case 14:
+		return arrow.MapOf(i64, randomType(r, depth-1))
 	}
 	fields := make([]arrow.Field, 1+r.IntN(3))
 	for i := range fields {
@@ -82,7 +86,7 @@ func appendRandom(r *rand.Rand, b array.Builder, s style) {
 	length := func() int {
 		limit := 6
 		if s.large {
-			limit = 60
+			limit = 20
 		}
 		return int(n>>3) % limit
 	}
@@ -113,6 +117,14 @@ func appendRandom(r *rand.Rand, b array.Builder, s style) {
 		b.Append(true)
 		for range b.Type().(*arrow.FixedSizeListType).Len() {
 			appendRandom(r, b.ValueBuilder(), s)
+		}
+	case *array.NullBuilder:
+		b.AppendNull()
+	case *array.MapBuilder:
+		b.Append(true)
+		for i := range length() {
+			b.KeyBuilder().(*array.Int64Builder).Append(int64(i))
+			appendRandom(r, b.ItemBuilder(), s)
 		}
 	case *array.ListBuilder:
 		b.Append(true)

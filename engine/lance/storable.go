@@ -68,7 +68,18 @@ func checkType(t arrow.DataType, path string) error {
 		}
 		return checkField(t.ElemField(), path+"[]")
 	case *arrow.MapType:
-		return checkField(t.ElemField(), path+"[]")
+		if t.KeysSorted {
+			return refuse(" with sorted keys")
+		}
+		for _, f := range t.ElemField().Type.(*arrow.StructType).Fields() {
+			if f.Metadata.Len() > 0 { // arrow/go loses it
+				return refuse(" with metadata inside")
+			}
+			if err := checkField(f, path+"[]."+f.Name); err != nil {
+				return err
+			}
+		}
+		return nil
 	case *arrow.StructType:
 		if t.NumFields() == 0 {
 			return refuse(" without fields")

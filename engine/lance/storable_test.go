@@ -116,6 +116,18 @@ var storable = map[string]struct {
 	},
 }
 
+func requiredMap() *arrow.MapType {
+	m := arrow.MapOf(text, i64)
+	m.SetItemNullable(false)
+	return m
+}
+
+func sortedMap() *arrow.MapType {
+	m := arrow.MapOf(text, i64)
+	m.KeysSorted = true
+	return m
+}
+
 func jsonField(name string) arrow.Field {
 	return arrow.Field{
 		Name: name, Type: text, Nullable: true,
@@ -242,6 +254,9 @@ func TestNotStorable(t *testing.T) {
 		"empty binary":         {arrow.Field{Type: &arrow.FixedSizeBinaryType{}}, "without bytes"},
 		"deep":                 {inList(arrow.StructOf(arrow.Field{Name: "a", Type: arrow.BinaryTypes.StringView})), "x[].a: string_view"},
 		"text vector":          {arrow.Field{Type: arrow.FixedSizeListOf(2, text)}, "use a list"},
+		"sorted map":           {arrow.Field{Type: sortedMap()}, "sorted keys"},
+		"map of json":          {arrow.Field{Type: arrow.MapOfWithMetadata(text, arrow.Metadata{}, text, jsonField("").Metadata)}, "metadata inside"},
+		"map of views":         {arrow.Field{Type: arrow.MapOf(text, arrow.BinaryTypes.StringView)}, "x[].value: string_view"},
 		"struct vector":        {arrow.Field{Type: arrow.FixedSizeListOf(2, arrow.StructOf(arrow.Field{Name: "a", Type: i64}))}, "use a list"},
 		"large json":           {large, "over utf8 only"},
 		"reserved key":         {arrow.Field{Type: i64, Metadata: meta("persisting:field", "x")}, "persisting:field"},

@@ -33,7 +33,7 @@ impl Schemas {
     /// The number of a schema: the same while the schema is.
     fn number(&self, schema: &Schema) -> u64 {
         let mut last = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        if last.1 != *schema {
+        if last.1.fields != schema.fields || last.1.metadata != schema.metadata {
             *last = (last.0 + 1, schema.clone());
         }
         last.0
