@@ -315,7 +315,7 @@ def format_cell(cell: object) -> str:
     """Return a table cell's text."""
     if isinstance(cell, float):
         return f"{cell:,.1f}"
-    return f"{cell:,}" if isinstance(cell, int) else str(cell)
+    return f"{cell:,}" if isinstance(cell, int) and not isinstance(cell, bool) else str(cell)
 
 
 def run_writer(
@@ -359,10 +359,8 @@ def run_reader(ledger: Ledger, path: Path) -> list[Row]:
             f"{len(faults):,} faults:\n  {shown}"
         )
     kept = ledger.settle(rows)
-    say(
-        f"   {len(rows):,} records came back: all {acknowledged:,} that were acknowledged",
-    )
-    say(f"   and {kept} of the {in_flight} in flight; none missing, doubled, changed, out of order")
+    say(f"   {len(rows):,} records came back: all {acknowledged:,} acknowledged ones, each once,")
+    say(f"   unchanged and in order, and {kept} of the {in_flight} that were in flight")
     return rows
 
 
@@ -390,8 +388,9 @@ def print_stats(stats: dict[int, dict[str, Any]], path: Path) -> None:
     columns: dict[str, list[object]] = {}
     for bucket in stats.values():
         flat = {key: value for key, value in bucket.items() if not isinstance(value, dict)}
-        flat |= bucket.get("metrics", {})
-        flat.pop("storage_path", None)
+        flat |= bucket["metrics"]
+        flat["last_flush_time"] = time.strftime("%H:%M:%S", time.localtime(flat["last_flush_time"]))
+        del flat["storage_path"]
         for key, value in flat.items():
             columns.setdefault(key, []).append(value)
     header = ["", *(f"bucket {number}" for number in stats)]
@@ -442,7 +441,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--producers", type=positive, default=4, help="producers (4)")
-    parser.add_argument("--steps", type=positive, default=2500, help="steps of each (2500)")
+    parser.add_argument("--steps", type=positive, default=2000, help="steps of each (2000)")
     parser.add_argument("--path", type=Path, help="an empty directory (a temporary one)")
     parser.add_argument("--keep", action="store_true", help="keep the temporary directory")
     arguments = parser.parse_args()
