@@ -33,6 +33,7 @@ type Bucket struct {
 
 	log     *wal.Log      // nil without a log
 	table   *lance.Table  // nil until the first flush
+	mark    *mark         // which version of the table is on disk
 	alarm   alarm         // see Notify
 	kick    chan struct{} // asks for a background flush
 	tidy    chan struct{} // asks for a background compaction
@@ -44,9 +45,13 @@ type Bucket struct {
 	// appending orders appends: the schema, the encoder and the offsets.
 	appending sync.Mutex
 	encoder   *encoder
+	decoders  decoders
+	fits      *arrow.Schema // of a batch that had just the columns of fitted
+	fitted    *arrow.Schema
 
 	flushing   sync.Mutex // one flush, or one removal of old files, at a time
 	compacting sync.Mutex // one compaction at a time
+	syncing    sync.Mutex // one change of the table at a time is brought to disk
 
 	mu            sync.Mutex // guards what follows
 	closed        bool
@@ -73,11 +78,11 @@ func Open(dir string, opts Options) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine: path of bucket: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("engine: create bucket: %w", err)
-	}
 	if opts.FS == nil {
 		opts.FS = wal.OS
+	}
+	if err := opts.FS.MkdirAll(dir); err != nil {
+		return nil, fmt.Errorf("engine: create bucket: %w", err)
 	}
 	if opts.Registerer == nil {
 		opts.Registerer = prometheus.NewRegistry()
@@ -219,6 +224,7 @@ func (b *Bucket) release() error {
 	if b.log != nil {
 		faults = append(faults, b.log.Close())
 	}
+	b.decoders.close()
 	b.mu.Lock()
 	b.tail.drop(len(b.tail.chunks))
 	b.pages.clear()
@@ -229,6 +235,9 @@ func (b *Bucket) release() error {
 	b.mu.Unlock()
 	if b.table != nil {
 		faults = append(faults, b.table.Close())
+	}
+	if b.mark != nil {
+		faults = append(faults, b.mark.close())
 	}
 	if b.metrics != nil {
 		b.metrics.Close()
@@ -284,10 +293,13 @@ type identity struct {
 
 const formatVersion = 1
 
+// maxIdentityBytes is more than bucket.json ever has.
+const maxIdentityBytes = 4 << 10
+
 // identify reads bucket.json, or writes it for a new bucket.
 func (b *Bucket) identify() error {
 	path := filepath.Join(b.dir, "bucket.json")
-	text, err := os.ReadFile(path)
+	text, err := readSmall(b.opts.FS, path, maxIdentityBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return b.baptise(path)
 	}
@@ -322,19 +334,12 @@ func (b *Bucket) baptise(path string) error {
 	if err != nil {
 		return fmt.Errorf("engine: make identity: %w", err)
 	}
-	if err := os.WriteFile(path+".tmp", append(text, '\n'), 0o644); err != nil {
+	if err := createFile(b.opts.FS, path, append(text, '\n')); err != nil {
 		return fmt.Errorf("engine: write identity: %w", err)
 	}
-	if err := wal.SyncFile(b.opts.FS, path+".tmp"); err != nil {
-		return fmt.Errorf("engine: sync identity: %w", err)
-	}
-	if err := os.Rename(path+".tmp", path); err != nil {
+	// A directory above that this process may not read was there before.
+	if err := b.opts.FS.SyncDir(filepath.Dir(b.dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("engine: write identity: %w", err)
-	}
-	for _, dir := range []string{b.dir, filepath.Dir(b.dir)} {
-		if err := b.opts.FS.SyncDir(dir); err != nil {
-			return fmt.Errorf("engine: sync directory: %w", err)
-		}
 	}
 	return nil
 }

@@ -17,20 +17,19 @@ func (b *Bucket) Compact() error {
 	b.compacting.Lock()
 	defer b.compacting.Unlock()
 	b.mu.Lock()
-	table, base, closed := b.table, b.snapshot, b.closed
-	if base != nil {
-		base.Retain()
-	}
+	table, empty, closed := b.table, b.snapshot == nil, b.closed
 	b.mu.Unlock()
+	if cause := b.poison.Load(); cause != nil {
+		return fmt.Errorf("%w: %w", ErrPoisoned, *cause)
+	}
 	switch {
 	case closed:
 		return ErrClosed
-	case base == nil:
+	case empty:
 		return nil
 	}
-	defer base.Release()
 	started := time.Now()
-	err := b.merge(table, base)
+	err := b.merge(table)
 	if err == nil {
 		err = b.clean(table)
 	}
@@ -44,18 +43,24 @@ func (b *Bucket) Compact() error {
 	return err
 }
 
-func (b *Bucket) merge(table *lance.Table, base *lance.Snapshot) error {
-	snapshot, _, err := table.Compact(lance.CompactOptions{})
+// mergeAttempts is how often a compaction begins anew when a flush has changed
+// the columns meanwhile.
+const mergeAttempts = 5
+
+func (b *Bucket) merge(table *lance.Table) error {
+	snapshot, err := b.change(func() (snapshot *lance.Snapshot, err error) {
+		for range mergeAttempts {
+			snapshot, _, err = table.Compact(lance.CompactOptions{})
+			if !errors.Is(err, lance.ErrConflict) {
+				break
+			}
+		}
+		if err != nil {
+			err = fmt.Errorf("engine: compact: %w", err)
+		}
+		return snapshot, err
+	})
 	if err != nil {
-		return fmt.Errorf("engine: compact: %w", err)
-	}
-	if snapshot.Version() == base.Version() {
-		snapshot.Release()
-		return nil
-	}
-	if err := b.syncTable(base, snapshot); err != nil {
-		snapshot.Release()
-		b.poisonWith(err)
 		return err
 	}
 	b.publish(snapshot, 0)

@@ -3,6 +3,7 @@
 //
 //	{dir}/bucket.json   format version and identity of the bucket
 //	{dir}/LOCK          held by flock; names the process that has the bucket open
+//	{dir}/table.mark    the newest version of the table that is on disk
 //	{dir}/data.lance/   the Lance table
 //	{dir}/wal/          the write-ahead log
 //
@@ -31,7 +32,21 @@
 // Lance holds appends back, and Append with noWait says so instead of waiting.
 // Two goroutines of the bucket flush and compact in the background.
 //
+// # Order of writing
+//
+// bucket.json is on disk before anything else is there. A change of the table
+// (flush, compaction, promotion) is announced in table.mark, made by Lance, which
+// syncs nothing, and brought to disk: the files of the new version, then the
+// directories that name them, then table.mark with the number of the version.
+// Only then is the log cut, or a clean-up allowed to remove older versions.
+//
 // # What a crash costs
+//
+// A version of the table that table.mark does not name yet may be there and not
+// be on disk as a whole: its files may even have the right sizes and zeros for
+// content. Such versions are set aside when the bucket is opened, as are those
+// that are damaged. The rows come back from the log. Fewer rows than table.mark
+// says are an error.
 //
 // Rows that were acknowledged by the log are read back from it when the bucket
 // is opened, exactly once: replay starts at the table's next row id. Without a

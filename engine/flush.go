@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -73,11 +75,57 @@ func (b *Bucket) visible() int64 {
 	return min(b.log.Acknowledged(), b.tail.next)
 }
 
-// writeTable appends the rows [from, to) to the table and syncs what that wrote.
-func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from, to int64, retry bool) (*lance.Snapshot, error) {
-	if err := b.prepareTable(schema, from, retry); err != nil {
+// change makes a new version of the table, announced before, brings it to disk
+// and notes it in the mark. A failure to do so poisons the bucket.
+func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, error) {
+	before := b.newest()
+	if before != nil {
+		defer before.Release()
+	}
+	ticket, err := b.mark.begin()
+	if err != nil {
+		b.poisonWith(err)
 		return nil, err
 	}
+	after, err := do()
+	if err != nil {
+		b.mark.fail()
+		return nil, err
+	}
+	// Of two changes at the same time the later one brings the files of both to
+	// disk. Where that fails, a second sync must not tell the other that all is
+	// well.
+	b.syncing.Lock()
+	defer b.syncing.Unlock()
+	if cause := b.poison.Load(); cause != nil {
+		err = fmt.Errorf("%w: %w", ErrPoisoned, *cause)
+	} else if before == nil || after.Version() != before.Version() {
+		err = b.syncTable(before, after)
+	}
+	if err == nil {
+		err = b.mark.end(ticket, after.Version(), after.NextRowID())
+	}
+	if err != nil { // the mark stays as it is: what is above it is void
+		after.Release()
+		b.poisonWith(err)
+		return nil, err
+	}
+	return after, nil
+}
+
+// newest returns the newest version of the table that is on disk, retained, or
+// nil.
+func (b *Bucket) newest() *lance.Snapshot {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.snapshot != nil {
+		b.snapshot.Retain()
+	}
+	return b.snapshot
+}
+
+// writeTable appends the rows [from, to) to the table and brings them to disk.
+func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from, to int64, retry bool) (*lance.Snapshot, error) {
 	batches, err := alignAll(chunks, schema)
 	if err == nil {
 		batches, err = coalesce(schema, batches, smallChunk)
@@ -86,21 +134,22 @@ func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from, to int64
 		return nil, err
 	}
 	defer releaseAll(batches)
-	snapshot, err := b.table.Append(batches)
-	if err != nil {
-		return nil, fmt.Errorf("engine: append to table: %w", err)
-	}
-	if next := snapshot.NextRowID(); next != to {
-		err = fmt.Errorf("%w: rows %d to %d ended at row id %d", ErrCorrupt, from, to, next)
-	} else {
-		err = b.syncTable(b.snapshot, snapshot)
-	}
-	if err != nil {
-		snapshot.Release()
-		b.poisonWith(err)
-		return nil, err
-	}
-	return snapshot, nil
+	return b.change(func() (*lance.Snapshot, error) {
+		if err := b.prepareTable(schema, from, retry); err != nil {
+			return nil, err
+		}
+		snapshot, err := b.table.Append(batches)
+		if err != nil {
+			return nil, fmt.Errorf("engine: append to table: %w", err)
+		}
+		if next := snapshot.NextRowID(); next != to {
+			snapshot.Release()
+			err := fmt.Errorf("%w: rows %d to %d ended at row id %d", ErrCorrupt, from, to, next)
+			b.poisonWith(err)
+			return nil, err
+		}
+		return snapshot, nil
+	})
 }
 
 // prepareTable sees to it that the table exists, has the columns of schema and,
@@ -149,17 +198,18 @@ func (b *Bucket) cast(to arrow.Field) error {
 	if b.table == nil || !b.snapshot.Schema().HasField(to.Name) {
 		return nil
 	}
-	snapshot, err := b.table.CastColumn(to.Name, to)
+	snapshot, err := b.change(func() (*lance.Snapshot, error) {
+		snapshot, err := b.table.CastColumn(to.Name, to)
+		if err != nil {
+			err = fmt.Errorf("engine: promote column %q: %w", to.Name, err)
+		}
+		return snapshot, err
+	})
 	if errors.Is(err, lance.ErrInexact) {
 		have := b.schema.Field(b.schema.FieldIndices(to.Name)[0])
 		return &SchemaError{Column: to.Name, Reason: fmt.Sprintf("is %s and holds values that %s cannot hold exactly", typeName(have), typeName(to))}
 	}
 	if err != nil {
-		return fmt.Errorf("engine: promote column %q: %w", to.Name, err)
-	}
-	if err := b.syncTable(b.snapshot, snapshot); err != nil {
-		snapshot.Release()
-		b.poisonWith(err)
 		return err
 	}
 	b.publish(snapshot, b.checkpoint)
@@ -198,12 +248,14 @@ func (b *Bucket) syncTable(before, after *lance.Snapshot) error {
 	dirs := []string{}
 	for _, f := range files {
 		path := filepath.Join(b.tablePath(), f)
-		if err := wal.SyncFile(b.opts.FS, path); err != nil {
+		err := wal.SyncFile(b.opts.FS, path)
+		if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(f, "_transactions") {
+			continue // nobody reads it, and Heal does not ask for it
+		}
+		if err != nil {
 			return fmt.Errorf("engine: sync table: %w", err)
 		}
-		if err := b.countFile(path); err != nil {
-			return fmt.Errorf("engine: sync table: %w", err)
-		}
+		b.countFile(path)
 		for dir := filepath.Dir(path); len(dir) > len(b.dir); dir = filepath.Dir(dir) {
 			dirs = append(dirs, dir)
 		}
@@ -221,15 +273,13 @@ func (b *Bucket) syncTable(before, after *lance.Snapshot) error {
 }
 
 // countFile counts the bytes of a file that was written.
-func (b *Bucket) countFile(path string) error {
+func (b *Bucket) countFile(path string) {
 	if b.metrics == nil {
-		return nil
+		return
 	}
-	info, err := b.opts.FS.Stat(path)
-	if err == nil {
+	if info, err := b.opts.FS.Stat(path); err == nil {
 		b.metrics.BytesWritten.Add(float64(info.Size))
 	}
-	return err
 }
 
 // flushLoop flushes when it is asked to and when rows have waited long enough.

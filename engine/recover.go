@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -21,12 +22,13 @@ func (b *Bucket) recover() error {
 	if err := b.identify(); err != nil {
 		return err
 	}
-	healed, err := lance.Heal(b.tablePath())
-	if err != nil {
-		return fmt.Errorf("engine: heal table: %w", err)
+	// An earlier opener may have been killed before it came to this.
+	if err := b.opts.FS.SyncDir(b.dir); err != nil {
+		return fmt.Errorf("engine: sync directory: %w", err)
 	}
-	for _, name := range healed {
-		b.logger.Warn("set a damaged manifest aside", "file", name)
+	healed, err := b.heal()
+	if err != nil {
+		return err
 	}
 	if err := b.openTable(); err != nil {
 		return err
@@ -42,9 +44,12 @@ func (b *Bucket) recover() error {
 	}
 	_, err = os.Stat(b.walPath())
 	if errors.Is(err, fs.ErrNotExist) && !b.opts.EnableWAL {
-		return nil
+		return b.checkRows()
 	}
 	if err := b.openLog(); err != nil {
+		return err
+	}
+	if err := b.checkRows(); err != nil {
 		return err
 	}
 	if b.opts.EnableWAL {
@@ -53,10 +58,41 @@ func (b *Bucket) recover() error {
 	return b.dropLog()
 }
 
+// heal sets aside the versions of the table that are not on disk for certain,
+// or not sound.
+func (b *Bucket) heal() (aside []string, err error) {
+	if b.mark, err = readMark(b.opts.FS, b.dir); err != nil {
+		return nil, err
+	}
+	table, m := b.tablePath(), b.mark.state
+	switch {
+	case m.Changing && m.Version == 0:
+		aside, err = lance.Discard(table)
+	case m.Changing:
+		aside, err = lance.HealTo(table, m.Version)
+	default:
+		aside, err = lance.Heal(table)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("engine: heal table: %w", err)
+	}
+	for _, name := range aside {
+		b.logger.Warn("set a version of the table aside", "file", name, "unfinished", m.Changing)
+	}
+	if m.Changing || len(aside) > 0 {
+		// The mark must not be settled while they can come back.
+		err = b.opts.FS.SyncDir(filepath.Join(table, "_versions"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("engine: heal table: %w", err)
+		}
+	}
+	return aside, nil
+}
+
 func (b *Bucket) openTable() error {
 	table, err := lance.Open(b.tablePath(), b.tableConfig())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return b.settle()
 	}
 	if err != nil {
 		return fmt.Errorf("engine: open table: %w", err)
@@ -71,7 +107,38 @@ func (b *Bucket) openTable() error {
 	}
 	b.tail.next = b.checkpoint
 	b.setSchema(b.snapshot.Schema())
-	return nil
+	return b.settle()
+}
+
+// settle brings the mark to the version of the table that was found.
+func (b *Bucket) settle() error {
+	m := b.mark.state
+	if b.snapshot == nil {
+		if m.Version == 0 && !m.Changing {
+			return nil
+		}
+		return b.mark.settle(0, 0)
+	}
+	version := b.snapshot.Version()
+	if version == m.Version && !m.Changing {
+		return nil
+	}
+	if version != m.Version {
+		// Not a version that this bucket has brought to disk.
+		if err := b.syncTable(nil, b.snapshot); err != nil {
+			return err
+		}
+	}
+	return b.mark.settle(version, b.snapshot.NextRowID())
+}
+
+// checkRows refuses a bucket that has fewer rows than it once had on disk.
+func (b *Bucket) checkRows() error {
+	due, have := b.mark.state.Rows, b.tail.next
+	if have >= due {
+		return nil
+	}
+	return fmt.Errorf("%w: the rows %d to %d were in the table, and are neither there nor in the log", ErrCorrupt, have, due-1)
 }
 
 func (b *Bucket) tableConfig() lance.Config {
@@ -116,12 +183,6 @@ func (b *Bucket) openLog() error {
 	}
 	if report.Rows > 0 || report.TornBytes > 0 {
 		b.logger.Info("recovered from the log", "rows", report.Rows, "torn_bytes", report.TornBytes)
-	}
-	if b.snapshot != nil && report.Entries > 0 {
-		// The log outlived its cut, so the last flush may not have been synced.
-		if err := b.syncTable(nil, b.snapshot); err != nil {
-			return err
-		}
 	}
 	return nil
 }
