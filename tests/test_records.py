@@ -642,6 +642,8 @@ def test_dict_subclasses_are_not_changed() -> None:
     encoder.add((default, ordered, {"c": 1}))
     assert decode([encoder.finish()]) == [{"a": 1}, {"b": 2}, {"c": 1}]
     assert default == {"a": 1}
+    encoder.add([{"a": 1}, collections.defaultdict(int, b=2)])
+    assert decode([encoder.finish()]) == [{"a": 1}, {"b": 2}]
 
 
 def test_input_is_not_changed_and_later_changes_have_no_effect() -> None:
@@ -751,6 +753,17 @@ def test_widening_of_the_bucket_travels_alone(name: str) -> None:
     assert encoder.finish().schema.field("x").type == kind
     encoder.committed(old)
     assert encoder.schema.field("x").type == kind
+
+
+def test_widening_of_what_is_handed_out() -> None:
+    encoder = RecordEncoder()
+    assert encoder.add([{"x": 1}])
+    batch = encoder.finish()
+    assert encoder.add([{"y": 1}])
+    assert not encoder.add([{"x": 0.5}])
+    assert encoder.finish().schema.names == ["y"]
+    encoder.committed(batch.schema)
+    assert encoder.add([{"x": 0.5}])
 
 
 NOT_WIDENED: dict[str, tuple[Any, Any, str]] = {
@@ -1004,6 +1017,7 @@ def test_dicts_meet_columns_of_arrow_data(name: str) -> None:
     batch.validate(full=True)
     assert batch.schema.field("x").equals(schema.field("x"), check_metadata=True)
     assert decode([batch]) == [records[0], {}, *records[1:]]
+    assert decode([put(encoder, {"x": None})]) == [{"x": None}]
     for value in bad:
         with pytest.raises(SchemaError, match=r"^key 'x': "):
             encoder.add([{"x": value}])
@@ -1025,6 +1039,7 @@ ARROW_VALUES: dict[str, pa.Array] = {
     "float32": pa.array([1.5, None], pa.float32()),
     "bool": pa.array([True, None, False] * 5),
     "null": pa.nulls(2),
+    "ascii": pa.array(["ab", None, "cd", "", "e"]),
     "string": pa.array(["a", None, "ä", ""]),
     "large string": pa.array(["a", None, "ä"], pa.large_string()),
     "view": pa.array(["a" * 20, None, "ä"], pa.string_view()),
@@ -1076,6 +1091,12 @@ def test_arrow_data_comes_back_as_to_pylist_says(name: str) -> None:
                 for record in part.to_pylist()
             ]
             assert decode([part]) == absent
+
+
+@pytest.mark.parametrize("name", ARROW_VALUES)
+def test_readers_for_a_slow_pyarrow(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("persisting._records._decoder.FAST_PYLIST", False)
+    test_arrow_data_comes_back_as_to_pylist_says(name)
 
 
 def addresses(batch: pa.RecordBatch) -> dict[str, list[int | None]]:
@@ -1250,6 +1271,14 @@ def test_decoder_meets_schema_after_schema() -> None:
     decoder = RecordDecoder()
     assert decoder.decode(batches) == records
     assert decoder.decode(iter(batches[::-1])) == records[::-1]
+
+
+def test_decoder_tells_metadata_apart() -> None:
+    array = once({"a": np.array([1])})
+    plain = array.replace_schema_metadata(None).cast(pa.schema([("a", pa.list_(pa.int64()))]))
+    assert plain.schema == array.schema
+    got = RecordDecoder().decode([array, plain, array])
+    assert [type(record["a"]) for record in got] == [np.ndarray, list, np.ndarray]
 
 
 def test_decoded_values_are_not_shared() -> None:

@@ -256,7 +256,7 @@ def join(one: Codec, two: Codec) -> Codec | None:
     if isinstance(one, (Int, Float)) and isinstance(two, (Int, Float)):
         return FLOAT if FLOAT in (one, two) else UINT64
     if isinstance(one, Timestamp) and isinstance(two, Timestamp):
-        return one if one.zone and two.zone else None
+        return one
     if isinstance(one, List) and isinstance(two, List):
         child = join(one.child, two.child)
         return None if child is None else List(child)
