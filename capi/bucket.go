@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 	"unsafe"
 
@@ -68,14 +69,40 @@ func persistingBucketAppendGo(id C.persisting_bucket, a *C.struct_ArrowArray, s 
 		if err != nil {
 			return err
 		}
-		if waitNs != 0 {
-			if err := waitFor(b, end, time.Duration(waitNs)); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return placed(b, first, end, waitNs, outFirst, outAcknowledged)
+	}, arg("array", a), arg("schema", s), arg("out_first", outFirst), arg("out_acknowledged", outAcknowledged))
+}
+
+//export persistingBucketAppendMessageGo
+func persistingBucketAppendMessageGo(id C.persisting_bucket, schema C.persisting_schema, message unsafe.Pointer, size C.int64_t, flags C.uint32_t, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		if size < 0 || size > math.MaxInt32 {
+			return fmt.Errorf("%w: size %d, want 0 to %d", errArgument, size, math.MaxInt32)
+		}
+		noWait, err := parseFlags(flags)
+		if err != nil {
+			return err
+		}
+		return with(kindSchema, uint64(schema), func(columns *engine.MessageSchema) error {
+			first, end, err := b.AppendMessage(columns, C.GoBytes(message, C.int(size)), noWait)
+			if err != nil {
 				return err
 			}
+			return placed(b, first, end, waitNs, outFirst, outAcknowledged)
+		})
+	}, argument{"message", message == nil}, arg("out_first", outFirst), arg("out_acknowledged", outAcknowledged))
+}
+
+// placed waits for the acknowledgement of an append as its caller wants it, and
+// tells where the rows are.
+func placed(b *engine.Bucket, first, end int64, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t) error {
+	if waitNs != 0 {
+		if err := waitFor(b, end, time.Duration(waitNs)); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return err
 		}
-		*outFirst, *outAcknowledged = C.int64_t(first), C.int64_t(b.Acknowledged())
-		return nil
-	}, arg("array", a), arg("schema", s), arg("out_first", outFirst), arg("out_acknowledged", outAcknowledged))
+	}
+	*outFirst, *outAcknowledged = C.int64_t(first), C.int64_t(b.Acknowledged())
+	return nil
 }
 
 func parseFlags(flags C.uint32_t) (noWait bool, err error) {
@@ -93,12 +120,12 @@ func importBatch(a *C.struct_ArrowArray, s *C.struct_ArrowSchema) (rec arrow.Rec
 			err = fmt.Errorf("%w: array and schema do not fit: %v", errArgument, r)
 		}
 	}()
-	if a.release == nil || s.release == nil {
-		return nil, fmt.Errorf("%w: array or schema is released already", errArgument)
+	if a.release == nil {
+		return nil, fmt.Errorf("%w: array is released already", errArgument)
 	}
-	schema, err := cdata.ImportCArrowSchema(cdata.SchemaFromPtr(uintptr(unsafe.Pointer(s))))
+	schema, err := importColumns(s)
 	if err != nil {
-		return nil, fmt.Errorf("%w: import schema: %w", errArgument, err)
+		return nil, err
 	}
 	if err := checkArray(arrow.StructOf(schema.Fields()...), a, 0, ""); err != nil {
 		return nil, err
@@ -231,12 +258,4 @@ func persistingBucketStatsGo(id C.persisting_bucket, out **C.char, e *C.struct_p
 //export persistingBucketCloseGo
 func persistingBucketCloseGo(id C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
 	return guard(e, func() error { return shut(kindBucket, uint64(id), (*engine.Bucket).Close) })
-}
-
-func exportSchema(schema *arrow.Schema, out *C.struct_ArrowSchema) {
-	if schema == nil {
-		schema = arrow.NewSchema(nil, nil)
-	}
-	*out = C.struct_ArrowSchema{}
-	cdata.ExportArrowSchema(schema, cdata.SchemaFromPtr(uintptr(unsafe.Pointer(out))))
 }

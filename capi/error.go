@@ -56,6 +56,7 @@ var statuses = []struct {
 	{errInternal, C.PERSISTING_INTERNAL},
 	{errArgument, C.PERSISTING_INVALID_ARGUMENT},
 	{errHandle, C.PERSISTING_INVALID_HANDLE},
+	{engine.ErrMessage, C.PERSISTING_INVALID_ARGUMENT},
 	{engine.ErrClosed, C.PERSISTING_CLOSED},
 	{engine.ErrPoisoned, C.PERSISTING_POISONED},
 	{engine.ErrWouldBlock, C.PERSISTING_WOULD_BLOCK},

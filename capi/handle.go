@@ -11,6 +11,7 @@ type kind uint64
 const (
 	kindBucket kind = 1
 	kindCursor kind = 2
+	kindSchema kind = 3
 
 	kindShift = 56
 )
@@ -21,6 +22,8 @@ func (k kind) String() string {
 		return "bucket"
 	case kindCursor:
 		return "cursor"
+	case kindSchema:
+		return "schema"
 	}
 	return fmt.Sprintf("kind %d", uint64(k))
 }

@@ -90,6 +90,15 @@ persisting_status persisting_bucket_append(persisting_bucket bucket, struct Arro
   return persistingBucketAppendGo(bucket, array, schema, flags, wait_ns, out_first, out_acknowledged, error);
 }
 
+persisting_status persisting_bucket_append_message(persisting_bucket bucket, persisting_schema schema,
+                                                   const void* message, int64_t size, uint32_t flags,
+                                                   int64_t wait_ns, int64_t* out_first, int64_t* out_acknowledged,
+                                                   struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketAppendMessageGo(bucket, schema, (void*)message, size, flags, wait_ns, out_first,
+                                         out_acknowledged, error);
+}
+
 persisting_status persisting_bucket_acknowledged(persisting_bucket bucket, int64_t* out_rows,
                                                  struct persisting_error* error) {
   if (forked) return fail_forked(error);
@@ -146,6 +155,20 @@ persisting_status persisting_bucket_stats(persisting_bucket bucket, char** out_j
 persisting_status persisting_bucket_close(persisting_bucket bucket, struct persisting_error* error) {
   if (forked) return fail_forked(error);
   return persistingBucketCloseGo(bucket, error);
+}
+
+persisting_status persisting_schema_import(struct ArrowSchema* schema, persisting_schema* out_schema,
+                                           struct persisting_error* error) {
+  if (forked) {
+    shim_release_schema(schema);
+    return fail_forked(error);
+  }
+  return persistingSchemaImportGo(schema, out_schema, error);
+}
+
+persisting_status persisting_schema_close(persisting_schema schema, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingSchemaCloseGo(schema, error);
 }
 
 persisting_status persisting_cursor_schema(persisting_cursor cursor, struct ArrowSchema* out_schema,

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
 )
 
 // Append gives the rows of rec the next offsets and returns the first of them
@@ -15,40 +16,79 @@ import (
 // nothing is stored and the error is [ErrWouldBlock]. A batch that does not fit
 // gives a [*SchemaError], and nothing of it is stored.
 func (b *Bucket) Append(rec arrow.Record, noWait bool) (first, end int64, err error) {
+	if err := b.admit(noWait); err != nil {
+		return 0, 0, err
+	}
+	defer b.appending.Unlock()
+	return b.append(rec, nil, noWait)
+}
+
+// AppendMessage is Append for the rows of a record batch message of the Arrow IPC
+// stream format, with the columns of schema. The bucket keeps the message.
+func (b *Bucket) AppendMessage(schema *MessageSchema, message []byte, noWait bool) (first, end int64, err error) {
+	if err := b.admit(noWait); err != nil {
+		return 0, 0, err
+	}
+	defer b.appending.Unlock()
+	rec, err := b.decoders.decode(schema, message)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer rec.Release()
+	return b.append(rec, message, noWait)
+}
+
+// admit takes b.appending for an append, unless the bucket takes none now.
+func (b *Bucket) admit(noWait bool) error {
 	if noWait {
 		if !b.appending.TryLock() {
-			return 0, 0, ErrWouldBlock
+			return ErrWouldBlock
 		}
 	} else {
 		b.appending.Lock()
 	}
-	defer b.appending.Unlock()
-	if err := b.writable(); err != nil {
-		return 0, 0, err
+	err := b.writable()
+	if err == nil {
+		err = b.makeRoom(noWait)
 	}
+	if err != nil {
+		b.appending.Unlock()
+	}
+	return err
+}
+
+// append gives rec the columns of the bucket and stores it. Message is what the
+// log would get for rec as it is, nil if that is not known. The caller holds
+// b.appending.
+func (b *Bucket) append(rec arrow.Record, message []byte, noWait bool) (first, end int64, err error) {
 	if rec.NumRows() == 0 {
 		n := b.tail.next
 		return n, n, nil
-	}
-	if err := b.makeRoom(noWait); err != nil {
-		return 0, 0, err
 	}
 	aligned, err := b.conform(rec, noWait)
 	if err != nil {
 		return 0, 0, err
 	}
-	return b.store(aligned)
+	if rec.Schema() != b.fits {
+		message = nil
+	}
+	return b.store(aligned, message)
 }
 
 // store appends an aligned batch, whose reference it takes over, to the tail
-// and the log.
-func (b *Bucket) store(rec arrow.Record) (first, end int64, err error) {
+// and, as message if that is not nil, to the log.
+func (b *Bucket) store(rec arrow.Record, message []byte) (first, end int64, err error) {
 	var body [][]byte
 	if b.log != nil {
 		if b.encoder == nil || b.encoder.schema != rec.Schema() {
-			b.encoder = newEncoder(rec.Schema())
+			if b.encoder, err = newEncoder(rec.Schema()); err != nil {
+				rec.Release()
+				return 0, 0, err
+			}
 		}
-		if body, err = b.encoder.encode(rec); err != nil {
+		if message != nil {
+			body = [][]byte{message}
+		} else if body, err = b.encoder.encode(rec); err != nil {
 			rec.Release()
 			return 0, 0, err
 		}
@@ -114,6 +154,9 @@ func (b *Bucket) put(rows int64) {
 // conform changes the schema of the bucket as rec needs and returns rec with
 // the bucket's columns. The caller holds b.appending and releases the result.
 func (b *Bucket) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
+	if b.schema != nil && b.fitted == b.schema && b.fits == rec.Schema() {
+		return array.NewRecord(b.schema, rec.Columns(), rec.NumRows()), nil
+	}
 	c, err := unify(b.schema, rec.Schema())
 	if err != nil {
 		return nil, err
@@ -136,6 +179,9 @@ func (b *Bucket) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 		b.mu.Lock()
 		b.setSchema(c.schema)
 		b.mu.Unlock()
+	}
+	if sameColumns(rec.Schema(), b.schema) {
+		b.fits, b.fitted = rec.Schema(), b.schema
 	}
 	return aligned, nil
 }

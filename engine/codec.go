@@ -9,6 +9,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
 	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/persisting/persisting/engine/lance"
 )
 
 // copyBelow is the size under which a piece of a message is gathered with its
@@ -22,15 +23,30 @@ type encoder struct {
 	schema   *arrow.Schema
 	preamble []byte
 	writer   *ipc.Writer
+	begun    bool // the writer has written its schema
 	out      pieces
 }
 
-func newEncoder(schema *arrow.Schema) *encoder {
-	e := &encoder{schema: schema}
+func newEncoder(schema *arrow.Schema) (*encoder, error) {
+	preamble, err := schemaMessage(schema)
+	if err != nil {
+		return nil, err
+	}
+	e := &encoder{schema: schema, preamble: preamble}
 	// Scratch buffers stay alive through the pieces that point into them, so
 	// they come from the garbage-collected allocator.
 	e.writer = ipc.NewWriterWithPayloadWriter(e, ipc.WithSchema(schema), ipc.WithAllocator(memory.DefaultAllocator))
-	return e
+	return e, nil
+}
+
+// schemaMessage is how an IPC stream with the columns of schema begins.
+func schemaMessage(schema *arrow.Schema) ([]byte, error) {
+	var stream bytes.Buffer
+	if err := ipc.NewWriter(&stream, ipc.WithSchema(schema)).Close(); err != nil {
+		return nil, fmt.Errorf("engine: encode schema: %w", err)
+	}
+	const endOfStream = 8
+	return stream.Bytes()[:stream.Len()-endOfStream], nil
 }
 
 // encode returns the message of rec. Its pieces point into the columns of rec,
@@ -49,8 +65,13 @@ func (e *encoder) Start() error { return nil }
 // Close does nothing: the end of a segment is the end of its stream.
 func (e *encoder) Close() error { return nil }
 
-// WritePayload frames a message as the stream format does.
+// WritePayload frames a message as the stream format does; the first one is the
+// schema, which the preamble has.
 func (e *encoder) WritePayload(p ipc.Payload) error {
+	if !e.begun {
+		e.begun = true
+		return nil
+	}
 	meta := p.Meta()
 	defer meta.Release()
 	padded := (meta.Len() + 7) &^ 7
@@ -58,10 +79,6 @@ func (e *encoder) WritePayload(p ipc.Payload) error {
 	binary.LittleEndian.PutUint32(frame, 0xFFFFFFFF)
 	binary.LittleEndian.PutUint32(frame[4:], uint32(padded))
 	copy(frame[8:], meta.Bytes())
-	if e.preamble == nil {
-		e.preamble = frame
-		return nil
-	}
 	e.out.small = append(e.out.small, frame...)
 	return p.SerializeBody(&e.out)
 }
@@ -119,6 +136,69 @@ func (d *decoder) decode(preamble, body []byte) (arrow.Record, error) {
 	rec := d.reader.Record()
 	rec.Retain()
 	return rec, nil
+}
+
+// MessageSchema is the columns of messages for [Bucket.AppendMessage].
+type MessageSchema struct {
+	schema   *arrow.Schema
+	preamble []byte
+}
+
+// NewMessageSchema prepares to read messages with the columns of schema.
+func NewMessageSchema(schema *arrow.Schema) (*MessageSchema, error) {
+	for _, f := range schema.Fields() {
+		if err := lance.CheckStorable(f); err != nil {
+			return nil, &SchemaError{Column: f.Name, Reason: err.Error()}
+		}
+	}
+	preamble, err := schemaMessage(schema)
+	if err != nil {
+		return nil, err
+	}
+	return &MessageSchema{schema: schema, preamble: preamble}, nil
+}
+
+// decoders keeps a decoder for each schema that messages came with lately.
+type decoders map[*MessageSchema]*decoder
+
+const decodersKept = 64
+
+// decode returns the batch of a message that somebody else made. The caller
+// releases it.
+func (all *decoders) decode(schema *MessageSchema, message []byte) (rec arrow.Record, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			all.close()
+			err = fmt.Errorf("%w: %v", ErrMessage, r)
+		}
+	}()
+	d := (*all)[schema]
+	if d == nil {
+		if *all == nil || len(*all) >= decodersKept {
+			all.close()
+			*all = decoders{}
+		}
+		d = &decoder{}
+		(*all)[schema] = d
+	}
+	rec, err = d.decode(schema.preamble, message)
+	if err == nil && d.feed.Len() > 0 {
+		rec.Release()
+		err = fmt.Errorf("engine: decode batch: %d bytes after the message", d.feed.Len())
+	}
+	if err != nil {
+		d.close()
+		delete(*all, schema)
+		return nil, fmt.Errorf("%w: %w", ErrMessage, err)
+	}
+	return rec, nil
+}
+
+func (all *decoders) close() {
+	for _, d := range *all {
+		d.close()
+	}
+	*all = nil
 }
 
 func (d *decoder) close() {

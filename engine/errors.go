@@ -16,6 +16,10 @@ var (
 	// ErrNotFound is returned when a row is asked for that does not exist.
 	ErrNotFound = errors.New("engine: no such row")
 
+	// ErrMessage is returned when a message is not a record batch with the columns
+	// that it is said to have.
+	ErrMessage = errors.New("engine: broken message")
+
 	// ErrPoisoned is returned by writes after a write or an fsync failed. The
 	// bucket can be read, and written again once it has been opened anew.
 	ErrPoisoned = errors.New("engine: bucket refuses writes until it is opened again")

@@ -70,6 +70,22 @@ func sameType(a, b arrow.Field) bool {
 	return arrow.TypeEqual(a.Type, b.Type) && extension(a) == extension(b)
 }
 
+// sameColumns says whether batches of the one schema are batches of the other.
+func sameColumns(a, b *arrow.Schema) bool {
+	if a == b {
+		return true
+	}
+	if a.NumFields() != b.NumFields() {
+		return false
+	}
+	for i, f := range a.Fields() {
+		if g := b.Field(i); f.Name != g.Name || !sameType(f, g) {
+			return false
+		}
+	}
+	return true
+}
+
 func extension(f arrow.Field) string {
 	name, _ := f.Metadata.GetValue(extensionName)
 	return name

@@ -93,6 +93,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "persisting_metrics_text": (_PTR,),
     "persisting_bucket_open": (_STR, _STR, _PTR),
     "persisting_bucket_append": (_U64, _PTR, _PTR, _U32, _I64, _PTR, _PTR),
+    "persisting_bucket_append_message": (_U64, _U64, _STR, _I64, _U32, _I64, _PTR, _PTR),
     "persisting_bucket_acknowledged": (_U64, _PTR),
     "persisting_bucket_wait": (_U64, _I64, _I64),
     "persisting_bucket_notify": (_U64, _I64, _I32),
@@ -103,6 +104,8 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "persisting_bucket_compact": (_U64,),
     "persisting_bucket_stats": (_U64, _PTR),
     "persisting_bucket_close": (_U64,),
+    "persisting_schema_import": (_PTR, _PTR),
+    "persisting_schema_close": (_U64,),
     "persisting_cursor_schema": (_U64, _PTR),
     "persisting_cursor_next": (_U64, _PTR),
     "persisting_cursor_close": (_U64,),
@@ -252,6 +255,24 @@ def _abandon(number: int, close: Any, name: str, process: int) -> None:
         warnings.warn(f"{name} was not closed", ResourceWarning, stacklevel=2)
 
 
+class Schema(Handle):
+    """The columns of messages.
+
+    Parameters
+    ----------
+    schema
+        The columns, of types that Lance can hold.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        library = _library()
+        number = ctypes.c_uint64()
+        capsule = schema.__arrow_c_schema__()
+        pointer = _capsule_pointer(capsule, b"arrow_schema")
+        _call(library.persisting_schema_import, pointer, byref(number))
+        super().__init__(number.value, library.persisting_schema_close, "the columns of messages")
+
+
 class Cursor(Handle):
     """The record batches of one read, in the order of the rows.
 
@@ -314,6 +335,7 @@ class Bucket(Handle):
         )
         super().__init__(number.value, library.persisting_bucket_close, f"the bucket {self.path}")
         self._append = library.persisting_bucket_append
+        self._append_message = library.persisting_bucket_append_message
         self._acknowledged = library.persisting_bucket_acknowledged
         self._read = library.persisting_bucket_read
         self._schemas: dict[int, pa.Schema] = {}
@@ -345,6 +367,24 @@ class Bucket(Handle):
             _capsule_pointer(schema_capsule, b"arrow_schema"),
             _NO_WAIT if no_wait else 0,
             wait_ns,
+            byref(first),
+            byref(acknowledged),
+        )
+        return first.value, acknowledged.value
+
+    def append_message(
+        self, schema: Schema, message: bytes, *, no_wait: bool = False
+    ) -> tuple[int, int]:
+        """Append the rows of an Arrow IPC record batch message; see `append`."""
+        first, acknowledged = ctypes.c_int64(), ctypes.c_int64()
+        _call(
+            self._append_message,
+            self._number,
+            schema._number,
+            message,
+            len(message),
+            _NO_WAIT if no_wait else 0,
+            0,
             byref(first),
             byref(acknowledged),
         )

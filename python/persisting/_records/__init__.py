@@ -2,10 +2,11 @@
 
 from ._arrow import normalise, strip, visible
 from ._decoder import RecordDecoder, decode
-from ._encoder import UNTYPED, RecordEncoder
+from ._encoder import UNTYPED, Message, RecordEncoder
 
 __all__ = [
     "UNTYPED",
+    "Message",
     "RecordDecoder",
     "RecordEncoder",
     "decode",

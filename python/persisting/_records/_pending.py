@@ -166,14 +166,18 @@ class Shape:
         self.schema = pa.schema([columns[i].field for i in order])
         self.native_schema = pa.schema([columns[i].field for i in self.native])
 
-    def batch(self, n: int, parts: list[Part]) -> pa.RecordBatch:
-        """Make the batch of `n` rows."""
+    def message(self, n: int, parts: list[Part]) -> bytes:
+        """Make the message of `n` rows of the columns that are not foreign."""
         out = Buffers()
         for i in self.native:
             _, codec, mask, payload = parts[i]
             out.begin(n, mask)
             codec.lay(payload, out)
-        batch = assemble(self.native_schema, n, out)
+        return assemble(n, out)
+
+    def batch(self, n: int, parts: list[Part]) -> pa.RecordBatch:
+        """Make the batch of `n` rows."""
+        batch = pa.ipc.read_record_batch(self.message(n, parts), self.native_schema)
         if not self.foreign:
             return batch
         arrays = batch.columns

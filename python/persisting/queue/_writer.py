@@ -9,7 +9,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from persisting._errors import PersistingError, WouldBlockError
-from persisting._records import RecordEncoder
+from persisting._native import Schema
+from persisting._records import Message, RecordEncoder
 from persisting.queue._acknowledgements import Acknowledgements
 
 if TYPE_CHECKING:
@@ -19,23 +20,30 @@ if TYPE_CHECKING:
 
     from persisting._native import Bucket
 
+# Bytes up to which a batch is handed over as a message, which is copied, and not as
+# Arrow arrays, which are not.
+_MESSAGE = 128 << 10
+
+# Schemas of messages that are kept at hand.
+_SCHEMAS = 64
+
 # Puts in a row that a task may do before the event loop gets a turn.
-_FAIRNESS = 16
+_FAIRNESS = 4
 
 
 class _Group(NamedTuple):
     """Batches that are stored together, and the puts that wait for them."""
 
-    batches: Sequence[pa.RecordBatch]
+    batches: Sequence[Message | pa.RecordBatch]
     puts: Sequence[asyncio.Future[None]]
 
 
 class Writer:
     """Turn puts into batches, and wait for the engine to acknowledge them.
 
-    The records of a put are encoded when it is called. A task that puts alone hands its
-    batch over at once. Where several tasks put, a turn of the event loop makes one batch
-    of what they put in the turn before.
+    The records of a put are encoded when it is called. The first put in a turn of the
+    event loop, and those that the same task does after it, are handed over at once. What
+    other tasks put in the turn becomes one batch in the next.
 
     Parameters
     ----------
@@ -54,7 +62,8 @@ class Writer:
         self._groups: deque[_Group] = deque()  # to be stored before those
         self._task: asyncio.Task[None] | None = None
         self._promotion: asyncio.Future[None] | None = None
-        self._putter = 0  # id of the task that put last
+        self._putter = 0  # id of the task that puts at once in this turn of the loop
+        self._schemas: dict[int, tuple[pa.Schema, Schema]] = {}  # by id of the first
         self._row_of_puts = 0
 
     @property
@@ -64,22 +73,35 @@ class Writer:
 
     async def put(self, records: Sequence[dict[str, Any]]) -> None:
         """Store the records of one put."""
-        putter = id(asyncio.current_task())
-        alone = putter == self._putter and not (
-            self._open or self._groups or self._task or self._acknowledgements
-        )
-        self._putter = putter
+        loop = asyncio.get_running_loop()
+        alone = self._takes_turn(loop)
         if self._promotion is not None or not self._encoder.add(records):
             await self._add_in_turn(copy.deepcopy(records))
+            alone = False
         if not records:
             return
         if alone:
-            await self._store(self._encoder.finish())
+            await self._store(self._finish())
             return
-        done = asyncio.get_running_loop().create_future()
+        done = loop.create_future()
         self._open.append(done)
         self._start()
         await done
+
+    def _takes_turn(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Tell whether a put of this task may be handed over at once."""
+        putter = id(asyncio.current_task())
+        if self._putter not in (0, putter) or (
+            self._open or self._groups or self._task or self._acknowledgements
+        ):
+            return False
+        if self._putter == 0:
+            self._putter = putter
+            loop.call_soon(self._end_turn)
+        return True
+
+    def _end_turn(self) -> None:
+        self._putter = 0
 
     async def put_batches(self, batches: Sequence[pa.RecordBatch]) -> None:
         """Store the batches of one put."""
@@ -98,6 +120,7 @@ class Writer:
         for group in self._groups:
             _settle(group.puts, cause)
         self._groups.clear()
+        self._forget_schemas()
 
     async def _handed_over(self) -> None:
         """Wait until the engine has everything that was put so far."""
@@ -117,10 +140,43 @@ class Writer:
             self._promotion.set_result(None)
             self._promotion = None
 
-    async def _store(self, batch: pa.RecordBatch) -> None:
+    def _finish(self) -> Message | pa.RecordBatch:
+        """Make a batch of the rows that the encoder holds."""
+        batch = self._encoder.finish_message()
+        if isinstance(batch, Message) and len(batch.data) > _MESSAGE:
+            return batch.batch()
+        return batch
+
+    def _hand_over(
+        self, batch: Message | pa.RecordBatch, *, no_wait: bool = False
+    ) -> tuple[int, int]:
+        """Append a batch; return the offset after it and the rows that are acknowledged."""
+        if isinstance(batch, Message):
+            schema = self._schema_of(batch)
+            first, acknowledged = self._bucket.append_message(schema, batch.data, no_wait=no_wait)
+        else:
+            first, acknowledged = self._bucket.append(batch, no_wait=no_wait)
+        return first + batch.num_rows, acknowledged
+
+    def _schema_of(self, message: Message) -> Schema:
+        known = self._schemas.get(id(message.schema))
+        if known is not None:
+            return known[1]
+        if len(self._schemas) >= _SCHEMAS:
+            self._forget_schemas()
+        schema = Schema(message.schema)
+        self._schemas[id(message.schema)] = message.schema, schema
+        return schema
+
+    def _forget_schemas(self) -> None:
+        for _, schema in self._schemas.values():
+            schema.close()
+        self._schemas.clear()
+
+    async def _store(self, batch: Message | pa.RecordBatch) -> None:
         """Hand a batch over at once, unless the engine would have to wait for a disk."""
         try:
-            first, acknowledged = self._bucket.append(batch, no_wait=True)
+            end, acknowledged = self._hand_over(batch, no_wait=True)
         except WouldBlockError:
             await self._queue([batch])
             return
@@ -129,7 +185,6 @@ class Writer:
             raise
         self._encoder.committed(batch.schema)
         self._advance(acknowledged)
-        end = first + batch.num_rows
         if acknowledged < end:
             await self._acknowledgements.wait(end)
             return
@@ -137,7 +192,7 @@ class Writer:
         if self._row_of_puts % _FAIRNESS == 0:
             await asyncio.sleep(0)
 
-    async def _queue(self, batches: Sequence[pa.RecordBatch]) -> None:
+    async def _queue(self, batches: Sequence[Message | pa.RecordBatch]) -> None:
         done = asyncio.get_running_loop().create_future()
         self._groups.append(_Group(batches, [done]))
         self._start()
@@ -147,7 +202,7 @@ class Writer:
         """Make a group of the puts whose rows the encoder holds."""
         if self._open:
             puts, self._open = self._open, []
-            self._groups.append(_Group([self._encoder.finish()], puts))
+            self._groups.append(_Group([self._finish()], puts))
 
     def _start(self) -> None:
         if self._task is None or self._task.done():
@@ -168,10 +223,10 @@ class Writer:
         try:
             for batch in group.batches:
                 try:
-                    first, acknowledged = self._bucket.append(batch, no_wait=True)
+                    end, acknowledged = self._hand_over(batch, no_wait=True)
                 except WouldBlockError:
-                    append = functools.partial(self._bucket.append, batch)
-                    first, acknowledged = await loop.run_in_executor(None, append)
+                    hand_over = functools.partial(self._hand_over, batch)
+                    end, acknowledged = await loop.run_in_executor(None, hand_over)
                 self._encoder.committed(batch.schema)
         except PersistingError as refused:
             self._encoder.rollback()
@@ -181,7 +236,6 @@ class Writer:
             self._encoder.rollback()
             raise
         self._advance(acknowledged)
-        end = first + batch.num_rows
         if acknowledged >= end:
             _settle(group.puts, None)
             return
