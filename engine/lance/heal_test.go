@@ -202,6 +202,37 @@ func TestHealTo(t *testing.T) {
 	checkIDs(t, appendRows(t, table, 10, 12), 12)
 }
 
+// Lance keeps a hint at the newest version. A stale one, with a gap after the
+// version it names, must not make that the newest.
+func TestStaleHint(t *testing.T) {
+	table := create(t, ids)
+	old := appendRows(t, table, 0, 10)
+	hint := filepath.Join(table.Dir(), "_versions", "latest_version_hint.json")
+	stale, err := os.ReadFile(hint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range int64(4) {
+		s, err := table.Append([]arrow.Record{rows(t, 10+i*10, 20+i*10)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Release()
+	}
+	if stats, err := table.Cleanup(6); err != nil || stats.Versions != 4 { // not the one that is held
+		t.Fatalf("%+v, %v", stats, err)
+	}
+	checkIDs(t, old, 10)
+	closeTable(t, table)
+	if err := os.WriteFile(hint, stale, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if aside, err := Heal(table.Dir()); err != nil || aside != nil {
+		t.Fatalf("%v, %v", aside, err)
+	}
+	checkIDs(t, must(t)(open(t, table.Dir()).Snapshot()), 50)
+}
+
 func TestHealLeavesAlone(t *testing.T) {
 	if aside, err := Heal(filepath.Join(t.TempDir(), "none.lance")); err != nil || aside != nil {
 		t.Fatalf("nothing there: %v, %v", aside, err)

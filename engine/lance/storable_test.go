@@ -95,6 +95,11 @@ var storable = map[string]struct {
 		"[{\"a.b\": 1, \"\": 2, \"_rowid\": \"r\", \"`x`\": \"y\"}, null, {\"a.b\": null, \"\": null, \"_rowid\": null, \"`x`\": null}]",
 	},
 	"map": {arrow.Field{Type: arrow.MapOf(text, i64)}, `[[{"key": "a", "value": 1}], null, []]`},
+	"map of lists": {
+		arrow.Field{Type: arrow.MapOf(i64, arrow.ListOf(text))},
+		`[[{"key": 1, "value": ["a", null]}, {"key": 2, "value": null}], null, []]`,
+	},
+	"map of required": {arrow.Field{Type: requiredMap()}, `[[{"key": "a", "value": 1}], null, []]`},
 	"tensor": {
 		arrow.Field{
 			Type: arrow.StructOf(

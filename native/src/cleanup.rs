@@ -1,5 +1,7 @@
 //! Clean-up of old versions.
 
+use std::collections::HashSet;
+
 use lance::dataset::cleanup::CleanupPolicy;
 
 use crate::error::Result;
@@ -22,7 +24,7 @@ impl Table {
             let dataset = self.newest()?;
             self.shared.open.retain(&dataset);
             let versions = dataset.version_refs().await?;
-            let old: std::collections::HashSet<u64> = {
+            let old: HashSet<u64> = {
                 let live = self.shared.versions.lock();
                 versions
                     .iter()

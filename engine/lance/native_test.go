@@ -1,0 +1,110 @@
+package lance
+
+import (
+	"debug/elf"
+	"errors"
+	"os"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/lancedb/lancedb-go/pkg/contracts"
+)
+
+// The library exports what the header declares, what lancedb-go needs, and
+// nothing else.
+func TestExportedSymbols(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("reads /proc and ELF")
+	}
+	live() // loads the library
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := regexp.MustCompile(`\S*/libpersisting_native\.so`).FindString(string(maps))
+	library, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer library.Close()
+	symbols, err := library.DynamicSymbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var exported []string
+	for _, s := range symbols {
+		switch {
+		case s.Section == elf.SHN_UNDEF:
+		case strings.HasPrefix(s.Name, "pn_"):
+			exported = append(exported, s.Name)
+		case !strings.HasPrefix(s.Name, "simple_lancedb_") && s.Name != "lancedb_version_info_free":
+			t.Errorf("%s is exported", s.Name)
+		}
+	}
+	header, err := os.ReadFile("../../native/persisting_native.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var declared []string
+	for _, m := range regexp.MustCompile(`(?m)^int32_t (pn_\w+)\(`).FindAllStringSubmatch(string(header), -1) {
+		declared = append(declared, m[1])
+	}
+	slices.Sort(exported)
+	slices.Sort(declared)
+	if len(declared) == 0 || !slices.Equal(exported, declared) {
+		t.Errorf("exported %v\ndeclared %v", exported, declared)
+	}
+}
+
+type otherTable struct{ contracts.ITable }
+
+type changedTable struct {
+	contracts.ITable
+	handle uintptr
+}
+
+// Should lancedb-go keep its handle elsewhere one day, that is an error.
+func TestHandleOfAnotherLancedbGo(t *testing.T) {
+	for _, table := range []contracts.ITable{nil, otherTable{}, &otherTable{}, &changedTable{handle: 1}} {
+		if h, err := lancedbHandle(table); h != nil || !errors.Is(err, ErrInternal) || !strings.Contains(err.Error(), "v0.1.2") {
+			t.Errorf("%T: %v, %v", table, h, err)
+		}
+	}
+}
+
+// NULL handles and pointers are refused, and what was handed over is released.
+func TestNullHandles(t *testing.T) {
+	before, bytes := live(), alloc.AllocatedBytes()
+	t.Run("calls", func(t *testing.T) {
+		rec := rows(t, 0, 3)
+		for name, err := range map[string]error{
+			"attach":      second(nativeAttach(nil, Config{})),
+			"snapshot":    second(nativeSnapshot(nil)),
+			"append":      second(nativeAppend(nil, []arrow.Record{rec, rec}, ids)),
+			"add columns": second(nativeAddColumns(nil, ids)),
+			"cast":        second(nativeCastColumn(nil, "i", ids.Field(0))),
+			"compact":     func() error { _, _, err := nativeCompact(nil, CompactOptions{}); return err }(),
+			"cleanup":     second(nativeCleanup(nil, 1)),
+			"info":        second(nativeInfo(nil)),
+			"schema":      second(nativeSchema(nil)),
+			"read":        second(nativeRead(nil, 0, 1, nil, 0)),
+			"next":        second(nativeNext(nil, ids)),
+			"take":        second(nativeTake(nil, []int64{0}, nil, ids)),
+			"files":       second(nativeChangedFiles(nil, nil)),
+		} {
+			if !errors.Is(err, ErrInvalid) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		nativeCloseTable(nil)
+		nativeCloseSnapshot(nil)
+		nativeCloseReader(nil)
+	})
+	if live() != before || alloc.AllocatedBytes() != bytes {
+		t.Errorf("%v and %d bytes before, %v and %d after", before, bytes, live(), alloc.AllocatedBytes())
+	}
+}
