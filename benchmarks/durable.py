@@ -3,9 +3,9 @@
 Each side puts records of 400 bytes for some seconds, each writer waiting for one acknowledgement
 before its next put: first one writer, then 64. Ours and NATS JetStream (a real server on loopback,
 file store, `sync_interval: always`) run 64 tasks in one event loop, the embedded stores, which
-block their caller, 64 threads. SQLite has journal_mode=WAL, synchronous=FULL and one connection:
-that was faster than one per thread. `fdatasync` is the disk alone: 400 bytes written to a file
-whose blocks exist, then fdatasync.
+block their caller, 64 threads. SQLite has journal_mode=WAL, synchronous=FULL and one connection
+that the threads share; one for each was no faster. `fdatasync` is the disk alone: 400 bytes written
+to a file whose blocks exist, then fdatasync.
 """
 
 from __future__ import annotations
