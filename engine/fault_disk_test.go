@@ -285,11 +285,11 @@ func tear(rng *rand.Rand, survives func() bool, synced, live []byte) []byte {
 	return out
 }
 
-// cut switches the machine off.
-func (d *disk) cut() {
+// power switches the machine off or on.
+func (d *disk) power(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.down = true
+	d.down = !on
 }
 
 func (d *disk) isDown() bool {
