@@ -24,6 +24,7 @@ from persisting import _errors
 from persisting._errors import PersistingError, SchemaError, Status, error_for
 from persisting._records import (
     UNTYPED,
+    Message,
     RecordDecoder,
     RecordEncoder,
     decode,
@@ -442,6 +443,20 @@ def test_ndarray(dtype: str, ndim: int) -> None:
         for count in range(6 - first):
             part = whole.slice(first, count)
             assert same(decode([part]), records[first : first + count])
+
+
+def test_null_structs_of_null_children() -> None:
+    values = [np.ones((1, 2)), None, np.zeros((0, 3))]
+    batch = once(*[{} if value is None else {"a": value} for value in values])
+    array = batch.column(0)
+    mask = pa.array([False, True, False])
+    children = [
+        pa.array([[1.0, 1.0], None, []], pa.list_(pa.float64())),
+        pa.array([[1, 2], None, [0, 3]], pa.list_(pa.int32(), 2)),
+    ]
+    nulls = pa.StructArray.from_arrays(children, fields=[*array.type], mask=mask)
+    stored = pa.RecordBatch.from_arrays([nulls], schema=batch.schema)
+    assert same(decode([stored]), decode([batch]))
 
 
 def test_ndarrays_are_copies() -> None:
@@ -907,6 +922,33 @@ def test_a_bucket_that_is_opened_again() -> None:
     assert batch.schema.equals(encoder.schema, check_metadata=True)
     assert again.schema.equals(encoder.schema, check_metadata=True)
     RecordDecoder().decode([batch])
+
+
+def test_messages_are_batches() -> None:
+    records: list[dict[str, Any]] = [{"a": 1, "b": ["x"], "n": None}, {"b": [], "c": {"d": 1}}]
+    one, two = RecordEncoder(), RecordEncoder()
+    schemas = []
+    for _ in range(2):
+        assert one.add(records)
+        assert two.add(records)
+        message = one.finish_message()
+        assert isinstance(message, Message)
+        assert message.num_rows == 2
+        batch = two.finish()
+        assert message.schema.equals(batch.schema, check_metadata=True)
+        assert message.batch().equals(batch)
+        (read,) = pa.ipc.open_stream(
+            pa.BufferReader(message.schema.serialize().to_pybytes() + message.data)
+        )
+        read.validate(full=True)
+        assert read.equals(batch)
+        schemas.append(message.schema)
+    assert schemas[0] is schemas[1]
+    foreign = RecordEncoder(pa.schema([("i", pa.int8())]))
+    assert foreign.add([{"i": 1, "a": 2}])
+    batch = foreign.finish_message()
+    assert isinstance(batch, pa.RecordBatch)
+    assert decode([batch]) == [{"i": 1, "a": 2}]
 
 
 def test_columns_are_in_the_order_of_the_schema() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import struct
 import sys
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -170,20 +170,16 @@ def read(codec: NdArray, array: pa.Array) -> list[Any]:
         items = array
     else:
         lists = array if codec.ndim == 1 else array.field(0)
-        shapes = [-1] * n if codec.ndim == 1 else [*map(tuple, array.field(1).to_pylist())]
+        shapes = [-1] * n if codec.ndim == 1 else array.field(1).to_pylist()
         offsets = lists.offsets.to_numpy().tolist()
         items = lists.values.slice(offsets[0], offsets[-1] - offsets[0])
     flat = _elements(numpy, codec.dtype, items)
     first = offsets[0]
-    arrays = [
-        flat[start - first : stop - first].reshape(shape).copy() if shape is not None else None
-        for start, stop, shape in zip(offsets, offsets[1:], shapes, strict=False)
+    valid = array.is_valid().to_pylist() if array.null_count else [True] * n
+    return [
+        flat[start - first : stop - first].reshape(shape).copy() if there else None
+        for (start, stop), shape, there in zip(pairwise(offsets), shapes, valid, strict=True)
     ]
-    if array.null_count:
-        arrays = [
-            x if v else None for x, v in zip(arrays, array.is_valid().to_pylist(), strict=True)
-        ]
-    return arrays
 
 
 def _elements(numpy: Any, dtype: str, items: pa.Array) -> Any:
