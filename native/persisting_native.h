@@ -147,9 +147,10 @@ int32_t pn_table_compact(pn_table *table,
                          pn_snapshot **out, struct pn_compact_stats *stats,
                          struct persisting_native_error *error);
 
-/* Removes the versions below keep_from that carry no tag, and the files that
- * only they or nothing at all refers to. The newest version always stays. The
- * caller guarantees that nothing else writes to the table meanwhile. */
+/* Removes the versions below keep_from that carry no tag and that no snapshot
+ * of this handle holds, and the files that no version left refers to. The
+ * newest version stays. Waits for writes in progress and holds up new ones; no
+ * other process may write to the table. */
 int32_t pn_table_cleanup(pn_table *table, uint64_t keep_from,
                          struct pn_cleanup_stats *stats,
                          struct persisting_native_error *error);

@@ -2,6 +2,8 @@ package lance
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,6 +146,41 @@ func listed(t *testing.T, table *Table) []int64 {
 		out[i] = int64(row["i"].(float64))
 	}
 	return out
+}
+
+// What an index covers is not merged with what it does not, and stays covered.
+func TestCompactWithIndex(t *testing.T) {
+	table := create(t, ids)
+	add := func(from, to int64) {
+		for i := from; i < to; i++ {
+			appendRows(t, table, i*100, i*100+100)
+		}
+	}
+	add(0, 5)
+	if err := table.table.CreateIndex(context.Background(), []string{"i"}, contracts.IndexTypeBTree); err != nil {
+		t.Fatal(err)
+	}
+	add(5, 10)
+	s, stats, err := table.Compact(CompactOptions{})
+	merged := must(t)(s, err)
+	if merged.Fragments() != 2 || stats.FragmentsRemoved != 10 {
+		t.Fatalf("%+v, %+v", merged.info, stats)
+	}
+	checkIDs(t, merged, 1000)
+	for _, row := range []int{7, 444, 999} {
+		found, err := table.table.SelectWithFilter(context.Background(), fmt.Sprint("i = ", row))
+		if err != nil || len(found) != 1 || found[0]["s"] != fmt.Sprint("row ", row) {
+			t.Fatalf("row %d: %v, %v", row, found, err)
+		}
+	}
+	indexes, err := table.table.GetAllIndexes(context.Background())
+	if err != nil || len(indexes) != 1 {
+		t.Fatalf("indexes %v, %v", indexes, err)
+	}
+	checkIDs(t, appendRows(t, table, 1000, 1001), 1001)
+	if _, err := table.CastColumn("i", arrow.Field{Type: f64}); !errors.Is(err, ErrSchema) {
+		t.Fatalf("cast of a column with an index: %v", err)
+	}
 }
 
 func TestSnapshotsSurviveCompactionAndCleanup(t *testing.T) {

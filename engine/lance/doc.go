@@ -35,10 +35,13 @@
 // # Concurrency
 //
 // All methods may be called from many goroutines. Appends and a compaction may
-// run at the same time (Lance merges their commits); appends, AddColumns and
-// CastColumn should come from one goroutine at a time, as they may otherwise
-// fail with [ErrConflict]. While Cleanup runs, nothing else may write. Close
-// waits for calls in progress. Snapshots and readers outlive their table.
+// run at the same time (Lance merges their commits), and a change of columns
+// that a compaction overtakes is made again on top of it; a compaction that a
+// change of columns overtakes fails with [ErrConflict] and is just run again
+// some time. Appends, AddColumns and CastColumn should come from one goroutine
+// at a time. Cleanup waits for writes in progress, holds up new ones, and leaves
+// alone the versions that a Snapshot holds. Close waits for calls in progress.
+// Snapshots and readers outlive their table. One process opens a table at a time.
 //
 // # Memory
 //
@@ -52,11 +55,11 @@
 // Lance refuses some column names and forgets details of some types. Such a
 // field is stored under an escaped name, with its original in the metadata key
 // "persisting:field", and comes back as it was put. [CheckStorable] tells
-// beforehand which types cannot be held at all.
+// beforehand which types cannot be held at all, and [CheckValues] which JSON.
 //
 // # Linking
 //
 // The package links libpersisting_native.so from python/persisting/_lib, where
-// build.py puts it. A library built from this package looks for it next to
-// itself; test binaries find it in that directory of the source tree.
+// build.py puts it. What is built from this package looks for it next to itself
+// and in LD_LIBRARY_PATH, which go test needs: build.py sets it.
 package lance

@@ -248,6 +248,7 @@ func nativeTake(s snapshotHandle, ids []int64, columns []string, schema *arrow.S
 }
 
 func importRecord(a *cdata.CArrowArray, schema *arrow.Schema) (arrow.Record, error) {
+	repointAll(a)
 	record, err := cdata.ImportCRecordBatchWithSchema(a, schema)
 	if err != nil {
 		cdata.ReleaseCArrowArray(a)

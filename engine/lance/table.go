@@ -200,11 +200,11 @@ func (t *Table) Compact(o CompactOptions) (*Snapshot, CompactStats, error) {
 	return s, stats, err
 }
 
-// Cleanup removes the versions below keepFrom that carry no tag, and the files
-// that only they, or no version at all, refer to. The newest version stays.
-// Snapshots of removed versions must not be read any more. Nothing else may
-// write to the table meanwhile: the files of a commit in progress look like
-// files that nobody refers to.
+// Cleanup removes the versions below keepFrom that carry no tag and that no
+// Snapshot of this Table holds, and the files that no version left refers to:
+// those of the versions removed, and what crashes and failed writes left. The
+// newest version stays. It waits for writes in progress, whose files nothing
+// refers to yet, and holds up new ones.
 func (t *Table) Cleanup(keepFrom uint64) (CleanupStats, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use lance::dataset::index::DatasetIndexRemapperOptions;
 use lance::dataset::optimize::{commit_compaction, CompactionOptions, CompactionTask, TaskData};
-use lance_table::format::Fragment;
+use lance::index::DatasetIndexExt;
+use lance_table::format::{Fragment, IndexMetadata};
 
 use crate::error::Result;
 use crate::files::data_bytes;
@@ -37,7 +38,8 @@ impl Table {
             let newest = self.newest()?;
             let layout = Layout::load(&newest).await?;
             let mut stats = Stats::default();
-            let groups = plan(newest.fragments(), &layout, options, &mut stats);
+            let indices = newest.load_indices().await?;
+            let groups = plan(newest.fragments(), &layout, &indices, options, &mut stats);
             let mut results = Vec::with_capacity(groups.len());
             for group in groups {
                 stats.bytes_read += group.iter().map(data_bytes).sum::<u64>();
@@ -80,10 +82,12 @@ impl Table {
     }
 }
 
-/// Groups of fragments to merge, each a rising run of row ids.
+/// Groups of fragments to merge: each a rising run of row ids, covered by the
+/// same indexes.
 fn plan(
     fragments: &[Fragment],
     layout: &Layout,
+    indices: &[IndexMetadata],
     options: &Options,
     stats: &mut Stats,
 ) -> Vec<Vec<Fragment>> {
@@ -91,17 +95,26 @@ fn plan(
     if !rising {
         return Vec::new();
     }
-    let sizes: Vec<u64> = order.iter().map(|&i| data_bytes(&fragments[i])).collect();
+    let ordered: Vec<&Fragment> = order.iter().map(|&i| &fragments[i]).collect();
+    let covered = |fragment: &Fragment| -> Vec<bool> {
+        let bitmaps = indices.iter().map(|index| &index.fragment_bitmap);
+        bitmaps
+            .map(|b| b.as_ref().is_some_and(|b| b.contains(fragment.id as u32)))
+            .collect()
+    };
     let mut budget = options.max_bytes;
-    let mut groups = Vec::new();
-    for range in worthwhile(&sizes, options.target_bytes, options.min_fragments) {
-        let bytes: u64 = sizes[range.clone()].iter().sum();
-        if bytes > budget && !groups.is_empty() {
-            stats.more = true;
-            break;
+    let mut groups: Vec<Vec<Fragment>> = Vec::new();
+    for alike in ordered.chunk_by(|a, b| covered(a) == covered(b)) {
+        let sizes: Vec<u64> = alike.iter().map(|f| data_bytes(f)).collect();
+        for range in worthwhile(&sizes, options.target_bytes, options.min_fragments) {
+            let bytes: u64 = sizes[range.clone()].iter().sum();
+            if bytes > budget && !groups.is_empty() {
+                stats.more = true;
+                return groups;
+            }
+            budget = budget.saturating_sub(bytes);
+            groups.push(alike[range].iter().map(|&f| f.clone()).collect());
         }
-        budget = budget.saturating_sub(bytes);
-        groups.push(order[range].iter().map(|&i| fragments[i].clone()).collect());
     }
     groups
 }
