@@ -10,6 +10,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/lance"
 )
 
 // checkArray returns an error unless the struct a can be an array of type t with
@@ -37,6 +38,9 @@ func checkArray(t arrow.DataType, a *C.struct_ArrowArray, rows int64, path strin
 	case a.n_children != C.int64_t(len(children)) || a.n_children > 0 && a.children == nil:
 		return fault("%d children, %s has %d", a.n_children, t, len(children))
 	}
+	lance.Repoint(unsafe.Pointer(&a.buffers), 1)
+	lance.Repoint(unsafe.Pointer(&a.children), 1)
+	lance.Repoint(unsafe.Pointer(a.buffers), buffers)
 	end := int64(a.offset + a.length)
 	pointers := unsafe.Slice(a.buffers, buffers)
 	if buffers > 0 && a.null_count > 0 && pointers[0] == nil {
