@@ -270,12 +270,14 @@ func (b *Bucket) writeFault() error {
 	return nil
 }
 
-// poisonWith makes the bucket refuse writes from now on.
-func (b *Bucket) poisonWith(cause error) {
+// poisonWith makes the bucket refuse writes from now on, and returns the error
+// that says so.
+func (b *Bucket) poisonWith(cause error) error {
 	if b.poison.CompareAndSwap(nil, &cause) {
 		b.logger.Error("bucket refuses writes", "cause", cause)
 		b.moveAlarm()
 	}
+	return fmt.Errorf("%w: %w", ErrPoisoned, cause)
 }
 
 func (b *Bucket) writeError(cause error) error {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -185,7 +186,7 @@ func rowsOf(rec arrow.Record) []row {
 			}
 			switch column := rec.Column(j).(type) {
 			case *array.String:
-				rows[i].text = column.Value(i)
+				rows[i].text = strings.Clone(column.Value(i)) // the memory is that of rec
 			case *array.Float64:
 				rows[i].value = column.Value(i)
 			case *array.Int64:

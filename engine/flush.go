@@ -49,7 +49,7 @@ func (b *Bucket) flush() error {
 	if err == nil {
 		b.publish(snapshot, to)
 		if b.log != nil {
-			err = b.log.Cut(to)
+			err = b.cutLog(to)
 		}
 	}
 	b.mu.Lock()
@@ -63,6 +63,15 @@ func (b *Bucket) flush() error {
 		} else {
 			b.metrics.Flushed(time.Since(started))
 		}
+	}
+	return err
+}
+
+// cutLog removes what the log has of rows that are in the table.
+func (b *Bucket) cutLog(to int64) error {
+	err := b.log.Cut(to)
+	if errors.Is(err, wal.ErrFailed) {
+		return b.writeError(err)
 	}
 	return err
 }
@@ -84,8 +93,7 @@ func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, er
 	}
 	ticket, err := b.mark.begin()
 	if err != nil {
-		b.poisonWith(err)
-		return nil, err
+		return nil, b.poisonWith(err)
 	}
 	after, err := do()
 	if err != nil {
@@ -98,7 +106,7 @@ func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, er
 	b.syncing.Lock()
 	defer b.syncing.Unlock()
 	if cause := b.poison.Load(); cause != nil {
-		err = fmt.Errorf("%w: %w", ErrPoisoned, *cause)
+		err = *cause
 	} else if before == nil || after.Version() != before.Version() {
 		err = b.syncTable(before, after)
 	}
@@ -107,8 +115,7 @@ func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, er
 	}
 	if err != nil { // the mark stays as it is: what is above it is void
 		after.Release()
-		b.poisonWith(err)
-		return nil, err
+		return nil, b.poisonWith(err)
 	}
 	return after, nil
 }
@@ -144,9 +151,7 @@ func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from, to int64
 		}
 		if next := snapshot.NextRowID(); next != to {
 			snapshot.Release()
-			err := fmt.Errorf("%w: rows %d to %d ended at row id %d", ErrCorrupt, from, to, next)
-			b.poisonWith(err)
-			return nil, err
+			return nil, b.poisonWith(fmt.Errorf("%w: rows %d to %d ended at row id %d", ErrCorrupt, from, to, next))
 		}
 		return snapshot, nil
 	})
@@ -171,9 +176,7 @@ func (b *Bucket) prepareTable(schema *arrow.Schema, from int64, retry bool) erro
 	}
 	defer current.Release()
 	if next := current.NextRowID(); retry && next != from {
-		err := fmt.Errorf("%w: the table ends at row id %d after a flush that failed, want %d", ErrCorrupt, next, from)
-		b.poisonWith(err)
-		return err
+		return b.poisonWith(fmt.Errorf("%w: the table ends at row id %d after a flush that failed, want %d", ErrCorrupt, next, from))
 	}
 	var missing []arrow.Field
 	for _, f := range schema.Fields() {
