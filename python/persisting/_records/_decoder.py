@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable
 from datetime import date, datetime
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -25,6 +25,8 @@ _Columns: TypeAlias = list[tuple[str, Reader, object]]
 _Plan: TypeAlias = tuple[pa.Schema, _Columns]
 
 _PLANS_KEPT = 8
+_MIN_COMPILED = 8
+_MAX_COMPILED = 64
 
 FAST_PYLIST = int(pa.__version__.split(".")[0]) >= 26
 """Whether ``to_pylist`` of this pyarrow makes the objects in C++."""
@@ -102,11 +104,7 @@ def _rows(batch: pa.RecordBatch, columns: _Columns) -> list[dict[str, Any]]:
             full.append((name, read(array)))
         elif array.null_count < len(array):
             sparse.append((name, read(array), null))
-    blank = dict.fromkeys([name for name, _ in full])
-    rows = [blank.copy() for _ in range(batch.num_rows)]
-    for name, values in full:
-        for row, value in zip(rows, values, strict=True):
-            row[name] = value
+    rows = _dicts(batch.num_rows, full)
     for name, values, null in sparse:
         for row, value in zip(rows, values, strict=True):
             if value is not null:
@@ -114,6 +112,27 @@ def _rows(batch: pa.RecordBatch, columns: _Columns) -> list[dict[str, Any]]:
     if texts:
         _add_untyped(rows, texts)
     return rows
+
+
+def _dicts(n: int, columns: list[tuple[str, list[Any]]]) -> list[dict[str, Any]]:
+    """Make `n` dicts of columns that have a value in each row."""
+    if not columns:
+        return [{} for _ in range(n)]
+    names = tuple([name for name, _ in columns])
+    values = [values for _, values in columns]
+    if n < _MIN_COMPILED or len(names) > _MAX_COMPILED:
+        return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+    return _maker(names)(values)
+
+
+@lru_cache(maxsize=256)
+def _maker(names: tuple[str, ...]) -> Callable[[list[list[Any]]], list[dict[str, Any]]]:
+    """Compile the display of a dict with these keys, which is twice as fast as ``dict(zip())``."""
+    cells = [f"v{i}" for i in range(len(names))]
+    items = ", ".join([f"{name!r}: {cell}" for name, cell in zip(names, cells, strict=True)])
+    source = f"lambda columns: [{{{items}}} for {', '.join(cells)}, in zip(*columns)]"
+    make: Callable[[list[list[Any]]], list[dict[str, Any]]] = eval(source, {})
+    return make
 
 
 def _add_untyped(rows: list[dict[str, Any]], texts: list[str | None]) -> None:
