@@ -74,7 +74,7 @@ func persistingBucketAppendGo(id C.persisting_bucket, a *C.struct_ArrowArray, s 
 }
 
 //export persistingBucketAppendMessageGo
-func persistingBucketAppendMessageGo(id C.persisting_bucket, schema C.persisting_schema, message unsafe.Pointer, size C.int64_t, flags C.uint32_t, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+func persistingBucketAppendMessageGo(id C.persisting_bucket, columns C.persisting_columns, message unsafe.Pointer, size C.int64_t, flags C.uint32_t, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
 	return onBucket(id, e, func(b *engine.Bucket) error {
 		if size < 0 || size > math.MaxInt32 {
 			return fmt.Errorf("%w: size %d, want 0 to %d", errArgument, size, math.MaxInt32)
@@ -83,8 +83,8 @@ func persistingBucketAppendMessageGo(id C.persisting_bucket, schema C.persisting
 		if err != nil {
 			return err
 		}
-		return with(kindSchema, uint64(schema), func(columns *engine.MessageSchema) error {
-			first, end, err := b.AppendMessage(columns, C.GoBytes(message, C.int(size)), noWait)
+		return with(kindColumns, uint64(columns), func(schema *engine.MessageSchema) error {
+			first, end, err := b.AppendMessage(schema, C.GoBytes(message, C.int(size)), noWait)
 			if err != nil {
 				return err
 			}

@@ -9,9 +9,9 @@ import (
 type kind uint64
 
 const (
-	kindBucket kind = 1
-	kindCursor kind = 2
-	kindSchema kind = 3
+	kindBucket  kind = 1
+	kindCursor  kind = 2
+	kindColumns kind = 3
 
 	kindShift = 56
 )
@@ -22,8 +22,8 @@ func (k kind) String() string {
 		return "bucket"
 	case kindCursor:
 		return "cursor"
-	case kindSchema:
-		return "schema"
+	case kindColumns:
+		return "columns"
 	}
 	return fmt.Sprintf("kind %d", uint64(k))
 }

@@ -108,7 +108,7 @@ struct persisting_error {
 
 typedef uint64_t persisting_bucket; /* an open bucket */
 typedef uint64_t persisting_cursor; /* the rows of one read */
-typedef uint64_t persisting_schema; /* the columns of messages */
+typedef uint64_t persisting_columns; /* the columns of messages */
 
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
@@ -175,14 +175,14 @@ persisting_status persisting_bucket_append(persisting_bucket bucket, struct Arro
 /*
  * persisting_bucket_append for the rows of one encapsulated record batch message
  * of the Arrow IPC stream format, `size` bytes at `message`, with the columns of
- * `schema`: for small batches that have no Arrow arrays yet. No dictionaries, no
- * compression. The message is copied. A message that is not what `schema` says
+ * handle `columns`: for small batches that have no Arrow arrays yet. No dictionaries, no
+ * compression. The message is copied. A message that is not what `columns` says
  * gives PERSISTING_INVALID_ARGUMENT; its buffers are trusted as far as those of
  * an ArrowArray are.
  *
  * https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format
  */
-persisting_status persisting_bucket_append_message(persisting_bucket bucket, persisting_schema schema,
+persisting_status persisting_bucket_append_message(persisting_bucket bucket, persisting_columns columns,
                                                    const void* message, int64_t size, uint32_t flags,
                                                    int64_t wait_ns, int64_t* out_first, int64_t* out_acknowledged,
                                                    struct persisting_error* error);
@@ -260,18 +260,18 @@ persisting_status persisting_bucket_stats(persisting_bucket bucket, char** out_j
  */
 persisting_status persisting_bucket_close(persisting_bucket bucket, struct persisting_error* error);
 
-/* ---- schema ----------------------------------------------------------- */
+/* ---- columns ---------------------------------------------------------- */
 
 /*
  * Makes a handle of the columns of messages, so that they are given once and not
  * with each message. The top-level fields are the columns. Errors: SCHEMA for a
  * type that Lance cannot hold.
  */
-persisting_status persisting_schema_import(struct ArrowSchema* schema, persisting_schema* out_schema,
-                                           struct persisting_error* error);
+persisting_status persisting_columns_import(struct ArrowSchema* schema, persisting_columns* out_columns,
+                                            struct persisting_error* error);
 
 /* Closes the handle; buckets that have used it are not affected. */
-persisting_status persisting_schema_close(persisting_schema schema, struct persisting_error* error);
+persisting_status persisting_columns_close(persisting_columns columns, struct persisting_error* error);
 
 /* ---- cursor ----------------------------------------------------------- */
 

@@ -90,12 +90,12 @@ persisting_status persisting_bucket_append(persisting_bucket bucket, struct Arro
   return persistingBucketAppendGo(bucket, array, schema, flags, wait_ns, out_first, out_acknowledged, error);
 }
 
-persisting_status persisting_bucket_append_message(persisting_bucket bucket, persisting_schema schema,
+persisting_status persisting_bucket_append_message(persisting_bucket bucket, persisting_columns columns,
                                                    const void* message, int64_t size, uint32_t flags,
                                                    int64_t wait_ns, int64_t* out_first, int64_t* out_acknowledged,
                                                    struct persisting_error* error) {
   if (forked) return fail_forked(error);
-  return persistingBucketAppendMessageGo(bucket, schema, (void*)message, size, flags, wait_ns, out_first,
+  return persistingBucketAppendMessageGo(bucket, columns, (void*)message, size, flags, wait_ns, out_first,
                                          out_acknowledged, error);
 }
 
@@ -157,18 +157,18 @@ persisting_status persisting_bucket_close(persisting_bucket bucket, struct persi
   return persistingBucketCloseGo(bucket, error);
 }
 
-persisting_status persisting_schema_import(struct ArrowSchema* schema, persisting_schema* out_schema,
-                                           struct persisting_error* error) {
+persisting_status persisting_columns_import(struct ArrowSchema* schema, persisting_columns* out_columns,
+                                            struct persisting_error* error) {
   if (forked) {
     shim_release_schema(schema);
     return fail_forked(error);
   }
-  return persistingSchemaImportGo(schema, out_schema, error);
+  return persistingColumnsImportGo(schema, out_columns, error);
 }
 
-persisting_status persisting_schema_close(persisting_schema schema, struct persisting_error* error) {
+persisting_status persisting_columns_close(persisting_columns columns, struct persisting_error* error) {
   if (forked) return fail_forked(error);
-  return persistingSchemaCloseGo(schema, error);
+  return persistingColumnsCloseGo(columns, error);
 }
 
 persisting_status persisting_cursor_schema(persisting_cursor cursor, struct ArrowSchema* out_schema,

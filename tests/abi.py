@@ -68,6 +68,8 @@ def rows(n: int = ROWS, first: int = 0) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict({"n": [*numbers], "text": [str(i) for i in numbers]})
 
 
+MESSAGE = bytes(rows().serialize())
+
 # Callbacks that the library may yet call, on any thread, must never be collected.
 _handed_out: list[Exported] = []
 
@@ -140,10 +142,11 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.bucket = self.cursor = 0
+        self.bucket = self.cursor = self.columns = 0
         self.bucket = self.open(directory / "bucket")
         assert self.append(rows()) == Status.OK
         self.cursor = self.read()
+        self.columns = self.call("persisting_columns_import").number("out_columns")
 
     def open(self, path: Path, options: bytes | None = b'{"flush_interval": 0}') -> int:
         """Open a bucket and return its handle."""
@@ -183,6 +186,9 @@ class World:
         values: dict[str, Any] = {
             "bucket": self.bucket,
             "cursor": self.cursor,
+            "columns": self.columns,
+            "message": MESSAGE,
+            "size": len(MESSAGE),
             "path": bytes(self.directory / "another"),
             "options": None,
             "string": None,
@@ -207,8 +213,11 @@ class World:
         `error` may be None, for a NULL; otherwise the struct is read and released.
         """
         function = header.functions()[name]
-        if batch is None and any(p.name == "array" for p in function.parameters):
+        parameters = {p.name for p in function.parameters}
+        if batch is None and "schema" in parameters:
             batch = Exported()
+            if "array" not in parameters:
+                batch.array.release(byref(batch.array))
         outs = {
             p.name: (ctypes.c_ubyte * 128)(*[UNTOUCHED] * 128)
             for p in function.parameters
@@ -233,7 +242,8 @@ class World:
 
     def close(self) -> None:
         """Close what is open still."""
-        for name, handle in (("cursor", self.cursor), ("bucket", self.bucket)):
+        for name in ("cursor", "columns", "bucket"):
+            handle = getattr(self, name)
             getattr(library(), f"persisting_{name}_close")(handle, None)
 
 

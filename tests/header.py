@@ -27,7 +27,7 @@ class Parameter(NamedTuple):
 
     @property
     def is_handle(self) -> bool:
-        return self.type in ("persisting_bucket", "persisting_cursor")
+        return self.type in ("persisting_bucket", "persisting_cursor", "persisting_columns")
 
 
 class Function(NamedTuple):

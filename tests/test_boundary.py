@@ -11,7 +11,7 @@ import pytest
 
 from persisting._errors import Status
 from tests import header
-from tests.abi import ROWS, Exported, Outcome, World, library, no_handles, rows, world
+from tests.abi import MESSAGE, ROWS, Exported, Outcome, World, library, no_handles, rows, world
 from tests.support import command, eventually, run
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def is_consumed(batch: Exported | None) -> bool:
 
 def close_again(w: World, found: Outcome) -> None:
     """Close the handle that a call gave out, if it did."""
-    for kind in ("bucket", "cursor"):
+    for kind in ("bucket", "cursor", "columns"):
         if f"out_{kind}" in found.out:
             handle = found.number(f"out_{kind}")
             assert w.call(f"persisting_{kind}_close", **{kind: handle}).status == Status.OK
@@ -102,17 +102,22 @@ def stale(w: World, kind: str) -> int:
         handle = w.read()
         assert w.call("persisting_cursor_close", cursor=handle).status == Status.OK
         return handle
+    if kind == "columns":
+        handle = w.call("persisting_columns_import").number("out_columns")
+        assert w.call("persisting_columns_close", columns=handle).status == Status.OK
+        return handle
     handle = w.open(w.directory / "stale")
     assert w.call("persisting_bucket_close", bucket=handle).status == Status.OK
     return handle
 
 
 def foreign(w: World, kind: str) -> int:
-    return w.bucket if kind == "cursor" else w.cursor
+    return w.cursor if kind == "bucket" else w.bucket
 
 
 def not_yet(w: World, kind: str) -> int:
-    return (w.bucket if kind == "bucket" else w.cursor) + 2**40
+    handle: int = getattr(w, kind)
+    return handle + 2**40
 
 
 BAD_HANDLES: dict[str, Callable[[World, str], int]] = {
@@ -138,6 +143,37 @@ def test_a_bad_handle_is_refused(w: World, name: str, bad: str) -> None:
     assert handle.name in found.message
     assert found.untouched
     assert is_consumed(batch)
+
+
+@pytest.mark.parametrize("bad", BAD_HANDLES)
+def test_a_message_with_bad_columns_is_refused(w: World, bad: str) -> None:
+    columns = BAD_HANDLES[bad](w, "columns")
+    found = w.call("persisting_bucket_append_message", columns=columns)
+    assert found.status == Status.INVALID_HANDLE
+    assert "columns" in found.message
+    assert found.untouched
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\xff",
+        MESSAGE[:-1],
+        MESSAGE[: len(MESSAGE) // 2],
+        MESSAGE + bytes(8),
+        bytes(len(MESSAGE)),
+        b"\xff" * len(MESSAGE),
+        bytes(rows().schema.serialize()),
+        bytes(pa.record_batch({"one": [1]}).serialize()),
+    ],
+)
+def test_a_broken_message_is_refused(w: World, message: bytes) -> None:
+    found = w.call("persisting_bucket_append_message", message=message, size=len(message))
+    assert found.status == Status.INVALID_ARGUMENT
+    assert found.untouched
+    assert w.call("persisting_bucket_acknowledged").number("out_rows") == ROWS
+    assert w.call("persisting_bucket_append_message").status == Status.OK
 
 
 @pytest.mark.parametrize("name", [f.name for f in FUNCTIONS.values() if f.parameters])

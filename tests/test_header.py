@@ -143,6 +143,7 @@ SIMPLE: dict[str, Any] = {
     "int64_t": ctypes.c_int64,
     "uint32_t": ctypes.c_uint32,
     "persisting_bucket": ctypes.c_uint64,
+    "persisting_columns": ctypes.c_uint64,
     "persisting_cursor": ctypes.c_uint64,
 }
 
@@ -151,7 +152,7 @@ def test_the_prototypes_of_python_are_those_of_the_header() -> None:
     def wanted(parameter: header.Parameter) -> Any:
         if not parameter.is_pointer:
             return SIMPLE[parameter.type]
-        given = parameter.type == "char*" and parameter.name in ("path", "options")
+        given = parameter.name in ("path", "options", "message")
         return ctypes.c_char_p if given else ctypes.c_void_p
 
     assert {name: (*args,) for name, args in _native._PROTOTYPES.items()} == {

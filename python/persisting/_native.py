@@ -104,8 +104,8 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "persisting_bucket_compact": (_U64,),
     "persisting_bucket_stats": (_U64, _PTR),
     "persisting_bucket_close": (_U64,),
-    "persisting_schema_import": (_PTR, _PTR),
-    "persisting_schema_close": (_U64,),
+    "persisting_columns_import": (_PTR, _PTR),
+    "persisting_columns_close": (_U64,),
     "persisting_cursor_schema": (_U64, _PTR),
     "persisting_cursor_next": (_U64, _PTR),
     "persisting_cursor_close": (_U64,),
@@ -251,12 +251,12 @@ def _abandon(number: int, close: Any, name: str, process: int) -> None:
     if os.getpid() != process:
         return
     _call(close, number)
-    if not _ending.is_set():
+    if name and not _ending.is_set():
         warnings.warn(f"{name} was not closed", ResourceWarning, stacklevel=2)
 
 
-class Schema(Handle):
-    """The columns of messages.
+class Columns(Handle):
+    """The columns of messages. Nothing is lost when it is not closed, and nobody warned.
 
     Parameters
     ----------
@@ -269,8 +269,8 @@ class Schema(Handle):
         number = ctypes.c_uint64()
         capsule = schema.__arrow_c_schema__()
         pointer = _capsule_pointer(capsule, b"arrow_schema")
-        _call(library.persisting_schema_import, pointer, byref(number))
-        super().__init__(number.value, library.persisting_schema_close, "the columns of messages")
+        _call(library.persisting_columns_import, pointer, byref(number))
+        super().__init__(number.value, library.persisting_columns_close, "")
 
 
 class Cursor(Handle):
@@ -373,14 +373,14 @@ class Bucket(Handle):
         return first.value, acknowledged.value
 
     def append_message(
-        self, schema: Schema, message: bytes, *, no_wait: bool = False
+        self, columns: Columns, message: bytes, *, no_wait: bool = False
     ) -> tuple[int, int]:
         """Append the rows of an Arrow IPC record batch message; see `append`."""
         first, acknowledged = ctypes.c_int64(), ctypes.c_int64()
         _call(
             self._append_message,
             self._number,
-            schema._number,
+            columns._number,
             message,
             len(message),
             _NO_WAIT if no_wait else 0,

@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from persisting._errors import PersistingError, WouldBlockError
-from persisting._native import Schema
+from persisting._native import Columns
 from persisting._records import Message, RecordEncoder
 from persisting.queue._acknowledgements import Acknowledgements
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MESSAGE = 128 << 10
 
 # Schemas of messages that are kept at hand.
-_SCHEMAS = 64
+_COLUMNS = 64
 
 # Puts in a row that a task may do before the event loop gets a turn.
 _FAIRNESS = 4
@@ -63,7 +63,7 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._promotion: asyncio.Future[None] | None = None
         self._putter = 0  # id of the task that puts at once in this turn of the loop
-        self._schemas: dict[int, tuple[pa.Schema, Schema]] = {}  # by id of the first
+        self._columns: dict[int, tuple[pa.Schema, Columns]] = {}  # by id of the first
         self._row_of_puts = 0
 
     @property
@@ -120,7 +120,7 @@ class Writer:
         for group in self._groups:
             _settle(group.puts, cause)
         self._groups.clear()
-        self._forget_schemas()
+        self._forget_columns()
 
     async def _handed_over(self) -> None:
         """Wait until the engine has everything that was put so far."""
@@ -152,26 +152,26 @@ class Writer:
     ) -> tuple[int, int]:
         """Append a batch; return the offset after it and the rows that are acknowledged."""
         if isinstance(batch, Message):
-            schema = self._schema_of(batch)
-            first, acknowledged = self._bucket.append_message(schema, batch.data, no_wait=no_wait)
+            columns = self._columns_of(batch)
+            first, acknowledged = self._bucket.append_message(columns, batch.data, no_wait=no_wait)
         else:
             first, acknowledged = self._bucket.append(batch, no_wait=no_wait)
         return first + batch.num_rows, acknowledged
 
-    def _schema_of(self, message: Message) -> Schema:
-        known = self._schemas.get(id(message.schema))
+    def _columns_of(self, message: Message) -> Columns:
+        known = self._columns.get(id(message.schema))
         if known is not None:
             return known[1]
-        if len(self._schemas) >= _SCHEMAS:
-            self._forget_schemas()
-        schema = Schema(message.schema)
-        self._schemas[id(message.schema)] = message.schema, schema
-        return schema
+        if len(self._columns) >= _COLUMNS:
+            self._forget_columns()
+        columns = Columns(message.schema)
+        self._columns[id(message.schema)] = message.schema, columns
+        return columns
 
-    def _forget_schemas(self) -> None:
-        for _, schema in self._schemas.values():
-            schema.close()
-        self._schemas.clear()
+    def _forget_columns(self) -> None:
+        for _, columns in self._columns.values():
+            columns.close()
+        self._columns.clear()
 
     async def _store(self, batch: Message | pa.RecordBatch) -> None:
         """Hand a batch over at once, unless the engine would have to wait for a disk."""

@@ -12,11 +12,11 @@ import (
 	"github.com/persisting/persisting/engine"
 )
 
-//export persistingSchemaImportGo
-func persistingSchemaImportGo(s *C.struct_ArrowSchema, out *C.persisting_schema, e *C.struct_persisting_error) C.persisting_status {
+//export persistingColumnsImportGo
+func persistingColumnsImportGo(s *C.struct_ArrowSchema, out *C.persisting_columns, e *C.struct_persisting_error) C.persisting_status {
 	defer C.shim_release_schema(s)
 	return guard(e, func() error {
-		if err := need(arg("schema", s), arg("out_schema", out)); err != nil {
+		if err := need(arg("schema", s), arg("out_columns", out)); err != nil {
 			return err
 		}
 		columns, err := importColumns(s)
@@ -27,7 +27,7 @@ func persistingSchemaImportGo(s *C.struct_ArrowSchema, out *C.persisting_schema,
 		if err != nil {
 			return err
 		}
-		*out = C.persisting_schema(handles.add(kindSchema, schema))
+		*out = C.persisting_columns(handles.add(kindColumns, schema))
 		return nil
 	})
 }
@@ -50,10 +50,10 @@ func importColumns(s *C.struct_ArrowSchema) (columns *arrow.Schema, err error) {
 	return columns, nil
 }
 
-//export persistingSchemaCloseGo
-func persistingSchemaCloseGo(id C.persisting_schema, e *C.struct_persisting_error) C.persisting_status {
+//export persistingColumnsCloseGo
+func persistingColumnsCloseGo(id C.persisting_columns, e *C.struct_persisting_error) C.persisting_status {
 	return guard(e, func() error {
-		return shut(kindSchema, uint64(id), func(*engine.MessageSchema) error { return nil })
+		return shut(kindColumns, uint64(id), func(*engine.MessageSchema) error { return nil })
 	})
 }
 
