@@ -1,0 +1,128 @@
+"""A writer is killed at any moment; what it was told is stored is there, once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from persisting import PersistingBackend
+from tests.programs.writer import record
+from tests.support import QUIET, ROOT, command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Life:
+    """What one writer printed before it was killed."""
+
+    def __init__(self) -> None:
+        self.found = -1
+        self.tried: list[tuple[int, int]] = []
+        self.acknowledged: list[tuple[int, int]] = []
+
+    def note(self, line: str) -> None:
+        if not line.endswith("\n"):
+            return  # killed while it wrote
+        word, *numbers = line.split()
+        if word == "open":
+            self.found = int(numbers[0])
+        else:
+            into = self.tried if word == "try" else self.acknowledged
+            into.append((int(numbers[0]), int(numbers[1])))
+
+
+def live(directory: Path, sync: float, chance: random.Random) -> Life:
+    """Run a writer, kill it after some acknowledgements and a moment, and return what it said."""
+    life = Life()
+    after = chance.randrange(0, 60)
+    with subprocess.Popen(
+        command("writer", directory, sync, chance.randrange(2**32)),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stderr is not None
+        killer = threading.Timer(chance.uniform(0, 0.05), os.kill, (writer.pid, signal.SIGKILL))
+        for line in writer.stdout:
+            life.note(line)
+            if len(life.acknowledged) >= after and life.found >= 0 and killer.ident is None:
+                killer.start()
+        assert writer.wait(60) == -signal.SIGKILL, writer.stderr.read()
+        killer.join()
+    return life
+
+
+async def survivors(directory: Path, sync: float) -> list[dict[str, Any]]:
+    async with PersistingBackend(0, directory, wal_sync_interval=sync, **QUIET) as backend:
+        found = await backend.get(10**9, 0)
+        assert backend.total_count() == len(found)
+        offsets = [*range(0, len(found), max(1, len(found) // 20))]
+        assert await backend.get_by_indices(offsets) == [found[offset] for offset in offsets]
+        return found
+
+
+def expected(found: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return the record with a number; that of an Arrow put has the number alone."""
+    return {"n": number} if found == {"n": number} else record(number)
+
+
+def check(found: list[dict[str, Any]], life: Life, before: int) -> None:
+    """Hold what was found against what the writer said."""
+    assert [r["n"] for r in found] == [*range(len(found))]
+    assert found == [expected(r, number) for number, r in enumerate(found)]
+    if life.found < 0:
+        assert len(found) == before
+        return
+    assert life.found == before
+    assert len(found) >= max((end for _, end in life.acknowledged), default=before)
+    boundaries = {before} | {end for _, end in life.tried}
+    assert len(found) in boundaries, "a part of a batch was stored"
+
+
+def rounds(directory: Path, count: int, seed: int) -> int:
+    """Kill writers of one bucket one after the other; return the number of their records."""
+    chance, total, acknowledged = random.Random(seed), 0, 0
+    for _ in range(count):
+        sync = chance.choice([0, 1.0])
+        life = live(directory, sync, chance)
+        found = asyncio.run(survivors(directory, sync))
+        check(found, life, total)
+        total = len(found)
+        acknowledged += len(life.acknowledged)
+    assert acknowledged > count, "next to nothing was put"
+    return total
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, seed: int) -> None:
+    assert rounds(tmp_path / "bucket", 5, seed) > 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10, 35))
+def test_what_was_acknowledged_survives_many_kills(tmp_path: Path, seed: int) -> None:
+    assert rounds(tmp_path / "bucket", 20, seed) > 1000
+
+
+def test_a_record_that_is_lost_is_noticed() -> None:
+    life = Life()
+    for line in ("open 2\n", "try 2 5\n", "try 5 6\n", "ack 2 5\n", "ack 5"):
+        life.note(line)
+    good = [record(i) for i in range(6)]
+    check(good, life, 2)
+    check(good[:5], life, 2)
+    for bad in (good[:4], good[:2], [*good[:3], *good[4:]], [*good[:3], *good[2:]], good[::-1]):
+        with pytest.raises(AssertionError):
+            check(bad, life, 2)
+    with pytest.raises(AssertionError):
+        check([*good[:4], {**good[4], "text": "another"}, good[5]], life, 2)

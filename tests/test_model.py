@@ -1,0 +1,290 @@
+"""A state machine drives a backend and Pulsing's MemoryBackend, which must not differ."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar
+
+import hypothesis.strategies as st
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from pulsing.streaming.backend import MemoryBackend
+
+from persisting import LanceBackend, PersistingBackend, SchemaError
+from persisting._errors import NotFoundError
+from tests.columns import Columns, Refused, exact
+from tests.support import QUIET
+
+KEYS = ("n", "big", "text", "mixed", "a.b", "A", "a", "", "_rowid", "ü\n`x`")
+
+small = st.integers(-100, 100)
+floats = st.integers(-400, 400).map(lambda n: n / 4)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+json_values = st.recursive(
+    st.none() | st.booleans() | small | floats | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+hollow: st.SearchStrategy[Any] = st.sampled_from([None, [], [None], [[]], [[], None]])
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "n": small | floats,
+    "big": st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63), 2**63, 2**64 - 1, 2**64, 2**53 + 1]),
+    "text": texts,
+    "mixed": small | texts | st.booleans() | st.binary(max_size=3) | st.lists(small, max_size=2),
+    "a.b": st.dictionaries(texts, json_values, max_size=3),
+    "A": st.lists(json_values, max_size=3),
+    "a": st.lists(small, max_size=3) | st.lists(floats, max_size=3),
+    "": st.lists(st.lists(small | st.none(), max_size=2), max_size=2),
+    "_rowid": floats,
+    "ü\n`x`": st.booleans(),
+}
+records = st.fixed_dictionaries({}, optional={key: hollow | VALUES[key] for key in KEYS})
+indices = st.integers(-40, 400)
+
+
+class Machine(RuleBasedStateMachine):
+    """A backend, the model, and what is known of the columns and of the disk."""
+
+    cls: ClassVar[type[LanceBackend]]
+    options: ClassVar[dict[str, Any]]
+    loses: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.root = Path(tempfile.mkdtemp())
+        self.model = MemoryBackend(0)
+        self.columns = Columns()
+        self.safe = 0  # rows that a kill does not lose
+        self.copies = 0
+
+    @initialize(cache=st.sampled_from([0, 2**26]))
+    def open_first(self, cache: int) -> None:
+        self.chosen = {**QUIET, **self.options, "cache_bytes": cache}
+        self.path = self.root / "0"
+        self.open()
+
+    def open(self) -> None:
+        self.backend = self.cls(0, self.path, **self.chosen)
+
+    def run(self, coroutine: Any) -> Any:
+        async def in_time() -> Any:
+            return await asyncio.wait_for(coroutine, 60)
+
+        return self.loop.run_until_complete(in_time())
+
+    def teardown(self) -> None:
+        if hasattr(self, "backend"):
+            self.run(self.backend.aclose())
+        self.loop.close()
+        shutil.rmtree(self.root)
+
+    # ---- writing ----
+
+    def accept(self, put: list[dict[str, Any]]) -> bool:
+        """Give the model a put, unless the contract refuses it."""
+        try:
+            self.columns.take(put, self.model.buffer)
+        except Refused:
+            return False
+        self.run(self.model.put_batch(put))
+        return True
+
+    def store(self, coroutine: Any, put: list[dict[str, Any]]) -> None:
+        if self.accept(put):
+            self.run(coroutine)
+        else:
+            with pytest.raises(SchemaError):
+                self.run(coroutine)
+
+    @rule(record=records)
+    def put(self, record: dict[str, Any]) -> None:
+        self.store(self.backend.put(record), [record])
+
+    @rule(put=st.lists(records, max_size=4))
+    def put_batch(self, put: list[dict[str, Any]]) -> None:
+        self.store(self.backend.put_batch(put), put)
+
+    @rule(record=records, count=st.integers(50, 130))
+    def put_many(self, record: dict[str, Any], count: int) -> None:
+        self.store(self.backend.put_batch([record] * count), [record] * count)
+
+    @rule(puts=st.lists(st.lists(records, min_size=1, max_size=2), min_size=2, max_size=6))
+    def put_at_once(self, puts: list[list[dict[str, Any]]]) -> None:
+        async def gather() -> list[Any]:
+            return await asyncio.gather(
+                *(
+                    self.backend.put(put[0]) if len(put) == 1 else self.backend.put_batch(put)
+                    for put in puts
+                ),
+                return_exceptions=True,
+            )
+
+        found = self.run(gather())
+        accepted = [self.accept(put) for put in puts]
+        assert [end is None for end in found] == accepted, found
+        assert all(end is None or isinstance(end, SchemaError) for end in found)
+
+    @rule(
+        values=st.lists(small | st.none(), min_size=1, max_size=3),
+        key=st.sampled_from(["n", "text"]),
+    )
+    def put_arrow(self, values: list[int | None], key: str) -> None:
+        put = [{key: value} for value in values]
+        kind = pa.int64()
+        if self.columns.kinds.get(key) == "double":
+            kind = pa.float64()
+        elif key == "text":
+            kind = pa.string()
+            put = [{key: None if value is None else str(value)} for value in values]
+        table = pa.table({key: pa.array([record[key] for record in put], kind)})
+        self.store(self.backend.put_arrow(table), put)
+        if all(value is None for value in values):
+            self.columns.kinds.setdefault(key, str(kind))
+
+    # ---- reading ----
+
+    def same(self, found: list[dict[str, Any]], want: list[dict[str, Any]]) -> None:
+        assert len(found) == len(want)
+        for one, record in zip(found, want, strict=True):
+            two = self.columns.seen(record)
+            differing = {
+                key: (one.get(key, "absent"), two.get(key, "absent"))
+                for key in one.keys() | two.keys()
+                if key not in one or key not in two or exact(one[key]) != exact(two[key])
+            }
+            assert not differing
+
+    @rule(limit=indices, offset=indices)
+    def get(self, limit: int, offset: int) -> None:
+        self.same(
+            self.run(self.backend.get(limit, offset)), self.run(self.model.get(limit, offset))
+        )
+
+    @rule(limit=indices, offset=indices)
+    def get_stream(self, limit: int, offset: int) -> None:
+        async def read(backend: Any) -> list[list[dict[str, Any]]]:
+            return [batch async for batch in backend.get_stream(limit, offset)]
+
+        found, want = self.run(read(self.backend)), self.run(read(self.model))
+        assert [len(batch) for batch in found] == [len(batch) for batch in want]
+        for one, two in zip(found, want, strict=True):
+            self.same(one, two)
+
+    @rule(offsets=st.lists(st.integers(0, 300), max_size=6))
+    def get_by_indices(self, offsets: list[int]) -> None:
+        total = len(self.model.buffer)
+        if all(offset < total for offset in offsets):
+            found = self.run(self.backend.get_by_indices(offsets))
+            self.same(found, [self.model.buffer[offset] for offset in offsets])
+        else:
+            with pytest.raises(NotFoundError):
+                self.run(self.backend.get_by_indices(offsets))
+
+    @rule()
+    def get_all(self) -> None:
+        self.same(self.run(self.backend.get(10**6, 0)), self.model.buffer)
+
+    @rule(limit=st.none() | indices, offset=indices)
+    def get_arrow(self, limit: int | None, offset: int) -> None:
+        table = self.run(self.backend.get_arrow(limit, offset))
+        table.validate(full=True)
+        total = len(self.model.buffer)
+        stop = total if limit is None else offset + limit
+        assert table.num_rows == len(self.model.buffer[offset:stop])
+
+    # ---- upkeep ----
+
+    @rule()
+    def flush(self) -> None:
+        self.run(self.backend.flush())
+        self.safe = len(self.model.buffer)
+
+    @rule()
+    def compact(self) -> None:
+        self.run(self.backend.compact())
+
+    @rule()
+    def reopen(self) -> None:
+        self.run(self.backend.aclose())
+        self.safe = len(self.model.buffer)
+        self.open()
+        assert self.columns_of_backend() == self.columns.kinds
+
+    @rule()
+    def kill(self) -> None:
+        """Go on with a copy of the directory, as a killed process would have left it."""
+        self.copies += 1
+        left, self.path = self.path, self.root / str(self.copies)
+        shutil.copytree(left, self.path)
+        self.run(self.backend.aclose())
+        shutil.rmtree(left)
+        self.open()
+        if self.loses:
+            kept = self.backend.total_count()
+            assert self.safe <= kept <= len(self.model.buffer)
+            del self.model.buffer[kept:]
+            self.columns.kinds = self.columns_of_backend()
+            self.safe = kept
+        else:
+            assert self.columns_of_backend() == self.columns.kinds
+        self.get_all()
+
+    def columns_of_backend(self) -> dict[str, str]:
+        return Columns.of(self.run(self.backend.get_arrow(0)).schema).kinds
+
+    @invariant()
+    @precondition(lambda self: hasattr(self, "backend"))
+    def counts_agree(self) -> None:
+        total = len(self.model.buffer)
+        assert self.backend.total_count() == self.model.total_count() == total
+        stats = self.run(self.backend.stats())
+        assert stats["total_count"] == total
+        assert stats["buffer_size"] + stats["persisted_count"] == total
+        assert stats["persisted_count"] >= self.safe
+
+
+class LanceMachine(Machine):
+    cls, options, loses = LanceBackend, {}, True
+
+
+class SyncedMachine(Machine):
+    cls, options = PersistingBackend, {"wal_sync_interval": 0}
+
+
+class WrittenMachine(Machine):
+    cls, options = PersistingBackend, {"wal_sync_interval": 1.0}
+
+
+NORMAL = settings(
+    max_examples=25,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+LONG = settings(NORMAL, max_examples=1500, stateful_step_count=60)
+
+MACHINES = [LanceMachine, SyncedMachine, WrittenMachine]
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.__name__)
+def test_a_backend_does_what_the_memory_backend_does(machine: type[Machine]) -> None:
+    run_state_machine_as_test(machine, settings=NORMAL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.__name__)
+def test_a_backend_does_what_the_memory_backend_does_for_long(machine: type[Machine]) -> None:
+    run_state_machine_as_test(machine, settings=LONG)
