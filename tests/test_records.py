@@ -561,7 +561,7 @@ def test_absent_and_none() -> None:
 @pytest.mark.parametrize("n", [1, 7, 8, 100])
 @pytest.mark.parametrize("width", [1, 64, 65, 300])
 def test_narrow_and_wide_records(n: int, width: int) -> None:
-    records = [{f"{{'\"\\{k}": i * k for k in range(width)} for i in range(n)}
+    records = [{f"{{'\"\\{k}": i * k for k in range(width)} for i in range(n)]
     assert decode([once(*records)]) == records
 
 
