@@ -95,9 +95,6 @@ class Codec:
             and bool(other.type.equals(self.type))
         )
 
-    def __hash__(self) -> int:
-        return hash((type(self), self.type))
-
     def field(self, name: str) -> pa.Field:
         """Make the field of a column."""
         return pa.field(name, self.type, metadata=self.metadata)

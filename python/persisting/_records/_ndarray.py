@@ -103,11 +103,11 @@ class NdArray(Codec):
             out.begin(len(shapes), None)
             out.buffers.append(struct.pack(f"{len(shapes)}i", *shapes))
 
-    def why(self, value: object) -> str:
+    def why(self, value: Any) -> str:
         """Name dtype and dimensions."""
         if not is_ndarray(value):
             return super().why(value)
-        return f"{describe(value)} does not fit {self.name}"
+        return f"{describe(value)} of shape {value.shape} does not fit {self.name}"
 
 
 def describe(value: Any) -> str:
