@@ -177,11 +177,18 @@ func content(f *os.File) ([]byte, error) {
 // d.mu is held.
 func (d *disk) image(rng *rand.Rand, dst string) error {
 	chance := []float64{0, 0.1, 0.5, 0.9, 1}[rng.IntN(5)]
-	survives := func() bool { return rng.Float64() < chance }
-	return d.imageDir(rng, survives, d.root, dst)
+	l := &loss{rng: rng, none: chance == 1, survives: func() bool { return rng.Float64() < chance }}
+	return d.imageDir(l, d.root, dst)
 }
 
-func (d *disk) imageDir(rng *rand.Rand, survives func() bool, path, dst string) error {
+// loss is a power failure.
+type loss struct {
+	rng      *rand.Rand
+	none     bool // only the process has died
+	survives func() bool
+}
+
+func (d *disk) imageDir(l *loss, path, dst string) error {
 	if err := os.Mkdir(dst, 0o755); err != nil {
 		return err
 	}
@@ -201,7 +208,7 @@ func (d *disk) imageDir(rng *rand.Rand, survives func() bool, path, dst string) 
 	keep := func(number uint64) bool {
 		k, ok := kept[number]
 		if !ok {
-			k = survives()
+			k = l.survives()
 			kept[number] = k
 		}
 		return k
@@ -220,9 +227,9 @@ func (d *disk) imageDir(rng *rand.Rand, survives func() bool, path, dst string) 
 		}
 		from, to := filepath.Join(path, name), filepath.Join(dst, name)
 		if chosen.dir {
-			err = d.imageDir(rng, survives, from, to)
+			err = d.imageDir(l, from, to)
 		} else {
-			err = d.imageFile(rng, survives, chosen.number, from, to)
+			err = d.imageFile(l, chosen.number, from, to)
 		}
 		if err != nil {
 			return err
@@ -233,7 +240,7 @@ func (d *disk) imageDir(rng *rand.Rand, survives func() bool, path, dst string) 
 
 const sector = 512
 
-func (d *disk) imageFile(rng *rand.Rand, survives func() bool, number uint64, path, dst string) error {
+func (d *disk) imageFile(l *loss, number uint64, path, dst string) error {
 	n := d.files[number]
 	var synced, live []byte
 	var err error
@@ -249,36 +256,41 @@ func (d *disk) imageFile(rng *rand.Rand, survives func() bool, number uint64, pa
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(dst, tear(rng, survives, synced, live), 0o644)
+	return os.WriteFile(dst, l.tear(synced, live), 0o644)
 }
 
 // tear returns what may be left of a file that was synced and then changed.
-func tear(rng *rand.Rand, survives func() bool, synced, live []byte) []byte {
-	if bytes.Equal(synced, live) {
+func (l *loss) tear(synced, live []byte) []byte {
+	if l.none || bytes.Equal(synced, live) {
 		return live
 	}
-	switch rng.IntN(4) {
+	switch l.rng.IntN(4) {
 	case 0:
 		return synced
 	case 1:
 		return live
-	case 2: // cut to some length
-		out := slices.Clone(live)
-		if len(live) > len(synced) {
-			out = out[:len(synced)+rng.IntN(len(live)-len(synced)+1)]
+	case 2: // as it grew, up to some place
+		from := 0
+		for from < min(len(synced), len(live)) && synced[from] == live[from] {
+			from++
 		}
-		return out
+		to := len(live)
+		for to > from && to <= len(synced) && synced[to-1] == live[to-1] {
+			to--
+		}
+		at := from + l.rng.IntN(to-from+1)
+		return append(slices.Clone(live[:at]), synced[min(at, len(synced)):]...)
 	}
 	// Of full length, with sectors that were not written. A short file often has its end, where Lance has its footers.
 	size := len(live)
-	if len(synced) != size && len(synced) > 0 && !survives() {
+	if len(synced) != size && len(synced) > 0 && !l.survives() {
 		size = len(synced)
 	}
 	out := make([]byte, size)
 	copy(out, synced)
 	for at := 0; at < min(size, len(live)); at += sector {
 		end := min(at+sector, size, len(live))
-		if survives() || end == size && rng.IntN(4) > 0 {
+		if l.survives() || end == size && l.rng.IntN(4) > 0 {
 			copy(out[at:end], live[at:end])
 		}
 	}

@@ -35,6 +35,8 @@ type world struct {
 	floats bool  // rows with fractions were appended
 	log    []string
 
+	healed, torn, replayed int64 // in all recoveries
+
 	d      *disk
 	bucket atomic.Pointer[Bucket]
 	synced atomic.Int64 // rows below were synced, by the log or a flush
@@ -92,9 +94,11 @@ func (w *world) live(crashAt int64) {
 	}
 	o := w.o
 	o.FS = w.d
+	manifests := w.manifests()
 	b, err := Open(filepath.Join(w.dir, "bucket"), o)
 	if err == nil {
 		w.check(b)
+		w.count(b, manifests)
 		w.bucket.Store(b)
 		w.work(b)
 		if err := b.Close(); err != nil && !w.d.isDown() {
@@ -113,6 +117,28 @@ func (w *world) live(crashAt int64) {
 	w.dir = w.image
 	w.d.close()
 	w.log = append(w.log, fmt.Sprintf("life %d: %s; %d rows appended, %d safe", w.life, w.at, len(w.rows), w.safe))
+}
+
+// manifests lists the versions of the table.
+func (w *world) manifests() []string {
+	names, err := filepath.Glob(filepath.Join(w.dir, "bucket", "data.lance", "_versions", "*.manifest"))
+	must(w.t, err)
+	return names
+}
+
+// count compares what the bucket says of its recovery with what it did.
+func (w *world) count(b *Bucket, manifests []string) {
+	w.t.Helper()
+	m := b.Stats().Metrics
+	if healed := len(manifests) - len(w.manifests()); m.Healed != int64(healed) {
+		w.t.Fatalf("%d versions were set aside, the bucket counts %d\n%s", healed, m.Healed, w.history())
+	}
+	if b.Stats().BufferSize != m.Replayed {
+		w.t.Fatalf("%d rows in the tail, the bucket counts %d replayed\n%s", b.Stats().BufferSize, m.Replayed, w.history())
+	}
+	w.healed += m.Healed
+	w.torn += m.TornBytes
+	w.replayed += m.Replayed
 }
 
 func (w *world) history() (text string) {
@@ -291,8 +317,9 @@ func (w *world) work(b *Bucket) {
 func TestPowerLoss(t *testing.T) {
 	seeds := uint64(8)
 	if slow() {
-		seeds = 60
+		seeds = 200
 	}
+	var healed, torn, replayed int64
 	for name, change := range map[string]func(*Options){
 		"synced":        func(o *Options) { o.WALSyncInterval = 0 },
 		"synced later":  func(o *Options) { o.WALSyncInterval = 5 * time.Millisecond },
@@ -307,8 +334,12 @@ func TestPowerLoss(t *testing.T) {
 						w.live(1 + int64(w.rng.ExpFloat64()*150))
 					}
 					w.live(1 << 40)
+					healed, torn, replayed = healed+w.healed, torn+w.torn, replayed+w.replayed
 				})
 			}
 		})
+	}
+	if healed == 0 || torn == 0 || replayed == 0 {
+		t.Errorf("%d versions set aside, %d torn bytes, %d rows replayed: nothing was tried", healed, torn, replayed)
 	}
 }

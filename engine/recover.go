@@ -110,19 +110,14 @@ func (b *Bucket) openTable() error {
 	return b.settle()
 }
 
-// settle brings the mark to the version of the table that was found.
+// settle brings the mark, which is made if there is none, to the version of the
+// table that was found.
 func (b *Bucket) settle() error {
 	m := b.mark.state
 	if b.snapshot == nil {
-		if m.Version == 0 && !m.Changing {
-			return nil
-		}
 		return b.mark.settle(0, 0)
 	}
 	version := b.snapshot.Version()
-	if version == m.Version && !m.Changing {
-		return nil
-	}
 	if version != m.Version {
 		// Not a version that this bucket has brought to disk.
 		if err := b.syncTable(nil, b.snapshot); err != nil {
