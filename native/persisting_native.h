@@ -157,6 +157,11 @@ int32_t pn_table_cleanup(pn_table *table, uint64_t keep_from,
 
 /* ---- snapshots -------------------------------------------------------- */
 
+/* Opens a version of the table in dir, which is not open otherwise. Only reads
+ * the disk. */
+int32_t pn_snapshot_open(const char *dir, uint64_t version, pn_snapshot **out,
+                         struct persisting_native_error *error);
+
 /* Closing NULL is nothing. Readers of the snapshot stay usable. */
 int32_t pn_snapshot_close(pn_snapshot *snapshot,
                           struct persisting_native_error *error);
@@ -213,6 +218,34 @@ int32_t pn_changed_files(const pn_snapshot *before, const pn_snapshot *after,
  * opened. PN_SCHEMA when the head was written by a newer Lance. */
 int32_t pn_heal(const char *dir, uint64_t newest, pn_strings **out,
                 struct persisting_native_error *error);
+
+/* Makes `version` the head, renaming the manifests above it as pn_heal does, and
+ * commits a version after it that refers to none of the data files and indexes
+ * that are missing or short: rows keep their ids, and what such a file held is
+ * null. Nothing is fsynced but the new names, which *out lists. PN_CORRUPT when
+ * the manifest of `version`, or a list of deleted rows, is what is missing. */
+int32_t pn_mend(const char *dir, uint64_t version, pn_strings **out,
+                struct persisting_native_error *error);
+
+/* Describes the versions of the table in dir, which need not open. Changes
+ * nothing. *out is one string, a JSON object:
+ *
+ *   versions   the newest first, each an object of
+ *     version, manifest (file, relative to dir)
+ *     above      whether it is above `newest` (0: no limit); then no more is known
+ *     torn       what is wrong with the manifest, or null
+ *     next_row_id, seconds (since 1970)
+ *     checked    whether all that follows was looked at, which ends with the
+ *                head: the first version that pn_heal would leave alone
+ *     rows, bytes
+ *     flaws      files that are missing or short: file, what, kind ("data",
+ *                "deletions", "index"), rows (pairs of the first row id and the
+ *                one after the last; null: unknown)
+ *   fragments  of the newest version that can be read, if layout is not 0: id,
+ *              rows (pairs as above), bytes, files
+ */
+int32_t pn_check(const char *dir, uint64_t newest, int32_t layout,
+                 pn_strings **out, struct persisting_native_error *error);
 
 /* ---- strings, bookkeeping --------------------------------------------- */
 

@@ -277,6 +277,44 @@ func nativeHeal(dir string, newest uint64) ([]string, error) {
 	return goStrings(list)
 }
 
+func nativeMend(dir string, version uint64) ([]string, error) {
+	cDir := C.CString(dir)
+	defer C.free(unsafe.Pointer(cDir))
+	var list *C.pn_strings
+	var e C.struct_persisting_native_error
+	if err := check("mend", C.pn_mend(cDir, C.uint64_t(version), &list, &e), &e); err != nil {
+		return nil, err
+	}
+	return goStrings(list)
+}
+
+func nativeCheck(dir string, newest uint64, layout bool) (string, error) {
+	cDir := C.CString(dir)
+	defer C.free(unsafe.Pointer(cDir))
+	var cLayout C.int32_t
+	if layout {
+		cLayout = 1
+	}
+	var list *C.pn_strings
+	var e C.struct_persisting_native_error
+	if err := check("check", C.pn_check(cDir, C.uint64_t(newest), cLayout, &list, &e), &e); err != nil {
+		return "", err
+	}
+	texts, err := goStrings(list)
+	if err != nil {
+		return "", err
+	}
+	return texts[0], nil
+}
+
+func nativeOpenVersion(dir string, version uint64) (snapshotHandle, error) {
+	cDir := C.CString(dir)
+	defer C.free(unsafe.Pointer(cDir))
+	var out snapshotHandle
+	var e C.struct_persisting_native_error
+	return out, check("open", C.pn_snapshot_open(cDir, C.uint64_t(version), &out, &e), &e)
+}
+
 // live counts what the native library keeps alive: tables, snapshots, readers
 // and string lists.
 func live() (objects [4]int64) {

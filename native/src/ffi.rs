@@ -15,7 +15,7 @@ use crate::live::{live, Counted, Live, Strings};
 use crate::read::Reader;
 use crate::snapshot::Snapshot;
 use crate::table::{self, Table};
-use crate::{cleanup, compact, files, heal};
+use crate::{check, cleanup, compact, files, heal, snapshot};
 
 /// The default size of each cache and of the I/O buffer.
 const DEFAULT_BYTES: u64 = 64 << 20;
@@ -337,6 +337,21 @@ pub unsafe extern "C" fn pn_table_cleanup(
 }
 
 #[no_mangle]
+pub unsafe extern "C" fn pn_snapshot_open(
+    dir: *const c_char,
+    version: u64,
+    out: *mut *mut SnapshotHandle,
+    error: *mut NativeError,
+) -> i32 {
+    guard(error, || {
+        let out = writable(out)?;
+        let opened = snapshot::open(text(dir)?, version, DEFAULT_BYTES)?;
+        *out = handle(opened);
+        Ok(())
+    })
+}
+
+#[no_mangle]
 pub unsafe extern "C" fn pn_snapshot_close(
     snapshot: *mut SnapshotHandle,
     error: *mut NativeError,
@@ -483,6 +498,39 @@ pub unsafe extern "C" fn pn_heal(
     guard(error, || {
         let out = writable(out)?;
         *out = list(heal::heal(Path::new(text(dir)?), newest)?)?;
+        Ok(())
+    })
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn pn_mend(
+    dir: *const c_char,
+    version: u64,
+    out: *mut *mut StringList,
+    error: *mut NativeError,
+) -> i32 {
+    guard(error, || {
+        let out = writable(out)?;
+        *out = list(heal::mend(Path::new(text(dir)?), version)?)?;
+        Ok(())
+    })
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn pn_check(
+    dir: *const c_char,
+    newest: u64,
+    layout: i32,
+    out: *mut *mut StringList,
+    error: *mut NativeError,
+) -> i32 {
+    guard(error, || {
+        let out = writable(out)?;
+        *out = list(vec![check::check(
+            Path::new(text(dir)?),
+            newest,
+            layout != 0,
+        )?])?;
         Ok(())
     })
 }

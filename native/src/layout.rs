@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use lance::dataset::rowids::load_row_id_sequence;
 use lance::Dataset;
-use lance_table::format::RowIdMeta;
+use lance_table::format::{Fragment, RowIdMeta};
 use lance_table::rowids::{read_row_ids, segment::U64Segment, RowIdSequence};
 
 use crate::error::{Error, Result};
@@ -135,6 +135,16 @@ impl Run {
     fn end(&self) -> u64 {
         self.first + u64::from(self.len)
     }
+}
+
+/// The row ids of a fragment that says them in the manifest, in row order.
+pub fn row_ids(fragment: &Fragment) -> Result<Vec<Range<u64>>> {
+    let Some(RowIdMeta::Inline(bytes)) = &fragment.row_id_meta else {
+        return Err(Error::corrupt("row ids are elsewhere"));
+    };
+    let mut runs = Vec::new();
+    push_runs(&mut runs, 0, &read_row_ids(bytes)?);
+    Ok(runs.iter().map(|run| run.first..run.end()).collect())
 }
 
 fn push_runs(runs: &mut Vec<Run>, fragment: u32, sequence: &RowIdSequence) {

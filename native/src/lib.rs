@@ -5,6 +5,7 @@
 //! [`ffi`] over a method of the modules below.
 
 mod cast;
+mod check;
 mod cleanup;
 mod columns;
 mod compact;

@@ -69,3 +69,8 @@ pub fn session(metadata_bytes: usize, index_bytes: usize) -> Arc<Session> {
     sessions.insert(key, Arc::downgrade(&session));
     session
 }
+
+/// A session that nothing else uses: it reads what is on disk now.
+pub fn private_session() -> Arc<Session> {
+    Arc::new(Session::new(0, 0, Default::default()))
+}

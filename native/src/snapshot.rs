@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrow_schema::{Schema as ArrowSchema, SchemaRef};
+use lance::dataset::builder::DatasetBuilder;
 use lance::datatypes::Schema;
 use lance::Dataset;
 use lance_arrow::json::lance_json_to_arrow_json;
@@ -14,6 +15,7 @@ use crate::error::{Error, Result, Status};
 use crate::layout::Layout;
 use crate::live::{Counted, Snapshots};
 use crate::readers::OpenFragments;
+use crate::runtime::{block_on, private_session};
 
 /// How many snapshots there are of each version of a table.
 #[derive(Debug, Default)]
@@ -46,6 +48,39 @@ pub struct Shared {
     pub versions: Versions,
     pub schemas: Schemas,
     pub io_buffer_bytes: u64,
+}
+
+impl Shared {
+    pub async fn new(
+        dataset: &Dataset,
+        open_fragments: usize,
+        io_buffer_bytes: u64,
+    ) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            open: OpenFragments::new(dataset, open_fragments, io_buffer_bytes).await?,
+            versions: Versions::default(),
+            schemas: Schemas::default(),
+            io_buffer_bytes,
+        }))
+    }
+}
+
+/// Opens one version of a table that is not open, for reading.
+pub fn open(dir: &str, version: u64, io_buffer_bytes: u64) -> Result<Arc<Snapshot>> {
+    block_on(async {
+        let dataset = DatasetBuilder::from_uri(dir)
+            .with_version(version)
+            .with_session(private_session())
+            .load()
+            .await?;
+        let shared = Shared::new(&dataset, 1, io_buffer_bytes).await?;
+        let mut versions = shared.versions.lock();
+        Ok(Snapshot::new(
+            Arc::new(dataset),
+            shared.clone(),
+            &mut versions,
+        ))
+    })
 }
 
 /// A version that is in use: clean-up leaves it alone.

@@ -13,9 +13,8 @@ use tokio::sync::RwLock;
 
 use crate::error::{Error, Result};
 use crate::live::{Counted, Tables};
-use crate::readers::OpenFragments;
 use crate::runtime::{block_on, session};
-use crate::snapshot::{Schemas, Shared, Snapshot, Versions};
+use crate::snapshot::{Shared, Snapshot};
 
 /// The format of data files: the one that JSON functions need.
 const STORAGE_VERSION: LanceFileVersion = LanceFileVersion::V2_2;
@@ -80,7 +79,7 @@ impl Table {
             if !dataset.manifest().uses_stable_row_ids() {
                 return Err(Error::schema("a table without stable row ids"));
             }
-            let open = OpenFragments::new(
+            let shared = Shared::new(
                 &dataset,
                 options.open_fragments as usize,
                 options.io_buffer_bytes,
@@ -88,12 +87,7 @@ impl Table {
             .await?;
             wrapper.update(dataset);
             Ok(Self {
-                shared: Arc::new(Shared {
-                    open,
-                    versions: Versions::default(),
-                    schemas: Schemas::default(),
-                    io_buffer_bytes: options.io_buffer_bytes,
-                }),
+                shared,
                 lancedb,
                 gate: RwLock::default(),
                 _counted: Counted::default(),
