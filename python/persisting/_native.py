@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
+import gc
 import json
 import math
 import os
@@ -26,7 +27,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from persisting._errors import ClosedError, InvalidHandleError, PersistingError, error_for
+from persisting._errors import (
+    ClosedError,
+    InvalidHandleError,
+    LockedError,
+    PersistingError,
+    error_for,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -320,19 +327,28 @@ class Bucket(Handle):
 
     Notes
     -----
-    Opening waits for the disk: it recovers what the last opener left.
+    Opening waits for the disk: it recovers what the last opener left. A bucket that
+    this process has open, and forgot without closing it, is closed first.
     """
 
     def __init__(self, path: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
         self.path = os.fspath(path)
         library = _library()
         number = ctypes.c_uint64()
-        _call(
+        open_it = functools.partial(
+            _call,
             library.persisting_bucket_open,
             os.fsencode(self.path),
             _json(options),
             byref(number),
         )
+        try:
+            open_it()
+        except LockedError as locked:
+            if f"process {os.getpid()} " not in str(locked):
+                raise
+            gc.collect()  # Pulsing forgets backends like that, in reference cycles
+            open_it()
         super().__init__(number.value, library.persisting_bucket_close, f"the bucket {self.path}")
         self._append = library.persisting_bucket_append
         self._append_message = library.persisting_bucket_append_message
