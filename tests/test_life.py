@@ -200,6 +200,22 @@ async def test_a_backend_that_is_forgotten_is_closed_with_a_warning(
     assert await opening(backend_class, bucket).get(9, 0) == [{"n": 1}]
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+async def test_a_bucket_that_was_forgotten_in_a_cycle_can_be_opened_again(
+    opening: Opener, backend_class: type[LanceBackend], bucket: Path
+) -> None:
+    holder: list[Any] = [backend_class(0, bucket)]
+    await holder[0].put({"n": 1})
+    await asyncio.sleep(0)
+    holder.append(holder)
+    gc.disable()
+    try:
+        del holder
+        assert await opening(backend_class, bucket).get(9, 0) == [{"n": 1}]
+    finally:
+        gc.enable()
+
+
 FORGET = """
 import asyncio, sys
 import persisting

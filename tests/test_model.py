@@ -148,7 +148,8 @@ class Machine(RuleBasedStateMachine):
             kind = pa.float64()
         elif key == "text":
             kind = pa.string()
-            put = [{key: None if value is None else str(value)} for value in values]
+            texts: list[Any] = [None if value is None else str(value) for value in values]
+            put = [{key: text} for text in texts]
         table = pa.table({key: pa.array([record[key] for record in put], kind)})
         self.store(self.backend.put_arrow(table), put)
         if all(value is None for value in values):
