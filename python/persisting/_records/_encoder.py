@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, compress
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -341,26 +341,32 @@ def _settle(
     if column is None:
         name = _checked_name(name)
     codec = None if column is None else column.codec
-    present = {i: v for i, v in enumerate(values) if v is not None and v is not ABSENT}
-    if codec is None or len(present) == len(values) or codec.fit([*present.values()]) is None:
+    there = bytes([value is not None and value is not ABSENT for value in values])
+    payload = None
+    if codec is not None:
+        filler = codec.filler
+        items = [v if is_there else filler for v, is_there in zip(values, there, strict=True)]
+        payload = codec.fit(items)
+    if payload is None:
+        present = dict(compress(enumerate(values), there))
         try:
             codec, present = _choose(codec, present)
         except _Located as error:
             place = f"record {error.row}, " if len(values) > 1 else ""
             msg = f"{place}key {name!r}: {error.reason}"
             raise SchemaError(msg) from None
-    for i, value in enumerate(values):
-        if value is not ABSENT and i not in present:
-            loose.setdefault(i, {})[name] = value
-    if not present or codec is None:
+        there = bytes([i in present for i in range(len(values))])
+        if codec is not None:
+            payload = codec.fit([present.get(i, codec.filler) for i in range(len(values))])
+    if 0 in there:
+        for i, value in enumerate(values):
+            if not there[i] and value is not ABSENT:
+                loose.setdefault(i, {})[name] = value
+    if codec is None or 1 not in there:
         return None
-    mask, items = None, [*present.values()]
-    if len(present) < len(values):
-        mask = bytes([i in present for i in range(len(values))])
-        items = [present.get(i, codec.filler) for i in range(len(values))]
-    payload = codec.fit(items)
     assert payload is not None
-    return column or Column(name, codec, codec.field(name)), codec, mask, payload
+    column = column or Column(name, codec, codec.field(name))
+    return column, codec, there if 0 in there else None, payload
 
 
 class _Located(Exception):
