@@ -6,6 +6,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/persisting/persisting/engine/lance"
 )
 
 // Append gives the rows of rec the next offsets and returns the first of them
@@ -64,6 +65,9 @@ func (b *Bucket) append(rec arrow.Record, message []byte, noWait bool) (first, e
 	if rec.NumRows() == 0 {
 		n := b.tail.next
 		return n, n, nil
+	}
+	if err := lance.CheckValues(rec); err != nil {
+		return 0, 0, &SchemaError{Reason: err.Error()}
 	}
 	aligned, err := b.conform(rec, noWait)
 	if err != nil {

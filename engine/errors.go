@@ -30,11 +30,14 @@ var (
 
 // SchemaError is returned when a batch does not fit the columns of the bucket.
 type SchemaError struct {
-	Column string // name of the column
+	Column string // name of the column; empty where the reason names it
 	Reason string // what does not fit, with both types where there are two
 }
 
 func (e *SchemaError) Error() string {
+	if e.Column == "" {
+		return "engine: " + e.Reason
+	}
 	return fmt.Sprintf("engine: column %q: %s", e.Column, e.Reason)
 }
 
