@@ -43,11 +43,13 @@ func importColumns(s *C.struct_ArrowSchema) (columns *arrow.Schema, err error) {
 	if s.release == nil {
 		return nil, fmt.Errorf("%w: schema is released already", errArgument)
 	}
+	all := zonesOf(s)
 	columns, err = cdata.ImportCArrowSchema(cdata.SchemaFromPtr(uintptr(unsafe.Pointer(s))))
 	if err != nil {
 		return nil, fmt.Errorf("%w: import schema: %w", errArgument, err)
 	}
-	return columns, nil
+	meta := columns.Metadata()
+	return arrow.NewSchema(restore(columns.Fields(), all.children), &meta), nil
 }
 
 //export persistingColumnsCloseGo
