@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -190,8 +191,9 @@ func (b *Bucket) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 	return aligned, nil
 }
 
-// promote gives columns of the rows that the bucket holds another type. All
-// rows move into Lance first, so that only one place has to change.
+// promote gives columns of the rows that the bucket holds another type, all of
+// them or none. All rows move into Lance first, so that only one place has to
+// change.
 func (b *Bucket) promote(casts []arrow.Field) error {
 	if b.log != nil {
 		if err := b.log.Sync(background); err != nil {
@@ -205,12 +207,22 @@ func (b *Bucket) promote(casts []arrow.Field) error {
 	defer b.compacting.Unlock()
 	b.flushing.Lock()
 	defer b.flushing.Unlock()
-	for _, to := range casts {
+	before := b.schema
+	for i, to := range casts {
 		if err := b.cast(to); err != nil {
+			for _, done := range casts[:i] {
+				// What was exact one way is exact the other way.
+				err = errors.Join(err, b.cast(columnOf(before, done.Name)))
+			}
 			return err
 		}
 	}
 	return nil
+}
+
+// columnOf is the column of schema with the given name, which it must have.
+func columnOf(schema *arrow.Schema, name string) arrow.Field {
+	return schema.Field(schema.FieldIndices(name)[0])
 }
 
 func (b *Bucket) setSchema(s *arrow.Schema) {

@@ -209,16 +209,19 @@ func (b *Bucket) cast(to arrow.Field) error {
 		return snapshot, err
 	})
 	if errors.Is(err, lance.ErrInexact) {
-		have := b.schema.Field(b.schema.FieldIndices(to.Name)[0])
+		have := columnOf(b.schema, to.Name)
 		return &SchemaError{Column: to.Name, Reason: fmt.Sprintf("is %s and holds values that %s cannot hold exactly", typeName(have), typeName(to))}
 	}
 	if err != nil {
 		return err
 	}
-	b.publish(snapshot, b.checkpoint)
+	fields := slices.Clone(b.schema.Fields())
+	fields[b.schema.FieldIndices(to.Name)[0]] = to
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.install(snapshot, b.checkpoint)
 	b.tail.evict(b.checkpoint, 0)
-	b.mu.Unlock()
+	b.setSchema(arrow.NewSchema(fields, nil))
 	return nil
 }
 
@@ -227,6 +230,11 @@ func (b *Bucket) cast(to arrow.Field) error {
 func (b *Bucket) publish(snapshot *lance.Snapshot, checkpoint int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.install(snapshot, checkpoint)
+}
+
+// install is publish for a caller that holds b.mu.
+func (b *Bucket) install(snapshot *lance.Snapshot, checkpoint int64) {
 	if b.snapshot == nil || snapshot.Version() > b.snapshot.Version() {
 		b.snapshot, snapshot = snapshot, b.snapshot
 	}
