@@ -32,7 +32,7 @@ func persistingBucketOpenGo(path, options *C.char, out *C.persisting_bucket, e *
 		if err != nil {
 			return err
 		}
-		opts.Registerer = registry
+		opts.Metrics = buckets
 		b, err := engine.Open(dir, opts)
 		if err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/metrics"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 )
@@ -17,8 +18,17 @@ import (
 // version is set by the build.
 var version = "0.0.0"
 
-// registry holds the collectors of all open buckets.
-var registry = prometheus.NewRegistry()
+// buckets holds the metrics of all open buckets, registry what is exported.
+var (
+	buckets  = metrics.NewSet(version, processState)
+	registry = prometheus.NewRegistry()
+)
+
+func init() { registry.MustRegister(buckets) }
+
+func processState() metrics.Process {
+	return metrics.Process{Handles: handles.live(), ArrowBytes: engine.AllocatedBytes()}
+}
 
 //export persistingAbiVersionGo
 func persistingAbiVersionGo(out *C.uint32_t, e *C.struct_persisting_error) C.persisting_status {

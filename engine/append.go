@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/metrics"
 )
 
 // Append gives the rows of rec the next offsets and returns the first of them
@@ -18,6 +20,7 @@ import (
 // nothing is stored and the error is [ErrWouldBlock]. A batch that does not fit
 // gives a [*SchemaError], and nothing of it is stored.
 func (b *Bucket) Append(rec arrow.Record, noWait bool) (first, end int64, err error) {
+	defer func() { b.failed(metrics.Put, err) }()
 	if err := b.admit(noWait); err != nil {
 		return 0, 0, err
 	}
@@ -28,6 +31,7 @@ func (b *Bucket) Append(rec arrow.Record, noWait bool) (first, end int64, err er
 // AppendMessage is Append for the rows of a record batch message of the Arrow IPC
 // stream format, with the columns of schema. The bucket keeps the message.
 func (b *Bucket) AppendMessage(schema *MessageSchema, message []byte, noWait bool) (first, end int64, err error) {
+	defer func() { b.failed(metrics.Put, err) }()
 	if err := b.admit(noWait); err != nil {
 		return 0, 0, err
 	}
@@ -100,18 +104,23 @@ func (b *Bucket) store(rec arrow.Record, message []byte) (first, end int64, err 
 	}
 	b.mu.Lock()
 	first, end = b.tail.next, b.tail.next+rec.NumRows()
-	b.push(rec)
+	bytes := b.push(rec)
+	timed := b.count(bytes)
 	b.mu.Unlock()
-
+	var began time.Time
+	if timed {
+		began = time.Now()
+	}
 	if b.log == nil {
-		b.put(end - first)
+		b.acknowledged(began)
 		b.advance(end)
 	} else {
 		rec.Retain()
 		done := func(failed error) {
 			if failed == nil {
-				b.put(end - first)
+				b.acknowledged(began)
 			} else {
+				b.failed(metrics.Put, b.writeError(failed))
 				b.alarm.advance(math.MaxInt64)
 			}
 			rec.Release()
@@ -119,6 +128,8 @@ func (b *Bucket) store(rec arrow.Record, message []byte) (first, end int64, err 
 		if _, err := b.log.AppendNow(b.encoder.preamble, body, end-first, done); err != nil {
 			b.mu.Lock()
 			b.tail.truncate(first)
+			b.tally.puts--
+			b.tally.bytes -= bytes
 			b.mu.Unlock()
 			return 0, 0, b.writeError(err)
 		}
@@ -140,20 +151,19 @@ func (b *Bucket) advance(end int64) {
 	}
 }
 
-// push takes over a reference to rec. The caller holds b.mu.
-func (b *Bucket) push(rec arrow.Record) {
+// push takes over a reference to rec and returns its size. The caller holds b.mu.
+func (b *Bucket) push(rec arrow.Record) (bytes int64) {
 	b.tail.push(rec)
-	b.unflushed += b.tail.chunks[len(b.tail.chunks)-1].bytes
+	if b.unflushed == 0 {
+		b.tally.oldest = time.Now()
+	}
+	bytes = b.tail.chunks[len(b.tail.chunks)-1].bytes
+	b.unflushed += bytes
 	if b.moved != nil {
 		close(b.moved)
 		b.moved = nil
 	}
-}
-
-func (b *Bucket) put(rows int64) {
-	if b.metrics != nil {
-		b.metrics.RecordsPut.Add(float64(rows))
-	}
+	return bytes
 }
 
 // conform changes the schema of the bucket as rec needs and returns rec with
@@ -244,11 +254,13 @@ func (b *Bucket) makeRoom(noWait bool) error {
 		if noWait {
 			return ErrWouldBlock
 		}
+		began := time.Now()
 		select {
 		case <-flushed:
 		case <-b.stop:
 			return ErrClosed
 		}
+		b.metrics.HeldBack(time.Since(began))
 		b.mu.Lock()
 		err := b.flushErr
 		b.mu.Unlock()

@@ -14,12 +14,12 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Bucket is an open bucket.
@@ -29,7 +29,7 @@ type Bucket struct {
 	id      [16]byte
 	lock    *dirLock
 	logger  *slog.Logger
-	metrics *metrics.Bucket
+	metrics *metrics.Bucket // nil if they are off
 
 	log     *wal.Log      // nil without a log
 	table   *lance.Table  // nil until the first flush
@@ -40,7 +40,14 @@ type Bucket struct {
 	stop    chan struct{}
 	workers sync.WaitGroup
 	closing atomic.Bool
-	poison  atomic.Pointer[error]
+
+	recovered struct { // when the bucket was opened
+		rows             int64 // that it had then
+		replayed, torn   int64 // rows that came from the log, bytes cut off it
+		versionsSetAside int
+	}
+
+	poison atomic.Pointer[error]
 
 	// appending orders appends: the schema, the encoder and the offsets.
 	appending sync.Mutex
@@ -58,7 +65,8 @@ type Bucket struct {
 	schema        *arrow.Schema // nil for a bucket without columns
 	schemaVersion uint64
 	tail          tail
-	unflushed     int64           // bytes in the tail that are not in Lance
+	unflushed     int64 // bytes in the tail that are not in Lance
+	tally         tally
 	snapshot      *lance.Snapshot // newest version that is on disk; nil without a table
 	checkpoint    int64           // rows below it are durably in Lance
 	pinned        map[uint64]int  // versions that cursors read, and by how many
@@ -71,6 +79,15 @@ type Bucket struct {
 // Open opens the bucket in the directory dir, which is created if missing, and
 // recovers what a crash left.
 func Open(dir string, opts Options) (*Bucket, error) {
+	b, err := openBucket(dir, opts)
+	if err != nil && opts.Metrics != nil {
+		opts.Metrics.OpenFailed(KindOf(err))
+	}
+	return b, err
+}
+
+func openBucket(dir string, opts Options) (*Bucket, error) {
+	began := time.Now()
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
@@ -84,8 +101,8 @@ func Open(dir string, opts Options) (*Bucket, error) {
 	if err := opts.FS.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("engine: create bucket: %w", err)
 	}
-	if opts.Registerer == nil {
-		opts.Registerer = prometheus.NewRegistry()
+	if opts.Metrics == nil {
+		opts.Metrics = metrics.NewSet("", nil)
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -106,11 +123,7 @@ func Open(dir string, opts Options) (*Bucket, error) {
 	if err := b.recover(); err != nil {
 		return nil, errors.Join(err, b.release())
 	}
-	if b.metrics != nil {
-		if err := b.metrics.Register(opts.Registerer); err != nil {
-			return nil, errors.Join(fmt.Errorf("engine: register metrics: %w", err), b.release())
-		}
-	}
+	b.opened(began)
 	b.workers.Add(2)
 	go b.flushLoop()
 	go b.compactLoop()
@@ -239,9 +252,7 @@ func (b *Bucket) release() error {
 	if b.mark != nil {
 		faults = append(faults, b.mark.close())
 	}
-	if b.metrics != nil {
-		b.metrics.Close()
-	}
+	b.metrics.Close()
 	return errors.Join(append(faults, b.lock.unlock())...)
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/metrics"
 )
 
 // Compact merges small fragments of the table and removes the versions and
@@ -33,13 +34,7 @@ func (b *Bucket) Compact() error {
 	if err == nil {
 		err = b.clean(table)
 	}
-	if b.metrics != nil {
-		if err != nil {
-			b.metrics.CompactErrors.Inc()
-		} else {
-			b.metrics.CompactSecs.Observe(time.Since(started).Seconds())
-		}
-	}
+	b.ended(metrics.Compaction, started, err)
 	return err
 }
 
@@ -92,8 +87,6 @@ func (b *Bucket) compactLoop() {
 			return
 		case <-b.tidy:
 		}
-		if err := b.Compact(); err != nil && !errors.Is(err, ErrClosed) {
-			b.logger.Error("compaction failed", "error", err)
-		}
+		_ = b.Compact() // which says in the log what went wrong
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -54,16 +55,13 @@ func (b *Bucket) flush() error {
 	}
 	b.mu.Lock()
 	b.flushErr = err
+	if err == nil {
+		b.tally.oldest = started
+	}
 	close(b.flushed)
 	b.flushed = make(chan struct{})
 	b.mu.Unlock()
-	if b.metrics != nil {
-		if err != nil {
-			b.metrics.FlushErrors.Inc()
-		} else {
-			b.metrics.Flushed(time.Since(started))
-		}
-	}
+	b.ended(metrics.Flush, started, err)
 	return err
 }
 
@@ -289,7 +287,7 @@ func (b *Bucket) countFile(path string) {
 		return
 	}
 	if info, err := b.opts.FS.Stat(path); err == nil {
-		b.metrics.BytesWritten.Add(float64(info.Size))
+		b.metrics.TableWrote(info.Size)
 	}
 }
 
@@ -310,7 +308,6 @@ func (b *Bucket) flushLoop() {
 		case <-tick:
 		}
 		if err := b.flush(); err != nil {
-			b.logger.Error("flush failed", "error", err)
 			select {
 			case <-b.stop:
 				return

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Options says how a bucket is kept.
@@ -55,16 +55,16 @@ type Options struct {
 	// are in Lance. The default is 64 MiB.
 	CacheBytes int64
 
-	// EnableMetrics registers the collectors of the bucket. The default is true.
+	// EnableMetrics makes the bucket part of Metrics. The default is true.
 	EnableMetrics bool
 
 	// FS is where the log lies and what syncs the files of the table. The
 	// default is the file system of the machine.
 	FS wal.FS
 
-	// Registerer receives the collectors. The default is a registry of the
-	// bucket's own.
-	Registerer prometheus.Registerer
+	// Metrics is the set that the bucket's metrics become part of. The default is
+	// a set of its own.
+	Metrics *metrics.Set
 
 	// Logger is told of recoveries and of faults in the background. The default
 	// discards.

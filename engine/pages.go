@@ -33,18 +33,19 @@ type pageCache struct {
 	pages map[pageKey]*list.Element
 	used  list.List // of *page, newest first
 	bytes int64
+
+	hits, misses int64 // of get
 }
 
 // get returns the page if it holds its first rows rows, retained.
 func (c *pageCache) get(key pageKey, rows int64) arrow.Record {
 	e, ok := c.pages[key]
-	if !ok {
+	if !ok || e.Value.(*page).rec.NumRows() < rows {
+		c.misses++
 		return nil
 	}
+	c.hits++
 	p := e.Value.(*page)
-	if p.rec.NumRows() < rows {
-		return nil
-	}
 	c.used.MoveToFront(e)
 	p.rec.Retain()
 	return p.rec

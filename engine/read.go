@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/metrics"
 )
 
 const (
@@ -27,7 +29,8 @@ const (
 // Cursor gives the rows of one read, batch by batch.
 type Cursor struct {
 	schema  *arrow.Schema
-	version uint64 // of the schema
+	version uint64          // of the schema
+	metrics *metrics.Bucket // that count what is read
 
 	mu      sync.Mutex
 	closed  bool
@@ -50,6 +53,13 @@ type view struct {
 // Read returns the acknowledged rows [offset, offset+count), cut to those that
 // exist. With noWait the error is [ErrWouldBlock] where the disk is needed.
 func (b *Bucket) Read(offset, count int64, noWait bool) (*Cursor, error) {
+	c, err := b.read(offset, count, noWait)
+	b.failed(metrics.Get, err)
+	return c, err
+}
+
+func (b *Bucket) read(offset, count int64, noWait bool) (*Cursor, error) {
+	began := time.Now()
 	if offset < 0 || count < 0 {
 		return nil, fmt.Errorf("%w: offset %d and count %d must not be negative", ErrNotFound, offset, count)
 	}
@@ -58,7 +68,7 @@ func (b *Bucket) Read(offset, count int64, noWait bool) (*Cursor, error) {
 		return nil, err
 	}
 	defer release(v.chunks)
-	c := &Cursor{schema: v.schema, version: v.version}
+	c := &Cursor{schema: v.schema, version: v.version, metrics: b.metrics}
 	err = b.readTable(c, v, noWait)
 	if c.reader == nil {
 		v.unpin()
@@ -71,10 +81,7 @@ func (b *Bucket) Read(offset, count int64, noWait bool) (*Cursor, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	c.batches = append(c.batches, recs...)
-	if b.metrics != nil {
-		b.metrics.Gets.Inc()
-		b.metrics.RecordsGot.Add(float64(v.end - v.first))
-	}
+	b.metrics.GetDone(v.end-v.first, time.Since(began))
 	return c, nil
 }
 
@@ -239,20 +246,24 @@ func (b *Bucket) join(v *view) ([]arrow.Record, error) {
 // that does not exist gives [ErrNotFound]; with noWait the error is
 // [ErrWouldBlock] where the disk is needed.
 func (b *Bucket) Take(offsets []int64, noWait bool) (*Cursor, error) {
+	c, err := b.takeRows(offsets, noWait)
+	b.failed(metrics.Get, err)
+	return c, err
+}
+
+func (b *Bucket) takeRows(offsets []int64, noWait bool) (*Cursor, error) {
+	began := time.Now()
 	v, err := b.view(0, b.Acknowledged())
 	if err != nil {
 		return nil, err
 	}
 	defer v.unpin()
 	defer release(v.chunks)
-	c := &Cursor{schema: v.schema, version: v.version}
+	c := &Cursor{schema: v.schema, version: v.version, metrics: b.metrics}
 	if err := b.take(c, v, offsets, noWait); err != nil {
 		return nil, err
 	}
-	if b.metrics != nil {
-		b.metrics.Gets.Inc()
-		b.metrics.RecordsGot.Add(float64(len(offsets)))
-	}
+	b.metrics.GetDone(int64(len(offsets)), time.Since(began))
 	return c, nil
 }
 
@@ -328,6 +339,14 @@ func (c *Cursor) Schema() (*arrow.Schema, uint64) { return c.schema, c.version }
 func (c *Cursor) Next() (arrow.Record, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	rec, err := c.next()
+	if err == nil && c.metrics != nil {
+		c.metrics.ReadBytes(rowBytes(rec))
+	}
+	return rec, err
+}
+
+func (c *Cursor) next() (arrow.Record, error) {
 	if c.closed {
 		return nil, ErrClosed
 	}

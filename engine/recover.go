@@ -11,7 +11,6 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine/lance"
-	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -33,15 +32,7 @@ func (b *Bucket) recover() error {
 	if err := b.openTable(); err != nil {
 		return err
 	}
-	if b.opts.EnableMetrics {
-		b.metrics = metrics.NewBucket(b.dir, metrics.Gauges{
-			BufferRows: func() float64 { return float64(b.state().unflushedRows) },
-			WALBytes:   func() float64 { return float64(b.walBytes()) },
-			Fragments:  func() float64 { return float64(b.state().fragments) },
-			Rows:       func() float64 { return float64(b.Acknowledged()) },
-		})
-		b.metrics.Healed.Add(float64(len(healed)))
-	}
+	b.recovered.versionsSetAside = len(healed)
 	_, err = os.Stat(b.walPath())
 	if errors.Is(err, fs.ErrNotExist) && !b.opts.EnableWAL {
 		return b.checkRows()
@@ -154,15 +145,12 @@ func (b *Bucket) openLog() error {
 		SyncInterval: b.opts.WALSyncInterval,
 		Recovery:     recovery,
 		OnAdvance:    b.advance,
-		Logger:       b.logger,
+		Logger:       b.logger.With("component", "wal"),
 	}
-	if b.metrics != nil {
+	if b.opts.EnableMetrics { // they are there by the time that something is appended
 		o.Observer = wal.Observer{
-			Wrote: func(entries int, bytes int64) {
-				b.metrics.BytesWritten.Add(float64(bytes))
-				b.metrics.WALGroup.Observe(float64(entries))
-			},
-			Synced: func(took time.Duration) { b.metrics.WALSyncSecs.Observe(took.Seconds()) },
+			Wrote:  func(entries int, bytes int64) { b.metrics.LogWrote(entries, bytes) },
+			Synced: func(took time.Duration) { b.metrics.LogSynced(took) },
 		}
 	}
 	var d decoder
@@ -172,10 +160,7 @@ func (b *Bucket) openLog() error {
 		return fmt.Errorf("engine: open log: %w", err)
 	}
 	b.log = log
-	if b.metrics != nil {
-		b.metrics.Replayed.Add(float64(report.Rows))
-		b.metrics.TornBytes.Add(float64(report.TornBytes))
-	}
+	b.recovered.replayed, b.recovered.torn = report.Rows, report.TornBytes
 	if report.Rows > 0 || report.TornBytes > 0 {
 		b.logger.Info("recovered from the log", "rows", report.Rows, "torn_bytes", report.TornBytes)
 	}

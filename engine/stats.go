@@ -35,13 +35,10 @@ func (b *Bucket) Stats() Stats {
 		TableVersion:   state.version,
 		Fragments:      state.fragments,
 		TableBytes:     state.tableBytes,
+		Metrics:        b.metrics.Snapshot(),
 	}
 	if b.log != nil {
 		s.WALSegments = b.log.Segments()
-	}
-	if b.metrics != nil {
-		m := b.metrics.Snapshot()
-		s.Metrics = &m
 	}
 	err := b.writable()
 	if err == nil {
@@ -57,7 +54,9 @@ func (b *Bucket) Stats() Stats {
 type state struct {
 	checkpoint, unflushedRows  int64
 	unflushedBytes, tableBytes int64
-	memory                     int64
+	memory, pageBytes          int64
+	pageHits, pageMisses       int64
+	tally                      tally
 	version                    uint64
 	fragments                  int
 	flushErr                   error
@@ -71,6 +70,10 @@ func (b *Bucket) state() state {
 		unflushedRows:  b.visible() - b.checkpoint,
 		unflushedBytes: b.unflushed,
 		memory:         b.tail.bytes + b.pages.bytes,
+		pageBytes:      b.pages.bytes,
+		pageHits:       b.pages.hits,
+		pageMisses:     b.pages.misses,
+		tally:          b.tally,
 		flushErr:       b.flushErr,
 	}
 	if b.snapshot != nil {

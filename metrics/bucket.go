@@ -1,175 +1,159 @@
 package metrics
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 )
 
-// Gauges are read at each scrape. They must be safe for concurrent use and
-// must not wait for a disk.
-type Gauges struct {
-	BufferRows func() float64 // rows acknowledged and not yet in Lance
-	WALBytes   func() float64 // bytes of the write-ahead log on disk
-	Fragments  func() float64 // fragments of the Lance table
-	Rows       func() float64 // acknowledged rows
+// State is what a bucket knows of itself at one moment. The first group are
+// counts since it was opened.
+type State struct {
+	Puts, PutRecords, PutBytes int64
+	PageHits, PageMisses       int64
+
+	BufferRows, BufferBytes int64         // of what is not in Lance
+	Lag                     time.Duration // age of the oldest such row
+	WALBytes                int64
+	WALSegments             int
+	Rows                    int64 // acknowledged
+	Fragments               int
+	TableBytes              int64
+	RecentBytes             int64 // of rows in memory that are in Lance
+	PageBytes               int64 // of the page cache
+	Poisoned                bool
 }
 
-// Bucket is the set of collectors of one bucket.
+// Bucket counts what one bucket does. On a nil *Bucket, that of a bucket whose
+// metrics are off, all methods do nothing.
 type Bucket struct {
-	RecordsPut    prometheus.Counter   // rows acknowledged
-	RecordsGot    prometheus.Counter   // rows read
-	Gets          prometheus.Counter   // reads
-	BytesWritten  prometheus.Counter   // bytes written to the log and to Lance
-	FlushErrors   prometheus.Counter   // flushes that failed
-	FlushSeconds  prometheus.Histogram // duration of a flush
-	CompactErrors prometheus.Counter   // compactions that failed
-	CompactSecs   prometheus.Histogram // duration of a compaction
-	WALSyncSecs   prometheus.Histogram // duration of an fdatasync of the log
-	WALGroup      prometheus.Histogram // appends that shared one write
-	Replayed      prometheus.Counter   // rows recovered from the log
-	TornBytes     prometheus.Counter   // bytes of a torn log tail that were cut off
-	Healed        prometheus.Counter   // damaged manifests set aside
-	LastFlush     prometheus.Gauge     // time of the last flush, Unix seconds
+	set    *Set
+	labels labels
+	path   string
+	state  func() State
+	own    [countNumbers]atomic.Int64 // what state does not tell
 
-	all, registered []prometheus.Collector
-	registerer      prometheus.Registerer
+	put, get, flush, compaction, fsync, group prometheus.Observer
 }
 
-// NewBucket makes the collectors of the bucket in the directory path.
-func NewBucket(path string, g Gauges) *Bucket {
-	b := &Bucket{}
-	labels := prometheus.Labels{"path": path}
-	add := func(c prometheus.Collector) { b.all = append(b.all, c) }
-	counter := func(name, help string, extra ...string) prometheus.Counter {
-		l := prometheus.Labels{"path": path}
-		for i := 0; i < len(extra); i += 2 {
-			l[extra[i]] = extra[i+1]
-		}
-		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: l})
-		add(c)
-		return c
-	}
-	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		h := prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: name, Help: help, ConstLabels: labels, Buckets: buckets,
-			NativeHistogramBucketFactor:    1.1,
-			NativeHistogramMaxBucketNumber: 100,
-		})
-		add(h)
-		return h
-	}
-	gauge := func(name, help string, f func() float64) {
-		add(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, f))
-	}
-	syncs := prometheus.ExponentialBuckets(32e-6, 2, 16)
-	long := prometheus.ExponentialBuckets(1e-3, 2, 16)
-
-	const records = "Records put into and read from the bucket."
-	b.RecordsPut = counter("persisting_records_total", records, "operation", "put")
-	b.RecordsGot = counter("persisting_records_total", records, "operation", "get")
-	b.Gets = counter("persisting_reads_total", "Reads of the bucket.")
-	b.BytesWritten = counter("persisting_written_bytes_total", "Bytes written to the write-ahead log and to Lance.")
-	b.FlushErrors = counter("persisting_flush_errors_total", "Flushes that failed.")
-	b.FlushSeconds = histogram("persisting_flush_duration_seconds", "Duration of a flush into Lance.", long)
-	b.CompactErrors = counter("persisting_compaction_errors_total", "Compactions that failed.")
-	b.CompactSecs = histogram("persisting_compaction_duration_seconds", "Duration of a compaction.", long)
-	b.WALSyncSecs = histogram("persisting_wal_sync_duration_seconds", "Duration of an fdatasync of the write-ahead log.", syncs)
-	b.WALGroup = histogram("persisting_wal_group_appends", "Appends that shared one write to the write-ahead log.", prometheus.ExponentialBuckets(1, 2, 11))
-	b.Replayed = counter("persisting_replayed_records_total", "Records recovered from the write-ahead log when the bucket was opened.")
-	b.TornBytes = counter("persisting_wal_torn_bytes_total", "Bytes of a torn end of the write-ahead log that were cut off.")
-	b.Healed = counter("persisting_healed_manifests_total", "Damaged manifests of the table that were set aside.")
-	b.LastFlush = prometheus.NewGauge(prometheus.GaugeOpts{Name: "persisting_last_flush_timestamp_seconds", Help: "Time of the last flush that succeeded.", ConstLabels: labels})
-	add(b.LastFlush)
-	gauge("persisting_buffer_size", "Records acknowledged and not yet in Lance.", g.BufferRows)
-	gauge("persisting_wal_size_bytes", "Size of the write-ahead log on disk.", g.WALBytes)
-	gauge("persisting_fragments", "Fragments of the Lance table.", g.Fragments)
-	gauge("persisting_rows", "Acknowledged records in the bucket.", g.Rows)
-
-	return b
-}
-
-// Register registers the collectors with r until Close.
-func (b *Bucket) Register(r prometheus.Registerer) error {
-	b.registerer = r
-	for _, c := range b.all {
-		if err := r.Register(c); err != nil {
-			b.Close()
-			return err
-		}
-		b.registered = append(b.registered, c)
-	}
-	return nil
-}
-
-// Close unregisters the collectors.
+// Close ends the series of the bucket.
 func (b *Bucket) Close() {
-	for _, c := range b.registered {
-		b.registerer.Unregister(c)
-	}
-	b.registered = nil
-}
-
-// Snapshot is the state of the counters at one moment.
-type Snapshot struct {
-	PutCount        int64   `json:"put_count"`         // records
-	GetCount        int64   `json:"get_count"`         // reads
-	RecordsRead     int64   `json:"records_read"`      // records
-	FlushCount      int64   `json:"flush_count"`       // flushes that succeeded
-	FlushSeconds    float64 `json:"flush_seconds"`     // in all
-	FlushErrors     int64   `json:"flush_errors"`      // flushes that failed
-	LastFlushTime   float64 `json:"last_flush_time"`   // Unix seconds; 0 before the first
-	CompactionCount int64   `json:"compaction_count"`  // compactions that succeeded
-	CompactionFails int64   `json:"compaction_errors"` // compactions that failed
-	BytesWritten    int64   `json:"bytes_written"`     // to the log and to Lance
-	WALSyncCount    int64   `json:"wal_sync_count"`    // fdatasync calls
-	Replayed        int64   `json:"replayed_records"`  // when the bucket was opened
-	TornBytes       int64   `json:"torn_bytes"`        // when the bucket was opened
-	Healed          int64   `json:"healed_manifests"`  // when the bucket was opened
-}
-
-// Snapshot reads the collectors.
-func (b *Bucket) Snapshot() Snapshot {
-	flushes, compactions, syncs := histogram(b.FlushSeconds), histogram(b.CompactSecs), histogram(b.WALSyncSecs)
-	return Snapshot{
-		PutCount:        int64(value(b.RecordsPut)),
-		GetCount:        int64(value(b.Gets)),
-		RecordsRead:     int64(value(b.RecordsGot)),
-		FlushCount:      int64(flushes.GetSampleCount()),
-		FlushSeconds:    flushes.GetSampleSum(),
-		FlushErrors:     int64(value(b.FlushErrors)),
-		LastFlushTime:   value(b.LastFlush),
-		CompactionCount: int64(compactions.GetSampleCount()),
-		CompactionFails: int64(value(b.CompactErrors)),
-		BytesWritten:    int64(value(b.BytesWritten)),
-		WALSyncCount:    int64(syncs.GetSampleCount()),
-		Replayed:        int64(value(b.Replayed)),
-		TornBytes:       int64(value(b.TornBytes)),
-		Healed:          int64(value(b.Healed)),
+	if b != nil {
+		b.set.close(b)
 	}
 }
 
-// Flushed counts a flush of the given duration that ended now.
-func (b *Bucket) Flushed(d time.Duration) {
-	b.FlushSeconds.Observe(d.Seconds())
-	b.LastFlush.SetToCurrentTime()
-}
-
-func read(m prometheus.Metric) *dto.Metric {
-	var out dto.Metric
-	if err := m.Write(&out); err != nil {
-		panic(err) // a collector made above always encodes
+// PutDone times a put that was acknowledged.
+func (b *Bucket) PutDone(took time.Duration) {
+	if b != nil {
+		b.put.Observe(took.Seconds())
 	}
-	return &out
 }
 
-func value(m prometheus.Metric) float64 {
-	out := read(m)
-	if c := out.GetCounter(); c != nil {
-		return c.GetValue()
+// GetDone counts and times a read of so many rows.
+func (b *Bucket) GetDone(rows int64, took time.Duration) {
+	if b != nil {
+		b.own[gets].Add(1)
+		b.own[getRecords].Add(rows)
+		b.get.Observe(took.Seconds())
 	}
-	return out.GetGauge().GetValue()
 }
 
-func histogram(h prometheus.Histogram) *dto.Histogram { return read(h).GetHistogram() }
+// ReadBytes counts bytes of rows that were read.
+func (b *Bucket) ReadBytes(n int64) {
+	if b != nil {
+		b.own[getBytes].Add(n)
+	}
+}
+
+// FlushDone counts and times a flush that ended now.
+func (b *Bucket) FlushDone(took time.Duration) {
+	if b != nil {
+		b.own[flushes].Add(1)
+		b.own[flushNanos].Add(int64(took))
+		b.own[lastFlushNanos].Store(time.Now().UnixNano())
+		b.flush.Observe(took.Seconds())
+	}
+}
+
+// CompactionDone counts and times a compaction.
+func (b *Bucket) CompactionDone(took time.Duration) {
+	if b != nil {
+		b.own[compactions].Add(1)
+		b.compaction.Observe(took.Seconds())
+	}
+}
+
+// Failed counts an operation that failed.
+func (b *Bucket) Failed(o Operation, k Kind) {
+	if b != nil {
+		b.own[errorNumber(o, k)].Add(1)
+	}
+}
+
+// HeldBack counts and times a wait of a put for a flush.
+func (b *Bucket) HeldBack(took time.Duration) {
+	if b != nil {
+		b.own[backpressureWaits].Add(1)
+		b.own[backpressureNanos].Add(int64(took))
+	}
+}
+
+// LogWrote counts a write of so many appends to the log.
+func (b *Bucket) LogWrote(appends int, bytes int64) {
+	if b != nil {
+		b.own[walBytesWritten].Add(bytes)
+		b.group.Observe(float64(appends))
+	}
+}
+
+// LogSynced counts and times a sync of the log.
+func (b *Bucket) LogSynced(took time.Duration) {
+	if b != nil {
+		b.own[walSyncs].Add(1)
+		b.fsync.Observe(took.Seconds())
+	}
+}
+
+// TableWrote counts bytes written to files of the table.
+func (b *Bucket) TableWrote(bytes int64) {
+	if b != nil {
+		b.own[tableBytesWritten].Add(bytes)
+	}
+}
+
+// Versions tells how many versions of the table there are.
+func (b *Bucket) Versions(n int) {
+	if b != nil {
+		b.own[versions].Store(int64(n))
+	}
+}
+
+// Recovered counts what was found when the bucket was opened.
+func (b *Bucket) Recovered(records, torn int64, manifests int) {
+	if b != nil {
+		b.own[replayed].Add(records)
+		b.own[tornBytes].Add(torn)
+		b.own[healed].Add(int64(manifests))
+	}
+}
+
+// numbers are the counts and levels of the bucket at this moment.
+func (b *Bucket) numbers() numbers {
+	var n numbers
+	for i := range b.own {
+		n[i] = float64(b.own[i].Load())
+	}
+	s := b.state()
+	n[puts], n[putRecords], n[putBytes] = float64(s.Puts), float64(s.PutRecords), float64(s.PutBytes)
+	n[pageHits], n[pageMisses] = float64(s.PageHits), float64(s.PageMisses)
+	n[bufferRows], n[bufferBytes], n[lagSeconds] = float64(s.BufferRows), float64(s.BufferBytes), s.Lag.Seconds()
+	n[walBytes], n[walSegments] = float64(s.WALBytes), float64(s.WALSegments)
+	n[rows], n[fragments], n[tableBytes] = float64(s.Rows), float64(s.Fragments), float64(s.TableBytes)
+	n[recentBytes], n[pageBytes] = float64(s.RecentBytes), float64(s.PageBytes)
+	if s.Poisoned {
+		n[poisoned] = 1
+	}
+	return n
+}

@@ -1,8 +1,25 @@
-// Package metrics holds the Prometheus collectors of a bucket.
+// Package metrics counts and times what buckets do, for Prometheus.
 //
-// A [Bucket] is registered with an injected prometheus.Registerer once its
-// bucket is open and unregistered when it closes. All collectors carry the label path,
-// the directory of the bucket. Counters end in _total; units are seconds and
-// bytes. What a counter says to Prometheus and what the statistics of a bucket
-// say come from the same collector, see [Bucket.Snapshot].
+// A [Set] is one prometheus.Collector for all buckets of a process; the caller
+// registers it. A bucket takes its part with [Set.Bucket] when it is open and
+// gives it back with [Bucket.Close]. What a scrape says and what the statistics
+// of a bucket say come from the same numbers, see [Bucket.Snapshot].
+//
+// All that can be scraped is in [Descriptions], from which package reference
+// makes the reference page, the dashboard and the alert rules.
+//
+// # Labels
+//
+// A bucket has the labels topic, the directory in which it lies, and bucket, its
+// name there. [MaxBuckets] buckets at a time have series of their own; those
+// opened beyond share the series with topic and bucket "other", in which counters
+// and most gauges are sums and ages are those of the worst bucket.
+//
+// The series of a bucket end when it is closed, unless [Set.Retain] asked for its
+// last counts to stay.
+//
+// # Concurrency
+//
+// Everything may be called at any time. A scrape asks each bucket for its [State]
+// and must not make it wait; counting takes an atomic addition, timing a few.
 package metrics

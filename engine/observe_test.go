@@ -1,0 +1,182 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/persisting/persisting/metrics"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// scraped returns the value of each series of the bucket whose labels, but topic
+// and bucket, are joined by commas, by "name" or "name{labels}".
+func scraped(t *testing.T, set *metrics.Set) map[string]float64 {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(set)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			var labels []string
+			for _, l := range m.Label {
+				if l.GetName() != "topic" && l.GetName() != "bucket" {
+					labels = append(labels, l.GetValue())
+				}
+			}
+			name := strings.TrimPrefix(f.GetName(), "persisting_")
+			if len(labels) > 0 {
+				name += "{" + strings.Join(labels, ",") + "}"
+			}
+			switch {
+			case m.Counter != nil:
+				all[name] = m.Counter.GetValue()
+			case m.Gauge != nil:
+				all[name] = m.Gauge.GetValue()
+			case m.Histogram != nil:
+				all[name] = float64(m.Histogram.GetSampleCount())
+			}
+		}
+	}
+	return all
+}
+
+func compare(t *testing.T, have, want map[string]float64) {
+	t.Helper()
+	for name, v := range want {
+		if got, ok := have[name]; !ok || got != v {
+			t.Errorf("%s is %v, want %v", name, got, v)
+		}
+	}
+}
+
+func TestMetricsFollowTheLifeOfABucket(t *testing.T) {
+	set := metrics.NewSet("", nil)
+	o := quiet(func(o *Options) { o.Metrics = set; o.CacheBytes = 1 << 20 })
+	dir := t.TempDir()
+	b := open(t, dir, o)
+	for range metrics.PutSample + 1 {
+		appendRows(t, b, 10)
+	}
+	read := func(offset, count int64, want error) {
+		t.Helper()
+		c, err := b.Read(offset, count, false)
+		if !errors.Is(err, want) {
+			t.Fatalf("read: %v, want %v", err, want)
+		}
+		if err == nil {
+			for rec, err := c.Next(); err == nil; rec, err = c.Next() {
+				rec.Release()
+			}
+			_ = c.Close()
+		}
+	}
+	read(0, 10, nil)
+	read(-1, 1, ErrNotFound)
+	if _, err := b.Take([]int64{999}, true); !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+	compare(t, scraped(t, set), map[string]float64{
+		"operations_total{put}": 17, "records_total{put}": 170, "put_duration_seconds": 2, "rows": 170,
+		"operations_total{get}": 1, "records_total{get}": 10, "get_duration_seconds": 1,
+		"errors_total{not_found,get}": 2, "buffer_size": 170, "fragments": 0, "table_versions": 0,
+		"open_buckets": 1, "recovery_duration_seconds": 1, "poisoned": 0,
+	})
+	now := scraped(t, set)
+	for _, name := range []string{"lag_seconds", "buffer_bytes", "wal_size_bytes", "wal_segments", "record_bytes_total{put}", "record_bytes_total{get}", "written_bytes_total{wal}", "memory_bytes{buffer}"} {
+		if now[name] <= 0 {
+			t.Errorf("%s is %v", name, now[name])
+		}
+	}
+	if err := b.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	now = scraped(t, set)
+	compare(t, now, map[string]float64{
+		"operations_total{flush}": 1, "flush_duration_seconds": 1, "buffer_size": 0, "lag_seconds": 0,
+		"memory_bytes{buffer}": 0, "memory_bytes{recent}": now["record_bytes_total{put}"], "fragments": 1,
+	})
+	if now["table_versions"] < 1 || now["written_bytes_total{table}"] < now["table_size_bytes"] || now["table_size_bytes"] <= 0 {
+		t.Errorf("the table has %v versions and %v bytes of %v written", now["table_versions"], now["table_size_bytes"], now["written_bytes_total{table}"])
+	}
+	appendRows(t, b, 1)
+	if err := b.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Compact(); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, scraped(t, set), map[string]float64{"operations_total{compaction}": 1, "compaction_duration_seconds": 1})
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, dir, o)
+	read(0, 1, nil)
+	read(1, 1, nil)
+	compare(t, scraped(t, set), map[string]float64{
+		"records_total{put}": 0, "rows": 171, "page_cache_reads_total{miss}": 1, "page_cache_reads_total{hit}": 1,
+		"replayed_records_total": 0, "recovery_duration_seconds": 2,
+	})
+	if _, err := Open(dir, o); KindOf(err) != metrics.Locked {
+		t.Fatal(err)
+	}
+	compare(t, scraped(t, set), map[string]float64{"open_errors_total{locked}": 1, "open_buckets": 1})
+}
+
+func TestPutsThatAreHeldBackAreTimed(t *testing.T) {
+	set := metrics.NewSet("", nil)
+	b := open(t, t.TempDir(), quiet(func(o *Options) { o.Metrics = set; o.FlushBytes = 1 << 10 }))
+	for range 4 {
+		appendRows(t, b, 1000)
+	}
+	now := scraped(t, set)
+	if now["backpressure_waits_total"] < 1 || now["backpressure_seconds_total"] <= 0 {
+		t.Errorf("%v waits of %v s", now["backpressure_waits_total"], now["backpressure_seconds_total"])
+	}
+}
+
+func TestThePoisonedBucketSaysSo(t *testing.T) {
+	set := metrics.NewSet("", nil)
+	var text bytes.Buffer
+	b := open(t, t.TempDir(), quiet(func(o *Options) {
+		o.Metrics = set
+		o.Logger = slog.New(slog.NewTextHandler(&text, nil))
+	}))
+	appendRows(t, b, 1)
+	_ = b.poisonWith(errors.New("the disk is gone"))
+	if _, _, err := b.Append(batch(t, 1, 1), false); !errors.Is(err, ErrPoisoned) {
+		t.Fatal(err)
+	}
+	if err := b.Flush(); !errors.Is(err, ErrPoisoned) {
+		t.Fatal(err)
+	}
+	compare(t, scraped(t, set), map[string]float64{"poisoned": 1, "errors_total{poisoned,put}": 1, "records_total{put}": 1})
+	if !strings.Contains(text.String(), "the disk is gone") {
+		t.Errorf("log: %s", text.String())
+	}
+	if err := b.Close(); !errors.Is(err, ErrPoisoned) {
+		t.Fatal(err)
+	}
+}
+
+func TestWorkIsLoggedWithItsDuration(t *testing.T) {
+	var text bytes.Buffer
+	b := open(t, t.TempDir(), quiet(func(o *Options) {
+		o.Logger = slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}))
+	appendRows(t, b, 1)
+	if err := errors.Join(b.Flush(), b.Compact()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"msg=opened", `msg="flush done"`, `msg="compaction done"`, "operation=flush took="} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, text.String())
+		}
+	}
+}

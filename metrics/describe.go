@@ -1,0 +1,271 @@
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Type is the type of a metric.
+type Type string
+
+// The types.
+const (
+	CounterType   Type = "counter"
+	GaugeType     Type = "gauge"
+	HistogramType Type = "histogram"
+)
+
+// Description says what a metric is.
+type Description struct {
+	Name      string
+	Type      Type
+	PerBucket bool     // whether it has the labels topic and bucket
+	Labels    []string // and these
+	Help      string   // one line, as a scrape shows it
+	Notes     string   // more for the reference page
+
+	buckets []float64 // of a histogram
+	series  []series  // of a counter or gauge of a bucket, each with values of Labels
+}
+
+// series is a number of a bucket as a metric shows it.
+type series struct {
+	number number
+	labels []string
+	scale  float64 // 0 is 1
+}
+
+// MaxBuckets is the number of buckets open at a time that have series of their own.
+const MaxBuckets = 100
+
+const nano = 1e-9
+
+// The bounds of classic histograms, in seconds. Scrapers that know native
+// histograms get those, with bounds 10 % apart.
+var (
+	shortTimes = []float64{10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, 250e-3, 1, 5}
+	syncTimes  = []float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2e-3, 4e-3, 8e-3, 16e-3, 32e-3, 64e-3, 128e-3, 512e-3, 2}
+	longTimes  = []float64{1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 2.5, 5, 10, 30, 120}
+	sizes      = []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}
+)
+
+// PutSample is how many puts there are for each one that is timed.
+const PutSample = 16
+
+// Names of the metrics that code refers to.
+const (
+	putDuration        = "persisting_put_duration_seconds"
+	getDuration        = "persisting_get_duration_seconds"
+	flushDuration      = "persisting_flush_duration_seconds"
+	compactionDuration = "persisting_compaction_duration_seconds"
+	fsyncDuration      = "persisting_wal_fsync_duration_seconds"
+	groupAppends       = "persisting_wal_group_appends"
+	recoveryDuration   = "persisting_recovery_duration_seconds"
+	openErrors         = "persisting_open_errors_total"
+	openBuckets        = "persisting_open_buckets"
+	openHandles        = "persisting_open_handles"
+	processMemory      = "persisting_process_memory_bytes"
+	logDrops           = "persisting_log_messages_dropped_total"
+	buildInfo          = "persisting_build_info"
+)
+
+// Descriptions lists every metric.
+var Descriptions = []Description{
+	{
+		Name: "persisting_records_total", Type: CounterType, PerBucket: true, Labels: []string{"operation"},
+		Help:   "Records put (acknowledged) and got.",
+		series: []series{{number: putRecords, labels: []string{"put"}}, {number: getRecords, labels: []string{"get"}}},
+	},
+	{
+		Name: "persisting_record_bytes_total", Type: CounterType, PerBucket: true, Labels: []string{"operation"},
+		Help:   "Bytes of the records put and got, as Arrow data.",
+		series: []series{{number: putBytes, labels: []string{"put"}}, {number: getBytes, labels: []string{"get"}}},
+	},
+	{
+		Name: "persisting_operations_total", Type: CounterType, PerBucket: true, Labels: []string{"operation"},
+		Help:  "Operations that succeeded.",
+		Notes: "What the engine sees: puts of one turn of an event loop arrive as one. Those that failed are in `persisting_errors_total`.",
+		series: []series{
+			{number: puts, labels: []string{string(Put)}},
+			{number: gets, labels: []string{string(Get)}},
+			{number: flushes, labels: []string{string(Flush)}},
+			{number: compactions, labels: []string{string(Compaction)}},
+		},
+	},
+	{
+		Name: "persisting_errors_total", Type: CounterType, PerBucket: true, Labels: []string{"operation", "kind"},
+		Help:   "Operations that failed, by kind of error.",
+		Notes:  "`schema`, `invalid`, `not_found` and `closed` are faults of the caller, `poisoned` follows from an earlier failure, `corrupt` and `storage` want a person.",
+		series: errorSeries(),
+	},
+	{
+		Name: putDuration, Type: HistogramType, PerBucket: true, buckets: shortTimes,
+		Help:  "Time from a put reaching the engine to its acknowledgement.",
+		Notes: "Every 16th put is timed.",
+	},
+	{
+		Name: getDuration, Type: HistogramType, PerBucket: true, buckets: shortTimes,
+		Help:  "Time until a read has its first rows at hand.",
+		Notes: "The rows of a long read are streamed afterwards, at the pace of the reader.",
+	},
+	{
+		Name: flushDuration, Type: HistogramType, PerBucket: true, buckets: longTimes,
+		Help: "Duration of flushes into Lance, syncs included.",
+	},
+	{
+		Name: compactionDuration, Type: HistogramType, PerBucket: true, buckets: longTimes,
+		Help: "Duration of compactions of the table, the removal of old versions included.",
+	},
+	{
+		Name: "persisting_backpressure_waits_total", Type: CounterType, PerBucket: true,
+		Help:   "Puts that were held back because flushes could not keep up.",
+		series: []series{{number: backpressureWaits}},
+	},
+	{
+		Name: "persisting_backpressure_seconds_total", Type: CounterType, PerBucket: true,
+		Help:   "Time that puts were held back because flushes could not keep up.",
+		series: []series{{number: backpressureNanos, scale: nano}},
+	},
+	{
+		Name: "persisting_buffer_size", Type: GaugeType, PerBucket: true,
+		Help:   "Records acknowledged and not yet in Lance.",
+		series: []series{{number: bufferRows}},
+	},
+	{
+		Name: "persisting_buffer_bytes", Type: GaugeType, PerBucket: true,
+		Help:   "Bytes of the records not yet in Lance.",
+		series: []series{{number: bufferBytes}},
+	},
+	{
+		Name: "persisting_lag_seconds", Type: GaugeType, PerBucket: true,
+		Help:   "Age of the oldest record that is not yet in Lance, 0 if there is none.",
+		Notes:  "Right after a flush it may be too large, by the duration of that flush.",
+		series: []series{{number: lagSeconds}},
+	},
+	{
+		Name: "persisting_last_flush_timestamp_seconds", Type: GaugeType, PerBucket: true,
+		Help:   "Time of the last flush that succeeded, 0 before the first.",
+		series: []series{{number: lastFlushNanos, scale: nano}},
+	},
+	{
+		Name: "persisting_wal_size_bytes", Type: GaugeType, PerBucket: true,
+		Help:   "Size of the write-ahead log.",
+		series: []series{{number: walBytes}},
+	},
+	{
+		Name: "persisting_wal_segments", Type: GaugeType, PerBucket: true,
+		Help:   "Files of the write-ahead log.",
+		series: []series{{number: walSegments}},
+	},
+	{
+		Name: fsyncDuration, Type: HistogramType, PerBucket: true, buckets: syncTimes,
+		Help: "Duration of the fdatasync calls of the write-ahead log.",
+	},
+	{
+		Name: groupAppends, Type: HistogramType, PerBucket: true, buckets: sizes,
+		Help: "Appends that shared one write to the write-ahead log.",
+	},
+	{
+		Name: "persisting_written_bytes_total", Type: CounterType, PerBucket: true, Labels: []string{"target"},
+		Help:   "Bytes written to the write-ahead log and to the files of the table.",
+		series: []series{{number: walBytesWritten, labels: []string{"wal"}}, {number: tableBytesWritten, labels: []string{"table"}}},
+	},
+	{
+		Name: "persisting_rows", Type: GaugeType, PerBucket: true,
+		Help:   "Acknowledged records in the bucket.",
+		series: []series{{number: rows}},
+	},
+	{
+		Name: "persisting_fragments", Type: GaugeType, PerBucket: true,
+		Help:   "Fragments of the Lance table.",
+		series: []series{{number: fragments}},
+	},
+	{
+		Name: "persisting_table_versions", Type: GaugeType, PerBucket: true,
+		Help:   "Versions of the Lance table that are kept.",
+		series: []series{{number: versions}},
+	},
+	{
+		Name: "persisting_table_size_bytes", Type: GaugeType, PerBucket: true,
+		Help:   "Size of the data files of the Lance table.",
+		series: []series{{number: tableBytes}},
+	},
+	{
+		Name: "persisting_page_cache_reads_total", Type: CounterType, PerBucket: true, Labels: []string{"result"},
+		Help:   "Pages of the table that reads found in memory, or had to read.",
+		series: []series{{number: pageHits, labels: []string{"hit"}}, {number: pageMisses, labels: []string{"miss"}}},
+	},
+	{
+		Name: "persisting_memory_bytes", Type: GaugeType, PerBucket: true, Labels: []string{"owner"},
+		Help:  "Memory that rows take, by what holds them.",
+		Notes: "`buffer`: not yet in Lance. `recent`: flushed and kept for reads. `pages`: read from the table.",
+		series: []series{
+			{number: bufferBytes, labels: []string{"buffer"}},
+			{number: recentBytes, labels: []string{"recent"}},
+			{number: pageBytes, labels: []string{"pages"}},
+		},
+	},
+	{
+		Name: "persisting_replayed_records_total", Type: CounterType, PerBucket: true,
+		Help:   "Records recovered from the write-ahead log when the bucket was opened.",
+		series: []series{{number: replayed}},
+	},
+	{
+		Name: "persisting_wal_torn_bytes_total", Type: CounterType, PerBucket: true,
+		Help:   "Bytes of a torn end of the write-ahead log that were cut off when the bucket was opened.",
+		series: []series{{number: tornBytes}},
+	},
+	{
+		Name: "persisting_healed_manifests_total", Type: CounterType, PerBucket: true,
+		Help:   "Versions of the table that were set aside when the bucket was opened.",
+		series: []series{{number: healed}},
+	},
+	{
+		Name: "persisting_poisoned", Type: GaugeType, PerBucket: true,
+		Help:   "Whether the bucket refuses writes until it is opened again: 1 or 0.",
+		series: []series{{number: poisoned}},
+	},
+	{
+		Name: recoveryDuration, Type: HistogramType, buckets: longTimes,
+		Help: "Time it took to open a bucket, recovery included.",
+	},
+	{
+		Name: openErrors, Type: CounterType, Labels: []string{"kind"},
+		Help: "Buckets that could not be opened, by kind of error.",
+	},
+	{Name: openBuckets, Type: GaugeType, Help: "Buckets open in this process whose metrics are on."},
+	{Name: openHandles, Type: GaugeType, Help: "Buckets, reads and other things that callers hold open in the engine."},
+	{
+		Name: processMemory, Type: GaugeType, Labels: []string{"owner"},
+		Help:  "Memory of the engine in this process, by what allocated it.",
+		Notes: "`arrow`: Arrow data of the engine's own. `go`: objects on the Go heap. What Lance holds in Rust is not in it.",
+	},
+	{Name: logDrops, Type: CounterType, Help: "Log messages and spans dropped because Python did not take them in time."},
+	{Name: buildInfo, Type: GaugeType, Labels: []string{"version"}, Help: "Always 1; the version of the engine."},
+}
+
+func errorSeries() []series {
+	var all []series
+	for i, p := range errorPairs {
+		all = append(all, series{number: firstError + number(i), labels: []string{string(p.operation), string(p.kind)}})
+	}
+	return all
+}
+
+// AllLabels are the names of the labels of the metric.
+func (d *Description) AllLabels() []string {
+	var own []string
+	if d.PerBucket {
+		own = []string{"topic", "bucket"}
+	}
+	return append(own, d.Labels...)
+}
+
+func (d *Description) desc() *prometheus.Desc {
+	return prometheus.NewDesc(d.Name, d.Help, d.AllLabels(), nil)
+}
+
+func (d *Description) histogram() *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: d.Name, Help: d.Help, Buckets: d.buckets,
+		NativeHistogramBucketFactor:    1.1,
+		NativeHistogramMaxBucketNumber: 100,
+	}, d.AllLabels())
+}

@@ -1,0 +1,134 @@
+package metrics
+
+// number names one count or one level of a bucket.
+type number int
+
+const (
+	puts number = iota
+	putRecords
+	putBytes
+	gets
+	getRecords
+	getBytes
+	flushes
+	flushNanos
+	compactions
+	walBytesWritten
+	tableBytesWritten
+	walSyncs
+	backpressureWaits
+	backpressureNanos
+	pageHits
+	pageMisses
+	replayed
+	tornBytes
+	healed
+	firstError // of errorPairs
+
+	lastCount = firstError + number(len(errorPairs)) - 1
+)
+
+const (
+	bufferRows number = lastCount + 1 + iota
+	bufferBytes
+	lagSeconds
+	walBytes
+	walSegments
+	rows
+	fragments
+	versions
+	tableBytes
+	recentBytes
+	pageBytes
+	poisoned
+	lastFlushNanos
+
+	countNumbers
+)
+
+// numbers are all counts and levels of a bucket, or of buckets together.
+type numbers [countNumbers]float64
+
+// add joins the numbers of another bucket.
+func (n *numbers) add(o *numbers) {
+	for i := range n {
+		switch number(i) {
+		case lagSeconds, lastFlushNanos:
+			n[i] = max(n[i], o[i])
+		default:
+			n[i] += o[i]
+		}
+	}
+}
+
+// counts are the numbers without the levels, which end with their bucket.
+func (n numbers) counts() numbers {
+	clear(n[lastCount+1:])
+	return n
+}
+
+// Operation is what a bucket was asked to do.
+type Operation string
+
+// The operations.
+const (
+	Put        Operation = "put"
+	Get        Operation = "get"
+	Flush      Operation = "flush"
+	Compaction Operation = "compaction"
+)
+
+// Kind is a kind of error.
+type Kind string
+
+// The kinds of errors.
+const (
+	Schema   Kind = "schema"    // data that does not fit the columns
+	Invalid  Kind = "invalid"   // an argument or an option that cannot be
+	NotFound Kind = "not_found" // a row that does not exist
+	Closed   Kind = "closed"    // the bucket was closed before or meanwhile
+	Locked   Kind = "locked"    // another opener has the bucket
+	Poisoned Kind = "poisoned"  // a write failed before
+	Corrupt  Kind = "corrupt"   // stored bytes contradict each other
+	Storage  Kind = "storage"   // the disk failed, and whatever is none of the above
+)
+
+// errorPairs are the errors that are counted apart. For each operation the last
+// one counts what is not listed.
+var errorPairs = [...]struct {
+	operation Operation
+	kind      Kind
+}{
+	{Put, Schema},
+	{Put, Invalid},
+	{Put, Closed},
+	{Put, Poisoned},
+	{Put, Corrupt},
+	{Put, Storage},
+	{Get, NotFound},
+	{Get, Closed},
+	{Get, Corrupt},
+	{Get, Storage},
+	{Flush, Closed},
+	{Flush, Poisoned},
+	{Flush, Corrupt},
+	{Flush, Storage},
+	{Compaction, Closed},
+	{Compaction, Poisoned},
+	{Compaction, Corrupt},
+	{Compaction, Storage},
+}
+
+// errorNumber is where an error is counted.
+func errorNumber(o Operation, k Kind) number {
+	found := firstError
+	for i, p := range errorPairs {
+		if p.operation == o {
+			found = firstError + number(i)
+			if p.kind == k {
+				break
+			}
+		}
+	}
+	return found
+}

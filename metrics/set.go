@@ -1,0 +1,236 @@
+package metrics
+
+import (
+	"maps"
+	"path/filepath"
+	"runtime/metrics"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Process is the state of the process at one moment.
+type Process struct {
+	Handles    int   // that callers hold
+	ArrowBytes int64 // of memory
+	LogDrops   int64 // so far
+}
+
+// Set holds the metrics of the buckets of a process. It is a prometheus.Collector.
+type Set struct {
+	version  string
+	process  func() Process
+	descs    map[string]*prometheus.Desc // of all but histograms, by name
+	histos   map[string]*prometheus.HistogramVec
+	failures *prometheus.CounterVec
+	limit    int
+
+	mu     sync.Mutex
+	groups map[labels]*group
+	retain bool
+}
+
+// labels are those of a bucket.
+type labels struct{ topic, bucket string }
+
+// other are the labels of the buckets beyond the limit.
+var other = labels{"other", "other"}
+
+// group is the buckets that share labels: one, or those beyond the limit.
+type group struct {
+	open []*Bucket
+	past numbers // counts of those that were closed
+}
+
+// NewSet makes a set of no buckets. At each scrape process is asked for the state
+// of the process; nil for none.
+func NewSet(version string, process func() Process) *Set {
+	if process == nil {
+		process = func() Process { return Process{} }
+	}
+	s := &Set{
+		version: version, process: process, limit: MaxBuckets,
+		descs: map[string]*prometheus.Desc{}, histos: map[string]*prometheus.HistogramVec{},
+		groups: map[labels]*group{},
+	}
+	for i := range Descriptions {
+		d := &Descriptions[i]
+		switch {
+		case d.Type == HistogramType:
+			s.histos[d.Name] = d.histogram()
+		case d.Name == openErrors:
+			s.failures = prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help}, d.Labels)
+		default:
+			s.descs[d.Name] = d.desc()
+		}
+	}
+	for _, k := range []Kind{Invalid, Locked, Corrupt, Storage} {
+		s.failures.WithLabelValues(string(k))
+	}
+	s.histos[recoveryDuration].WithLabelValues()
+	return s
+}
+
+// Bucket makes the metrics of the open bucket in the directory path, until they
+// are closed. At each scrape state is asked, which must not wait for a disk.
+func (s *Set) Bucket(path string, state func() State) *Bucket {
+	l := labels{filepath.Dir(path), filepath.Base(path)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, ok := s.groups[l]
+	if !ok && len(s.groups) >= s.limit {
+		l = other
+		g, ok = s.groups[l]
+	}
+	if !ok {
+		g = &group{}
+		s.groups[l] = g
+	}
+	b := &Bucket{set: s, labels: l, path: path, state: state}
+	child := func(name string) prometheus.Observer { return s.histos[name].WithLabelValues(l.topic, l.bucket) }
+	b.put, b.get, b.flush = child(putDuration), child(getDuration), child(flushDuration)
+	b.compaction, b.fsync, b.group = child(compactionDuration), child(fsyncDuration), child(groupAppends)
+	g.open = append(g.open, b)
+	return b
+}
+
+// Opened times an opening of a bucket, with its recovery.
+func (s *Set) Opened(took time.Duration) {
+	s.histos[recoveryDuration].WithLabelValues().Observe(took.Seconds())
+}
+
+// OpenFailed counts a bucket that could not be opened.
+func (s *Set) OpenFailed(k Kind) { s.failures.WithLabelValues(string(k)).Inc() }
+
+// Retain says whether the last counts of buckets stay when they are closed, for
+// a push at the end of the process.
+func (s *Set) Retain(yes bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retain = yes
+	if yes {
+		return
+	}
+	for l, g := range s.groups {
+		if len(g.open) == 0 {
+			s.drop(l)
+		}
+	}
+}
+
+// drop ends the series of l. The caller holds s.mu.
+func (s *Set) drop(l labels) {
+	delete(s.groups, l)
+	for _, h := range s.histos {
+		h.DeletePartialMatch(prometheus.Labels{"topic": l.topic, "bucket": l.bucket})
+	}
+}
+
+func (s *Set) close(b *Bucket) {
+	last := b.numbers().counts()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[b.labels]
+	i := -1
+	if g != nil {
+		i = slices.Index(g.open, b)
+	}
+	if i < 0 {
+		return // it was closed before
+	}
+	g.open = slices.Delete(g.open, i, i+1)
+	g.past.add(&last)
+	if len(g.open) == 0 && !s.retain {
+		s.drop(b.labels)
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (s *Set) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range s.descs {
+		ch <- d
+	}
+	for _, h := range s.histos {
+		h.Describe(ch)
+	}
+	s.failures.Describe(ch)
+}
+
+// Collect implements prometheus.Collector.
+func (s *Set) Collect(ch chan<- prometheus.Metric) {
+	totals, open := s.totals()
+	for i := range Descriptions {
+		d := &Descriptions[i]
+		kind := prometheus.GaugeValue
+		if d.Type == CounterType {
+			kind = prometheus.CounterValue
+		}
+		for _, one := range d.series {
+			scale := one.scale
+			if scale == 0 {
+				scale = 1
+			}
+			for l, n := range totals {
+				values := append([]string{l.topic, l.bucket}, one.labels...)
+				ch <- prometheus.MustNewConstMetric(s.descs[d.Name], kind, n[one.number]*scale, values...)
+			}
+		}
+	}
+	for _, h := range s.histos {
+		h.Collect(ch)
+	}
+	s.failures.Collect(ch)
+	p := s.process()
+	gauge := func(name string, v float64, values ...string) {
+		ch <- prometheus.MustNewConstMetric(s.descs[name], prometheus.GaugeValue, v, values...)
+	}
+	gauge(openBuckets, float64(open))
+	gauge(openHandles, float64(p.Handles))
+	gauge(processMemory, float64(p.ArrowBytes), "arrow")
+	gauge(processMemory, float64(goHeap()), "go")
+	gauge(buildInfo, 1, s.version)
+	ch <- prometheus.MustNewConstMetric(s.descs[logDrops], prometheus.CounterValue, float64(p.LogDrops))
+}
+
+// totals reads the buckets, outside the lock that opening and closing take.
+func (s *Set) totals() (all map[labels]*numbers, open int) {
+	s.mu.Lock()
+	buckets := map[labels][]*Bucket{}
+	all = make(map[labels]*numbers, len(s.groups))
+	for l, g := range s.groups {
+		past := g.past
+		all[l] = &past
+		buckets[l] = slices.Clone(g.open)
+		open += len(g.open)
+	}
+	s.mu.Unlock()
+	for l, those := range buckets {
+		for _, b := range those {
+			n := b.numbers()
+			all[l].add(&n)
+		}
+	}
+	return all, open
+}
+
+func goHeap() uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// Buckets returns the open buckets, in the order of their labels.
+func (s *Set) Buckets() []*Bucket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keys := slices.SortedFunc(maps.Keys(s.groups), func(a, b labels) int {
+		return slices.Compare([]string{a.topic, a.bucket}, []string{b.topic, b.bucket})
+	})
+	var all []*Bucket
+	for _, l := range keys {
+		all = append(all, s.groups[l].open...)
+	}
+	return all
+}
