@@ -68,7 +68,7 @@ func (b *Bucket) heal() (aside []string, err error) {
 		return nil, fmt.Errorf("engine: heal table: %w", err)
 	}
 	for _, name := range aside {
-		b.logger.Warn("set a version of the table aside", "file", name, "unfinished", m.Changing)
+		b.logger.Warn("set a file of the table aside", "file", name, "unfinished", m.Changing)
 	}
 	if m.Changing || len(aside) > 0 {
 		// The mark must not be settled while they can come back.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -110,6 +112,45 @@ func TestZeroedTail(t *testing.T) {
 		b := []byte(crashed[last])
 		clear(b[from:])
 		prefix(t, fmt.Sprintf("zeros from %d", from), crashed.with(last, string(b)), entries, 8)
+	}
+}
+
+// TestGrown makes a terabyte of one file of a log: none of it is read or copied beyond what the log can have written.
+func TestGrown(t *testing.T) {
+	crashed, closed, entries := sample(t)
+	for kind, all := range map[string]files{"closed": closed, "not closed": crashed} {
+		for _, name := range all.names() {
+			t.Run(kind+" "+name, func(t *testing.T) {
+				o := options(wal.OS)
+				o.Dir = t.TempDir()
+				for name, content := range all {
+					if err := os.WriteFile(filepath.Join(o.Dir, name), []byte(content), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := os.Truncate(filepath.Join(o.Dir, name), 1<<40); err != nil {
+					t.Fatal(err)
+				}
+				if _, _, _, err := tryOpen(o, 0); !errors.As(err, new(*wal.SegmentError)) {
+					t.Fatalf("opened with %v", err)
+				}
+				if infos, err := wal.Inspect(wal.OS, o.Dir); err != nil || !slices.ContainsFunc(infos, func(i wal.SegmentInfo) bool { return i.Err != nil }) {
+					t.Fatalf("inspected as %+v, %v", infos, err)
+				}
+				o.Recovery = wal.Salvage
+				l, got, report, err := tryOpen(o, 0)
+				if err != nil || len(report.Missing) > 0 {
+					t.Fatalf("salvaged with %+v, %v", report, err)
+				}
+				same(t, "salvaged", got, entries)
+				closeLog(t, l)
+				for _, file := range append(report.Broken, filepath.Join(o.Dir, name)) {
+					if info, err := os.Stat(file); err != nil || info.Size() > 1<<20 {
+						t.Errorf("%s: %v, %v", file, info.Size(), err)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -71,6 +71,7 @@
 //
 //   - a later record has a sound head that promises more than the bytes up to this place;
 //   - the file is smaller than its capacity, without an end mark (recovery and Close write the mark first, then cut);
+//   - the file is larger than the log ever makes it: half as large again as its capacity;
 //   - the segment ends with "sealed", but there is no next one;
 //   - the preamble is not sound.
 //

@@ -47,6 +47,10 @@ type header struct {
 
 func (h *header) salvaged() bool { return h.flags&flagSalvaged != 0 }
 
+// largest is more than the file ever has: the capacity includes a preamble and the first end mark, and a second end mark is as
+// large as the preamble.
+func (h *header) largest() int64 { return h.capacity + h.capacity/2 }
+
 // encode writes h to b and returns its checksum, with which the chain of the segment begins.
 func (h *header) encode(b []byte) uint32 {
 	b = b[:headerBytes]

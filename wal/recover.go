@@ -39,6 +39,17 @@ func (s *found) broken(pos int64, err error) error {
 	return &SegmentError{Path: s.path, Segment: s.sequence, Offset: pos, Err: err}
 }
 
+// bound refuses a file that is larger than the log ever made it, and has what is beyond left unread.
+func (s *found) bound() error {
+	most := s.head.largest()
+	if s.size <= most {
+		return nil
+	}
+	err := s.broken(most, corrupt("the file has %d bytes, a segment like this has %d at most", s.size, most))
+	s.size = most
+	return err
+}
+
 // plan is what the directory holds and what Open will do about it. Making it changes nothing.
 type plan struct {
 	o       Options
@@ -150,6 +161,9 @@ func (p *plan) readHead(s *found) error {
 	}
 	if err == nil {
 		s.readable = true
+		if s.fault = s.bound(); s.fault != nil && p.o.Recovery == Strict {
+			return s.fault
+		}
 		return nil
 	}
 	if err = s.broken(0, err); p.o.Recovery == Strict || !errors.Is(err, ErrCorrupt) {

@@ -62,11 +62,16 @@ func inspect(o Options, s *found) (info SegmentInfo) {
 	if err == nil {
 		s.head, s.sum, err = decodeHeader(b)
 	}
+	if err == nil {
+		s.readable = true
+		if info.Err = s.bound(); info.Err != nil {
+			return info
+		}
+	}
 	if err != nil {
 		info.Err = s.broken(0, err)
 		return info
 	}
-	s.readable = true
 	info.Bucket, info.Base, info.Salvaged = s.head.bucket, s.head.base, s.head.salvaged()
 	p := &plan{o: o, segments: []*found{s}}
 	p.attach(s, f)

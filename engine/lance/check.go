@@ -107,8 +107,12 @@ func Mend(dir string, version uint64) ([]string, error) {
 	if err := checkDir(dir); err != nil {
 		return nil, err
 	}
+	hints, err := setAside(dir, unfitHint)
+	if err != nil {
+		return nil, err
+	}
 	renamed, err := nativeMend(dir, version)
-	return renamed, in(dir, err)
+	return append(hints, renamed...), in(dir, err)
 }
 
 // OpenVersion opens one version of the table in dir for reading, and only reads

@@ -12,12 +12,17 @@ const (
 	versionsDir    = "_versions"
 	manifestSuffix = ".manifest"
 	asideSuffix    = ".corrupt"
+
+	// Lance reads this file as a whole when it commits.
+	hintFile     = "latest_version_hint.json"
+	maxHintBytes = 4 << 10
 )
 
 // Heal makes the newest sound version of the table in dir its head. Manifests of
 // newer versions, which a crash left torn or without their data, and older ones
-// that are torn, are renamed to *.manifest.corrupt; it returns their new names,
-// relative to dir. When no version is sound all are set aside, and Open will
+// that are torn, are renamed to *.manifest.corrupt, and so is Lance's hint at the
+// newest version when it is no small file; it returns their new names, relative
+// to dir. When no version is sound all are set aside, and Open will
 // find no table. A directory that does not exist, or needs nothing, gives nil.
 //
 // Call it before Open; it must not run on a table that is open.
@@ -39,6 +44,13 @@ func Discard(dir string) ([]string, error) {
 	if err := checkDir(dir); err != nil {
 		return nil, err
 	}
+	return setAside(dir, func(e fs.DirEntry) bool {
+		return strings.HasSuffix(e.Name(), manifestSuffix) || unfitHint(e)
+	})
+}
+
+// setAside renames the files among the versions that match.
+func setAside(dir string, match func(fs.DirEntry) bool) ([]string, error) {
 	versions := filepath.Join(dir, versionsDir)
 	entries, err := os.ReadDir(versions)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -49,7 +61,7 @@ func Discard(dir string) ([]string, error) {
 	}
 	var renamed []string
 	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), manifestSuffix) {
+		if !match(e) {
 			continue
 		}
 		aside := e.Name() + asideSuffix
@@ -65,6 +77,16 @@ func Discard(dir string) ([]string, error) {
 	return renamed, nil
 }
 
+// unfitHint says whether e is a hint that Lance could not read, or not in little
+// memory.
+func unfitHint(e fs.DirEntry) bool {
+	if e.Name() != hintFile {
+		return false
+	}
+	info, err := e.Info()
+	return err == nil && (!info.Mode().IsRegular() || info.Size() > maxHintBytes)
+}
+
 func syncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
@@ -77,12 +99,10 @@ func heal(dir string, newest uint64) ([]string, error) {
 	if err := checkDir(dir); err != nil {
 		return nil, err
 	}
-	renamed, err := nativeHeal(dir, newest)
+	hints, err := setAside(dir, unfitHint)
 	if err != nil {
-		return nil, in(dir, err)
+		return nil, err
 	}
-	if len(renamed) == 0 {
-		return nil, nil
-	}
-	return renamed, nil
+	renamed, err := nativeHeal(dir, newest)
+	return append(hints, renamed...), in(dir, err)
 }

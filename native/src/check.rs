@@ -22,6 +22,10 @@ const FOOTER: u64 = 16;
 /// A larger manifest is not read.
 const MAX_MANIFEST: u64 = 512 << 20;
 
+/// A file of deleted rows has no more bytes than this, and this for each row.
+const DELETIONS_BYTES: u64 = 64 << 10;
+const DELETION_BYTES: u64 = 8;
+
 /// What is wrong with a version, or why that cannot be told.
 enum Fault {
     Unsound(String),
@@ -149,7 +153,7 @@ fn list(dir: &Path) -> Result<Vec<String>> {
 }
 
 fn look(dir: &Path, path: &Path, version: &mut Version, whole: bool) -> Check {
-    let (message, file) = read_manifest(path)?;
+    let (message, file, size) = read_manifest(path)?;
     version.brief = decode::<Brief, _>(&message)?;
     if !whole {
         return Ok(());
@@ -180,13 +184,13 @@ fn look(dir: &Path, path: &Path, version: &mut Version, whole: bool) -> Check {
         if let Some(deletions) = fragment.deletion_file.as_ref() {
             if deletions.base_id.is_none() {
                 let name = relative_deletion_file_path(fragment.id, deletions);
-                let outcome = check_not_empty(&dir.join(&name));
+                let outcome = check_deletions(&dir.join(&name), fragment);
                 note(name, Part::Deletions(i), outcome)?;
             }
         }
     }
     if let Some(position) = manifest.index_section {
-        let section = read_at(&file, position as u64, file.metadata()?.len())?;
+        let section = read_at(&file, position as u64, size)?;
         let section: pb::IndexSection = decode::<pb::IndexSection, _>(&section)?;
         for index in section.indices {
             let (name, part) = (format!("_indices ({})", index.name), index.name.clone());
@@ -197,10 +201,20 @@ fn look(dir: &Path, path: &Path, version: &mut Version, whole: bool) -> Check {
     Ok(())
 }
 
-/// The manifest's message, and the file that it is in.
-fn read_manifest(path: &Path) -> Check<(Vec<u8>, File)> {
-    let file = File::open(path)?;
-    let size = file.metadata()?.len();
+/// A file and its size. What is not a regular file is not opened: a pipe would
+/// wait for its writer.
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+    let metadata = fs::metadata(path).map_err(named)?;
+    if !metadata.is_file() {
+        return Err(named(io::Error::other("not a regular file")));
+    }
+    Ok((File::open(path).map_err(named)?, metadata.len()))
+}
+
+/// The manifest's message, the file that it is in, and the size of that.
+fn read_manifest(path: &Path) -> Check<(Vec<u8>, File, u64)> {
+    let (file, size) = open(path)?;
     ensure(size >= FOOTER, "is too short")?;
     let mut footer = [0; FOOTER as usize];
     file.read_exact_at(&mut footer, size - FOOTER)?;
@@ -209,7 +223,7 @@ fn read_manifest(path: &Path) -> Check<(Vec<u8>, File)> {
     let message = read_at(&file, position, size)?;
     let end = position + 4 + message.len() as u64;
     ensure(end == size - FOOTER, "has another length than it says")?;
-    Ok((message, file))
+    Ok((message, file, size))
 }
 
 /// A message that begins with its length, before the footer of a file.
@@ -240,8 +254,7 @@ fn check_data_file(dir: &Path, file: &DataFile) -> Check {
     if file.base_id.is_some() {
         return Ok(());
     }
-    let opened = File::open(inside(&dir.join("data"), &file.path)?)?;
-    let size = opened.metadata()?.len();
+    let (opened, size) = open(&inside(&dir.join("data"), &file.path)?)?;
     if let Some(recorded) = file.file_size_bytes.get() {
         let what = format!("has {size} of {recorded} bytes");
         ensure(size == u64::from(recorded), &what)?;
@@ -252,8 +265,14 @@ fn check_data_file(dir: &Path, file: &DataFile) -> Check {
     ensure(magic == *MAGIC, "does not end as a data file does")
 }
 
-fn check_not_empty(path: &Path) -> Check {
-    ensure(fs::metadata(path)?.len() > 0, "is empty")
+/// Lance reads a deletion file as a whole, so its size must be one that the rows
+/// of its fragment explain.
+fn check_deletions(path: &Path, fragment: &Fragment) -> Check {
+    let (_, size) = open(path)?;
+    ensure(size > 0, "is empty")?;
+    let rows = fragment.physical_rows.unwrap_or(0) as u64;
+    let most = DELETIONS_BYTES + rows.saturating_mul(DELETION_BYTES);
+    ensure(size <= most, "is larger than its rows explain")
 }
 
 fn check_index(dir: &Path, index: pb::IndexMetadata) -> Check {
@@ -265,7 +284,7 @@ fn check_index(dir: &Path, index: pb::IndexMetadata) -> Check {
     }
     let home = dir.join("_indices").join(index.uuid.to_string());
     for file in index.files.unwrap_or_default() {
-        let size = fs::metadata(inside(&home, &file.path)?)?.len();
+        let (_, size) = open(&inside(&home, &file.path)?)?;
         let what = format!("{}: has {size} of {} bytes", file.path, file.size_bytes);
         ensure(size == file.size_bytes, &what)?;
     }
