@@ -24,6 +24,7 @@ class Life:
     """What one writer printed before it was killed."""
 
     def __init__(self) -> None:
+        self.begun = False
         self.found = -1
         self.tried: list[tuple[int, int]] = []
         self.acknowledged: list[tuple[int, int]] = []
@@ -32,17 +33,26 @@ class Life:
         if not line.endswith("\n"):
             return  # killed while it wrote
         word, *numbers = line.split()
-        if word == "open":
+        if word == "begin":
+            self.begun = True
+        elif word == "open":
             self.found = int(numbers[0])
         else:
             into = self.tried if word == "try" else self.acknowledged
             into.append((int(numbers[0]), int(numbers[1])))
 
 
-def live(directory: Path, sync: float, chance: random.Random) -> Life:
-    """Run a writer, kill it after some acknowledgements and a moment, and return what it said."""
+def live(directory: Path, sync: float, chance: random.Random, *, recovering: bool) -> Life:
+    """Run a writer, kill it after some acknowledgements and a moment, and return what it said.
+
+    If `recovering`, the moment follows the beginning of its recovery.
+    """
     life = Life()
     after = chance.randrange(0, 60)
+
+    def due() -> bool:
+        return life.begun if recovering else life.found >= 0 and len(life.acknowledged) >= after
+
     with subprocess.Popen(
         command("writer", directory, sync, chance.randrange(2**32)),
         cwd=ROOT,
@@ -55,7 +65,7 @@ def live(directory: Path, sync: float, chance: random.Random) -> Life:
         killer = threading.Timer(chance.uniform(0, 0.05), os.kill, (writer.pid, signal.SIGKILL))
         for line in writer.stdout:
             life.note(line)
-            if len(life.acknowledged) >= after and life.found >= 0 and killer.ident is None:
+            if killer.ident is None and due():
                 killer.start()
         assert writer.wait(60) == -signal.SIGKILL, writer.stderr.read()
         killer.join()
@@ -76,30 +86,40 @@ def expected(found: dict[str, Any], number: int) -> dict[str, Any]:
     return {"n": number} if found == {"n": number} else record(number)
 
 
-def check(found: list[dict[str, Any]], life: Life, before: int) -> None:
-    """Hold what was found against what the writer said."""
+def check(found: list[dict[str, Any]], lives: list[Life], before: int) -> None:
+    """Hold what was found against what writers, one after the other, said."""
     assert [r["n"] for r in found] == [*range(len(found))]
     assert found == [expected(r, number) for number, r in enumerate(found)]
-    if life.found < 0:
-        assert len(found) == before
-        return
-    assert life.found == before
-    assert len(found) >= max((end for _, end in life.acknowledged), default=before)
-    boundaries = {before} | {end for _, end in life.tried}
-    assert len(found) in boundaries, "a part of a batch was stored"
+    boundaries, acknowledged = {before}, before
+
+    def plausible(count: int) -> None:
+        assert count >= acknowledged
+        assert count in boundaries, "a part of a batch was stored"
+
+    for life in lives:
+        if life.found >= 0:
+            plausible(life.found)
+        boundaries |= {end for _, end in life.tried}
+        acknowledged = max(acknowledged, life.found, *(end for _, end in life.acknowledged))
+    plausible(len(found))
 
 
 def rounds(directory: Path, count: int, seed: int) -> int:
     """Kill writers of one bucket one after the other; return the number of their records."""
-    chance, total, acknowledged = random.Random(seed), 0, 0
-    for _ in range(count):
+    chance, total, acknowledged, killed, interrupted = random.Random(seed), 0, 0, 0, 0
+    while killed < count:
         sync = chance.choice([0, 1.0])
-        life = live(directory, sync, chance)
+        lives = [live(directory, sync, chance, recovering=False)]
+        while killed + len(lives) < count and chance.random() < 0.5:
+            lives.append(live(directory, sync, chance, recovering=True))
+            interrupted += lives[-1].found < 0
         found = asyncio.run(survivors(directory, sync))
-        check(found, life, total)
+        check(found, lives, total)
         total = len(found)
-        acknowledged += len(life.acknowledged)
+        killed += len(lives)
+        acknowledged += sum(len(life.acknowledged) for life in lives)
     assert acknowledged > count, "next to nothing was put"
+    assert interrupted > 0 or count < 20, "no recovery was interrupted"
     return total
 
 
@@ -115,14 +135,18 @@ def test_what_was_acknowledged_survives_many_kills(tmp_path: Path, seed: int) ->
 
 
 def test_a_record_that_is_lost_is_noticed() -> None:
-    life = Life()
-    for line in ("open 2\n", "try 2 5\n", "try 5 6\n", "ack 2 5\n", "ack 5"):
+    life, later = Life(), Life()
+    for line in ("begin\n", "open 2\n", "try 2 5\n", "try 5 6\n", "ack 2 5\n", "ack 5"):
         life.note(line)
+    later.note("open 6\n")
     good = [record(i) for i in range(6)]
-    check(good, life, 2)
-    check(good[:5], life, 2)
+    check(good, [life], 2)
+    check(good[:5], [life], 2)
+    check(good, [life, later], 2)
     for bad in (good[:4], good[:2], [*good[:3], *good[4:]], [*good[:3], *good[2:]], good[::-1]):
         with pytest.raises(AssertionError):
-            check(bad, life, 2)
+            check(bad, [life], 2)
     with pytest.raises(AssertionError):
-        check([*good[:4], {**good[4], "text": "another"}, good[5]], life, 2)
+        check([*good[:4], {**good[4], "text": "another"}, good[5]], [life], 2)
+    with pytest.raises(AssertionError):
+        check(good[:5], [life, later], 2)  # what the second writer found is lost

@@ -2,7 +2,7 @@
 
 usage: writer DIRECTORY WAL_SYNC_INTERVAL SEED
 
-Prints `open N` with the number of records found, then `try A B` before the records
+Prints `begin`, then `open N` with the number of records found, then `try A B` before the records
 [A, B) are put in one call and `ack A B` after it returned.
 """
 
@@ -85,6 +85,7 @@ class Writer:
 
 async def main(directory: str, sync: float, seed: int) -> None:
     """Open the bucket and write until killed."""
+    tell("begin")
     backend = PersistingBackend(0, directory, wal_sync_interval=sync, **OPTIONS)
     tell("open", backend.total_count())
     await Writer(backend, seed).run()
