@@ -5,7 +5,6 @@ import "C"
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -32,7 +31,7 @@ func persistingBucketOpenGo(path, options *C.char, out *C.persisting_bucket, e *
 		if err != nil {
 			return err
 		}
-		opts.Metrics = buckets
+		opts.Metrics, opts.Logger = buckets, messages.Logger("engine")
 		b, err := engine.Open(dir, opts)
 		if err != nil {
 			return err
@@ -246,12 +245,7 @@ func persistingBucketCompactGo(id C.persisting_bucket, e *C.struct_persisting_er
 //export persistingBucketStatsGo
 func persistingBucketStatsGo(id C.persisting_bucket, out **C.char, e *C.struct_persisting_error) C.persisting_status {
 	return onBucket(id, e, func(b *engine.Bucket) error {
-		text, err := json.Marshal(b.Stats())
-		if err != nil {
-			return fmt.Errorf("%w: write statistics: %w", errInternal, err)
-		}
-		*out = C.CString(string(text))
-		return nil
+		return toJSON(b.Stats(), out)
 	}, arg("out_json", out))
 }
 

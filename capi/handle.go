@@ -12,6 +12,7 @@ const (
 	kindBucket  kind = 1
 	kindCursor  kind = 2
 	kindColumns kind = 3
+	kindServer  kind = 4
 
 	kindShift = 56
 )
@@ -24,6 +25,8 @@ func (k kind) String() string {
 		return "cursor"
 	case kindColumns:
 		return "columns"
+	case kindServer:
+		return "server"
 	}
 	return fmt.Sprintf("kind %d", uint64(k))
 }

@@ -109,6 +109,7 @@ struct persisting_error {
 typedef uint64_t persisting_bucket; /* an open bucket */
 typedef uint64_t persisting_cursor; /* the rows of one read */
 typedef uint64_t persisting_columns; /* the columns of messages */
+typedef uint64_t persisting_server; /* an HTTP server of metrics */
 
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
@@ -132,8 +133,64 @@ struct persisting_usage {
 /* What the library holds at this moment; for leak tests. */
 persisting_status persisting_library_usage(struct persisting_usage* out_usage, struct persisting_error* error);
 
+/* ---- metrics ---------------------------------------------------------- */
+
 /* The metrics of all open buckets in the Prometheus text format 0.0.4. */
 persisting_status persisting_metrics_text(char** out_text, struct persisting_error* error);
+
+/*
+ * The same as a JSON array of {"name", "type", "help", "samples"}. A sample has
+ * "labels" and a "value", or the "count", "sum" and "buckets" of a histogram:
+ * {"le", "count"} each, cumulative, without the last bucket, which is "count".
+ */
+persisting_status persisting_metrics_json(char** out_json, struct persisting_error* error);
+
+/*
+ * Whether (1 or 0) the last counts of buckets stay in the metrics when they are
+ * closed, for a push at the end of the process. At first they do not.
+ */
+persisting_status persisting_metrics_retain(uint32_t yes, struct persisting_error* error);
+
+/* ---- server ----------------------------------------------------------- */
+
+/*
+ * Serves metrics at /metrics and a status page at / over HTTP, read-only.
+ * `server_options` is a JSON object: "addr" (an IP address or "localhost";
+ * default "127.0.0.1"), "port" (0 takes a free one; default 9641),
+ * "allow_remote" (must be true for an addr that is not of the loopback
+ * interface), "cert_file" and "key_file" (paths, for TLS), "username" and
+ * "password" (for basic authentication). Errors: INVALID_ARGUMENT, also for an
+ * address that is taken.
+ */
+persisting_status persisting_server_start(const char* server_options, persisting_server* out_server,
+                                          struct persisting_error* error);
+
+/* The URL of the server, without a path. */
+persisting_status persisting_server_address(persisting_server server, char** out_address,
+                                            struct persisting_error* error);
+
+/* Ends the server; answers that are on their way get a second. */
+persisting_status persisting_server_close(persisting_server server, struct persisting_error* error);
+
+/* ---- log -------------------------------------------------------------- */
+
+/*
+ * What the library logs. `levels` is a JSON object: "levels" maps the
+ * components "engine", "wal" and "server" to the least level that is logged (10
+ * debug, 20 info, 30 warning, 40 error; at first 30), "tracing" says whether
+ * messages of work that took time come whatever their level (default false).
+ */
+persisting_status persisting_log_levels(const char* levels, struct persisting_error* error);
+
+/*
+ * Waits for messages, at most `longest_ns` nanoseconds (negative = without
+ * limit), and hands all there are over, maybe none, as the JSON object
+ * {"messages", "dropped"}. A message has "time" (Unix nanoseconds), "level", "component",
+ * "text", "attrs", "log" (its level was asked for) and "span" (its attributes
+ * say that "operation" "took" so many seconds until "time"). 1024 messages wait
+ * at most; further ones are dropped and counted.
+ */
+persisting_status persisting_log_next(int64_t longest_ns, char** out_json, struct persisting_error* error);
 
 /* ---- bucket ----------------------------------------------------------- */
 

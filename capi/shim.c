@@ -72,6 +72,43 @@ persisting_status persisting_metrics_text(char** out_text, struct persisting_err
   return persistingMetricsTextGo(out_text, error);
 }
 
+persisting_status persisting_metrics_json(char** out_json, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingMetricsJsonGo(out_json, error);
+}
+
+persisting_status persisting_metrics_retain(uint32_t yes, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingMetricsRetainGo(yes, error);
+}
+
+persisting_status persisting_server_start(const char* server_options, persisting_server* out_server,
+                                          struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingServerStartGo((char*)server_options, out_server, error);
+}
+
+persisting_status persisting_server_address(persisting_server server, char** out_address,
+                                            struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingServerAddressGo(server, out_address, error);
+}
+
+persisting_status persisting_server_close(persisting_server server, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingServerCloseGo(server, error);
+}
+
+persisting_status persisting_log_levels(const char* levels, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingLogLevelsGo((char*)levels, error);
+}
+
+persisting_status persisting_log_next(int64_t longest_ns, char** out_json, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingLogNextGo(longest_ns, out_json, error);
+}
+
 persisting_status persisting_bucket_open(const char* path, const char* options, persisting_bucket* out_bucket,
                                          struct persisting_error* error) {
   if (forked) return fail_forked(error);

@@ -142,11 +142,12 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.bucket = self.cursor = self.columns = 0
+        self.bucket = self.cursor = self.columns = self.server = 0
         self.bucket = self.open(directory / "bucket")
         assert self.append(rows()) == Status.OK
         self.cursor = self.read()
         self.columns = self.call("persisting_columns_import").number("out_columns")
+        self.server = self.call("persisting_server_start").number("out_server")
 
     def open(self, path: Path, options: bytes | None = b'{"flush_interval": 0}') -> int:
         """Open a bucket and return its handle."""
@@ -200,6 +201,11 @@ class World:
             "wait_ns": -1,
             "timeout_ns": -1,
             "fd": -1,
+            "server": self.server,
+            "server_options": b'{"port": 0}',
+            "levels": b'{"levels": {"wal": 30}}',
+            "longest_ns": 0,
+            "yes": 0,
         }
         if batch is not None:
             values |= {"array": byref(batch.array), "schema": byref(batch.schema)}
@@ -242,7 +248,7 @@ class World:
 
     def close(self) -> None:
         """Close what is open still."""
-        for name in ("cursor", "columns", "bucket"):
+        for name in ("cursor", "columns", "server", "bucket"):
             handle = getattr(self, name)
             getattr(library(), f"persisting_{name}_close")(handle, None)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tests.support import ROOT
 
 HEADER = ROOT / "capi" / "persisting.h"
+HANDLES = ("bucket", "cursor", "columns", "server")
 
 
 class Parameter(NamedTuple):
@@ -27,7 +28,7 @@ class Parameter(NamedTuple):
 
     @property
     def is_handle(self) -> bool:
-        return self.type in ("persisting_bucket", "persisting_cursor", "persisting_columns")
+        return self.type.removeprefix("persisting_") in HANDLES
 
 
 class Function(NamedTuple):

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 FUNCTIONS = header.functions()
 NULLABLE = {"options", "string"}
-STRINGS = {"persisting_version", "persisting_metrics_text", "persisting_bucket_stats"}
+STRINGS = {
+    "persisting_version",
+    "persisting_metrics_text",
+    "persisting_metrics_json",
+    "persisting_server_address",
+    "persisting_log_next",
+    "persisting_bucket_stats",
+}
 
 
 @pytest.fixture
@@ -40,7 +47,7 @@ def is_consumed(batch: Exported | None) -> bool:
 
 def close_again(w: World, found: Outcome) -> None:
     """Close the handle that a call gave out, if it did."""
-    for kind in ("bucket", "cursor", "columns"):
+    for kind in header.HANDLES:
         if f"out_{kind}" in found.out:
             handle = found.number(f"out_{kind}")
             assert w.call(f"persisting_{kind}_close", **{kind: handle}).status == Status.OK
@@ -101,6 +108,10 @@ def stale(w: World, kind: str) -> int:
     if kind == "cursor":
         handle = w.read()
         assert w.call("persisting_cursor_close", cursor=handle).status == Status.OK
+        return handle
+    if kind == "server":
+        handle = w.call("persisting_server_start").number("out_server")
+        assert w.call("persisting_server_close", server=handle).status == Status.OK
         return handle
     if kind == "columns":
         handle = w.call("persisting_columns_import").number("out_columns")
@@ -183,6 +194,8 @@ def test_the_error_struct_may_be_null(w: World, name: str) -> None:
     expected = Status.OK
     if function.handle:
         wrong, expected = {function.handle.name: 1}, Status.INVALID_HANDLE
+    elif name == "persisting_metrics_retain":
+        wrong, expected = {"yes": 2}, Status.INVALID_ARGUMENT
     elif name != "persisting_string_free":
         wrong, expected = {function.parameters[-1].name: None}, Status.INVALID_ARGUMENT
     batch = a_batch(name)
@@ -236,6 +249,10 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("bucket_open", {"options": b"[]"}, Status.INVALID_ARGUMENT, "JSON"),
         ("bucket_open", {"options": b'{"x%s%n": 1}'}, Status.INVALID_ARGUMENT, "x%s%n"),
         ("bucket_open", {"path": b"/dev/null/x"}, Status.STORAGE, "/dev/null"),
+        ("server_start", {"server_options": b"{"}, Status.INVALID_ARGUMENT, "options"),
+        ("server_start", {"server_options": b'{"addr": "::"}'}, Status.INVALID_ARGUMENT, "remote"),
+        ("log_levels", {"levels": b'{"levels": {"x": 1}}'}, Status.INVALID_ARGUMENT, '"x"'),
+        ("log_levels", {"levels": b'{"level": 1}'}, Status.INVALID_ARGUMENT, "level"),
         ("bucket_append", {"flags": 2}, Status.INVALID_ARGUMENT, "0x2"),
         ("bucket_wait", {"rows": ROWS + 1, "timeout_ns": 0}, Status.TIMEOUT, ""),
         ("bucket_wait", {"rows": ROWS + 1, "timeout_ns": 10**6}, Status.TIMEOUT, ""),

@@ -98,6 +98,13 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "persisting_string_free": (_PTR,),
     "persisting_library_usage": (_PTR,),
     "persisting_metrics_text": (_PTR,),
+    "persisting_metrics_json": (_PTR,),
+    "persisting_metrics_retain": (_U32,),
+    "persisting_server_start": (_STR, _PTR),
+    "persisting_server_address": (_U64, _PTR),
+    "persisting_server_close": (_U64,),
+    "persisting_log_levels": (_STR,),
+    "persisting_log_next": (_I64, _PTR),
     "persisting_bucket_open": (_STR, _STR, _PTR),
     "persisting_bucket_append": (_U64, _PTR, _PTR, _U32, _I64, _PTR, _PTR),
     "persisting_bucket_append_message": (_U64, _U64, _STR, _I64, _U32, _I64, _PTR, _PTR),
@@ -163,10 +170,10 @@ def _exception(error: _Error) -> PersistingError:
     return error_for(code, message)
 
 
-def _string(call: Callable[..., None], function: Any) -> str:
-    """Have `call` call a function whose out-parameter is a string."""
+def _string(call: Callable[..., None], function: Any, *arguments: Any) -> str:
+    """Have `call` call a function whose out-parameter, the last, is a string."""
     text = ctypes.c_char_p()
-    call(function, byref(text))
+    call(function, *arguments, byref(text))
     try:
         return (text.value or b"").decode()
     finally:
@@ -197,6 +204,29 @@ def usage() -> tuple[int, int]:
 def metrics_text() -> str:
     """Return the metrics of all open buckets in the Prometheus text format."""
     return _string(_call, _library().persisting_metrics_text)
+
+
+def metrics_families() -> list[dict[str, Any]]:
+    """Return the same as data; see `persisting_metrics_json`."""
+    families: list[dict[str, Any]] = json.loads(_string(_call, _library().persisting_metrics_json))
+    return families
+
+
+def retain_metrics(yes: bool) -> None:
+    """Keep the last counts of buckets when they are closed, or no longer."""
+    _call(_library().persisting_metrics_retain, yes)
+
+
+def set_log_levels(levels: Mapping[str, int], *, tracing: bool) -> None:
+    """Set the least level of each component that is logged, and whether work is traced."""
+    _call(_library().persisting_log_levels, _json({"levels": levels, "tracing": tracing}))
+
+
+def next_log(seconds: float) -> dict[str, Any]:
+    """Wait for log messages and return them; see `persisting_log_next`."""
+    text = _string(_call, _library().persisting_log_next, int(seconds * 1e9))
+    logged: dict[str, Any] = json.loads(text)
+    return logged
 
 
 class Handle:
@@ -260,6 +290,23 @@ def _abandon(number: int, close: Any, name: str, process: int) -> None:
     _call(close, number)
     if name and not _ending.is_set():
         warnings.warn(f"{name} was not closed", ResourceWarning, stacklevel=2)
+
+
+class Server(Handle):
+    """An HTTP server of metrics and of the status page.
+
+    Parameters
+    ----------
+    options
+        See `persisting_server_start`.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        library = _library()
+        number = ctypes.c_uint64()
+        _call(library.persisting_server_start, _json(options), byref(number))
+        super().__init__(number.value, library.persisting_server_close, "a metrics server")
+        self.url = _string(self._use, library.persisting_server_address)
 
 
 class Columns(Handle):

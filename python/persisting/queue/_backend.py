@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
+from persisting import _logs, _tracing
 from persisting._errors import (
     ClosedError,
     InvalidArgumentError,
@@ -111,6 +112,7 @@ class LanceBackend:
         self.bucket_id = bucket_id
         self.storage_path = os.fspath(storage_path)
         self.batch_size = batch_size
+        _logs.start()
         self._bucket = Bucket(self.storage_path, {**options, **self._FIXED})
         self._closing = False
         self._total = self._bucket.acknowledged()
@@ -139,7 +141,8 @@ class LanceBackend:
             The backend was closed.
         """
         self._check_open()
-        await self._writer.put((record,))
+        storing = self._writer.put((record,))
+        await (_tracing.put(self.storage_path, 1, storing) if _tracing.tracer else storing)
 
     async def put_batch(self, records: Sequence[dict[str, Any]]) -> None:
         """Store records in their order, all of them or none.
@@ -157,7 +160,9 @@ class LanceBackend:
         if isinstance(records, dict | str | bytes) or not isinstance(records, Sequence):
             raise SchemaError(f"put_batch: want a list of dicts, got {type(records).__name__}")
         self._check_open()
-        await self._writer.put(records)
+        storing = self._writer.put(records)
+        count = len(records)
+        await (_tracing.put(self.storage_path, count, storing) if _tracing.tracer else storing)
 
     async def put_arrow(self, data: Any) -> None:
         """Store the rows of Arrow data, without copying columns.
@@ -188,8 +193,11 @@ class LanceBackend:
         """
         self._check_open()
         batches = list(normalise(data, self._writer.schema))
-        if batches:
-            await self._writer.put_batches(batches)
+        if not batches:
+            return
+        storing = self._writer.put_batches(batches)
+        count = sum(batch.num_rows for batch in batches)
+        await (_tracing.put(self.storage_path, count, storing) if _tracing.tracer else storing)
 
     def _advance(self, acknowledged: int) -> None:
         """Let readers see the rows up to `acknowledged`."""

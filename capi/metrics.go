@@ -1,0 +1,123 @@
+package main
+
+// #include "shim.h"
+import "C"
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/metrics"
+	"github.com/persisting/persisting/metrics/exporter"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+)
+
+// buckets holds the metrics of all open buckets, registry what is exported.
+var (
+	buckets  = metrics.NewSet(version, processState)
+	registry = prometheus.NewRegistry()
+)
+
+func init() { registry.MustRegister(buckets) }
+
+func processState() metrics.Process {
+	return metrics.Process{Handles: handles.live(), ArrowBytes: engine.AllocatedBytes(), LogDrops: messages.Dropped()}
+}
+
+//export persistingMetricsTextGo
+func persistingMetricsTextGo(out **C.char, e *C.struct_persisting_error) C.persisting_status {
+	return guard(e, func() error {
+		if err := need(arg("out_text", out)); err != nil {
+			return err
+		}
+		families, err := registry.Gather()
+		if err != nil {
+			return fmt.Errorf("%w: gather metrics: %w", errInternal, err)
+		}
+		var text bytes.Buffer
+		for _, f := range families {
+			if _, err := expfmt.MetricFamilyToText(&text, f); err != nil {
+				return fmt.Errorf("%w: write metrics: %w", errInternal, err)
+			}
+		}
+		*out = C.CString(text.String())
+		return nil
+	})
+}
+
+//export persistingMetricsJsonGo
+func persistingMetricsJsonGo(out **C.char, e *C.struct_persisting_error) C.persisting_status {
+	return guard(e, func() error {
+		if err := need(arg("out_json", out)); err != nil {
+			return err
+		}
+		families, err := metrics.Families(registry)
+		if err != nil {
+			return fmt.Errorf("%w: gather metrics: %w", errInternal, err)
+		}
+		return toJSON(families, out)
+	})
+}
+
+// toJSON hands v out as JSON.
+func toJSON(v any, out **C.char) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("%w: write JSON: %w", errInternal, err)
+	}
+	*out = C.CString(string(text))
+	return nil
+}
+
+//export persistingMetricsRetainGo
+func persistingMetricsRetainGo(yes C.uint32_t, e *C.struct_persisting_error) C.persisting_status {
+	return guard(e, func() error {
+		if yes > 1 {
+			return fmt.Errorf("%w: yes is %d, want 0 or 1", errArgument, yes)
+		}
+		buckets.Retain(yes == 1)
+		return nil
+	})
+}
+
+//export persistingServerStartGo
+func persistingServerStartGo(options *C.char, out *C.persisting_server, e *C.struct_persisting_error) C.persisting_status {
+	return guard(e, func() error {
+		if err := need(arg("server_options", options), arg("out_server", out)); err != nil {
+			return err
+		}
+		o, err := exporter.ParseOptions([]byte(C.GoString(options)))
+		if err != nil {
+			return fmt.Errorf("%w: %w", errArgument, err)
+		}
+		s, err := exporter.Start(o, exporter.Source{
+			Gatherer: registry, Set: buckets, Version: version, Logger: messages.Logger("server"),
+		})
+		if err != nil {
+			return fmt.Errorf("%w: %w", errArgument, err)
+		}
+		*out = C.persisting_server(handles.add(kindServer, s))
+		return nil
+	})
+}
+
+//export persistingServerAddressGo
+func persistingServerAddressGo(id C.persisting_server, out **C.char, e *C.struct_persisting_error) C.persisting_status {
+	return guard(e, func() error {
+		if err := need(arg("out_address", out)); err != nil {
+			return err
+		}
+		return with(kindServer, uint64(id), func(s *exporter.Server) error {
+			*out = C.CString(s.Address())
+			return nil
+		})
+	})
+}
+
+//export persistingServerCloseGo
+func persistingServerCloseGo(id C.persisting_server, e *C.struct_persisting_error) C.persisting_status {
+	return guard(e, func() error { return shut(kindServer, uint64(id), (*exporter.Server).Close) })
+}

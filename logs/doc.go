@@ -1,0 +1,11 @@
+// Package logs hands log messages over to a reader that may be slow.
+//
+// A [Queue] keeps up to [Capacity] messages for whoever calls [Queue.Next]. Its
+// [Queue.Logger] never waits for that reader: a message that finds the queue full is
+// dropped and counted. Levels are those of each component, and a message below
+// the level of its component is not even made.
+//
+// Messages with the attribute "operation" say how long a piece of work took. With
+// tracing on they are kept whatever their level, marked, so that spans can be made
+// of them.
+package logs

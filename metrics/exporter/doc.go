@@ -1,0 +1,11 @@
+// Package exporter serves metrics and a status page over HTTP, read-only.
+//
+//	/metrics      for Prometheus: text, OpenMetrics or protobuf, as the scraper asks
+//	/             a page for people, which draws
+//	/status.json  the state of the open buckets
+//
+// It listens on the loopback interface unless another was asked for by
+// [Options.AllowRemote]. A server takes GET and HEAD without a body, headers of
+// at most 16 KiB within 5 s, and 64 connections at a time; further ones wait.
+// Nothing that a client does makes a bucket wait.
+package exporter

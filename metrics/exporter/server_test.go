@@ -1,0 +1,304 @@
+package exporter
+
+import (
+	"bufio"
+	"compress/gzip"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/persisting/persisting/metrics"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func start(t *testing.T, change func(*Options)) (*Server, *metrics.Set) {
+	t.Helper()
+	set, reg := metrics.NewSet("1.2.3", nil), prometheus.NewRegistry()
+	reg.MustRegister(set)
+	o := Options{Addr: "127.0.0.1"}
+	if change != nil {
+		change(&o)
+	}
+	s, err := Start(o, Source{Gatherer: reg, Set: set, Version: "1.2.3", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, set
+}
+
+// ask sends one request on a connection of its own.
+func ask(t *testing.T, s *Server, path string, change func(*http.Request)) (*http.Response, string) {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, s.Address()+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close = true
+	if change != nil {
+		change(r)
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableCompression: true}
+	answer, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer, string(body)
+}
+
+func TestServesMetricsInTheFormatAskedFor(t *testing.T) {
+	s, set := start(t, nil)
+	b := set.Bucket("/data/queue/bucket_0", func() metrics.State { return metrics.State{PutRecords: 7} })
+	defer b.Close()
+	const series = `persisting_records_total{bucket="bucket_0",operation="put",topic="/data/queue"} 7`
+	if _, body := ask(t, s, "/metrics", nil); !strings.Contains(body, series+"\n") {
+		t.Errorf("text: %.300s", body)
+	}
+	answer, body := ask(t, s, "/metrics", func(r *http.Request) {
+		r.Header.Set("Accept", "application/openmetrics-text;version=1.0.0")
+	})
+	if !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/openmetrics-text") || !strings.HasSuffix(body, "# EOF\n") || !strings.Contains(body, series+".0\n") {
+		t.Errorf("OpenMetrics: %s %.300s", answer.Header, body)
+	}
+	answer, body = ask(t, s, "/metrics", func(r *http.Request) { r.Header.Set("Accept-Encoding", "gzip") })
+	if answer.Header.Get("Content-Encoding") != "gzip" {
+		t.Fatalf("not compressed: %s", answer.Header)
+	}
+	plain, err := gzip.NewReader(strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(plain); err != nil || !strings.Contains(string(text), series) {
+		t.Errorf("compressed: %v", err)
+	}
+	answer, body = ask(t, s, "/metrics", func(r *http.Request) {
+		r.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
+	})
+	if !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/vnd.google.protobuf") || body == "" {
+		t.Errorf("protobuf: %s", answer.Header)
+	}
+}
+
+func TestServesAPageAndItsState(t *testing.T) {
+	s, set := start(t, nil)
+	b := set.Bucket("/data/<queue>/bucket_0", func() metrics.State { return metrics.State{Rows: 7, Poisoned: true} })
+	defer b.Close()
+	for path, kind := range map[string]string{"/": "text/html", "/page.js": "text/javascript", "/page.css": "text/css"} {
+		answer, body := ask(t, s, path, nil)
+		if answer.StatusCode != 200 || !strings.HasPrefix(answer.Header.Get("Content-Type"), kind) || body == "" {
+			t.Errorf("%s: %d %s", path, answer.StatusCode, answer.Header)
+		}
+		if !strings.Contains(answer.Header.Get("Content-Security-Policy"), "default-src 'none'") {
+			t.Errorf("%s: %s", path, answer.Header)
+		}
+	}
+	_, body := ask(t, s, "/status.json", nil)
+	var status Status
+	if err := json.Unmarshal([]byte(body), &status); err != nil {
+		t.Fatal(err)
+	}
+	if len(status.Buckets) != 1 || status.Buckets[0].Path != "/data/<queue>/bucket_0" || status.Buckets[0].Rows != 7 || !status.Buckets[0].Poisoned || status.Version != "1.2.3" {
+		t.Errorf("status %s", body)
+	}
+	for _, path := range []string{"/no", "/debug/pprof/", "/page/page.html", "/page.html", "/metrics/x"} {
+		if answer, _ := ask(t, s, path, nil); answer.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: %d", path, answer.StatusCode)
+		}
+	}
+}
+
+func TestRefuses(t *testing.T) {
+	s, _ := start(t, nil)
+	tests := map[string]struct {
+		change func(*http.Request)
+		status int
+	}{
+		"a post":          {func(r *http.Request) { r.Method = "POST" }, http.StatusMethodNotAllowed},
+		"a delete":        {func(r *http.Request) { r.Method = "DELETE" }, http.StatusMethodNotAllowed},
+		"a body":          {func(r *http.Request) { r.Body, r.ContentLength = io.NopCloser(strings.NewReader("x")), 1 }, http.StatusRequestEntityTooLarge},
+		"a chunked body":  {func(r *http.Request) { r.Body, r.ContentLength = io.NopCloser(strings.NewReader("x")), -1 }, http.StatusRequestEntityTooLarge},
+		"another's name":  {func(r *http.Request) { r.Host = "evil.example:9641" }, http.StatusMisdirectedRequest},
+		"another address": {func(r *http.Request) { r.Host = "10.1.2.3" }, http.StatusMisdirectedRequest},
+		"nothing":         {func(r *http.Request) { r.Host = "localhost:1" }, http.StatusOK},
+		"nothing in IPv6": {func(r *http.Request) { r.Host = "[::1]:1" }, http.StatusOK},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if answer, body := ask(t, s, "/metrics", test.change); answer.StatusCode != test.status {
+				t.Errorf("%d, want %d: %.200s", answer.StatusCode, test.status, body)
+			}
+		})
+	}
+}
+
+func TestRefusesALargeHeader(t *testing.T) {
+	s, _ := start(t, nil)
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.Address(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	// The end of the request never comes, so what is answered is to its length.
+	_, _ = io.WriteString(c, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Large: "+strings.Repeat("x", maxHeaderBytes))
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil || !strings.Contains(line, "431") {
+		t.Errorf("%q, %v", line, err)
+	}
+}
+
+func TestAsksWhoItIs(t *testing.T) {
+	s, _ := start(t, func(o *Options) { o.Username, o.Password = "prometheus", "sesame:open" })
+	for _, path := range []string{"/", "/metrics", "/status.json", "/no"} {
+		if answer, body := ask(t, s, path, nil); answer.StatusCode != http.StatusUnauthorized || strings.Contains(body, "persisting_") {
+			t.Errorf("%s without a password: %d", path, answer.StatusCode)
+		}
+		if answer, _ := ask(t, s, path, func(r *http.Request) { r.SetBasicAuth("prometheus", "sesame") }); answer.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s with a wrong password: %d", path, answer.StatusCode)
+		}
+	}
+	if answer, _ := ask(t, s, "/metrics", func(r *http.Request) { r.SetBasicAuth("prometheus", "sesame:open") }); answer.StatusCode != http.StatusOK {
+		t.Errorf("with the password: %d", answer.StatusCode)
+	}
+}
+
+func TestServesTLS(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	secret, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	public, err := x509.CreateCertificate(rand.Reader, template, template, &secret.PublicKey, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalECPrivateKey(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: public}, key: {Type: "EC PRIVATE KEY", Bytes: private}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, _ := start(t, func(o *Options) { o.CertFile, o.KeyFile = cert, key })
+	answer, body := ask(t, s, "/metrics", nil)
+	if answer.TLS == nil || answer.StatusCode != 200 || !strings.Contains(body, "persisting_build_info") {
+		t.Errorf("%d, TLS %v", answer.StatusCode, answer.TLS)
+	}
+	_, err = Start(Options{Addr: "127.0.0.1", CertFile: key, KeyFile: cert}, Source{})
+	if err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("a wrong certificate: %v", err)
+	}
+}
+
+func TestSlowClientsAreCutOff(t *testing.T) {
+	s, _ := start(t, func(o *Options) { o.readTime = 50 * time.Millisecond })
+	for name, text := range map[string]string{"nothing": "", "half a header": "GET /metrics HTTP/1.1\r\nHost: localhost\r\n"} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.Address(), "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, text)
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if answer, err := io.ReadAll(c); err != nil || strings.Contains(string(answer), "200") {
+			t.Errorf("%s: %v, %q", name, err, answer)
+		}
+		_ = c.Close()
+	}
+}
+
+func TestConnectionsAreLimited(t *testing.T) {
+	s, _ := start(t, nil)
+	var open []net.Conn
+	for range maxConnections {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.Address(), "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		open = append(open, c)
+	}
+	question := "GET /status.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.Address(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, question)
+	_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if n, err := c.Read(make([]byte, 1)); err == nil {
+		t.Fatalf("one too many was answered: %d bytes", n)
+	}
+	_ = open[0].Close()
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil || !strings.Contains(line, "200") {
+		t.Errorf("after another left: %q, %v", line, err)
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	tests := map[string]struct{ text, fault string }{
+		"remote":            {`{"addr": "0.0.0.0"}`, "allow_remote"},
+		"remote in IPv6":    {`{"addr": "::"}`, "allow_remote"},
+		"a name":            {`{"addr": "example.com"}`, "addr"},
+		"nowhere":           {`{"addr": ""}`, "addr"},
+		"a port":            {`{"port": 65536}`, "port"},
+		"a negative port":   {`{"port": -1}`, "port"},
+		"a key alone":       {`{"key_file": "key.pem"}`, "cert_file"},
+		"a password alone":  {`{"password": "x"}`, "username"},
+		"a colon":           {`{"username": "a:b", "password": "x"}`, "colon"},
+		"an unknown option": {`{"adr": "::1"}`, "adr"},
+		"no object":         {`[]`, "options"},
+	}
+	for name, test := range tests {
+		if _, err := ParseOptions([]byte(test.text)); err == nil || !strings.Contains(err.Error(), test.fault) {
+			t.Errorf("%s: %v, want something about %s", name, err, test.fault)
+		}
+	}
+	for _, text := range []string{"", `{"addr": "localhost"}`, `{"addr": "::1"}`, `{"addr": "0.0.0.0", "allow_remote": true}`} {
+		if o, err := ParseOptions([]byte(text)); err != nil || o.Port != DefaultPort {
+			t.Errorf("%s: %+v, %v", text, o, err)
+		}
+	}
+}
+
+func TestAnAddressThatIsTaken(t *testing.T) {
+	s, _ := start(t, nil)
+	var port int
+	if _, err := fmt.Sscanf(s.Address(), "http://127.0.0.1:%d", &port); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(Options{Addr: "127.0.0.1", Port: port}, Source{}); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("%v", err)
+	}
+}

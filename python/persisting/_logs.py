@@ -1,0 +1,90 @@
+"""The engine's log as messages of Python's logging, and its work as spans.
+
+A thread takes messages from the engine, which never waits for it: when it is held up by a
+slow handler, 1024 messages wait, and further ones are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import weakref
+from typing import Any
+
+from persisting import _native, _tracing
+from persisting._errors import PersistingError
+
+COMPONENTS = ("engine", "wal", "server")
+
+_POLL = 1.0  # seconds until a changed level of a logger counts
+_delivering = threading.Lock()
+_known: dict[str, Any] = {}  # what the engine was told last
+
+
+def start() -> None:
+    """Take messages from now on, of the levels that the loggers have now."""
+    _look()
+    _start_thread()
+
+
+@functools.cache
+def _start_thread() -> None:
+    threading.Thread(target=_take, name="persisting-logs", daemon=True).start()
+    # Of finalizers the oldest runs last: after those of buckets, which log as well.
+    weakref.finalize(start, _deliver_rest)
+
+
+def _look() -> None:
+    """Tell the engine the levels of the loggers, and whether work is traced."""
+    levels = {component: _level(component) for component in COMPONENTS}
+    wanted = {"levels": levels, "tracing": _tracing.look()}
+    if wanted != _known:
+        _native.set_log_levels(levels, tracing=wanted["tracing"])
+        _known.update(wanted)
+
+
+def _level(component: str) -> int:
+    logger = logging.getLogger(f"persisting.{component}")
+    return max(logger.getEffectiveLevel(), logger.manager.disable + 1)
+
+
+def _take() -> None:
+    while True:
+        try:
+            _look()
+            logged = _native.next_log(_POLL)
+        except PersistingError:
+            return  # the library has failed, which every call says
+        with _delivering:
+            _deliver(logged)
+
+
+def _deliver_rest() -> None:
+    with _delivering:
+        _deliver(_native.next_log(0))
+
+
+def _deliver(logged: dict[str, Any]) -> None:
+    for message in logged["messages"] or ():
+        if message["span"]:
+            _tracing.work(message)
+        if message["log"]:
+            _log(message)
+    if logged["dropped"]:
+        logging.getLogger("persisting").warning(
+            "%d messages were dropped, because they were not taken in time", logged["dropped"]
+        )
+
+
+def _log(message: dict[str, Any]) -> None:
+    logger = logging.getLogger(f"persisting.{message['component']}")
+    level, attrs = message["level"], message.get("attrs") or {}
+    if not logger.isEnabledFor(level):
+        return
+    text = " ".join([message["text"], *(f"{name}={value}" for name, value in attrs.items())])
+    record = logger.makeRecord(logger.name, level, "persisting", 0, text, (), None)
+    record.created = message["time"] / 1e9
+    record.msecs = message["time"] // 1_000_000 % 1000
+    record.attributes = attrs
+    logger.handle(record)

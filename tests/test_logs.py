@@ -1,0 +1,178 @@
+"""The engine's log in Python's logging, and its work as spans."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from persisting import PersistingBackend, SchemaError, _logs, _native, _tracing
+from tests.support import QUIET, eventually, python
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support import Opener
+
+
+async def test_messages_have_names_levels_and_attributes(
+    caplog: pytest.LogCaptureFixture, opening: Opener, bucket: Path
+) -> None:
+    with caplog.at_level(logging.DEBUG, "persisting"):
+        started = time.time()
+        backend = opening(PersistingBackend, bucket)
+        await backend.put({"n": 1})
+        await backend.flush()
+        assert eventually(lambda: "flush done" in caplog.text)
+    record = next(r for r in caplog.records if r.message.startswith("flush done"))
+    assert record.name == "persisting.engine"
+    assert record.levelno == logging.DEBUG
+    attributes: dict[str, Any] = record.__dict__["attributes"]
+    assert attributes["bucket"] == str(bucket)
+    assert 0 < attributes["took"] < 60
+    assert started - 1 < record.created < time.time() + 1
+    assert f"bucket={bucket}" in record.message
+
+
+def test_levels_are_honoured_at_the_source(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    for level, seen in ((logging.WARNING, False), (logging.DEBUG, True)):
+        with caplog.at_level(level, "persisting"):
+            _logs.start()
+            with _native.Bucket(tmp_path / f"bucket_{level}", QUIET):
+                pass
+            assert eventually(lambda: "opened" in caplog.text, within=0.2) is seen
+        caplog.clear()
+    with caplog.at_level(logging.DEBUG, "persisting"):
+        logging.disable(logging.CRITICAL)
+        try:
+            _logs.start()
+        finally:
+            logging.disable(logging.NOTSET)
+        with _native.Bucket(tmp_path / "disabled", QUIET):
+            pass
+        assert "opened" not in caplog.text
+
+
+def test_a_slow_handler_holds_nothing_up(tmp_path: Path) -> None:
+    held, entered = threading.Event(), threading.Event()
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            entered.set()
+            held.wait(60)
+
+    lost: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lost.append(record.getMessage())
+
+    logger, keep, slow = logging.getLogger("persisting"), Keep(logging.WARNING), Slow()
+    engine = logging.getLogger("persisting.engine")
+    engine.addHandler(slow)
+    logger.addHandler(keep)
+    logger.setLevel(logging.DEBUG)
+    try:
+        _logs.start()
+        before = dropped()
+        with _native.Bucket(tmp_path / "first", QUIET):
+            assert entered.wait(10)
+        opened = 0
+        while dropped() == before:
+            opened += 1
+            assert opened < 2000
+            with _native.Bucket(tmp_path / "again", QUIET):
+                pass
+        assert opened > 500
+    finally:
+        engine.removeHandler(slow)
+        logger.setLevel(logging.NOTSET)
+        _logs.start()
+        held.set()
+    assert eventually(lambda: any("messages were dropped" in text for text in lost), within=30)
+    logger.removeHandler(keep)
+
+
+def dropped() -> float:
+    families = {f["name"]: f for f in _native.metrics_families()}
+    value: float = families["persisting_log_messages_dropped_total"]["samples"][0]["value"]
+    return value
+
+
+def test_the_last_messages_come_at_the_end_of_the_interpreter(tmp_path: Path) -> None:
+    script = """
+import logging, sys
+logging.basicConfig(stream=sys.stdout, level=logging.DEBUG, format="%(name)s %(message)s")
+from persisting import LanceBackend
+kept = LanceBackend(0, sys.argv[1])
+kept._bucket.append(__import__("pyarrow").record_batch({"n": [1]}))
+"""
+    assert "persisting.engine flush done" in python(script, tmp_path / "bucket")
+
+
+def test_nothing_is_said_below_a_warning_by_default(tmp_path: Path) -> None:
+    script = """
+import sys
+from persisting import LanceBackend
+LanceBackend(0, sys.argv[1]).close()
+"""
+    assert python(script, tmp_path / "bucket") == ""
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    """Set OpenTelemetry up for a while."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    before = trace._TRACER_PROVIDER
+    trace._TRACER_PROVIDER = provider
+    _logs.start()
+    yield exporter
+    trace._TRACER_PROVIDER = before
+    _logs.start()
+    assert _tracing.tracer is None
+
+
+async def test_work_becomes_spans(
+    spans: InMemorySpanExporter, opening: Opener, bucket: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = opening(PersistingBackend, bucket)
+    with trace.get_tracer("test").start_as_current_span("outer") as outer:
+        await backend.put({"n": 1})
+        await backend.put_batch([{"n": 2}, {"n": 3}])
+        with pytest.raises(SchemaError):
+            await backend.put({"n": "x"})
+    await backend.flush()
+    await backend.compact()
+    wanted = {"put", "recovery", "flush", "compaction"}
+    names = {f"persisting.{name}" for name in wanted}
+    assert eventually(lambda: names <= {span.name for span in spans.get_finished_spans()})
+    by_name: dict[str, list[Any]] = {}
+    for span in spans.get_finished_spans():
+        by_name.setdefault(span.name, []).append(span)
+    puts = by_name["persisting.put"]
+    assert [span.attributes["persisting.records"] for span in puts] == [1, 2, 1]
+    assert [span.status.is_ok for span in puts] == [True, True, False]
+    assert {span.parent.span_id for span in puts} == {outer.get_span_context().span_id}
+    for name in wanted - {"put"}:
+        (span,) = by_name[f"persisting.{name}"]
+        assert span.attributes["persisting.bucket"] == str(bucket)
+        assert 0 < span.end_time - span.start_time < 60e9
+        assert abs(span.end_time / 1e9 - time.time()) < 60
+    assert "flush done" not in caplog.text, "spans are no log messages"
+
+
+async def test_without_a_provider_there_are_no_spans(opening: Opener, bucket: Path) -> None:
+    backend = opening(PersistingBackend, bucket)
+    await backend.put({"n": 1})
+    assert _tracing.tracer is None
