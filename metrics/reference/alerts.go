@@ -1,0 +1,62 @@
+package reference
+
+// Alert is a rule that tells a person.
+type Alert struct {
+	Name     string
+	Expr     string
+	For      string
+	Severity string // "page" wants somebody now, "ticket" in working hours
+	Summary  string // of one alert, with its labels
+	Action   string // what to do
+}
+
+const where = "{{ $labels.topic }}/{{ $labels.bucket }}"
+
+// Alerts lists the rules.
+var Alerts = []Alert{
+	{
+		"PersistingBucketPoisoned", "max by (instance, topic, bucket) (persisting_poisoned) > 0", "0m", "page",
+		where + " refuses writes",
+		"A write or a sync failed, and what is on disk is not certain. Look for the cause in the log (`bucket refuses writes`) and at the disk; then open the bucket again, which recovers what was acknowledged.",
+	},
+	{
+		"PersistingDiskErrors", `sum by (instance, topic, bucket, operation) (increase(persisting_errors_total{kind=~"storage|corrupt"}[5m])) > 0`, "0m", "page",
+		"{{ $labels.operation }} fails in " + where,
+		"The message is in the log. A full disk mends itself once there is room; an error of the device does not.",
+	},
+	{
+		"PersistingOpenFails", `sum by (instance, kind) (increase(persisting_open_errors_total[10m])) > 0`, "0m", "page",
+		"a bucket could not be opened ({{ $labels.kind }})",
+		"`locked`: another process has it. `corrupt`: the message names file and offset; `wal_recovery=\"salvage\"` keeps what can be read.",
+	},
+	{
+		"PersistingFlushStalled", "max by (instance, topic, bucket) (persisting_lag_seconds) > 300", "5m", "page",
+		where + " has not been flushed for {{ $value | humanizeDuration }}",
+		"Acknowledged records are safe in the log, which grows until puts are held back. See the errors and the durations of flushes. With `flush_interval=0` nothing is flushed by time: silence the rule for such a bucket.",
+	},
+	{
+		"PersistingBackpressure", "sum by (instance, topic, bucket) (rate(persisting_backpressure_seconds_total[5m])) > 0.1", "5m", "ticket",
+		where + " holds puts back for {{ $value | humanizePercentage }} of the time",
+		"Flushes cannot keep up with puts: a slower disk than before, or more records. Spread them over more buckets.",
+	},
+	{
+		"PersistingSlowSync", "histogram_quantile(0.99, sum by (instance, topic, bucket, le) (rate(persisting_wal_fsync_duration_seconds_bucket[5m]))) > 0.1", "10m", "ticket",
+		"the log of " + where + " takes {{ $value | humanizeDuration }} to sync",
+		"The disk is slow or shared. With `wal_sync_interval=0` every put waits for it.",
+	},
+	{
+		"PersistingFragments", "max by (instance, topic, bucket) (persisting_fragments) > 1000", "30m", "ticket",
+		where + " has {{ $value }} fragments",
+		"Compaction is off, fails or cannot keep up: reads and flushes become slow. See its errors, or call `compact`.",
+	},
+	{
+		"PersistingTornLog", "sum by (instance, topic, bucket) (persisting_wal_torn_bytes_total + persisting_healed_manifests_total) > 0", "0m", "ticket",
+		where + " was recovered after a crash",
+		"Nothing that was acknowledged and synced is lost. With `wal_sync_interval` above 0 the last records before a power failure may be.",
+	},
+	{
+		"PersistingLogMessagesDropped", "sum by (instance) (increase(persisting_log_messages_dropped_total[15m])) > 0", "0m", "ticket",
+		"log messages of {{ $labels.instance }} were dropped",
+		"A handler of Python's logging is slow, or the process is stuck in one.",
+	},
+}

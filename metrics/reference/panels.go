@@ -1,0 +1,100 @@
+package reference
+
+// Query is a line, or several, of a panel.
+type Query struct{ Expr, Legend string }
+
+// Panel is a diagram of the dashboard.
+type Panel struct {
+	Title   string
+	Unit    string // as Grafana names it
+	Notes   string
+	Queries []Query
+}
+
+// Row is panels under one heading.
+type Row struct {
+	Title  string
+	Panels []Panel
+}
+
+// The buckets that the dashboard shows are chosen at its top.
+const (
+	chosen = `instance=~"$instance",topic=~"$topic",bucket=~"$bucket"`
+	name   = "{{topic}}/{{bucket}}"
+)
+
+func ratePer(metric, more, legend string) Query {
+	return Query{"sum by (topic, bucket) (rate(" + metric + "{" + chosen + more + "}[$__rate_interval]))", legend}
+}
+
+func level(metric string) Query {
+	return Query{"sum by (topic, bucket) (" + metric + "{" + chosen + "})", name}
+}
+
+func quantiles(metric string) []Query {
+	one := func(q, legend string) Query {
+		return Query{"histogram_quantile(" + q + ", sum by (le) (rate(" + metric + "_bucket{" + chosen + "}[$__rate_interval])))", legend}
+	}
+	return []Query{one("0.5", "half"), one("0.99", "99 %")}
+}
+
+// Rows lists the panels of the dashboard.
+var Rows = []Row{
+	{"Is it well?", []Panel{
+		{"Buckets that refuse writes", "none", "Each wants a person.", []Query{{"sum(persisting_poisoned{" + chosen + "})", "poisoned"}}},
+		{"Open buckets", "none", "", []Query{{`sum by (instance) (persisting_open_buckets{instance=~"$instance"})`, "{{instance}}"}}},
+		{"Errors", "ops", "", []Query{{"sum by (operation, kind) (rate(persisting_errors_total{" + chosen + "}[$__rate_interval]))", "{{operation}}: {{kind}}"}}},
+		{"Buckets that did not open", "ops", "", []Query{{`sum by (kind) (rate(persisting_open_errors_total{instance=~"$instance"}[$__rate_interval]))`, "{{kind}}"}}},
+	}},
+	{"Records", []Panel{
+		{"Records put", "rowsps", "", []Query{ratePer("persisting_records_total", `,operation="put"`, name)}},
+		{"Records got", "rowsps", "", []Query{ratePer("persisting_records_total", `,operation="get"`, name)}},
+		{"Bytes", "Bps", "", []Query{{"sum by (operation) (rate(persisting_record_bytes_total{" + chosen + "}[$__rate_interval]))", "{{operation}}"}}},
+		{"Operations", "ops", "", []Query{{"sum by (operation) (rate(persisting_operations_total{" + chosen + "}[$__rate_interval]))", "{{operation}}"}}},
+		{"Records in the buckets", "short", "", []Query{level("persisting_rows")}},
+		{"Time of a put", "s", "Every 16th put is timed.", quantiles("persisting_put_duration_seconds")},
+		{"Time of a get", "s", "", quantiles("persisting_get_duration_seconds")},
+		{"Held back", "percentunit", "Share of the time that puts wait for flushes.", []Query{
+			ratePer("persisting_backpressure_seconds_total", "", name),
+		}},
+		{"Puts held back", "ops", "", []Query{ratePer("persisting_backpressure_waits_total", "", name)}},
+	}},
+	{"From the log into Lance", []Panel{
+		{"Lag", "s", "Age of the oldest record that is not in Lance.", []Query{{"max by (topic, bucket) (persisting_lag_seconds{" + chosen + "})", name}}},
+		{"Records not in Lance", "short", "", []Query{level("persisting_buffer_size")}},
+		{"Bytes not in Lance", "bytes", "", []Query{level("persisting_buffer_bytes")}},
+		{"Since the last flush", "s", "", []Query{{"time() - max by (topic, bucket) (persisting_last_flush_timestamp_seconds{" + chosen + "} > 0)", name}}},
+		{"Time of a flush", "s", "", quantiles("persisting_flush_duration_seconds")},
+		{"Time of a compaction", "s", "", quantiles("persisting_compaction_duration_seconds")},
+	}},
+	{"Write-ahead log", []Panel{
+		{"Size", "bytes", "", []Query{level("persisting_wal_size_bytes")}},
+		{"Files", "short", "", []Query{level("persisting_wal_segments")}},
+		{"Time of a sync", "s", "", quantiles("persisting_wal_fsync_duration_seconds")},
+		{"Appends per write", "short", "", quantiles("persisting_wal_group_appends")},
+		{"Bytes written", "Bps", "", []Query{{"sum by (target) (rate(persisting_written_bytes_total{" + chosen + "}[$__rate_interval]))", "{{target}}"}}},
+	}},
+	{"Table", []Panel{
+		{"Fragments", "short", "", []Query{level("persisting_fragments")}},
+		{"Versions", "short", "", []Query{level("persisting_table_versions")}},
+		{"Size", "bytes", "", []Query{level("persisting_table_size_bytes")}},
+		{"Page cache hits", "percentunit", "", []Query{{
+			"sum(rate(persisting_page_cache_reads_total{" + chosen + `,result="hit"}[$__rate_interval])) / (sum(rate(persisting_page_cache_reads_total{` + chosen + "}[$__rate_interval])) > 0)", "hits",
+		}}},
+	}},
+	{"Memory and recovery", []Panel{
+		{"Memory of rows", "bytes", "", []Query{{"sum by (owner) (persisting_memory_bytes{" + chosen + "})", "{{owner}}"}}},
+		{"Memory of the engine", "bytes", "", []Query{{`sum by (owner) (persisting_process_memory_bytes{instance=~"$instance"})`, "{{owner}}"}}},
+		{"Handles", "short", "", []Query{{`sum by (instance) (persisting_open_handles{instance=~"$instance"})`, "{{instance}}"}}},
+		{"Recovered", "short", "When the buckets that are open now were opened.", []Query{
+			{"sum(persisting_replayed_records_total{" + chosen + "})", "records replayed"},
+			{"sum(persisting_wal_torn_bytes_total{" + chosen + "})", "bytes cut off the log"},
+			{"sum(persisting_healed_manifests_total{" + chosen + "})", "versions set aside"},
+		}},
+		{"Time to open", "s", "", []Query{
+			{`sum(increase(persisting_recovery_duration_seconds_sum{instance=~"$instance"}[1h])) / (sum(increase(persisting_recovery_duration_seconds_count{instance=~"$instance"}[1h])) > 0)`, "mean of an hour"},
+		}},
+		{"Log messages dropped", "ops", "", []Query{{`sum by (instance) (rate(persisting_log_messages_dropped_total{instance=~"$instance"}[$__rate_interval]))`, "{{instance}}"}}},
+		{"Version", "none", "", []Query{{`count by (version) (persisting_build_info{instance=~"$instance"})`, "{{version}}"}}},
+	}},
+}
