@@ -23,8 +23,8 @@ const (
 	name   = "{{topic}}/{{bucket}}"
 )
 
-func ratePer(metric, more, legend string) Query {
-	return Query{"sum by (topic, bucket) (rate(" + metric + "{" + chosen + more + "}[$__rate_interval]))", legend}
+func ratePer(metric, more string) Query {
+	return Query{"sum by (topic, bucket) (rate(" + metric + "{" + chosen + more + "}[$__rate_interval]))", name}
 }
 
 func level(metric string) Query {
@@ -47,17 +47,17 @@ var Rows = []Row{
 		{"Buckets that did not open", "ops", "", []Query{{`sum by (kind) (rate(persisting_open_errors_total{instance=~"$instance"}[$__rate_interval]))`, "{{kind}}"}}},
 	}},
 	{"Records", []Panel{
-		{"Records put", "rowsps", "", []Query{ratePer("persisting_records_total", `,operation="put"`, name)}},
-		{"Records got", "rowsps", "", []Query{ratePer("persisting_records_total", `,operation="get"`, name)}},
+		{"Records put", "rowsps", "", []Query{ratePer("persisting_records_total", `,operation="put"`)}},
+		{"Records got", "rowsps", "", []Query{ratePer("persisting_records_total", `,operation="get"`)}},
 		{"Bytes", "Bps", "", []Query{{"sum by (operation) (rate(persisting_record_bytes_total{" + chosen + "}[$__rate_interval]))", "{{operation}}"}}},
 		{"Operations", "ops", "", []Query{{"sum by (operation) (rate(persisting_operations_total{" + chosen + "}[$__rate_interval]))", "{{operation}}"}}},
 		{"Records in the buckets", "short", "", []Query{level("persisting_rows")}},
 		{"Time of a put", "s", "Every 16th put is timed.", quantiles("persisting_put_duration_seconds")},
 		{"Time of a get", "s", "", quantiles("persisting_get_duration_seconds")},
 		{"Held back", "percentunit", "Share of the time that puts wait for flushes.", []Query{
-			ratePer("persisting_backpressure_seconds_total", "", name),
+			ratePer("persisting_backpressure_seconds_total", ""),
 		}},
-		{"Puts held back", "ops", "", []Query{ratePer("persisting_backpressure_waits_total", "", name)}},
+		{"Puts held back", "ops", "", []Query{ratePer("persisting_backpressure_waits_total", "")}},
 	}},
 	{"From the log into Lance", []Panel{
 		{"Lag", "s", "Age of the oldest record that is not in Lance.", []Query{{"max by (topic, bucket) (persisting_lag_seconds{" + chosen + "})", name}}},

@@ -11,9 +11,9 @@ import (
 // Files returns the content of each file in docs/, by its path there.
 func Files() map[string]string {
 	return map[string]string{
-		"metrics.md":                  page(),
-		"grafana/persisting.json":     dashboard(),
-		"prometheus/persisting.rules": rules(),
+		"metrics.md":              page(),
+		"grafana/persisting.json": dashboard(),
+		"prometheus/alerts.yml":   rules(),
 	}
 }
 
@@ -27,10 +27,10 @@ numbers get out:
 `+"```python"+`
 from persisting import metrics
 
-metrics.start_http_server(port=9641)         # /metrics for Prometheus, / for people
-metrics.exposition()                         # the text format
-metrics.collect()                            # the same as data
-metrics.register()                           # into the registry of prometheus_client
+metrics.start_http_server(port=9641)  # /metrics for Prometheus, / for people
+metrics.exposition()  # the text format
+metrics.collect()  # the same as data
+metrics.register()  # into the registry of prometheus_client
 metrics.push_at_exit("http://gateway:9091", job="train")
 `+"```"+`
 
@@ -39,7 +39,7 @@ The server is part of the engine: it takes no GIL, listens on the loopback inter
 `+"`stats()[\"metrics\"]` and `get_metrics()`"+` of a backend are the same numbers of one bucket.
 
 [grafana/persisting.json](grafana/persisting.json) is a dashboard for Grafana,
-[prometheus/persisting.rules](prometheus/persisting.rules) are the alert rules below.
+[prometheus/alerts.yml](prometheus/alerts.yml) are the alert rules below.
 
 ## Labels
 
