@@ -83,7 +83,7 @@ func persistingBucketAppendMessageGo(id C.persisting_bucket, columns C.persistin
 			return err
 		}
 		return with(kindColumns, uint64(columns), func(schema *engine.MessageSchema) error {
-			first, end, err := b.AppendMessage(schema, C.GoBytes(message, C.int(size)), noWait)
+			first, end, err := b.AppendMessage(schema, unsafe.Slice((*byte)(message), int(size)), noWait)
 			if err != nil {
 				return err
 			}

@@ -233,9 +233,9 @@ persisting_status persisting_bucket_append(persisting_bucket bucket, struct Arro
  * persisting_bucket_append for the rows of one encapsulated record batch message
  * of the Arrow IPC stream format, `size` bytes at `message`, with the columns of
  * handle `columns`: for small batches that have no Arrow arrays yet. No dictionaries, no
- * compression. The message is copied. A message that is not what `columns` says
- * gives PERSISTING_INVALID_ARGUMENT; its buffers are trusted as far as those of
- * an ArrowArray are.
+ * compression, buffers at multiples of 8 bytes. The message is copied. A message
+ * that is not what `columns` says gives PERSISTING_INVALID_ARGUMENT: its metadata,
+ * the sizes of its buffers, its nulls and its offsets are checked.
  *
  * https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format
  */

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -25,23 +26,34 @@ func (b *Bucket) Append(rec arrow.Record, noWait bool) (first, end int64, err er
 		return 0, 0, err
 	}
 	defer b.appending.Unlock()
+	if err := lance.CheckValues(rec); err != nil {
+		return 0, 0, &SchemaError{Reason: err.Error()}
+	}
 	return b.append(rec, nil, noWait)
 }
 
 // AppendMessage is Append for the rows of a record batch message of the Arrow IPC
-// stream format, with the columns of schema. The bucket keeps the message.
+// stream format, with the columns of schema and without compression. The message
+// is copied.
 func (b *Bucket) AppendMessage(schema *MessageSchema, message []byte, noWait bool) (first, end int64, err error) {
 	defer func() { b.failed(metrics.Put, err) }()
 	if err := b.admit(noWait); err != nil {
 		return 0, 0, err
 	}
 	defer b.appending.Unlock()
-	rec, err := b.decoders.decode(schema, message)
+	rows, err := schema.check(message)
+	if err != nil {
+		return 0, 0, err
+	}
+	if rows > 0 && len(message) < packedBytes && b.fit(schema.schema) {
+		return b.pack(schema, message, rows)
+	}
+	rec, body, err := schema.copy(message)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer rec.Release()
-	return b.append(rec, message, noWait)
+	return b.append(rec, body, noWait)
 }
 
 // admit takes b.appending for an append, unless the bucket takes none now.
@@ -63,78 +75,134 @@ func (b *Bucket) admit(noWait bool) error {
 	return err
 }
 
-// append gives rec the columns of the bucket and stores it. Message is what the
-// log would get for rec as it is, nil if that is not known. The caller holds
+// append gives rec the columns of the bucket and stores it. Body is what the log
+// would get for rec as it is, nil if that is not known. The caller holds
 // b.appending.
-func (b *Bucket) append(rec arrow.Record, message []byte, noWait bool) (first, end int64, err error) {
+func (b *Bucket) append(rec arrow.Record, body [][]byte, noWait bool) (first, end int64, err error) {
 	if rec.NumRows() == 0 {
 		n := b.tail.next
 		return n, n, nil
-	}
-	if err := lance.CheckValues(rec); err != nil {
-		return 0, 0, &SchemaError{Reason: err.Error()}
 	}
 	aligned, err := b.conform(rec, noWait)
 	if err != nil {
 		return 0, 0, err
 	}
-	if rec.Schema() != b.fits {
-		message = nil
+	if !b.fit(rec.Schema()) {
+		body = nil
 	}
-	return b.store(aligned, message)
+	return b.store(aligned, body)
 }
 
 // store appends an aligned batch, whose reference it takes over, to the tail
-// and, as message if that is not nil, to the log.
-func (b *Bucket) store(rec arrow.Record, message []byte) (first, end int64, err error) {
-	var body [][]byte
-	if b.log != nil {
-		if b.encoder == nil || b.encoder.schema != rec.Schema() {
-			if b.encoder, err = newEncoder(rec.Schema()); err != nil {
-				rec.Release()
-				return 0, 0, err
-			}
-		}
-		if message != nil {
-			body = [][]byte{message}
-		} else if body, err = b.encoder.encode(rec); err != nil {
-			rec.Release()
-			return 0, 0, err
-		}
+// and, as body if that is not nil, to the log.
+func (b *Bucket) store(rec arrow.Record, body [][]byte) (first, end int64, err error) {
+	err = b.useSchema(rec.Schema())
+	if err == nil && body == nil && b.log != nil {
+		body, err = b.encoder.encode(rec)
+	}
+	if err != nil {
+		rec.Release()
+		return 0, 0, err
 	}
 	b.mu.Lock()
 	first, end = b.tail.next, b.tail.next+rec.NumRows()
-	bytes := b.push(rec)
-	timed := b.count(bytes)
+	put := b.count(b.push(rec))
 	b.mu.Unlock()
-	var began time.Time
-	if timed {
-		began = time.Now()
+	rec.Retain() // the body may point into it
+	return first, end, b.commit(first, end, body, put, rec.Release)
+}
+
+// pack appends a message that has the columns of the bucket.
+func (b *Bucket) pack(columns *MessageSchema, message []byte, rows int64) (first, end int64, err error) {
+	if err := b.useSchema(b.schema); err != nil {
+		return 0, 0, err
 	}
+	b.mu.Lock()
+	first, end = b.tail.next, b.tail.next+rows
+	full := b.tail.pack(columns, b.schema, message, rows)
+	b.grew(int64(len(message)))
+	put := b.count(int64(len(message)))
+	b.mu.Unlock()
+	err = b.commit(first, end, [][]byte{message}, put, func() {})
+	if full {
+		signal(b.packed)
+	}
+	return first, end, err
+}
+
+// useSchema has the encoder of the log be one for batches of schema.
+func (b *Bucket) useSchema(schema *arrow.Schema) (err error) {
+	if b.log != nil && (b.encoder == nil || b.encoder.schema != schema) {
+		b.encoder, err = newEncoder(schema)
+	}
+	return err
+}
+
+// commit logs the rows [first, end), which are the newest of the tail, and calls
+// release when the body is written or failed to be. After an error the rows are
+// not there.
+func (b *Bucket) commit(first, end int64, body [][]byte, put counted, release func()) error {
 	if b.log == nil {
-		b.acknowledged(began)
+		release()
+		b.acknowledged(put.began)
 		b.advance(end)
-	} else {
-		rec.Retain()
-		done := func(failed error) {
-			if failed == nil {
-				b.acknowledged(began)
-			} else {
-				b.failed(metrics.Put, b.writeError(failed))
-				b.alarm.advance(math.MaxInt64)
-			}
-			rec.Release()
+		return nil
+	}
+	done := func(failed error) {
+		if failed == nil {
+			b.acknowledged(put.began)
+		} else {
+			b.failed(metrics.Put, b.writeError(failed))
+			b.alarm.advance(math.MaxInt64)
 		}
-		if _, err := b.log.AppendNow(b.encoder.preamble, body, end-first, done); err != nil {
-			b.mu.Lock()
-			b.tail.truncate(first)
-			b.tally.puts--
-			b.tally.bytes -= bytes
-			b.mu.Unlock()
-			return 0, 0, b.writeError(err)
+		release()
+	}
+	if _, err := b.log.AppendNow(b.encoder.preamble, body, end-first, done); err != nil {
+		release()
+		b.mu.Lock()
+		b.tail.undo(first)
+		b.uncount(put)
+		b.mu.Unlock()
+		return b.writeError(err)
+	}
+	return nil
+}
+
+// unpackLoop makes columns of full chunks of messages while nobody waits for it.
+func (b *Bucket) unpackLoop() {
+	defer b.workers.Done()
+	for {
+		select {
+		case <-b.stop:
+			return
+		case <-b.packed:
+		}
+		if err := b.unpack(); err != nil {
+			b.logger.Error("messages stay packed", "error", err)
 		}
 	}
-	return first, end, nil
+}
+
+// unpack makes columns of all full chunks of messages.
+func (b *Bucket) unpack() error {
+	for {
+		b.mu.Lock()
+		i := slices.IndexFunc(b.tail.chunks, func(c chunk) bool { return c.packed != nil && c.packed.full() })
+		if i < 0 {
+			b.mu.Unlock()
+			return nil
+		}
+		c := b.tail.chunks[i]
+		b.mu.Unlock()
+		rec, err := c.packed.record()
+		if err != nil {
+			return err
+		}
+		b.mu.Lock()
+		b.tail.replace([]chunk{c}, rec)
+		b.mu.Unlock()
+		rec.Release()
+	}
 }
 
 // advance is told when the rows up to end are acknowledged.
@@ -153,23 +221,27 @@ func (b *Bucket) advance(end int64) {
 
 // push takes over a reference to rec and returns its size. The caller holds b.mu.
 func (b *Bucket) push(rec arrow.Record) (bytes int64) {
-	b.tail.push(rec)
+	bytes = b.tail.push(rec)
+	b.grew(bytes)
+	return bytes
+}
+
+// grew takes note of an append to the tail. The caller holds b.mu.
+func (b *Bucket) grew(bytes int64) {
 	if b.unflushed == 0 {
 		b.tally.oldest = time.Now()
 	}
-	bytes = b.tail.chunks[len(b.tail.chunks)-1].bytes
 	b.unflushed += bytes
 	if b.moved != nil {
 		close(b.moved)
 		b.moved = nil
 	}
-	return bytes
 }
 
 // conform changes the schema of the bucket as rec needs and returns rec with
 // the bucket's columns. The caller holds b.appending and releases the result.
 func (b *Bucket) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
-	if b.schema != nil && b.fitted == b.schema && b.fits == rec.Schema() {
+	if b.fit(rec.Schema()) {
 		return array.NewRecord(b.schema, rec.Columns(), rec.NumRows()), nil
 	}
 	c, err := unify(b.schema, rec.Schema())
@@ -199,6 +271,12 @@ func (b *Bucket) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 		b.fits, b.fitted = rec.Schema(), b.schema
 	}
 	return aligned, nil
+}
+
+// fit says that a schema has just the columns of the bucket, as far as that is
+// known. The caller holds b.appending.
+func (b *Bucket) fit(schema *arrow.Schema) bool {
+	return b.schema != nil && b.fitted == b.schema && b.fits == schema
 }
 
 // promote gives columns of the rows that the bucket holds another type, all of

@@ -37,6 +37,7 @@ type Bucket struct {
 	alarm   alarm         // see Notify
 	kick    chan struct{} // asks for a background flush
 	tidy    chan struct{} // asks for a background compaction
+	packed  chan struct{} // asks to unpack messages
 	stop    chan struct{}
 	workers sync.WaitGroup
 	closing atomic.Bool
@@ -52,7 +53,6 @@ type Bucket struct {
 	// appending orders appends: the schema, the encoder and the offsets.
 	appending sync.Mutex
 	encoder   *encoder
-	decoders  decoders
 	fits      *arrow.Schema // of a batch that had just the columns of fitted
 	fitted    *arrow.Schema
 
@@ -114,6 +114,7 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 		kick:    make(chan struct{}, 1),
 		tidy:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
+		packed:  make(chan struct{}, 1),
 		pinned:  map[uint64]int{},
 		flushed: make(chan struct{}),
 	}
@@ -124,7 +125,8 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 		return nil, errors.Join(err, b.release())
 	}
 	b.opened(began)
-	b.workers.Add(2)
+	b.workers.Add(3)
+	go b.unpackLoop()
 	go b.flushLoop()
 	go b.compactLoop()
 	return b, nil
@@ -237,7 +239,6 @@ func (b *Bucket) release() error {
 	if b.log != nil {
 		faults = append(faults, b.log.Close())
 	}
-	b.decoders.close()
 	b.mu.Lock()
 	b.tail.drop(len(b.tail.chunks))
 	b.pages.clear()

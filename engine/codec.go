@@ -9,7 +9,6 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
 	"github.com/apache/arrow/go/v17/arrow/memory"
-	"github.com/persisting/persisting/engine/lance"
 )
 
 // copyBelow is the size under which a piece of a message is gathered with its
@@ -136,69 +135,6 @@ func (d *decoder) decode(preamble, body []byte) (arrow.Record, error) {
 	rec := d.reader.Record()
 	rec.Retain()
 	return rec, nil
-}
-
-// MessageSchema is the columns of messages for [Bucket.AppendMessage].
-type MessageSchema struct {
-	schema   *arrow.Schema
-	preamble []byte
-}
-
-// NewMessageSchema prepares to read messages with the columns of schema.
-func NewMessageSchema(schema *arrow.Schema) (*MessageSchema, error) {
-	for _, f := range schema.Fields() {
-		if err := lance.CheckStorable(f); err != nil {
-			return nil, &SchemaError{Column: f.Name, Reason: err.Error()}
-		}
-	}
-	preamble, err := schemaMessage(schema)
-	if err != nil {
-		return nil, err
-	}
-	return &MessageSchema{schema: schema, preamble: preamble}, nil
-}
-
-// decoders keeps a decoder for each schema that messages came with lately.
-type decoders map[*MessageSchema]*decoder
-
-const decodersKept = 64
-
-// decode returns the batch of a message that somebody else made. The caller
-// releases it.
-func (all *decoders) decode(schema *MessageSchema, message []byte) (rec arrow.Record, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			all.close()
-			err = fmt.Errorf("%w: %v", ErrMessage, r)
-		}
-	}()
-	d := (*all)[schema]
-	if d == nil {
-		if *all == nil || len(*all) >= decodersKept {
-			all.close()
-			*all = decoders{}
-		}
-		d = &decoder{}
-		(*all)[schema] = d
-	}
-	rec, err = d.decode(schema.preamble, message)
-	if err == nil && d.feed.Len() > 0 {
-		rec.Release()
-		err = fmt.Errorf("engine: decode batch: %d bytes after the message", d.feed.Len())
-	}
-	if err != nil {
-		d.close()
-		delete(*all, schema)
-		return nil, fmt.Errorf("%w: %w", ErrMessage, err)
-	}
-	return rec, nil
-}
-
-func (all *decoders) close() {
-	for _, d := range *all {
-		d.close()
-	}
-	*all = nil
 }
 
 func (d *decoder) close() {

@@ -267,8 +267,9 @@ func TestOrderOfWriting(t *testing.T) {
 			b := o.b
 			b.mu.Lock()
 			from, to, schema := b.checkpoint, b.tail.next, b.schema
-			chunks := b.tail.slice(from, to)
+			chunks, err := b.tail.slice(from, to)
 			b.mu.Unlock()
+			must(t, err)
 			snapshot, err := b.writeTable(schema, chunks, from, to, false)
 			must(t, err)
 			snapshot.Release()

@@ -32,6 +32,9 @@ func (b *Bucket) flush() error {
 	if cause := b.poison.Load(); cause != nil {
 		return fmt.Errorf("%w: %w", ErrPoisoned, *cause)
 	}
+	if err := b.unpack(); err != nil {
+		return err
+	}
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
@@ -39,8 +42,11 @@ func (b *Bucket) flush() error {
 	}
 	from, to := b.checkpoint, b.visible()
 	schema, failed := b.schema, b.flushErr != nil
-	chunks := b.tail.slice(from, to)
+	chunks, err := b.tail.slice(from, to)
 	b.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	defer release(chunks)
 	if from == to {
 		return nil

@@ -19,11 +19,27 @@ type tally struct {
 	oldest      time.Time // when the oldest row came that is not in Lance, if there is one
 }
 
+// counted is an append that was counted.
+type counted struct {
+	bytes int64
+	began time.Time // zero unless the append is one that is timed
+}
+
 // count counts an append of so many bytes. The caller holds b.mu.
-func (b *Bucket) count(bytes int64) (timed bool) {
+func (b *Bucket) count(bytes int64) counted {
+	c := counted{bytes: bytes}
 	b.tally.puts++
 	b.tally.bytes += bytes
-	return b.metrics != nil && b.tally.puts%metrics.PutSample == 1
+	if b.metrics != nil && b.tally.puts%metrics.PutSample == 1 {
+		c.began = time.Now()
+	}
+	return c
+}
+
+// uncount takes count back. The caller holds b.mu.
+func (b *Bucket) uncount(c counted) {
+	b.tally.puts--
+	b.tally.bytes -= c.bytes
 }
 
 // acknowledged times a put that began then, if it is one that is timed.

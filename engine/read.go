@@ -97,7 +97,10 @@ func (b *Bucket) view(offset, count int64) (*view, error) {
 	v.first = min(offset, visible)
 	v.end = v.first + min(count, visible-v.first)
 	v.memory = min(max(b.tail.begin(), v.first), v.end)
-	v.chunks = b.tail.slice(v.memory, v.end)
+	var err error
+	if v.chunks, err = b.tail.slice(v.memory, v.end); err != nil {
+		return nil, err
+	}
 	if v.first < v.memory {
 		v.snapshot = b.snapshot
 		v.unpin = b.pin(b.snapshot)
@@ -309,7 +312,11 @@ func (b *Bucket) take(c *Cursor, v *view, offsets []int64, noWait bool) error {
 			for j < len(offsets) && offsets[j] == o+int64(j-i) {
 				j++
 			}
-			for _, k := range memory.slice(o, o+int64(j-i)) {
+			slices, err := memory.slice(o, o+int64(j-i))
+			if err != nil {
+				return err
+			}
+			for _, k := range slices {
 				rec, err := align(k.rec, v.schema)
 				k.rec.Release()
 				if err != nil {

@@ -5,13 +5,59 @@ import (
 	"sort"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
 )
 
-// chunk is a batch of rows in memory, at the offsets [first, end).
+// chunk is a batch of rows in memory, at the offsets [first, end): a record, or
+// messages that nobody has read yet.
 type chunk struct {
 	first, end int64
 	rec        arrow.Record
+	packed     *packed // nil if rec is not
 	bytes      int64
+}
+
+func (c *chunk) release() {
+	if c.rec != nil {
+		c.rec.Release()
+	}
+}
+
+// packed is small messages in a row, as they were put. To make columns of each
+// when it comes would cost most of the time of a put.
+type packed struct {
+	columns *MessageSchema
+	schema  *arrow.Schema // of the bucket, which has the same columns
+	bytes   []byte
+	ends    []int // in bytes
+}
+
+const (
+	packedBytes = 4 << 10 // messages of less are packed
+	packedCount = 256     // of them
+)
+
+func (p *packed) full() bool { return len(p.ends) == packedCount }
+
+// record makes one batch of the messages. The caller releases it.
+func (p *packed) record() (arrow.Record, error) {
+	recs := make([]arrow.Record, 0, len(p.ends))
+	defer func() { releaseAll(recs) }()
+	from := 0
+	for _, end := range p.ends {
+		rec, _, err := p.columns.copy(p.bytes[from:end])
+		if err != nil {
+			return nil, err
+		}
+		recs = append(recs, rec)
+		from = end
+	}
+	joined, err := concat(p.columns.schema, recs)
+	if err != nil {
+		return nil, err
+	}
+	defer joined.Release()
+	return array.NewRecord(p.schema, joined.Columns(), joined.NumRows()), nil
 }
 
 // tail is the rows in memory: the unflushed ones and, below them, recent ones
@@ -31,12 +77,50 @@ func (t *tail) begin() int64 {
 	return t.chunks[0].first
 }
 
-// push takes over a reference to rec, whose first row is row t.next.
-func (t *tail) push(rec arrow.Record) {
+// push takes over a reference to rec, whose first row is row t.next, and returns
+// the bytes that it takes.
+func (t *tail) push(rec arrow.Record) int64 {
 	c := chunk{first: t.next, end: t.next + rec.NumRows(), rec: rec, bytes: rowBytes(rec)}
 	t.chunks = append(t.chunks, c)
 	t.next = c.end
 	t.bytes += c.bytes
+	return c.bytes
+}
+
+// pack copies a message, whose first row is row t.next and whose columns are
+// those of schema, and reports whether its chunk is full now.
+func (t *tail) pack(columns *MessageSchema, schema *arrow.Schema, message []byte, rows int64) (full bool) {
+	var p *packed
+	if n := len(t.chunks); n > 0 {
+		p = t.chunks[n-1].packed
+	}
+	if p == nil || p.full() || p.columns != columns || p.schema != schema {
+		p = &packed{columns: columns, schema: schema}
+		t.chunks = append(t.chunks, chunk{first: t.next, packed: p})
+	}
+	p.bytes = append(p.bytes, message...)
+	p.ends = append(p.ends, len(p.bytes))
+	c := &t.chunks[len(t.chunks)-1]
+	t.next += rows
+	c.end = t.next
+	c.bytes += int64(len(message))
+	t.bytes += int64(len(message))
+	return p.full()
+}
+
+// unpack makes a record of the chunk with index i if it is none.
+func (t *tail) unpack(i int) error {
+	c := &t.chunks[i]
+	if c.packed == nil {
+		return nil
+	}
+	rec, err := c.packed.record()
+	if err != nil {
+		return err
+	}
+	defer rec.Release()
+	t.replace([]chunk{*c}, rec)
+	return nil
 }
 
 // find is the index of the chunk that holds the row at offset.
@@ -46,9 +130,13 @@ func (t *tail) find(offset int64) int {
 
 // slice returns the rows [from, to), all of which must be in memory; the caller
 // releases them.
-func (t *tail) slice(from, to int64) []chunk {
+func (t *tail) slice(from, to int64) ([]chunk, error) {
 	var out []chunk
 	for i := t.find(from); from < to; i++ {
+		if err := t.unpack(i); err != nil {
+			release(out)
+			return nil, err
+		}
 		c := t.chunks[i]
 		end := min(c.end, to)
 		part := chunk{first: from, end: end}
@@ -62,7 +150,7 @@ func (t *tail) slice(from, to int64) []chunk {
 		out = append(out, part)
 		from = end
 	}
-	return out
+	return out, nil
 }
 
 // replace puts joined in the place of the chunks that parts are, if they are
@@ -74,7 +162,7 @@ func (t *tail) replace(parts []chunk, joined arrow.Record) {
 	}
 	old := t.chunks[i : i+len(parts)]
 	for j := range parts {
-		if old[j].first != parts[j].first || old[j].rec != parts[j].rec {
+		if old[j].first != parts[j].first || old[j].rec != parts[j].rec || old[j].packed != parts[j].packed {
 			return
 		}
 	}
@@ -82,7 +170,7 @@ func (t *tail) replace(parts []chunk, joined arrow.Record) {
 	c := chunk{first: parts[0].first, end: parts[len(parts)-1].end, rec: joined, bytes: rowBytes(joined)}
 	for _, o := range old {
 		t.bytes -= o.bytes
-		o.rec.Release()
+		o.release()
 	}
 	t.bytes += c.bytes
 	t.chunks = slices.Replace(t.chunks, i, i+len(parts), c)
@@ -98,26 +186,26 @@ const (
 // that single rows do not stay a batch each.
 func (t *tail) settle(end int64) error {
 	last := len(t.chunks)
-	for last > 0 && t.chunks[last-1].end > end {
+	for last > 0 && (t.chunks[last-1].end > end || t.chunks[last-1].packed != nil) {
 		last--
 	}
 	if last < settleCount {
 		return nil
 	}
 	small := t.chunks[last-settleCount : last]
-	schema := small[0].rec.Schema()
+	newest := small[settleCount-1].rec
 	recs := make([]arrow.Record, 0, settleCount)
 	var bytes int64
 	for _, c := range slices.Backward(small) {
 		bytes += c.bytes
-		if c.end-c.first >= settleCount || bytes > settleBytes || c.rec.Schema() != schema {
+		if c.packed != nil || c.end-c.first >= settleCount || bytes > settleBytes || c.rec.Schema() != newest.Schema() {
 			return nil
 		}
 	}
 	for _, c := range small {
 		recs = append(recs, c.rec)
 	}
-	joined, err := concat(schema, recs)
+	joined, err := concat(newest.Schema(), recs)
 	if err != nil {
 		return err
 	}
@@ -142,22 +230,34 @@ func (t *tail) evict(checkpoint, budget int64) {
 func (t *tail) drop(n int) {
 	for i := range n {
 		t.bytes -= t.chunks[i].bytes
-		t.chunks[i].rec.Release()
+		t.chunks[i].release()
 		t.chunks[i] = chunk{}
 	}
 	t.chunks = t.chunks[n:]
 }
 
-// truncate forgets the rows from offset end on.
-func (t *tail) truncate(end int64) {
-	n := sort.Search(len(t.chunks), func(i int) bool { return t.chunks[i].end > end })
-	for _, c := range t.chunks[n:] {
-		t.bytes -= c.bytes
-		c.rec.Release()
+// undo takes the last push or pack back, whose rows are those from end on.
+func (t *tail) undo(end int64) {
+	last := len(t.chunks) - 1
+	c := t.chunks[last]
+	t.bytes -= c.bytes
+	t.chunks[last] = chunk{}
+	t.chunks = t.chunks[:last]
+	t.next = end
+	if c.first < end {
+		kept := chunk{first: c.first, end: end}
+		if p := c.packed; p != nil {
+			n := len(p.ends) - 1
+			kept.bytes = int64(p.ends[n-1])
+			kept.packed = &packed{p.columns, p.schema, slices.Clip(p.bytes[:kept.bytes]), slices.Clip(p.ends[:n])}
+		} else {
+			kept.rec = c.rec.NewSlice(0, end-c.first)
+			kept.bytes = rowBytes(kept.rec)
+		}
+		t.bytes += kept.bytes
+		t.chunks = append(t.chunks, kept)
 	}
-	clear(t.chunks[n:])
-	t.chunks = t.chunks[:n]
-	t.next = min(t.next, end)
+	c.release()
 }
 
 // bytesFrom is the size of the chunks that reach beyond offset.

@@ -257,7 +257,7 @@ func (c *columns) fit(batch *arrow.Schema) (*arrow.Schema, error) {
 // sameLayout says whether arrays of b can be read as arrays of a: equal types
 // but for nullability, metadata and the names of list items.
 func sameLayout(a, b arrow.Field) bool {
-	if isJSON(a) != isJSON(b) || a.Type.ID() != b.Type.ID() {
+	if IsJSON(a) != IsJSON(b) || a.Type.ID() != b.Type.ID() {
 		return false
 	}
 	switch at := a.Type.(type) {
@@ -274,7 +274,8 @@ func sameLayout(a, b arrow.Field) bool {
 	return arrow.TypeEqual(a.Type, b.Type)
 }
 
-func isJSON(f arrow.Field) bool { return extension(f) == jsonExtension }
+// IsJSON says whether the values of a column are JSON text.
+func IsJSON(f arrow.Field) bool { return extension(f) == jsonExtension }
 
 func extension(f arrow.Field) string {
 	name, _ := f.Metadata.GetValue(extensionKey)

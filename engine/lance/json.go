@@ -37,14 +37,14 @@ func CheckValues(batch arrow.Record) error {
 func checkJSONColumn(f arrow.Field, column arrow.Array, path string) error {
 	switch column := column.(type) {
 	case *array.String:
-		if !isJSON(f) {
+		if !IsJSON(f) {
 			return nil
 		}
 		for row := range column.Len() {
 			if column.IsNull(row) {
 				continue
 			}
-			if err := checkJSON(column.Value(row)); err != nil {
+			if err := CheckJSON(column.Value(row)); err != nil {
 				return fmt.Errorf("%w: column %s: JSON value %d: %w", ErrSchema, path, row, err)
 			}
 		}
@@ -61,8 +61,9 @@ func checkJSONColumn(f arrow.Field, column arrow.Array, path string) error {
 	return nil
 }
 
-// checkJSON says what is wrong with a text that is to be JSON.
-func checkJSON(text string) error {
+// CheckJSON says what is wrong with a text that is to be JSON, or that Lance
+// would not give back as it is; see [CheckValues].
+func CheckJSON(text string) error {
 	s := jsonScanner{text: text}
 	if !utf8.ValidString(text) {
 		return errors.New("not UTF-8")

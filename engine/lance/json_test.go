@@ -251,7 +251,7 @@ func TestCheckJSON(t *testing.T) {
 		`0`: "", `-0`: "", `-5`: "", `1234567890123456789`: "", `18446744073709551615`: "", `-9223372036854775808`: "", `1e-400`: "", `-0.0`: "",
 		`"\ud83d\ude00"`: "", `"\\ud800"`: "", `"\\\ud83d\ude00"`: "", `"\ufffd"`: "", `"�"`: "", deep(256): "", ` [ { } , null ] `: "",
 	} {
-		err := checkJSON(text)
+		err := CheckJSON(text)
 		if says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
 			t.Errorf("%.60s: %v, want %q", text, err, says)
 		}
@@ -298,7 +298,7 @@ func FuzzJSON(f *testing.F) {
 	}
 	f.Cleanup(func() { _ = table.Close() })
 	f.Fuzz(func(t *testing.T, text string) {
-		if checkJSON(text) != nil {
+		if CheckJSON(text) != nil {
 			return
 		}
 		b := array.NewRecordBuilder(alloc, schema)

@@ -22,7 +22,7 @@ func checkField(f arrow.Field, path string) error {
 	if strings.HasPrefix(extension(f), "lance.") {
 		return fmt.Errorf("%w: column %s: the extension type %q is reserved", ErrSchema, path, extension(f))
 	}
-	if isJSON(f) && f.Type.ID() != arrow.STRING {
+	if IsJSON(f) && f.Type.ID() != arrow.STRING {
 		return fmt.Errorf("%w: column %s: %s is held over utf8 only, not %s", ErrSchema, path, jsonExtension, f.Type)
 	}
 	return checkType(f.Type, path)
