@@ -86,6 +86,22 @@ class _ArrowArray(ctypes.Structure):
     )
 
 
+class _Scratch(threading.local):
+    """What a call writes its results to, made once for each thread."""
+
+    def __init__(self) -> None:
+        self.out = (ctypes.c_int64 * 2)()
+        self.first = byref(self.out)
+        self.second = byref(self.out, ctypes.sizeof(ctypes.c_int64))
+        self.error = _Error()
+
+    def take_error(self) -> _Error:
+        """Return the error, and make room for the next."""
+        error, self.error = self.error, _Error()
+        return error
+
+
+_scratch = _Scratch()
 _release_error = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Error))
 
 _I64, _U64, _U32, _I32 = ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int32
@@ -439,19 +455,20 @@ class Bucket(Handle):
         self, columns: Columns, message: bytes, *, no_wait: bool = False
     ) -> tuple[int, int]:
         """Append the rows of an Arrow IPC record batch message; see `append`."""
-        first, acknowledged = ctypes.c_int64(), ctypes.c_int64()
-        _call(
-            self._append_message,
+        out = _scratch.out
+        if self._append_message(
             self._number,
             columns._number,
             message,
             len(message),
             _NO_WAIT if no_wait else 0,
             0,
-            byref(first),
-            byref(acknowledged),
-        )
-        return first.value, acknowledged.value
+            _scratch.first,
+            _scratch.second,
+            _scratch.error,
+        ):
+            raise _exception(_scratch.take_error())
+        return out[0], out[1]
 
     def acknowledged(self) -> int:
         """Return the number of acknowledged rows."""

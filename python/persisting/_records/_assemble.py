@@ -100,13 +100,13 @@ def assemble(n: int, out: Buffers) -> bytes:
         if rest:
             body.append(_PADDING[rest])
             at += ALIGNMENT - rest
-    layout, before, middle, after, count = _layout(len(out.nodes), len(places))
-    header = layout.pack(before, at, middle, n, after, *out.nodes, count, *places)
+    metadata, before, middle, after, count = layout(len(out.nodes), len(places))
+    header = metadata.pack(before, at, middle, n, after, *out.nodes, count, *places)
     return b"".join([header, *body])
 
 
 @lru_cache(maxsize=1024)
-def _layout(nodes: int, places: int) -> tuple[struct.Struct, bytes, bytes, bytes, bytes]:
+def layout(nodes: int, places: int) -> tuple[struct.Struct, bytes, bytes, bytes, bytes]:
     """Lay out the metadata of a message, for so many numbers in its two vectors.
 
     Returns

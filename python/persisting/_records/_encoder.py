@@ -17,6 +17,7 @@ from ._codecs import JSON, TEXT, Codec, Payload, all_are
 from ._foreign import codec_of
 from ._infer import Refused, is_hollow, join, plain, widen
 from ._pending import Column, Part, Pending, Shape
+from ._single import Single
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -117,6 +118,7 @@ class RecordEncoder:
         self._pending = Pending()
         self._alone = False
         self._shapes: dict[tuple[Column, ...], Shape] = {}
+        self._singles: dict[tuple[str, ...], Single] = {}
         if schema is not None:
             self.committed(schema)
 
@@ -220,7 +222,42 @@ class RecordEncoder:
         shape, n, parts = self._take()
         if shape.foreign:
             return shape.batch(n, parts)
+        if n == 1:
+            self._learn(shape, parts)
         return Message(shape.schema, n, shape.message(n, parts))
+
+    def message(self, record: dict[str, Any]) -> Message | None:
+        """Do `add`, of a put of one record, and `finish_message` the short way.
+
+        Returns
+        -------
+        Message or None
+            None, with nothing done, unless no records wait and the record has the keys of one
+            that `finish_message` was called for, in their order, and values of the same types.
+        """
+        if self._pending.rows or self._alone or type(record) is not dict:
+            return None
+        single = self._singles.get(tuple(record))
+        if single is None:
+            return None
+        data = single.message(*record.values())
+        return None if data is None else Message(single.schema, 1, data)
+
+    def _learn(self, shape: Shape, parts: list[Part]) -> None:
+        """Prepare `message` for records like the one of a put."""
+        names = tuple([column.name for column, _, _, _ in parts])
+        if (
+            names not in self._singles
+            and len(self._singles) < _SHAPES_KEPT
+            and UNTYPED not in names
+            and all(mask is None and Single.takes(codec) for _, codec, mask, _ in parts)
+        ):
+            codecs = [codec for _, codec, _, _ in parts]
+            self._singles[names] = Single(codecs, shape.native, shape.schema)
+
+    def _forget_shapes(self) -> None:
+        self._shapes.clear()
+        self._singles.clear()
 
     def _take(self) -> tuple[Shape, int, list[Part]]:
         n, parts = self._pending.take()
@@ -230,7 +267,7 @@ class RecordEncoder:
         shape = self._shapes.get(key)
         if shape is None:
             if len(self._shapes) >= _SHAPES_KEPT:
-                self._shapes.clear()
+                self._forget_shapes()
             shape = self._shapes[key] = Shape([*key])
             for column in key:
                 column.handed_out = True
@@ -245,6 +282,8 @@ class RecordEncoder:
             Schema of the batch, or all of the bucket's; of dicts or of Arrow data.
         """
         self._alone = self._alone and self._pending.rows > 0
+        if schema is self._accepted:
+            return
         if self._accepted is not None and schema.equals(self._accepted, check_metadata=True):
             return
         self._accepted = schema
@@ -258,7 +297,7 @@ class RecordEncoder:
                     continue
             self._engine[field.name] = field
             self._adopt(field)
-            self._shapes.clear()
+            self._forget_shapes()
 
     def rollback(self) -> None:
         """Take note that the engine refused a batch.
@@ -270,7 +309,7 @@ class RecordEncoder:
         waiting = {column.name: column for column in self._pending.columns()}
         waiting.pop(UNTYPED, None)
         self._columns = {}
-        self._shapes.clear()
+        self._forget_shapes()
         self._untyped.handed_out = UNTYPED in self._engine
         for field in self._engine.values():
             column = waiting.pop(field.name, None)
@@ -327,7 +366,7 @@ class RecordEncoder:
             self._place(column)
         if wider:
             self._alone = alone
-            self._shapes.clear()
+            self._forget_shapes()
         return True
 
 

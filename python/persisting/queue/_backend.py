@@ -141,7 +141,7 @@ class LanceBackend:
             The backend was closed.
         """
         self._check_open()
-        storing = self._writer.put((record,))
+        storing = self._writer.put_one(record)
         await (_tracing.put(self.storage_path, 1, storing) if _tracing.tracer else storing)
 
     async def put_batch(self, records: Sequence[dict[str, Any]]) -> None:

@@ -28,7 +28,7 @@ _MESSAGE = 128 << 10
 _COLUMNS = 64
 
 # Puts in a row that a task may do before the event loop gets a turn.
-_FAIRNESS = 4
+_FAIRNESS = 32
 
 
 class _Group(NamedTuple):
@@ -70,6 +70,15 @@ class Writer:
     def schema(self) -> pa.Schema:
         """The columns that the bucket has when all puts are stored."""
         return self._encoder.schema
+
+    async def put_one(self, record: dict[str, Any]) -> None:
+        """Store a record."""
+        if not (self._open or self._groups or self._task or self._promotion):
+            message = self._encoder.message(record)
+            if message is not None:
+                await self._store(message)
+                return
+        await self.put((record,))
 
     async def put(self, records: Sequence[dict[str, Any]]) -> None:
         """Store the records of one put."""
