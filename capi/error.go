@@ -62,6 +62,7 @@ var statuses = []struct {
 	{engine.ErrWouldBlock, C.PERSISTING_WOULD_BLOCK},
 	{context.DeadlineExceeded, C.PERSISTING_TIMEOUT},
 	{engine.ErrNotFound, C.PERSISTING_NOT_FOUND},
+	{engine.ErrNoBucket, C.PERSISTING_NOT_FOUND},
 	{wal.ErrCorrupt, C.PERSISTING_WAL},
 	{wal.ErrForeign, C.PERSISTING_WAL},
 	{wal.ErrUnsupportedVersion, C.PERSISTING_WAL},

@@ -317,6 +317,47 @@ persisting_status persisting_bucket_stats(persisting_bucket bucket, char** out_j
  */
 persisting_status persisting_bucket_close(persisting_bucket bucket, struct persisting_error* error);
 
+/* ---- directory -------------------------------------------------------- */
+
+/* Look at the sizes and the ends of the table's files, and do not read its rows. */
+#define PERSISTING_QUICK 2u
+
+/* Do what was found to be needed. */
+#define PERSISTING_APPLY 4u
+
+/*
+ * Examines the log and the table in the directory of a bucket, which may be open
+ * elsewhere, and changes nothing. Reads all rows, or with PERSISTING_QUICK in
+ * `flags` those of the log alone. `*out_json` is an object: whether the bucket is
+ * `sound`; its `rows`; its `faults`, each with file, byte, text and the rows that
+ * it costs; `notes` on what a crash left and the next open puts in order; sizes.
+ *
+ * Errors: NOT_FOUND where there is no bucket, STORAGE. Damage is no error.
+ */
+persisting_status persisting_directory_verify(const char* directory, uint32_t flags, char** out_json,
+                                              struct persisting_error* error);
+
+/*
+ * persisting_directory_verify with PERSISTING_QUICK, and with the columns of the
+ * bucket, the fragments and versions of its table and the segments of its log.
+ */
+persisting_status persisting_directory_inspect(const char* directory, char** out_json,
+                                               struct persisting_error* error);
+
+/*
+ * Finds the way to a bucket that can be opened and has as many of its rows as
+ * are there, and with PERSISTING_APPLY in `flags` goes it; otherwise it changes
+ * nothing. Offsets stay: rows lost between others become null. Damaged files are
+ * kept under other names. `*out_json` is an object: `before` and, once applied,
+ * `after`, as persisting_directory_verify gives them; the `steps`; the ranges of
+ * rows that are `lost`.
+ *
+ * Errors: NOT_FOUND, LOCKED while the bucket is open, CORRUPT with what is beyond
+ * repair, STORAGE.
+ */
+persisting_status persisting_directory_repair(const char* directory, uint32_t flags, char** out_json,
+                                              struct persisting_error* error);
+
 /* ---- columns ---------------------------------------------------------- */
 
 /*

@@ -194,6 +194,24 @@ persisting_status persisting_bucket_close(persisting_bucket bucket, struct persi
   return persistingBucketCloseGo(bucket, error);
 }
 
+persisting_status persisting_directory_verify(const char* directory, uint32_t flags, char** out_json,
+                                              struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingDirectoryVerifyGo((char*)directory, flags, out_json, error);
+}
+
+persisting_status persisting_directory_inspect(const char* directory, char** out_json,
+                                               struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingDirectoryInspectGo((char*)directory, out_json, error);
+}
+
+persisting_status persisting_directory_repair(const char* directory, uint32_t flags, char** out_json,
+                                              struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingDirectoryRepairGo((char*)directory, flags, out_json, error);
+}
+
 persisting_status persisting_columns_import(struct ArrowSchema* schema, persisting_columns* out_columns,
                                             struct persisting_error* error) {
   if (forked) {

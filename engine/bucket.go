@@ -87,7 +87,6 @@ func Open(dir string, opts Options) (*Bucket, error) {
 }
 
 func openBucket(dir string, opts Options) (*Bucket, error) {
-	began := time.Now()
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
@@ -95,21 +94,25 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine: path of bucket: %w", err)
 	}
-	if opts.FS == nil {
-		opts.FS = wal.OS
-	}
+	opts.complete()
 	if err := opts.FS.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("engine: create bucket: %w", err)
 	}
-	if opts.Metrics == nil {
-		opts.Metrics = metrics.NewSet("", nil)
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
 	}
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
-	}
+	return openLocked(dir, opts, lock)
+}
+
+// openLocked opens a bucket with options that are complete, and takes over its
+// lock.
+func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
+	began := time.Now()
 	b := &Bucket{
 		opts:    opts,
 		dir:     dir,
+		lock:    lock,
 		logger:  opts.Logger.With("bucket", dir),
 		kick:    make(chan struct{}, 1),
 		tidy:    make(chan struct{}, 1),
@@ -117,9 +120,6 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 		packed:  make(chan struct{}, 1),
 		pinned:  map[uint64]int{},
 		flushed: make(chan struct{}),
-	}
-	if b.lock, err = lockDir(dir); err != nil {
-		return nil, err
 	}
 	if err := b.recover(); err != nil {
 		return nil, errors.Join(err, b.release())
@@ -257,9 +257,18 @@ func (b *Bucket) release() error {
 	return errors.Join(append(faults, b.lock.unlock())...)
 }
 
-func (b *Bucket) tablePath() string { return filepath.Join(b.dir, "data.lance") }
+// The parts of a bucket's directory.
+const (
+	identityFile = "bucket.json"
+	lockFile     = "LOCK"
+	markFile     = "table.mark"
+	tableDir     = "data.lance"
+	logDir       = "wal"
+)
 
-func (b *Bucket) walPath() string { return filepath.Join(b.dir, "wal") }
+func (b *Bucket) tablePath() string { return filepath.Join(b.dir, tableDir) }
+
+func (b *Bucket) walPath() string { return filepath.Join(b.dir, logDir) }
 
 // writable returns the reason why the bucket takes no writes.
 func (b *Bucket) writable() error {
@@ -312,27 +321,33 @@ const maxIdentityBytes = 4 << 10
 
 // identify reads bucket.json, or writes it for a new bucket.
 func (b *Bucket) identify() error {
-	path := filepath.Join(b.dir, "bucket.json")
-	text, err := readSmall(b.opts.FS, path, maxIdentityBytes)
+	path := filepath.Join(b.dir, identityFile)
+	var err error
+	b.id, err = readIdentity(b.opts.FS, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return b.baptise(path)
 	}
+	return err
+}
+
+// readIdentity reads bucket.json.
+func readIdentity(filesystem wal.FS, path string) (id [16]byte, err error) {
+	text, err := readSmall(filesystem, path, maxIdentityBytes)
 	if err != nil {
-		return fmt.Errorf("engine: read identity: %w", err)
+		return id, fmt.Errorf("engine: read identity: %w", err)
 	}
 	var have identity
 	if err := json.Unmarshal(text, &have); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
+		return id, fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
 	}
 	if have.Format != formatVersion {
-		return fmt.Errorf("engine: %s has format %d, this version reads format %d", path, have.Format, formatVersion)
+		return id, fmt.Errorf("engine: %s has format %d, this version reads format %d", path, have.Format, formatVersion)
 	}
-	id, err := hex.DecodeString(have.ID)
-	if err != nil || len(id) != len(b.id) {
-		return fmt.Errorf("%w: %s: the identity %q is not %d bytes in hexadecimal", ErrCorrupt, path, have.ID, len(b.id))
+	b, err := hex.DecodeString(have.ID)
+	if err != nil || len(b) != len(id) {
+		return id, fmt.Errorf("%w: %s: the identity %q is not %d bytes in hexadecimal", ErrCorrupt, path, have.ID, len(id))
 	}
-	copy(b.id[:], id)
-	return nil
+	return [16]byte(b), nil
 }
 
 func (b *Bucket) baptise(path string) error {
@@ -344,15 +359,22 @@ func (b *Bucket) baptise(path string) error {
 	if _, err := rand.Read(b.id[:]); err != nil {
 		return fmt.Errorf("engine: make identity: %w", err)
 	}
-	text, err := json.Marshal(identity{Format: formatVersion, ID: hex.EncodeToString(b.id[:])})
-	if err != nil {
-		return fmt.Errorf("engine: make identity: %w", err)
-	}
-	if err := createFile(b.opts.FS, path, append(text, '\n')); err != nil {
-		return fmt.Errorf("engine: write identity: %w", err)
+	if err := writeIdentity(b.opts.FS, path, b.id); err != nil {
+		return err
 	}
 	// A directory above that this process may not read was there before.
 	if err := b.opts.FS.SyncDir(filepath.Dir(b.dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("engine: write identity: %w", err)
+	}
+	return nil
+}
+
+func writeIdentity(filesystem wal.FS, path string, id [16]byte) error {
+	text, err := json.Marshal(identity{Format: formatVersion, ID: hex.EncodeToString(id[:])})
+	if err != nil {
+		return fmt.Errorf("engine: make identity: %w", err)
+	}
+	if err := createFile(filesystem, path, append(text, '\n')); err != nil {
 		return fmt.Errorf("engine: write identity: %w", err)
 	}
 	return nil

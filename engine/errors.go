@@ -16,6 +16,9 @@ var (
 	// ErrNotFound is returned when a row is asked for that does not exist.
 	ErrNotFound = errors.New("engine: no such row")
 
+	// ErrNoBucket is returned when there is no bucket in the directory.
+	ErrNoBucket = errors.New("engine: no bucket")
+
 	// ErrMessage is returned when a message is not a record batch with the columns
 	// that it is said to have.
 	ErrMessage = errors.New("engine: broken message")

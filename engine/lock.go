@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,27 +17,64 @@ import (
 type dirLock struct{ file *os.File }
 
 func lockDir(dir string) (*dirLock, error) {
-	path := filepath.Join(dir, "LOCK")
+	path := filepath.Join(dir, lockFile)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("engine: lock bucket: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	err = flock(f, unix.LOCK_EX)
+	if errors.Is(err, unix.EWOULDBLOCK) { // maybe by holderOf, for a moment
+		time.Sleep(probe)
+		err = flock(f, unix.LOCK_EX)
+	}
+	if err != nil {
 		defer f.Close()
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("engine: lock %s: %w", path, err)
 		}
-		holder, readErr := io.ReadAll(io.LimitReader(f, 256))
-		if readErr != nil || len(holder) == 0 {
-			holder = []byte("an unknown process")
-		}
-		return nil, &LockedError{Path: dir, Holder: string(holder)}
+		return nil, &LockedError{Path: dir, Holder: signature(f)}
 	}
 	if err := sign(f); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("engine: write %s: %w", path, err)
 	}
 	return &dirLock{file: f}, nil
+}
+
+// probe is more than holderOf keeps the lock.
+const probe = 10 * time.Millisecond
+
+func flock(f *os.File, how int) error { return unix.Flock(int(f.Fd()), how|unix.LOCK_NB) }
+
+// holderOf returns what the opener of a bucket wrote of itself, empty when nobody
+// has the bucket open.
+func holderOf(dir string) (string, error) {
+	path := filepath.Join(dir, lockFile)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("engine: look at lock: %w", err)
+	}
+	defer f.Close()
+	err = flock(f, unix.LOCK_SH)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return signature(f), nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("engine: look at %s: %w", path, err)
+	}
+	return "", nil
+}
+
+// signature is what the holder of a lock wrote of itself.
+func signature(f *os.File) string {
+	holder, err := io.ReadAll(io.LimitReader(f, 256))
+	if err != nil || len(holder) == 0 {
+		return "an unknown process"
+	}
+	return string(holder)
 }
 
 // sign writes to the lock file who holds it.

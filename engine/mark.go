@@ -53,7 +53,7 @@ type mark struct {
 
 // readMark reads the mark in the directory of a bucket.
 func readMark(filesystem wal.FS, dir string) (*mark, error) {
-	m := &mark{fs: filesystem, path: filepath.Join(dir, "table.mark")}
+	m := &mark{fs: filesystem, path: filepath.Join(dir, markFile)}
 	b, err := readSmall(filesystem, m.path, 2*slotBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil

@@ -161,6 +161,19 @@ func ParseOptions(text []byte) (Options, error) {
 	return o, nil
 }
 
+// complete sets what the caller left out.
+func (o *Options) complete() {
+	if o.FS == nil {
+		o.FS = wal.OS
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewSet("", nil)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
 // Validate returns an [*OptionError] with every value that is out of range.
 func (o Options) Validate() error {
 	if e := o.faults(); e != nil {

@@ -145,6 +145,8 @@ class World:
         self.bucket = self.cursor = self.columns = self.server = 0
         self.bucket = self.open(directory / "bucket")
         assert self.append(rows()) == Status.OK
+        closed = self.open(directory / "closed")
+        assert library().persisting_bucket_close(closed, None) == Status.OK
         self.cursor = self.read()
         self.columns = self.call("persisting_columns_import").number("out_columns")
         self.server = self.call("persisting_server_start").number("out_server")
@@ -191,6 +193,7 @@ class World:
             "message": MESSAGE,
             "size": len(MESSAGE),
             "path": bytes(self.directory / "another"),
+            "directory": bytes(self.directory / "closed"),
             "options": None,
             "string": None,
             "offsets": (c_int64 * 2)(2, 0),

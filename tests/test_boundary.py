@@ -27,6 +27,9 @@ STRINGS = {
     "persisting_server_address",
     "persisting_log_next",
     "persisting_bucket_stats",
+    "persisting_directory_verify",
+    "persisting_directory_inspect",
+    "persisting_directory_repair",
 }
 
 
@@ -263,6 +266,12 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("bucket_take", {"flags": 4}, Status.INVALID_ARGUMENT, "0x4"),
         ("bucket_take", {"offsets": (ctypes.c_int64 * 2)(0, ROWS)}, Status.NOT_FOUND, str(ROWS)),
         ("bucket_take", {"offsets": (ctypes.c_int64 * 2)(-1, 0)}, Status.NOT_FOUND, "-1"),
+        ("directory_verify", {"directory": b""}, Status.INVALID_ARGUMENT, "directory"),
+        ("directory_verify", {"flags": 4}, Status.INVALID_ARGUMENT, "0x4"),
+        ("directory_verify", {"directory": b"/dev"}, Status.NOT_FOUND, "/dev"),
+        ("directory_inspect", {"directory": b"/no/bucket"}, Status.NOT_FOUND, "/no/bucket"),
+        ("directory_repair", {"flags": 2}, Status.INVALID_ARGUMENT, "0x2"),
+        ("directory_repair", {"directory": b"/no/%s%n"}, Status.NOT_FOUND, "/no/%s%n"),
     ],
 )
 def test_a_wrong_value_is_refused(

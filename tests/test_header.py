@@ -153,7 +153,14 @@ def test_the_prototypes_of_python_are_those_of_the_header() -> None:
     def wanted(parameter: header.Parameter) -> Any:
         if not parameter.is_pointer:
             return SIMPLE[parameter.type]
-        given = parameter.name in ("path", "options", "message", "server_options", "levels")
+        given = parameter.name in (
+            "path",
+            "directory",
+            "options",
+            "message",
+            "server_options",
+            "levels",
+        )
         return ctypes.c_char_p if given else ctypes.c_void_p
 
     assert {name: (*args,) for name, args in _native._PROTOTYPES.items()} == {

@@ -47,7 +47,7 @@ _LIBRARY = (
     / "_lib"
     / ("libpersisting.dylib" if sys.platform == "darwin" else "libpersisting.so")
 )
-_NO_WAIT = 1
+_NO_WAIT, _QUICK, _APPLY = 1, 2, 4
 
 
 class _Error(ctypes.Structure):
@@ -134,6 +134,9 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "persisting_bucket_compact": (_U64,),
     "persisting_bucket_stats": (_U64, _PTR),
     "persisting_bucket_close": (_U64,),
+    "persisting_directory_verify": (_STR, _U32, _PTR),
+    "persisting_directory_inspect": (_STR, _PTR),
+    "persisting_directory_repair": (_STR, _U32, _PTR),
     "persisting_columns_import": (_PTR, _PTR),
     "persisting_columns_close": (_U64,),
     "persisting_cursor_schema": (_U64, _PTR),
@@ -243,6 +246,26 @@ def next_log(seconds: float) -> dict[str, Any]:
     text = _string(_call, _library().persisting_log_next, int(seconds * 1e9))
     logged: dict[str, Any] = json.loads(text)
     return logged
+
+
+def verify(directory: str | os.PathLike[str], *, quick: bool = False) -> dict[str, Any]:
+    """Return what is wrong with the files of a bucket; see `persisting_directory_verify`."""
+    return _describe(_library().persisting_directory_verify, directory, _QUICK if quick else 0)
+
+
+def inspect(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what the files of a bucket hold; see `persisting_directory_inspect`."""
+    return _describe(_library().persisting_directory_inspect, directory)
+
+
+def repair(directory: str | os.PathLike[str], *, apply: bool) -> dict[str, Any]:
+    """Find a repair of the files of a bucket or make it; see `persisting_directory_repair`."""
+    return _describe(_library().persisting_directory_repair, directory, _APPLY if apply else 0)
+
+
+def _describe(function: Any, directory: str | os.PathLike[str], *flags: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(_string(_call, function, os.fsencode(directory), *flags))
+    return found
 
 
 class Handle:
