@@ -111,7 +111,7 @@ def test(arguments: argparse.Namespace) -> int:
             checks.run("cargo test", command, cwd=NATIVE, env=env, note=rust_results)
     if "python" in chosen and ready and checks.step("venv", lambda: python_environment("test")):
         command = [str(python_environment("test")), "-m", "pytest", *arguments.rest]
-        command += ["-m", ""] if arguments.slow else []
+        command += ["-m", "not external"] if arguments.slow else []
         lines = checks.run("pytest", command, env=run_environment(), note=python_results)
         closing = lines[-1:]
     status = checks.finish()

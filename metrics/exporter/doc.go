@@ -6,6 +6,7 @@
 //
 // It listens on the loopback interface unless another was asked for by
 // [Options.AllowRemote]. A server takes GET and HEAD without a body, headers of
-// at most 16 KiB within 5 s, and 64 connections at a time; further ones wait.
-// Nothing that a client does makes a bucket wait.
+// at most 16 KiB within 5 s, and 64 connections at a time; further ones wait. The
+// answer to a scrape is given again for 100 ms to those who ask for the same
+// format. Nothing that a client does makes a bucket wait.
 package exporter

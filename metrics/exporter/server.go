@@ -28,7 +28,6 @@ const (
 	closeTime      = time.Second      // for answers that are on their way at the end
 	maxHeaderBytes = 16 << 10
 	maxConnections = 64
-	maxScrapes     = 16 // at a time
 )
 
 //go:embed page
@@ -108,12 +107,8 @@ func (s *Server) Close() error {
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(s.source.Gatherer, promhttp.HandlerOpts{
-		ErrorLog:            s.http.ErrorLog,
-		MaxRequestsInFlight: maxScrapes,
-		CoalesceGather:      true,
-		EnableOpenMetrics:   true,
-	}))
+	scrape := promhttp.HandlerFor(s.source.Gatherer, promhttp.HandlerOpts{ErrorLog: s.http.ErrorLog, EnableOpenMetrics: true})
+	mux.Handle("/metrics", &recent{next: scrape, answers: map[[2]string]*answer{}})
 	mux.HandleFunc("/status.json", s.status)
 	for path, file := range map[string]string{"/{$}": "page/page.html", "/page.js": "page/page.js", "/page.css": "page/page.css"} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, page, file) })

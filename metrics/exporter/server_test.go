@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,6 +104,40 @@ func TestServesMetricsInTheFormatAskedFor(t *testing.T) {
 	})
 	if !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/vnd.google.protobuf") || body == "" {
 		t.Errorf("protobuf: %s", answer.Header)
+	}
+}
+
+func TestAnswersAreGivenAgainForAMoment(t *testing.T) {
+	var asked int
+	h := &recent{answers: map[[2]string]*answer{}, next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		w.Header().Set("Content-Type", r.Header.Get("Accept"))
+		w.WriteHeader(http.StatusAccepted)
+		fmt.Fprint(w, "answer ", asked)
+	})}
+	scrape := func(accept string) string {
+		t.Helper()
+		r, w := httptest.NewRequest(http.MethodGet, "/metrics", nil), httptest.NewRecorder()
+		r.Header.Set("Accept", accept)
+		h.ServeHTTP(w, r)
+		if w.Code != http.StatusAccepted || w.Header().Get("Content-Type") != accept {
+			t.Errorf("%d %s", w.Code, w.Header())
+		}
+		return w.Body.String()
+	}
+	first, again, other := scrape("a"), scrape("a"), scrape("b")
+	if first != "answer 1" || again != first || other != "answer 2" {
+		t.Errorf("%q, %q, %q", first, again, other)
+	}
+	h.answers[[2]string{"a", ""}].at = time.Now().Add(-recentTime)
+	if late := scrape("a"); late != "answer 3" {
+		t.Errorf("an old answer: %q", late)
+	}
+	for i := range 3 * maxRecent {
+		scrape(fmt.Sprint("format ", i))
+	}
+	if n := len(h.answers); n > maxRecent {
+		t.Errorf("%d answers are kept", n)
 	}
 }
 

@@ -92,7 +92,7 @@ var Rows = []Row{
 			{"sum(persisting_healed_manifests_total{" + chosen + "})", "versions set aside"},
 		}},
 		{"Time to open", "s", "", []Query{
-			{`sum(increase(persisting_recovery_duration_seconds_sum{instance=~"$instance"}[1h])) / (sum(increase(persisting_recovery_duration_seconds_count{instance=~"$instance"}[1h])) > 0)`, "mean of an hour"},
+			{`sum(persisting_recovery_duration_seconds_sum{instance=~"$instance"}) / (sum(persisting_recovery_duration_seconds_count{instance=~"$instance"}) > 0)`, "mean"},
 		}},
 		{"Log messages dropped", "ops", "", []Query{{`sum by (instance) (rate(persisting_log_messages_dropped_total{instance=~"$instance"}[$__rate_interval]))`, "{{instance}}"}}},
 		{"Version", "none", "", []Query{{`count by (version) (persisting_build_info{instance=~"$instance"})`, "{{version}}"}}},

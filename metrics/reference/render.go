@@ -55,7 +55,13 @@ is closed.
 	table(&b, true)
 	b.WriteString("\n## Of the process\n\n")
 	table(&b, false)
-	b.WriteString("\nHistograms come with the classic buckets and, where the scraper asks for protobuf, as native ones.\n\n## Alerts\n")
+	b.WriteString(`
+Histograms have classic buckets, which dashboard and alert rules use. A Prometheus that scrapes native histograms
+gets those as well, with bounds 10 % apart; let it keep the classic ones (` + "`always_scrape_classic_histograms`" + `,
+` + "`scrape_classic_histograms`" + ` before 3.0).
+
+## Alerts
+`)
 	for _, a := range Alerts {
 		fmt.Fprintf(&b, "\n### %s\n\n`%s` for %s (%s)\n\n%s\n", a.Name, a.Expr, a.For, a.Severity, a.Action)
 	}
