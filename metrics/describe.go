@@ -75,7 +75,7 @@ var Descriptions = []Description{
 	},
 	{
 		Name: "persisting_record_bytes_total", Type: CounterType, PerBucket: true, Labels: []string{"operation"},
-		Help:   "Bytes of the records put and got, as Arrow data.",
+		Help:   "Bytes of the records put and got, as they are held in memory.",
 		series: []series{{number: putBytes, labels: []string{"put"}}, {number: getBytes, labels: []string{"get"}}},
 	},
 	{

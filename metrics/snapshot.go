@@ -3,11 +3,11 @@ package metrics
 // Snapshot is the counts of a bucket at one moment, since it was opened.
 type Snapshot struct {
 	PutCount        int64   `json:"put_count"`         // records
-	PutBytes        int64   `json:"put_bytes"`         // of those, as Arrow data
+	PutBytes        int64   `json:"put_bytes"`         // of those, as held in memory
 	Appends         int64   `json:"append_count"`      // batches that held them
 	GetCount        int64   `json:"get_count"`         // reads
 	RecordsRead     int64   `json:"records_read"`      // records
-	BytesRead       int64   `json:"bytes_read"`        // of those, as Arrow data
+	BytesRead       int64   `json:"bytes_read"`        // of those, as held in memory
 	FlushCount      int64   `json:"flush_count"`       // flushes that succeeded
 	FlushSeconds    float64 `json:"flush_seconds"`     // in all
 	FlushErrors     int64   `json:"flush_errors"`      // flushes that failed
