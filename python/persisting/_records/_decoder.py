@@ -27,6 +27,8 @@ _Plan: TypeAlias = tuple[pa.Schema, _Columns]
 _PLANS_KEPT = 8
 _MIN_COMPILED = 8
 _MAX_COMPILED = 64
+_MIN_REPEATED = 64
+_SAMPLE = 32
 
 FAST_PYLIST = int(pa.__version__.split(".")[0]) >= 26
 """Whether ``to_pylist`` of this pyarrow makes the objects in C++."""
@@ -177,20 +179,36 @@ def _plain_reader(kind: pa.DataType) -> Reader | None:
         child = _plain_reader(kind.value_type)
         code = "i" if types.is_list(kind) else "q"
         return None if child is None else partial(_read_list, code, child)
+    if types.is_string(kind):
+        return partial(_read_repeated, _to_pylist if FAST_PYLIST else _read_text)
     if FAST_PYLIST:
         return None
     if kind in _CODES:
         return partial(_read_numbers, _CODES[kind])
     if types.is_boolean(kind):
         return _read_bool
-    if types.is_string(kind):
-        return _read_text
     return None
 
 
 def _to_pylist(array: pa.Array) -> list[Any]:
     values: list[Any] = array.to_pylist()
     return values
+
+
+def _read_repeated(read: Reader, array: pa.Array) -> list[Any]:
+    """Make one object of texts that are equal, where a few of them fill the column.
+
+    That is faster than to make many, and pickle writes an object that it meets again as a number.
+    """
+    if len(array) < _MIN_REPEATED or array.null_count:
+        return read(array)
+    if len(set(read(array.slice(0, _SAMPLE)))) > _SAMPLE // 4:
+        return read(array)
+    encoded = array.dictionary_encode()
+    if 4 * len(encoded.dictionary) > len(array):
+        return read(array)
+    texts = read(encoded.dictionary)
+    return [*map(texts.__getitem__, encoded.indices.to_pylist())]
 
 
 def _datetime(number: int) -> datetime:

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
+# A stream reads so much ahead of what it yields: to decode many records at a time is cheaper.
+_AHEAD_ROWS = 1024
+_AHEAD_BYTES = 1 << 20
+
+
 class LanceBackend:
     """Storage of one bucket of a Pulsing queue in a Lance table.
 
@@ -118,6 +123,7 @@ class LanceBackend:
         self._total = self._bucket.acknowledged()
         self._writer = Writer(self._bucket, self._advance)
         self._decoder = RecordDecoder()
+        self._ahead = batch_size  # rows that a stream reads at a time
         self._readers: list[asyncio.Future[None]] = []
 
     # ---- writing ----
@@ -259,13 +265,16 @@ class LanceBackend:
         """
         while limit > 0:
             self._check_open()
-            records = []
-            if offset < self._total:
-                records = await self.get(min(limit, self.batch_size), offset)
-            if records:
-                yield records
-                offset += len(records)
-                limit -= len(records)
+            count = min(limit, self._ahead, self._total - offset)
+            if count > 0:
+                batches = await self._batches(offset, count)
+                records = self._decoder.decode(batches)
+                size = sum(batch.nbytes for batch in batches) // count or 1
+                self._ahead = max(self.batch_size, min(_AHEAD_ROWS, _AHEAD_BYTES // size))
+                for start in range(0, count, self.batch_size):
+                    yield records[start : start + self.batch_size]
+                offset += count
+                limit -= count
             elif not wait or not await self._more(timeout):
                 return
 
