@@ -147,8 +147,12 @@ class LanceBackend:
             The backend was closed.
         """
         self._check_open()
+        if _tracing.tracer:
+            await _tracing.put(self.storage_path, 1, self._writer.put((record,)))
+            return
         storing = self._writer.put_one(record)
-        await (_tracing.put(self.storage_path, 1, storing) if _tracing.tracer else storing)
+        if storing is not None:
+            await storing
 
     async def put_batch(self, records: Sequence[dict[str, Any]]) -> None:
         """Store records in their order, all of them or none.
@@ -210,10 +214,11 @@ class LanceBackend:
         if acknowledged <= self._total:
             return
         self._total = acknowledged
-        readers, self._readers = self._readers, []
-        for reader in readers:
-            if not reader.done():
-                reader.set_result(None)
+        if self._readers:
+            readers, self._readers = self._readers, []
+            for reader in readers:
+                if not reader.done():
+                    reader.set_result(None)
 
     # ---- reading ----
 

@@ -14,7 +14,7 @@ from persisting._records import Message, RecordEncoder
 from persisting.queue._acknowledgements import Acknowledgements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     import pyarrow as pa
 
@@ -71,14 +71,21 @@ class Writer:
         """The columns that the bucket has when all puts are stored."""
         return self._encoder.schema
 
-    async def put_one(self, record: dict[str, Any]) -> None:
-        """Store a record."""
-        if not (self._open or self._groups or self._task or self._promotion):
-            message = self._encoder.message(record)
-            if message is not None:
-                await self._store(message)
-                return
-        await self.put((record,))
+    def put_one(self, record: dict[str, Any]) -> Awaitable[None] | None:
+        """Store a record; return what is left to wait for, if anything is.
+
+        A record like the one before, when nobody waits, is handed over at once.
+        """
+        if self._open or self._groups or self._task or self._promotion:
+            return self.put((record,))
+        message = self._encoder.message(record)
+        if message is None:
+            return self.put((record,))
+        try:
+            end, acknowledged = self._hand_over(message, no_wait=True)
+        except WouldBlockError:
+            return self._queue([message])
+        return self._handed_over_at_once(end, acknowledged)
 
     async def put(self, records: Sequence[dict[str, Any]]) -> None:
         """Store the records of one put."""
@@ -193,13 +200,17 @@ class Writer:
             self._encoder.rollback()
             raise
         self._encoder.committed(batch.schema)
+        waiting = self._handed_over_at_once(end, acknowledged)
+        if waiting is not None:
+            await waiting
+
+    def _handed_over_at_once(self, end: int, acknowledged: int) -> Awaitable[None] | None:
+        """Return what a put has to wait for whose rows end there, if anything."""
         self._advance(acknowledged)
         if acknowledged < end:
-            await self._acknowledgements.wait(end)
-            return
+            return self._acknowledgements.wait(end)
         self._row_of_puts += 1
-        if self._row_of_puts % _FAIRNESS == 0:
-            await asyncio.sleep(0)
+        return None if self._row_of_puts % _FAIRNESS else asyncio.sleep(0)
 
     async def _queue(self, batches: Sequence[Message | pa.RecordBatch]) -> None:
         done = asyncio.get_running_loop().create_future()
