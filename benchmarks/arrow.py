@@ -1,7 +1,8 @@
 """Arrow tables in and out: 64 MB of numeric columns, beside pylance.
 
-A table is put and flushed, so that it is in Lance and on the disk; pylance's files and directories
-are synced after its write, within the measured time. Then the bucket is opened anew and read whole.
+A table is put into a new bucket and flushed, so that it is in Lance and on the disk; pylance's files
+and directories are synced after its write, within the measured time. Then the bucket is opened anew
+and read whole.
 Each is done several times, every time in a new directory. "MB over the data" is the most resident
 memory of the process, less the table (of put and flush) or two of them (of put, flush and get).
 """
@@ -39,10 +40,13 @@ def numbers(rows: int, seed: int) -> Any:
 
 async def work(
     run: Run,
-    write: Callable[[Path, Any], Awaitable[None]],
+    write: Callable[[Path, Any], Awaitable[float]],
     read: Callable[[Path], Awaitable[Any]],
 ) -> None:
-    """Measure a pair of functions: the first puts a table on the disk, the second reads it."""
+    """Measure a pair of functions.
+
+    The first puts a table on the disk and returns the seconds that took, the second reads it.
+    """
     rows = run.sized(1_000_000, 125_000)
     repeats = run.sized(5, 2)
     megabytes = rows * COLUMNS * 8 / 1e6
@@ -50,11 +54,9 @@ async def work(
     await write(run.path / "warm-up", data.slice(0, 1_000))
     shutil.rmtree(run.path / "warm-up")
     clock = time.perf_counter
-    with run.measure("put and flush", megabytes, "MB") as laps:
+    with run.measure("put and flush", megabytes, "MB", by_laps=True) as laps:
         for number in range(repeats):
-            started = clock()
-            await write(run.path / str(number), data)
-            laps.append(clock() - started)
+            laps.append(await write(run.path / str(number), data))
     run.notes["MB over the data, put"] = run.figures[-1].peak / 1e6 - megabytes
     run.note_disk(megabytes * 1e6 * repeats)
     with run.measure("get", megabytes, "MB") as laps:
@@ -71,10 +73,12 @@ async def work(
 async def ours(run: Run, backend_class: Callable[..., Any]) -> None:
     """Measure a backend of ours."""
 
-    async def write(path: Path, data: Any) -> None:
+    async def write(path: Path, data: Any) -> float:
         async with backend_class(0, str(path)) as backend:
+            started = time.perf_counter()
             await backend.put_arrow(data)
             await backend.flush()
+            return time.perf_counter() - started
 
     async def read(path: Path) -> Any:
         async with backend_class(0, str(path)) as backend:
@@ -101,12 +105,14 @@ async def pylance(run: Run) -> None:
     """Measure pylance."""
     import lance
 
-    async def write(path: Path, data: Any) -> None:
+    async def write(path: Path, data: Any) -> float:
+        started = time.perf_counter()
         lance.write_dataset(data, str(path))
         for place in (path, *path.rglob("*")):
             file = os.open(place, os.O_RDONLY)
             os.fsync(file)
             os.close(file)
+        return time.perf_counter() - started
 
     async def read(path: Path) -> Any:
         return lance.dataset(str(path)).to_table()

@@ -102,7 +102,7 @@ class Run:
 
     @contextlib.contextmanager
     def measure(
-        self, name: str, per_lap: float = 1, unit: str = "records"
+        self, name: str, per_lap: float = 1, unit: str = "records", *, by_laps: bool = False
     ) -> Iterator[list[float]]:
         """Measure a block that appends the seconds of each call to the list it is given.
 
@@ -114,12 +114,15 @@ class Run:
             Units that one call moves.
         unit
             What is counted.
+        by_laps
+            Whether the rate is that of the calls, which come one at a time, and not that of the
+            block.
         """
         laps: list[float] = []
         self._reset_peak()
         cpu, started = self._cpu(), time.perf_counter()
         yield laps
-        seconds = time.perf_counter() - started
+        seconds = sum(laps) if by_laps else time.perf_counter() - started
         cpu = self._cpu() - cpu
         rate = len(laps) * per_lap / seconds
         figure = Figure(

@@ -76,7 +76,7 @@ async def work(run: Run) -> None:
 
     backend = PersistingBackend(bucket_id=0, storage_path=str(run.path / "single"))
     with run.measure("put") as laps:
-        await one_by_one(laps, map(backend.put, records[: run.sized(5_000, 1_000)]))
+        await one_by_one(laps, map(backend.put, records))
     backend.close()
 
 
