@@ -1,8 +1,8 @@
 """Arrow tables in and out: 64 MB of numeric columns, beside pylance.
 
-A table is put into a new bucket and flushed, so that it is in Lance and on the disk; pylance's files
-and directories are synced after its write, within the measured time. Then the bucket is opened anew
-and read whole.
+A table is put into a new bucket and flushed, so that it is in Lance and on the disk; pylance's
+files and directories are synced after its write, within the measured time. Then the bucket is
+opened anew and read whole.
 Each is done several times, every time in a new directory. "MB over the data" is the most resident
 memory of the process, less the table (of put and flush) or two of them (of put, flush and get).
 """
