@@ -46,6 +46,7 @@ type Bucket struct {
 		rows             int64 // that it had then
 		replayed, torn   int64 // rows that came from the log, bytes cut off it
 		versionsSetAside int
+		missing          []wal.Range // rows that a salvage did not find
 	}
 
 	poison atomic.Pointer[error]

@@ -56,7 +56,8 @@ func (b *Bucket) opened(began time.Time) {
 	if b.opts.EnableMetrics {
 		b.opts.Metrics.Opened(took)
 		b.metrics = b.opts.Metrics.Bucket(b.dir, b.metricsState)
-		b.metrics.Recovered(b.recovered.replayed, b.recovered.torn, b.recovered.versionsSetAside)
+		r := &b.recovered
+		b.metrics.Recovered(r.replayed, r.torn, r.versionsSetAside, wal.Known(r.missing))
 		b.countVersions()
 	}
 	b.logger.Debug("opened", "operation", "recovery", "took", took, "rows", b.recovered.rows, "replayed", b.recovered.replayed)

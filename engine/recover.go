@@ -160,7 +160,7 @@ func (b *Bucket) openLog() error {
 		return fmt.Errorf("engine: open log: %w", err)
 	}
 	b.log = log
-	b.recovered.replayed, b.recovered.torn = report.Rows, report.TornBytes
+	b.recovered.replayed, b.recovered.torn, b.recovered.missing = report.Rows, report.TornBytes, report.Missing
 	if report.Rows > 0 || report.TornBytes > 0 {
 		b.logger.Info("recovered from the log", "rows", report.Rows, "torn_bytes", report.TornBytes)
 	}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -319,5 +320,30 @@ func TestRepairIsNotPossible(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestStatsOfRecovery opens a bucket whose log was torn, damaged and salvaged.
+func TestStatsOfRecovery(t *testing.T) {
+	dir, rows := atRest(t)
+	found, err := filepath.Glob(filepath.Join(dir, "wal/*.wal"))
+	must(t, err)
+	info, err := os.Stat(found[1])
+	must(t, err)
+	must(t, flipped(info.Size()/2)(found[1]))
+	must(t, os.WriteFile(filepath.Join(dir, "data.lance/_versions/00000000000000000001.manifest"), nil, 0o644))
+	o := quiet(func(o *Options) { o.WALRecovery = "salvage" })
+	b := open(t, dir, o)
+	s := b.Stats()
+	want := Recovery{Replayed: 120, Healed: 1, Missing: [][2]int64{{160, 200}}}
+	if !reflect.DeepEqual(s.Recovery, want) || s.TotalCount != int64(len(rows)) {
+		t.Errorf("%+v, want %+v", s, want)
+	}
+	if s.Metrics.Lost != 40 || s.Metrics.Replayed != 120 || s.Metrics.Healed != 1 {
+		t.Errorf("%+v", s.Metrics)
+	}
+	must(t, b.Close())
+	if s := open(t, dir, quiet()).Stats(); !reflect.DeepEqual(s.Recovery, Recovery{Missing: [][2]int64{}}) {
+		t.Errorf("once it is in the table: %+v", s.Recovery)
 	}
 }

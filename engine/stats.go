@@ -17,7 +17,16 @@ type Stats struct {
 	Fragments      int               `json:"fragments"`
 	TableBytes     int64             `json:"table_bytes"` // of the data files
 	WriteError     *string           `json:"write_error"` // why writes are refused, or the last flush failed; null
+	Recovery       Recovery          `json:"recovery"`
 	Metrics        *metrics.Snapshot `json:"metrics,omitempty"`
+}
+
+// Recovery is what the opening of a bucket found and put in order.
+type Recovery struct {
+	Replayed  int64      `json:"replayed_records"` // from the log
+	TornBytes int64      `json:"torn_bytes"`       // cut off the end of the log
+	Healed    int        `json:"healed_manifests"` // versions of the table that were set aside
+	Missing   [][2]int64 `json:"missing_rows"`     // that a salvage did not find, [first, end); an end below 0 is not known
 }
 
 // Stats returns the state of the bucket. It does not wait for a disk.
@@ -35,6 +44,7 @@ func (b *Bucket) Stats() Stats {
 		TableVersion:   state.version,
 		Fragments:      state.fragments,
 		TableBytes:     state.tableBytes,
+		Recovery:       b.recovery(),
 		Metrics:        b.metrics.Snapshot(),
 	}
 	if b.log != nil {
@@ -49,6 +59,15 @@ func (b *Bucket) Stats() Stats {
 		s.WriteError = &text
 	}
 	return s
+}
+
+func (b *Bucket) recovery() Recovery {
+	r := &b.recovered
+	missing := make([][2]int64, len(r.missing))
+	for i, m := range r.missing {
+		missing[i] = [2]int64{m.First, m.End}
+	}
+	return Recovery{Replayed: r.replayed, TornBytes: r.torn, Healed: r.versionsSetAside, Missing: missing}
 }
 
 type state struct {

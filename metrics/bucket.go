@@ -131,11 +131,12 @@ func (b *Bucket) Versions(n int) {
 }
 
 // Recovered counts what was found when the bucket was opened.
-func (b *Bucket) Recovered(records, torn int64, manifests int) {
+func (b *Bucket) Recovered(records, torn int64, manifests int, missing int64) {
 	if b != nil {
 		b.own[replayed].Add(records)
 		b.own[tornBytes].Add(torn)
 		b.own[healed].Add(int64(manifests))
+		b.own[lost].Add(missing)
 	}
 }
 

@@ -98,7 +98,7 @@ func TestAScrapeSaysWhatTheSnapshotSays(t *testing.T) {
 	b.Failed(Put, Schema)
 	b.Failed(Flush, Storage)
 	b.Failed(Compaction, Schema) // counted as the last kind of a compaction
-	b.Recovered(4, 8, 1)
+	b.Recovered(4, 8, 1, 2)
 	b.Versions(6)
 	n := b.Snapshot()
 	if n.LastFlushTime == 0 {
@@ -109,7 +109,7 @@ func TestAScrapeSaysWhatTheSnapshotSays(t *testing.T) {
 		PutCount: 7, PutBytes: 70, Appends: 2, GetCount: 1, RecordsRead: 5, BytesRead: 50,
 		FlushCount: 1, FlushSeconds: 2, FlushErrors: 1, CompactionCount: 1, CompactionFails: 1, Errors: 3,
 		BytesWritten: 111, WALSyncCount: 1, HeldBack: 1, HeldBackSeconds: 3, LagSeconds: 1,
-		PageHits: 3, PageMisses: 1, TableVersions: 6, Replayed: 4, TornBytes: 8, Healed: 1,
+		PageHits: 3, PageMisses: 1, TableVersions: 6, Replayed: 4, TornBytes: 8, Healed: 1, Lost: 2,
 	}
 	if *n != want {
 		t.Errorf("snapshot %+v\nwant %+v", *n, want)
@@ -274,7 +274,7 @@ func TestABucketWithoutMetricsCountsNothing(t *testing.T) {
 	b.LogSynced(1)
 	b.TableWrote(1)
 	b.Versions(1)
-	b.Recovered(1, 1, 1)
+	b.Recovered(1, 1, 1, 1)
 	b.Close()
 	if b.Snapshot() != nil {
 		t.Error("there is a snapshot")

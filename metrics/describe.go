@@ -218,6 +218,11 @@ var Descriptions = []Description{
 		series: []series{{number: healed}},
 	},
 	{
+		Name: "persisting_lost_records_total", Type: CounterType, PerBucket: true,
+		Help:   "Records that a salvage of the write-ahead log did not find when the bucket was opened.",
+		series: []series{{number: lost}},
+	},
+	{
 		Name: "persisting_poisoned", Type: GaugeType, PerBucket: true,
 		Help:   "Whether the bucket refuses writes until it is opened again: 1 or 0.",
 		series: []series{{number: poisoned}},

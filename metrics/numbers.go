@@ -23,6 +23,7 @@ const (
 	replayed
 	tornBytes
 	healed
+	lost
 	firstError // of errorPairs
 
 	lastCount = firstError + number(len(errorPairs)) - 1

@@ -26,6 +26,7 @@ type Snapshot struct {
 	Replayed        int64   `json:"replayed_records"` // when the bucket was opened
 	TornBytes       int64   `json:"torn_bytes"`       // when the bucket was opened
 	Healed          int64   `json:"healed_manifests"` // when the bucket was opened
+	Lost            int64   `json:"lost_records"`     // when the bucket was opened
 }
 
 // Snapshot reads the counts; nil for a bucket whose metrics are off.
@@ -67,6 +68,7 @@ func (b *Bucket) Snapshot() *Snapshot {
 		Replayed:        int64(n[replayed]),
 		TornBytes:       int64(n[tornBytes]),
 		Healed:          int64(n[healed]),
+		Lost:            int64(n[lost]),
 	}
 }
 

@@ -466,7 +466,7 @@ func (p *plan) deliver(e Entry) error {
 	p.report.Entries++
 	p.report.Rows += e.Rows - max(p.next-e.First, 0)
 	p.report.Bytes += int64(len(e.Body))
-	if p.report.Entries%1024 == 0 && time.Since(p.logged) > time.Second {
+	if time.Since(p.logged) > time.Second {
 		p.logged = time.Now()
 		p.o.Logger.Info("wal: reading", "dir", p.o.Dir, "entries", p.report.Entries, "rows", p.report.Rows, "bytes", p.report.Bytes)
 	}

@@ -26,6 +26,14 @@ func (r Range) String() string {
 	return fmt.Sprintf("%d to %d", r.First, r.End-1)
 }
 
+// Known returns how many rows there are in ranges, without those of which the number is not known.
+func Known(ranges []Range) (rows int64) {
+	for _, r := range ranges {
+		rows += max(r.End-r.First, 0)
+	}
+	return rows
+}
+
 // Report says what Open or Verify found.
 type Report struct {
 	Segments int   // files that belong to the log

@@ -1,14 +1,17 @@
 package wal_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/persisting/persisting/wal"
 	"github.com/persisting/persisting/wal/faultfs"
@@ -261,5 +264,22 @@ func TestSalvageBadSector(t *testing.T) {
 			t.Errorf("sector at %d: %d entries, %+v, %v", from, len(got), report, err)
 		}
 		o.Recovery = wal.Strict
+	}
+}
+
+func TestProgressIsLogged(t *testing.T) {
+	t.Parallel()
+	_, closed, entries := sample(t)
+	o := options(load(t, closed))
+	var text bytes.Buffer
+	o.Logger = slog.New(slog.NewTextHandler(&text, nil))
+	if _, err := wal.Verify(o, 0, func(wal.Entry) error {
+		time.Sleep(2 * time.Second / time.Duration(len(entries)))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(text.String(), "wal: reading"); n < 1 || n > 2 {
+		t.Errorf("%d reports of progress in two seconds: %s", n, &text)
 	}
 }

@@ -27,7 +27,7 @@ var Alerts = []Alert{
 	{
 		"PersistingOpenFails", `sum by (instance, kind) (increase(persisting_open_errors_total[10m])) > 0`, "0m", "page",
 		"a bucket could not be opened ({{ $labels.kind }})",
-		"`locked`: another process has it. `corrupt`: the message names file and offset; `wal_recovery=\"salvage\"` keeps what can be read.",
+		"`locked`: another process has it. `corrupt`: the message names file and offset; `persisting verify` shows all of the damage, `persisting repair` keeps what can be read.",
 	},
 	{
 		"PersistingFlushStalled", "max by (instance, topic, bucket) (persisting_lag_seconds) > 300", "5m", "page",
@@ -48,6 +48,11 @@ var Alerts = []Alert{
 		"PersistingFragments", "max by (instance, topic, bucket) (persisting_fragments) > 1000", "30m", "ticket",
 		where + " has {{ $value }} fragments",
 		"Compaction is off, fails or cannot keep up: reads and flushes become slow. See its errors, or call `compact`.",
+	},
+	{
+		"PersistingRecordsLost", "sum by (instance, topic, bucket) (persisting_lost_records_total) > 0", "0m", "page",
+		where + " was opened without {{ $value }} of its records",
+		"A damaged log was salvaged. `stats()[\"recovery\"][\"missing_rows\"]` and the log name the offsets, which are null now; the damaged files are kept as `wal/*.broken`.",
 	},
 	{
 		"PersistingTornLog", "sum by (instance, topic, bucket) (persisting_wal_torn_bytes_total + persisting_healed_manifests_total) > 0", "0m", "ticket",

@@ -90,6 +90,7 @@ var Rows = []Row{
 			{"sum(persisting_replayed_records_total{" + chosen + "})", "records replayed"},
 			{"sum(persisting_wal_torn_bytes_total{" + chosen + "})", "bytes cut off the log"},
 			{"sum(persisting_healed_manifests_total{" + chosen + "})", "versions set aside"},
+			{"sum(persisting_lost_records_total{" + chosen + "})", "records lost"},
 		}},
 		{"Time to open", "s", "", []Query{
 			{`sum(persisting_recovery_duration_seconds_sum{instance=~"$instance"}) / (sum(persisting_recovery_duration_seconds_count{instance=~"$instance"}) > 0)`, "mean"},

@@ -377,7 +377,8 @@ class LanceBackend:
         dict
             `bucket_id`, `backend`, `storage_path`, `wal_enabled`; `total_count`,
             `persisted_count` and `buffer_size` in records (all, in Lance, and not yet);
-            sizes in bytes; and `metrics` unless they are off.
+            sizes in bytes; `recovery`, what opening it found; and `metrics` unless they
+            are off.
         """
         self._check_open()
         return {
