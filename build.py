@@ -99,8 +99,9 @@ def test(arguments: argparse.Namespace) -> int:
     if "go" in chosen and ready:
         env = go_environment()
         checks.run("go vet", ["go", "vet", "./..."], env=env)
-        short = [] if arguments.slow else ["-short"]
-        command = ["go", "test", "-race", *short, "./..."]
+        length = ["-timeout=3h"] if arguments.slow else ["-short"]
+        env |= {"PERSISTING_SLOW": "1"} if arguments.slow else {}
+        command = ["go", "test", "-race", *length, "./..."]
         checks.run("go test", command, env=env, note=packages)
     has_rust_tests = any("#[test]" in file.read_text() for file in NATIVE.glob("src/**/*.rs"))
     if "rust" in chosen and ready and has_rust_tests:

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	slow   = flag.Bool("slow", false, "run the exhaustive variants")
+	slow   = flag.Bool("slow", os.Getenv("PERSISTING_SLOW") != "", "run the exhaustive variants")
 	update = flag.Bool("update", false, "write the golden files anew")
 )
 
