@@ -13,7 +13,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from persisting._cli import inspect, repair, verify
+from persisting._cli import inspect, metrics, repair, top, verify
 from persisting._errors import PersistingError
 
 if TYPE_CHECKING:
@@ -32,7 +32,13 @@ class Command(Protocol):
         """Do it and return the exit status."""
 
 
-COMMANDS: dict[str, Command] = {"verify": verify, "repair": repair, "inspect": inspect}
+COMMANDS: dict[str, Command] = {
+    "verify": verify,
+    "repair": repair,
+    "inspect": inspect,
+    "top": top,
+    "metrics": metrics,
+}
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -1,0 +1,118 @@
+"""Watch the buckets of a running program: rates, lag, log, memory.
+
+The program must have called `persisting.metrics.start_http_server`. Needs the package
+rich: `pip install "persisting[top]"`. Ctrl-C ends it.
+
+Status: 0, 2 when there is no answer.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from persisting._cli import _server
+from persisting._cli._buckets import size
+from persisting._errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from rich.table import Table
+
+COLUMNS = (
+    "bucket", "records", "put/s", "got/s", "not in Lance", "lag", "log", "table", "fragments",
+    "memory", "flushes", "errors", "state",
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    _server.add_arguments(parser)
+    parser.add_argument(
+        "--interval", type=float, default=2.0, help="seconds between two looks; default %(default)s"
+    )
+    parser.add_argument("--once", action="store_true", help="look twice, print, and end")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Watch and return the status."""
+    try:
+        from rich.console import Console
+        from rich.live import Live
+    except ImportError as error:
+        raise OSError('top needs the package rich: pip install "persisting[top]"') from error
+    if not 0.1 <= arguments.interval <= 3600:
+        raise InvalidArgumentError(f"--interval: want 0.1 to 3600, got {arguments.interval}")
+    console = Console()
+    before = look(arguments)
+    try:
+        if arguments.once:
+            time.sleep(arguments.interval)
+            console.print(draw(look(arguments), before))
+            return 0
+        with Live(draw(before, before), console=console, auto_refresh=False, screen=True) as live:
+            while True:
+                time.sleep(arguments.interval)
+                try:
+                    now = look(arguments)
+                except ConnectionError as error:
+                    table = draw(before, before)
+                    table.caption = str(error)
+                else:
+                    table, before = draw(now, before), now
+                live.update(table, refresh=True)
+    except KeyboardInterrupt:
+        return 0
+
+
+def look(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Ask the server how the buckets are."""
+    status: dict[str, Any] = json.loads(_server.ask(arguments, "status.json"))
+    return status
+
+
+def draw(now: dict[str, Any], before: dict[str, Any]) -> Table:
+    """Make a table of what is now, with rates since a look before."""
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"Persisting {now['version']}, process {now['pid']}, {len(now['buckets'])} buckets"
+    table = Table(title=title, expand=False)
+    for i, name in enumerate(COLUMNS):
+        table.add_column(name, justify="right" if i else "left", overflow="fold", no_wrap=i > 0)
+    known = {bucket["path"]: bucket["counts"] for bucket in before["buckets"]}
+    seconds = now["time"] - before["time"]
+    for bucket in now["buckets"]:
+        counts = bucket["counts"]
+        past = known.get(bucket["path"])
+        cells = [
+            printable(bucket["path"]),
+            f"{bucket['rows']:,}",
+            rate("put_count", counts, past, seconds),
+            rate("records_read", counts, past, seconds),
+            f"{bucket['buffer_rows']:,}",
+            f"{counts['lag_seconds']:.1f} s",
+            size(bucket["wal_bytes"]),
+            size(bucket["table_bytes"]),
+            f"{bucket['fragments']:,}",
+            size(bucket["memory_bytes"]),
+            f"{counts['flush_count']:,}",
+            f"{counts['error_count']:,}",
+        ]
+        state = Text("refuses writes", "bold red") if bucket["poisoned"] else Text("ok", "green")
+        table.add_row(*map(Text, cells), state)
+    return table
+
+
+def rate(name: str, now: dict[str, Any], past: dict[str, Any] | None, seconds: float) -> str:
+    """Return how much a count has grown in a second; nothing if that is not known."""
+    if past is None or seconds <= 0 or now[name] < past[name]:
+        return ""
+    return f"{(now[name] - past[name]) / seconds:,.0f}"
+
+
+def printable(text: str) -> str:
+    """Return text without what would steer the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
