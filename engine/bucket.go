@@ -12,9 +12,12 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/lance"
@@ -94,6 +97,9 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("engine: path of bucket: %w", err)
+	}
+	if !utf8.ValidString(dir) || strings.ContainsFunc(dir, unicode.IsControl) {
+		return nil, &OptionError{Faults: []string{fmt.Sprintf("path: want UTF-8 without control characters, which Lance refuses, got %q", dir)}}
 	}
 	opts.complete()
 	if err := opts.FS.MkdirAll(dir); err != nil {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -56,5 +57,21 @@ func TestParseOptions(t *testing.T) {
 func TestDefaultsAreValid(t *testing.T) {
 	if err := DefaultOptions().Validate(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAPathThatLanceRefusesIsRefusedAtOnce(t *testing.T) {
+	for _, name := range []string{"a\x1bb", "a\nb", "a\x7fb", "a\xffb"} {
+		var refused *OptionError
+		if _, err := Open(filepath.Join(t.TempDir(), name), quiet()); !errors.As(err, &refused) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for _, name := range []string{"a b", "ä %20 #?*[x]", "~'\"", "\u00a0\u2028"} {
+		b := open(t, filepath.Join(t.TempDir(), name), quiet())
+		appendRows(t, b, 1)
+		if err := b.Flush(); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
 	}
 }
