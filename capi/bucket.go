@@ -31,7 +31,7 @@ func persistingBucketOpenGo(path, options *C.char, out *C.persisting_bucket, e *
 		if err != nil {
 			return err
 		}
-		opts.Metrics, opts.Logger = buckets, messages.Logger("engine")
+		opts.Metrics, opts.Logger, opts.Budget = buckets, messages.Logger("engine"), budget
 		b, err := engine.Open(dir, opts)
 		if err != nil {
 			return err

@@ -43,6 +43,14 @@ func persistingStringFreeGo(s *C.char, e *C.struct_persisting_error) C.persistin
 	})
 }
 
+// budget is the memory of all open buckets.
+var budget = engine.NewBudget()
+
+//export persistingLibrarySetMemoryBudgetGo
+func persistingLibrarySetMemoryBudgetGo(bytes C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return guard(e, func() error { return budget.SetLimit(int64(bytes)) })
+}
+
 //export persistingLibraryUsageGo
 func persistingLibraryUsageGo(out *C.struct_persisting_usage, e *C.struct_persisting_error) C.persisting_status {
 	return guard(e, func() error {

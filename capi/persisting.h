@@ -133,6 +133,16 @@ struct persisting_usage {
 /* What the library holds at this moment; for leak tests. */
 persisting_status persisting_library_usage(struct persisting_usage* out_usage, struct persisting_error* error);
 
+/*
+ * Bounds the memory that all open buckets share, in bytes, at least 16 MiB; the
+ * default is 1 GiB. It holds rows that are not in Lance yet and, with what those
+ * leave, recent rows and pages of tables. Over the bound, buckets give up what they
+ * cache, and one that has more than its share of unflushed rows is flushed and
+ * holds appends back until then. Lance's own caches, 128 MiB at most, and what
+ * readers hold come on top. Errors: INVALID_ARGUMENT.
+ */
+persisting_status persisting_library_set_memory_budget(int64_t bytes, struct persisting_error* error);
+
 /* ---- metrics ---------------------------------------------------------- */
 
 /* The metrics of all open buckets in the Prometheus text format 0.0.4. */

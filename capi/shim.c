@@ -67,6 +67,11 @@ persisting_status persisting_library_usage(struct persisting_usage* out_usage, s
   return persistingLibraryUsageGo(out_usage, error);
 }
 
+persisting_status persisting_library_set_memory_budget(int64_t bytes, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingLibrarySetMemoryBudgetGo(bytes, error);
+}
+
 persisting_status persisting_metrics_text(char** out_text, struct persisting_error* error) {
   if (forked) return fail_forked(error);
   return persistingMetricsTextGo(out_text, error);

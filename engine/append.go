@@ -161,6 +161,7 @@ func (b *Bucket) commit(first, end int64, body [][]byte, put counted, release fu
 		release()
 		b.mu.Lock()
 		b.tail.undo(first)
+		b.account()
 		b.uncount(put)
 		b.mu.Unlock()
 		return b.writeError(err)
@@ -168,13 +169,16 @@ func (b *Bucket) commit(first, end int64, body [][]byte, put counted, release fu
 	return nil
 }
 
-// unpackLoop makes columns of full chunks of messages while nobody waits for it.
-func (b *Bucket) unpackLoop() {
+// memoryLoop makes columns of full chunks of messages while nobody waits for it,
+// and keeps to the budget.
+func (b *Bucket) memoryLoop() {
 	defer b.workers.Done()
 	for {
 		select {
 		case <-b.stop:
 			return
+		case <-b.tight:
+			b.shrink()
 		case <-b.packed:
 		}
 		if err := b.unpack(); err != nil {
@@ -212,7 +216,7 @@ func (b *Bucket) advance(end int64) {
 	if err := b.tail.settle(end); err != nil {
 		b.logger.Error("small batches stay apart", "error", err)
 	}
-	due := end-b.checkpoint >= b.opts.FlushRows || b.unflushed >= b.opts.FlushBytes
+	due := end-b.checkpoint >= b.opts.FlushRows || b.unflushed >= b.opts.FlushBytes || b.crowded()
 	b.mu.Unlock()
 	if due || b.walBytes() >= b.opts.MaxWALBytes {
 		signal(b.kick)
@@ -232,6 +236,7 @@ func (b *Bucket) grew(bytes int64) {
 		b.tally.oldest = time.Now()
 	}
 	b.unflushed += bytes
+	b.account()
 	if b.moved != nil {
 		close(b.moved)
 		b.moved = nil
@@ -322,7 +327,7 @@ func (b *Bucket) setSchema(s *arrow.Schema) {
 func (b *Bucket) makeRoom(noWait bool) error {
 	for {
 		b.mu.Lock()
-		full := b.unflushed >= 4*b.opts.FlushBytes || b.log != nil && b.log.Size() >= 2*b.opts.MaxWALBytes
+		full := b.unflushed >= 4*b.opts.FlushBytes || b.crowded() || b.log != nil && b.log.Size() >= 2*b.opts.MaxWALBytes
 		flushed := b.flushed
 		b.mu.Unlock()
 		if !full {

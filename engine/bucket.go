@@ -41,6 +41,7 @@ type Bucket struct {
 	kick    chan struct{} // asks for a background flush
 	tidy    chan struct{} // asks for a background compaction
 	packed  chan struct{} // asks to unpack messages
+	tight   chan struct{} // asks to take less memory
 	stop    chan struct{}
 	workers sync.WaitGroup
 	closing atomic.Bool
@@ -70,6 +71,7 @@ type Bucket struct {
 	schemaVersion uint64
 	tail          tail
 	unflushed     int64 // bytes in the tail that are not in Lance
+	accounted     int64 // bytes that the budget knows of
 	tally         tally
 	snapshot      *lance.Snapshot // newest version that is on disk; nil without a table
 	checkpoint    int64           // rows below it are durably in Lance
@@ -125,15 +127,17 @@ func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 		tidy:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 		packed:  make(chan struct{}, 1),
+		tight:   make(chan struct{}, 1),
 		pinned:  map[uint64]int{},
 		flushed: make(chan struct{}),
 	}
+	opts.Budget.join(b)
 	if err := b.recover(); err != nil {
 		return nil, errors.Join(err, b.release())
 	}
 	b.opened(began)
 	b.workers.Add(3)
-	go b.unpackLoop()
+	go b.memoryLoop()
 	go b.flushLoop()
 	go b.compactLoop()
 	return b, nil
@@ -249,6 +253,8 @@ func (b *Bucket) release() error {
 	b.mu.Lock()
 	b.tail.drop(len(b.tail.chunks))
 	b.pages.clear()
+	b.account()
+	b.opts.Budget.leave(b)
 	if b.snapshot != nil {
 		b.snapshot.Release()
 		b.snapshot = nil

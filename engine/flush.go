@@ -247,7 +247,12 @@ func (b *Bucket) install(snapshot *lance.Snapshot, checkpoint int64) {
 	}
 	b.checkpoint = max(b.checkpoint, checkpoint)
 	b.unflushed = b.tail.bytesFrom(b.checkpoint)
-	b.tail.evict(b.checkpoint, b.opts.CacheBytes/2)
+	keep := b.opts.CacheBytes / 2
+	if b.opts.Budget.over() {
+		keep = 0
+	}
+	b.tail.evict(b.checkpoint, keep)
+	b.account()
 	if n := b.opts.CompactFragments; n > 0 && int64(b.snapshot.Fragments()) >= n {
 		signal(b.tidy)
 	}

@@ -66,6 +66,10 @@ type Options struct {
 	// a set of its own.
 	Metrics *metrics.Set
 
+	// Budget is the memory that the bucket shares with others. The default is one
+	// of its own.
+	Budget *Budget
+
 	// Logger is told of recoveries and of faults in the background. The default
 	// discards.
 	Logger *slog.Logger
@@ -168,6 +172,9 @@ func (o *Options) complete() {
 	}
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet("", nil)
+	}
+	if o.Budget == nil {
+		o.Budget = NewBudget()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -63,7 +63,12 @@ func (c *pageCache) put(key pageKey, rec arrow.Record, budget int64) {
 	p := &page{key: key, rec: rec, bytes: rowBytes(rec)}
 	c.pages[key] = c.used.PushFront(p)
 	c.bytes += p.bytes
-	for c.bytes > budget {
+	c.shrink(budget)
+}
+
+// shrink drops the oldest pages until the others take at most budget bytes.
+func (c *pageCache) shrink(budget int64) {
+	for c.bytes > budget && c.used.Len() > 0 {
 		c.remove(c.used.Back())
 	}
 }
@@ -76,9 +81,7 @@ func (c *pageCache) remove(e *list.Element) {
 }
 
 func (c *pageCache) clear() {
-	for c.used.Len() > 0 {
-		c.remove(c.used.Back())
-	}
+	c.shrink(-1)
 }
 
 // pageRows is the number of rows of a page of the table: a power of two.

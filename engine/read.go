@@ -181,6 +181,7 @@ func (b *Bucket) page(v *view, key pageKey, want int64, noWait bool) (arrow.Reco
 	defer b.mu.Unlock()
 	if !b.closed {
 		b.pages.put(key, rec, b.opts.CacheBytes/2)
+		b.account()
 	}
 	return rec, nil
 }

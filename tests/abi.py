@@ -209,6 +209,7 @@ class World:
             "levels": b'{"levels": {"wal": 30}}',
             "longest_ns": 0,
             "yes": 0,
+            "bytes": 1 << 30,
         }
         if batch is not None:
             values |= {"array": byref(batch.array), "schema": byref(batch.schema)}

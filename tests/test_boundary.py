@@ -199,6 +199,8 @@ def test_the_error_struct_may_be_null(w: World, name: str) -> None:
         wrong, expected = {function.handle.name: 1}, Status.INVALID_HANDLE
     elif name == "persisting_metrics_retain":
         wrong, expected = {"yes": 2}, Status.INVALID_ARGUMENT
+    elif name == "persisting_library_set_memory_budget":
+        wrong, expected = {"bytes": 0}, Status.INVALID_ARGUMENT
     elif name != "persisting_string_free":
         wrong, expected = {function.parameters[-1].name: None}, Status.INVALID_ARGUMENT
     batch = a_batch(name)

@@ -14,6 +14,7 @@ from persisting._errors import (
     StorageError,
     WALError,
 )
+from persisting._memory import set_memory_budget
 from persisting.queue import LanceBackend, PersistingBackend
 
 __version__ = _version("persisting")
@@ -27,4 +28,5 @@ __all__ = [
     "StorageError",
     "WALError",
     "__version__",
+    "set_memory_budget",
 ]

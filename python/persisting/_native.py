@@ -113,6 +113,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "persisting_version": (_PTR,),
     "persisting_string_free": (_PTR,),
     "persisting_library_usage": (_PTR,),
+    "persisting_library_set_memory_budget": (_I64,),
     "persisting_metrics_text": (_PTR,),
     "persisting_metrics_json": (_PTR,),
     "persisting_metrics_retain": (_U32,),
@@ -218,6 +219,11 @@ def usage() -> tuple[int, int]:
     out = _Usage()
     _call(_library().persisting_library_usage, byref(out))
     return out.handles, out.allocated_bytes
+
+
+def set_memory_budget(size: int) -> None:
+    """Bound the memory of all open buckets, in bytes."""
+    _call(_library().persisting_library_set_memory_budget, size)
 
 
 def metrics_text() -> str:
