@@ -105,10 +105,14 @@ func placed(b *engine.Bucket, first, end int64, waitNs C.int64_t, outFirst, outA
 }
 
 func parseFlags(flags C.uint32_t) (noWait bool, err error) {
-	if unknown := flags &^ C.PERSISTING_NO_WAIT; unknown != 0 {
-		return false, fmt.Errorf("%w: unknown flags %#x", errArgument, uint32(unknown))
+	return flags&C.PERSISTING_NO_WAIT != 0, checkFlags(flags, C.PERSISTING_NO_WAIT)
+}
+
+func checkFlags(flags, known C.uint32_t) error {
+	if unknown := flags &^ known; unknown != 0 {
+		return fmt.Errorf("%w: unknown flags %#x", errArgument, uint32(unknown))
 	}
-	return flags&C.PERSISTING_NO_WAIT != 0, nil
+	return nil
 }
 
 // importBatch takes over an array and its schema. A producer's broken struct is
@@ -184,11 +188,14 @@ func persistingBucketReadGo(id C.persisting_bucket, offset, count C.int64_t, fla
 		if offset < 0 || count < 0 {
 			return fmt.Errorf("%w: offset %d and count %d must not be negative", errArgument, offset, count)
 		}
-		noWait, err := parseFlags(flags)
-		if err != nil {
+		if err := checkFlags(flags, C.PERSISTING_NO_WAIT|C.PERSISTING_RUN); err != nil {
 			return err
 		}
-		c, err := b.Read(int64(offset), int64(count), noWait)
+		read := b.Read
+		if flags&C.PERSISTING_RUN != 0 {
+			read = b.ReadRun
+		}
+		c, err := read(int64(offset), int64(count), flags&C.PERSISTING_NO_WAIT != 0)
 		if err != nil {
 			return err
 		}

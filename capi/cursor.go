@@ -55,3 +55,13 @@ func onCursor(id C.persisting_cursor, e *C.struct_persisting_error, half func(*e
 		return with(kindCursor, uint64(id), half)
 	})
 }
+
+//export persistingCursorOffsetsGo
+func persistingCursorOffsetsGo(id C.persisting_cursor, out **C.char, e *C.struct_persisting_error) C.persisting_status {
+	return guard(e, func() error {
+		if err := need(arg("out_json", out)); err != nil {
+			return err
+		}
+		return with(kindCursor, uint64(id), func(c *engine.Cursor) error { return toJSON(c.Offsets(), out) })
+	})
+}

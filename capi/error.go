@@ -61,6 +61,8 @@ var statuses = []struct {
 	{engine.ErrPoisoned, C.PERSISTING_POISONED},
 	{engine.ErrWouldBlock, C.PERSISTING_WOULD_BLOCK},
 	{context.DeadlineExceeded, C.PERSISTING_TIMEOUT},
+	{engine.ErrName, C.PERSISTING_INVALID_ARGUMENT},
+	{engine.ErrRemoved, C.PERSISTING_REMOVED},
 	{engine.ErrNotFound, C.PERSISTING_NOT_FOUND},
 	{engine.ErrNoBucket, C.PERSISTING_NOT_FOUND},
 	{wal.ErrCorrupt, C.PERSISTING_WAL},
@@ -78,12 +80,13 @@ func statusOf(err error) C.persisting_status {
 	}
 	var (
 		options *engine.OptionError
+		sql     *engine.ExpressionError
 		schema  *engine.SchemaError
 		locked  *engine.LockedError
 		gap     *wal.GapError
 	)
 	switch {
-	case errors.As(err, &options):
+	case errors.As(err, &options), errors.As(err, &sql):
 		return C.PERSISTING_INVALID_ARGUMENT
 	case errors.As(err, &schema):
 		return C.PERSISTING_SCHEMA

@@ -13,6 +13,7 @@ const (
 	kindCursor  kind = 2
 	kindColumns kind = 3
 	kindServer  kind = 4
+	kindView    kind = 5
 
 	kindShift = 56
 )
@@ -27,6 +28,8 @@ func (k kind) String() string {
 		return "columns"
 	case kindServer:
 		return "server"
+	case kindView:
+		return "view"
 	}
 	return fmt.Sprintf("kind %d", uint64(k))
 }

@@ -97,6 +97,7 @@ enum {
   PERSISTING_TIMEOUT = 11,         /* the time given ran out */
   PERSISTING_FORKED = 12,          /* the calling process was forked; use spawn */
   PERSISTING_CORRUPT = 13,         /* files of the bucket contradict each other */
+  PERSISTING_REMOVED = 14,         /* the row at that offset was removed */
   PERSISTING_INTERNAL = 99         /* a panic inside the library */
 };
 
@@ -110,9 +111,14 @@ typedef uint64_t persisting_bucket; /* an open bucket */
 typedef uint64_t persisting_cursor; /* the rows of one read */
 typedef uint64_t persisting_columns; /* the columns of messages */
 typedef uint64_t persisting_server; /* an HTTP server of metrics */
+typedef uint64_t persisting_view; /* one version of a bucket */
 
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
+
+/* Read up to the first row that was removed, and return PERSISTING_REMOVED when the
+ * first row of the read was: row i of the read has the offset offset + i. */
+#define PERSISTING_RUN 2u
 
 /* ---- library ---------------------------------------------------------- */
 
@@ -281,12 +287,14 @@ persisting_status persisting_bucket_notify(persisting_bucket bucket, int64_t row
 
 /*
  * Reads the acknowledged rows [offset, offset + count), cut to those that
- * exist, in the order of their offsets; a snapshot, also while rows are
- * appended, flushed or compacted. `*out_schema_version` is a number that
- * changes with each change of the bucket's columns.
+ * exist, in the order of their offsets, without those that were removed (see
+ * persisting_cursor_offsets); a snapshot, also while rows are appended, removed,
+ * flushed or compacted. `*out_schema_version` is a number that changes with each
+ * change of the bucket's columns.
  *
  * With PERSISTING_NO_WAIT in `flags` only rows in memory are read: where the
- * disk is needed the call returns PERSISTING_WOULD_BLOCK.
+ * disk is needed the call returns PERSISTING_WOULD_BLOCK. For PERSISTING_RUN see
+ * there.
  */
 persisting_status persisting_bucket_read(persisting_bucket bucket, int64_t offset, int64_t count, uint32_t flags,
                                          persisting_cursor* out_cursor, uint64_t* out_schema_version,
@@ -295,7 +303,7 @@ persisting_status persisting_bucket_read(persisting_bucket bucket, int64_t offse
 /*
  * Reads the rows at the `count` offsets, in the order given; an offset may
  * occur more than once. An offset that does not exist gives
- * PERSISTING_NOT_FOUND.
+ * PERSISTING_NOT_FOUND, one whose row was removed PERSISTING_REMOVED.
  */
 persisting_status persisting_bucket_take(persisting_bucket bucket, const int64_t* offsets, int64_t count,
                                          uint32_t flags, persisting_cursor* out_cursor,
@@ -368,6 +376,123 @@ persisting_status persisting_directory_inspect(const char* directory, char** out
 persisting_status persisting_directory_repair(const char* directory, uint32_t flags, char** out_json,
                                               struct persisting_error* error);
 
+/* ---- changes of columns ------------------------------------------------ */
+
+/*
+ * Each moves the rows into Lance and makes one change there, which is on disk on
+ * return and has happened wholly or not at all after a crash; appends wait
+ * meanwhile, reads do not. Errors: SCHEMA where the change is not possible.
+ */
+
+/* Adds the fields of `schema` as nullable columns, null in the rows there are. */
+persisting_status persisting_bucket_add_columns(persisting_bucket bucket, struct ArrowSchema* schema,
+                                                struct persisting_error* error);
+
+/* Adds a column with one value in all rows there are: `array` and `schema` are a
+ * batch of one row and that column. */
+persisting_status persisting_bucket_fill_column(persisting_bucket bucket, struct ArrowArray* array,
+                                                struct ArrowSchema* schema, struct persisting_error* error);
+
+/*
+ * Adds the one column of `schema` with the value of an SQL expression over the
+ * other columns in all rows there are. A field of type null gets the type of the
+ * expression. Errors: INVALID_ARGUMENT with the parser's message.
+ */
+persisting_status persisting_bucket_compute_column(persisting_bucket bucket, struct ArrowSchema* schema,
+                                                   const char* expression, struct persisting_error* error);
+
+/* Takes a column out. */
+persisting_status persisting_bucket_drop_column(persisting_bucket bucket, const char* name,
+                                                struct persisting_error* error);
+
+/* Gives a column another name. */
+persisting_status persisting_bucket_rename_column(persisting_bucket bucket, const char* name, const char* to,
+                                                  struct persisting_error* error);
+
+/* Gives the column of the name of the one field of `schema` its type. Errors:
+ * SCHEMA when a value would not be the same after a cast back. */
+persisting_status persisting_bucket_cast_column(persisting_bucket bucket, struct ArrowSchema* schema,
+                                                struct persisting_error* error);
+
+/*
+ * Refuses from now on, until the bucket is closed, rows with other columns or types
+ * than those of `schema`, and without a value where a field is not nullable.
+ * Columns that the bucket lacks are added; changes of columns that follow change
+ * the declaration too.
+ */
+persisting_status persisting_bucket_declare(persisting_bucket bucket, struct ArrowSchema* schema,
+                                            struct persisting_error* error);
+
+/* ---- removal of rows ---------------------------------------------------- */
+
+/*
+ * Removes the acknowledged rows for which an SQL filter is true; appends and reads
+ * go on. The other rows keep their offsets, and no offset is given again. On disk
+ * on return; compactions give the space back. Errors: INVALID_ARGUMENT with the
+ * parser's message.
+ */
+persisting_status persisting_bucket_delete(persisting_bucket bucket, const char* filter, int64_t* out_rows,
+                                           struct persisting_error* error);
+
+/* Removes the rows below `offset` likewise, which may be that after the last row. */
+persisting_status persisting_bucket_truncate_before(persisting_bucket bucket, int64_t offset, int64_t* out_rows,
+                                                    struct persisting_error* error);
+
+/* The first offset at or after `offset` whose row is left; the offset that the next
+ * row will get when there is none. */
+persisting_status persisting_bucket_first_from(persisting_bucket bucket, int64_t offset, int64_t* out_first,
+                                               struct persisting_error* error);
+
+/* ---- offsets of consumers ------------------------------------------------ */
+
+/* Notes, on disk on return, that a consumer is done with the rows below `offset`. */
+persisting_status persisting_bucket_commit(persisting_bucket bucket, const char* consumer, int64_t offset,
+                                           struct persisting_error* error);
+
+/* What every consumer committed last, as a JSON object. */
+persisting_status persisting_bucket_consumers(persisting_bucket bucket, char** out_json,
+                                              struct persisting_error* error);
+
+/* ---- versions ------------------------------------------------------------ */
+
+/* The versions of the table that are there, the oldest first: a JSON array of
+ * objects of version, time (RFC 3339), rows and tags. */
+persisting_status persisting_bucket_versions(persisting_bucket bucket, char** out_json,
+                                             struct persisting_error* error);
+
+/* Gives a version a name, and keeps compactions from removing it. */
+persisting_status persisting_bucket_tag(persisting_bucket bucket, const char* name, uint64_t version,
+                                        struct persisting_error* error);
+
+/* Takes a name away. Errors: NOT_FOUND. */
+persisting_status persisting_bucket_untag(persisting_bucket bucket, const char* name,
+                                          struct persisting_error* error);
+
+/* Gives the bucket the columns and the rows of an old version. Rows that came later
+ * are removed; the next offset stays. Appends wait meanwhile. */
+persisting_status persisting_bucket_restore(persisting_bucket bucket, uint64_t version,
+                                            struct persisting_error* error);
+
+/* Opens a version for reading, which stays as long as the view is open, also when
+ * the bucket is closed. Errors: NOT_FOUND. */
+persisting_status persisting_view_open(persisting_bucket bucket, uint64_t version, persisting_view* out_view,
+                                       struct persisting_error* error);
+
+/* The columns of the version. */
+persisting_status persisting_view_schema(persisting_view view, struct ArrowSchema* out_schema,
+                                         struct persisting_error* error);
+
+/* The number of rows that are left in the version, and the offset after the last. */
+persisting_status persisting_view_rows(persisting_view view, int64_t* out_rows, int64_t* out_end,
+                                       struct persisting_error* error);
+
+/* persisting_bucket_read for the version, with PERSISTING_RUN only; it may wait. */
+persisting_status persisting_view_read(persisting_view view, int64_t offset, int64_t count, uint32_t flags,
+                                       persisting_cursor* out_cursor, struct persisting_error* error);
+
+/* Lets go of the version; cursors stay readable. */
+persisting_status persisting_view_close(persisting_view view, struct persisting_error* error);
+
 /* ---- columns ---------------------------------------------------------- */
 
 /*
@@ -393,6 +518,11 @@ persisting_status persisting_cursor_schema(persisting_cursor cursor, struct Arro
  */
 persisting_status persisting_cursor_next(persisting_cursor cursor, struct ArrowArray* out_array,
                                          struct persisting_error* error);
+
+/* The offsets of the rows of all batches of a read, in their order: a JSON array of
+ * pairs of the first offset of a run and the one after its last. */
+persisting_status persisting_cursor_offsets(persisting_cursor cursor, char** out_json,
+                                            struct persisting_error* error);
 
 /* Ends the read and lets go of the snapshot. */
 persisting_status persisting_cursor_close(persisting_cursor cursor, struct persisting_error* error);

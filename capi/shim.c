@@ -247,3 +247,150 @@ persisting_status persisting_cursor_close(persisting_cursor cursor, struct persi
   if (forked) return fail_forked(error);
   return persistingCursorCloseGo(cursor, error);
 }
+
+persisting_status persisting_bucket_add_columns(persisting_bucket bucket, struct ArrowSchema* schema,
+                                                struct persisting_error* error) {
+  if (forked) {
+    shim_release_schema(schema);
+    return fail_forked(error);
+  }
+  return persistingBucketAddColumnsGo(bucket, schema, error);
+}
+
+persisting_status persisting_bucket_fill_column(persisting_bucket bucket, struct ArrowArray* array,
+                                                struct ArrowSchema* schema, struct persisting_error* error) {
+  if (forked) {
+    shim_release_array(array);
+    shim_release_schema(schema);
+    return fail_forked(error);
+  }
+  return persistingBucketFillColumnGo(bucket, array, schema, error);
+}
+
+persisting_status persisting_bucket_compute_column(persisting_bucket bucket, struct ArrowSchema* schema,
+                                                   const char* expression, struct persisting_error* error) {
+  if (forked) {
+    shim_release_schema(schema);
+    return fail_forked(error);
+  }
+  return persistingBucketComputeColumnGo(bucket, schema, (char*)expression, error);
+}
+
+persisting_status persisting_bucket_drop_column(persisting_bucket bucket, const char* name,
+                                                struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketDropColumnGo(bucket, (char*)name, error);
+}
+
+persisting_status persisting_bucket_rename_column(persisting_bucket bucket, const char* name, const char* to,
+                                                  struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketRenameColumnGo(bucket, (char*)name, (char*)to, error);
+}
+
+persisting_status persisting_bucket_cast_column(persisting_bucket bucket, struct ArrowSchema* schema,
+                                                struct persisting_error* error) {
+  if (forked) {
+    shim_release_schema(schema);
+    return fail_forked(error);
+  }
+  return persistingBucketCastColumnGo(bucket, schema, error);
+}
+
+persisting_status persisting_bucket_declare(persisting_bucket bucket, struct ArrowSchema* schema,
+                                            struct persisting_error* error) {
+  if (forked) {
+    shim_release_schema(schema);
+    return fail_forked(error);
+  }
+  return persistingBucketDeclareGo(bucket, schema, error);
+}
+
+persisting_status persisting_bucket_delete(persisting_bucket bucket, const char* filter, int64_t* out_rows,
+                                           struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketDeleteGo(bucket, (char*)filter, out_rows, error);
+}
+
+persisting_status persisting_bucket_truncate_before(persisting_bucket bucket, int64_t offset, int64_t* out_rows,
+                                                    struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketTruncateBeforeGo(bucket, offset, out_rows, error);
+}
+
+persisting_status persisting_bucket_first_from(persisting_bucket bucket, int64_t offset, int64_t* out_first,
+                                               struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketFirstFromGo(bucket, offset, out_first, error);
+}
+
+persisting_status persisting_bucket_commit(persisting_bucket bucket, const char* consumer, int64_t offset,
+                                           struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketCommitGo(bucket, (char*)consumer, offset, error);
+}
+
+persisting_status persisting_bucket_consumers(persisting_bucket bucket, char** out_json,
+                                              struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketConsumersGo(bucket, out_json, error);
+}
+
+persisting_status persisting_bucket_versions(persisting_bucket bucket, char** out_json,
+                                             struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketVersionsGo(bucket, out_json, error);
+}
+
+persisting_status persisting_bucket_tag(persisting_bucket bucket, const char* name, uint64_t version,
+                                        struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketTagGo(bucket, (char*)name, version, error);
+}
+
+persisting_status persisting_bucket_untag(persisting_bucket bucket, const char* name,
+                                          struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketUntagGo(bucket, (char*)name, error);
+}
+
+persisting_status persisting_bucket_restore(persisting_bucket bucket, uint64_t version,
+                                            struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketRestoreGo(bucket, version, error);
+}
+
+persisting_status persisting_view_open(persisting_bucket bucket, uint64_t version, persisting_view* out_view,
+                                       struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingViewOpenGo(bucket, version, out_view, error);
+}
+
+persisting_status persisting_view_schema(persisting_view view, struct ArrowSchema* out_schema,
+                                         struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingViewSchemaGo(view, out_schema, error);
+}
+
+persisting_status persisting_view_rows(persisting_view view, int64_t* out_rows, int64_t* out_end,
+                                       struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingViewRowsGo(view, out_rows, out_end, error);
+}
+
+persisting_status persisting_view_read(persisting_view view, int64_t offset, int64_t count, uint32_t flags,
+                                       persisting_cursor* out_cursor, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingViewReadGo(view, offset, count, flags, out_cursor, error);
+}
+
+persisting_status persisting_view_close(persisting_view view, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingViewCloseGo(view, error);
+}
+
+persisting_status persisting_cursor_offsets(persisting_cursor cursor, char** out_json,
+                                            struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingCursorOffsetsGo(cursor, out_json, error);
+}

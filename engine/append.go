@@ -45,7 +45,7 @@ func (b *Bucket) AppendMessage(schema *MessageSchema, message []byte, noWait boo
 	if err != nil {
 		return 0, 0, err
 	}
-	if rows > 0 && len(message) < packedBytes && b.fit(schema.schema) {
+	if rows > 0 && len(message) < packedBytes && b.fit(schema.schema) && !b.requires() {
 		return b.pack(schema, message, rows)
 	}
 	rec, body, err := schema.copy(message)
@@ -85,6 +85,10 @@ func (b *Bucket) append(rec arrow.Record, body [][]byte, noWait bool) (first, en
 	}
 	aligned, err := b.conform(rec, noWait)
 	if err != nil {
+		return 0, 0, err
+	}
+	if err := b.checkRequired(aligned); err != nil {
+		aligned.Release()
 		return 0, 0, err
 	}
 	if !b.fit(rec.Schema()) {
@@ -253,6 +257,9 @@ func (b *Bucket) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.checkDeclared(rec, c); err != nil {
+		return nil, err
+	}
 	switch {
 	case c.schema == nil:
 		return nil, &SchemaError{Reason: "a batch needs at least one column"}
@@ -288,29 +295,19 @@ func (b *Bucket) fit(schema *arrow.Schema) bool {
 // them or none. All rows move into Lance first, so that only one place has to
 // change.
 func (b *Bucket) promote(casts []arrow.Field) error {
-	if b.log != nil {
-		if err := b.log.Sync(background); err != nil {
-			return b.writeError(err)
-		}
-	}
-	if err := b.flush(); err != nil {
-		return err
-	}
-	b.compacting.Lock()
-	defer b.compacting.Unlock()
-	b.flushing.Lock()
-	defer b.flushing.Unlock()
-	before := b.schema
-	for i, to := range casts {
-		if err := b.cast(to); err != nil {
-			for _, done := range casts[:i] {
-				// What was exact one way is exact the other way.
-				err = errors.Join(err, b.cast(columnOf(before, done.Name)))
+	return b.still(func() error {
+		before := b.schema
+		for i, to := range casts {
+			if err := b.cast(to); err != nil {
+				for _, done := range casts[:i] {
+					// What was exact one way is exact the other way.
+					err = errors.Join(err, b.cast(columnOf(before, done.Name)))
+				}
+				return err
 			}
-			return err
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // columnOf is the column of schema with the given name, which it must have.

@@ -34,17 +34,18 @@ type Bucket struct {
 	logger  *slog.Logger
 	metrics *metrics.Bucket // nil if they are off
 
-	log     *wal.Log      // nil without a log
-	table   *lance.Table  // nil until the first flush
-	mark    *mark         // which version of the table is on disk
-	alarm   alarm         // see Notify
-	kick    chan struct{} // asks for a background flush
-	tidy    chan struct{} // asks for a background compaction
-	packed  chan struct{} // asks to unpack messages
-	tight   chan struct{} // asks to take less memory
-	stop    chan struct{}
-	workers sync.WaitGroup
-	closing atomic.Bool
+	log       *wal.Log     // nil without a log
+	table     *lance.Table // nil until the first flush
+	mark      *mark        // which version of the table is on disk
+	consumers consumers
+	alarm     alarm         // see Notify
+	kick      chan struct{} // asks for a background flush
+	tidy      chan struct{} // asks for a background compaction
+	packed    chan struct{} // asks to unpack messages
+	tight     chan struct{} // asks to take less memory
+	stop      chan struct{}
+	workers   sync.WaitGroup
+	closing   atomic.Bool
 
 	recovered struct { // when the bucket was opened
 		rows             int64 // that it had then
@@ -60,6 +61,7 @@ type Bucket struct {
 	encoder   *encoder
 	fits      *arrow.Schema // of a batch that had just the columns of fitted
 	fitted    *arrow.Schema
+	declared  map[string]arrow.Field // nil unless only these columns may be appended
 
 	flushing   sync.Mutex // one flush, or one removal of old files, at a time
 	compacting sync.Mutex // one compaction at a time
@@ -119,17 +121,18 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 	began := time.Now()
 	b := &Bucket{
-		opts:    opts,
-		dir:     dir,
-		lock:    lock,
-		logger:  opts.Logger.With("bucket", dir),
-		kick:    make(chan struct{}, 1),
-		tidy:    make(chan struct{}, 1),
-		stop:    make(chan struct{}),
-		packed:  make(chan struct{}, 1),
-		tight:   make(chan struct{}, 1),
-		pinned:  map[uint64]int{},
-		flushed: make(chan struct{}),
+		opts:      opts,
+		dir:       dir,
+		lock:      lock,
+		logger:    opts.Logger.With("bucket", dir),
+		kick:      make(chan struct{}, 1),
+		tidy:      make(chan struct{}, 1),
+		stop:      make(chan struct{}),
+		packed:    make(chan struct{}, 1),
+		tight:     make(chan struct{}, 1),
+		pinned:    map[uint64]int{},
+		flushed:   make(chan struct{}),
+		consumers: consumersIn(opts.FS, dir),
 	}
 	opts.Budget.join(b)
 	if err := b.recover(); err != nil {

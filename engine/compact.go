@@ -9,9 +9,13 @@ import (
 	"github.com/persisting/persisting/metrics"
 )
 
-// Compact merges small fragments of the table and removes the versions and
-// files that nothing needs any more. Appends, flushes and reads go on.
-func (b *Bucket) Compact() error {
+// Compact merges small fragments of the table, gives back the space of removed rows
+// and columns, and removes the versions and files that nothing needs any more.
+// Appends, flushes and reads go on.
+func (b *Bucket) Compact() error { return b.compact(true) }
+
+// compact leaves alone, unless thorough, what little space it could give back.
+func (b *Bucket) compact(thorough bool) error {
 	if b.closing.Load() {
 		return ErrClosed
 	}
@@ -30,7 +34,7 @@ func (b *Bucket) Compact() error {
 		return nil
 	}
 	started := time.Now()
-	err := b.merge(table)
+	err := b.merge(table, thorough)
 	if err == nil {
 		err = b.clean(table)
 	}
@@ -42,23 +46,27 @@ func (b *Bucket) Compact() error {
 // the columns meanwhile.
 const mergeAttempts = 5
 
-func (b *Bucket) merge(table *lance.Table) error {
-	snapshot, err := b.change(func() (snapshot *lance.Snapshot, err error) {
-		for range mergeAttempts {
-			snapshot, _, err = table.Compact(lance.CompactOptions{})
-			if !errors.Is(err, lance.ErrConflict) {
-				break
+func (b *Bucket) merge(table *lance.Table, thorough bool) error {
+	for more := true; more; {
+		var stats lance.CompactStats
+		snapshot, err := b.change(func() (snapshot *lance.Snapshot, err error) {
+			for range mergeAttempts {
+				snapshot, stats, err = table.Compact(lance.CompactOptions{Thorough: thorough})
+				if !errors.Is(err, lance.ErrConflict) {
+					break
+				}
 			}
-		}
+			if err != nil {
+				err = fmt.Errorf("engine: compact: %w", err)
+			}
+			return snapshot, err
+		})
 		if err != nil {
-			err = fmt.Errorf("engine: compact: %w", err)
+			return err
 		}
-		return snapshot, err
-	})
-	if err != nil {
-		return err
+		b.publish(snapshot, 0)
+		more = thorough && stats.More
 	}
-	b.publish(snapshot, 0)
 	return nil
 }
 
@@ -87,6 +95,6 @@ func (b *Bucket) compactLoop() {
 			return
 		case <-b.tidy:
 		}
-		_ = b.Compact() // which says in the log what went wrong
+		_ = b.compact(false) // which says in the log what went wrong
 	}
 }

@@ -19,6 +19,13 @@ var (
 	// ErrNoBucket is returned when there is no bucket in the directory.
 	ErrNoBucket = errors.New("engine: no bucket")
 
+	// ErrRemoved is returned for an offset whose row was removed.
+	ErrRemoved = fmt.Errorf("%w: it was removed", ErrNotFound)
+
+	// ErrName is returned for the name of a tag or of a consumer that cannot be one,
+	// or is taken.
+	ErrName = errors.New("engine: no such name can be given")
+
 	// ErrMessage is returned when a message is not a record batch with the columns
 	// that it is said to have.
 	ErrMessage = errors.New("engine: broken message")

@@ -115,6 +115,10 @@ func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, er
 		err = b.syncTable(before, after)
 	}
 	if err == nil {
+		// Reads that may not wait find what was removed in memory.
+		_, _, _, err = after.Place(0)
+	}
+	if err == nil {
 		err = b.mark.end(ticket, after.Version(), after.NextRowID())
 	}
 	if err != nil { // the mark stays as it is: what is above it is void

@@ -195,7 +195,11 @@ func (m *mark) replace(text []byte) error {
 
 // createFile makes a file that is on disk as a whole or not at all.
 func createFile(filesystem wal.FS, path string, text []byte) error {
-	temp := path + ".tmp"
+	return createFileVia(filesystem, path+".tmp", path, text)
+}
+
+// createFileVia is createFile with the name that the file has before it is whole.
+func createFileVia(filesystem wal.FS, temp, path string, text []byte) error {
 	f, err := filesystem.Create(temp)
 	if err != nil {
 		return err

@@ -37,6 +37,7 @@ type Cursor struct {
 	reader  *lance.Reader  // rows that come from the table first, may be nil
 	unpin   func()         // at the end of reader
 	batches []arrow.Record // and then these
+	offsets []run          // of all rows; nil for rows that were taken
 }
 
 // view is the part of a bucket that one read sees.
@@ -46,19 +47,31 @@ type view struct {
 	snapshot   *lance.Snapshot // pinned; nil when no row comes from the table
 	unpin      func()          // lets go of snapshot
 	first, end int64           // the rows of the read
+	visible    int64           // the rows of the bucket
 	memory     int64           // those from here on are in chunks
 	chunks     []chunk
 }
 
 // Read returns the acknowledged rows [offset, offset+count), cut to those that
-// exist. With noWait the error is [ErrWouldBlock] where the disk is needed.
+// exist, without those that were removed. With noWait the error is [ErrWouldBlock]
+// where the disk is needed.
 func (b *Bucket) Read(offset, count int64, noWait bool) (*Cursor, error) {
-	c, err := b.read(offset, count, noWait)
+	return b.readCounted(offset, count, noWait, (*view).whole)
+}
+
+// ReadRun is Read up to the first row that was removed: row i of it has the offset
+// offset+i. It fails with a [*RemovedError] when the row at offset was removed.
+func (b *Bucket) ReadRun(offset, count int64, noWait bool) (*Cursor, error) {
+	return b.readCounted(offset, count, noWait, (*view).left)
+}
+
+func (b *Bucket) readCounted(offset, count int64, noWait bool, narrow func(*view) error) (*Cursor, error) {
+	c, err := b.read(offset, count, noWait, narrow)
 	b.failed(metrics.Get, err)
 	return c, err
 }
 
-func (b *Bucket) read(offset, count int64, noWait bool) (*Cursor, error) {
+func (b *Bucket) read(offset, count int64, noWait bool, narrow func(*view) error) (*Cursor, error) {
 	began := time.Now()
 	if offset < 0 || count < 0 {
 		return nil, fmt.Errorf("%w: offset %d and count %d must not be negative", ErrNotFound, offset, count)
@@ -67,9 +80,15 @@ func (b *Bucket) read(offset, count int64, noWait bool) (*Cursor, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer release(v.chunks)
+	defer func() { release(v.chunks) }()
 	c := &Cursor{schema: v.schema, version: v.version, metrics: b.metrics}
-	err = b.readTable(c, v, noWait)
+	err = narrow(v)
+	if err == nil {
+		c.offsets, err = v.runs()
+	}
+	if err == nil {
+		err = b.readTable(c, v, noWait)
+	}
 	if c.reader == nil {
 		v.unpin()
 	}
@@ -93,7 +112,7 @@ func (b *Bucket) view(offset, count int64) (*view, error) {
 		return nil, ErrClosed
 	}
 	visible := b.visible()
-	v := &view{schema: b.schema, version: b.schemaVersion, unpin: func() {}}
+	v := &view{schema: b.schema, version: b.schemaVersion, visible: visible, unpin: func() {}}
 	v.first = min(offset, visible)
 	v.end = v.first + min(count, visible-v.first)
 	v.memory = min(max(b.tail.begin(), v.first), v.end)
@@ -107,6 +126,9 @@ func (b *Bucket) view(offset, count int64) (*view, error) {
 	}
 	return v, nil
 }
+
+// whole leaves a view as it is.
+func (*view) whole() error { return nil }
 
 // pin keeps a version of the table and its files until the function that it
 // returns is called. The caller holds b.mu.
@@ -147,7 +169,13 @@ func (b *Bucket) readTable(c *Cursor, v *view, noWait bool) error {
 func (b *Bucket) readPages(c *Cursor, v *view, rows int64, noWait bool) error {
 	for n := v.first / rows; n*rows < v.memory; n++ {
 		start := n * rows
-		from, to := max(v.first, start)-start, min(v.memory, start+rows)-start
+		from, to, err := places(v.snapshot, start, max(v.first, start), min(v.memory, start+rows))
+		if err != nil {
+			return err
+		}
+		if from == to {
+			continue
+		}
 		rec, err := b.page(v, pageKey{schema: v.version, rows: rows, number: n}, to, noWait)
 		if err != nil {
 			return err
@@ -156,6 +184,21 @@ func (b *Bucket) readPages(c *Cursor, v *view, rows int64, noWait bool) error {
 		rec.Release()
 	}
 	return nil
+}
+
+// places counts the rows that are left from offset start to first and to end.
+func places(s *lance.Snapshot, start, first, end int64) (from, to int64, err error) {
+	base, _, _, err := s.Place(start)
+	if err == nil {
+		from, _, _, err = s.Place(first)
+	}
+	if err == nil {
+		to, _, _, err = s.Place(end)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("engine: look for removed rows: %w", err)
+	}
+	return from - base, to - base, nil
 }
 
 // page returns a page with at least its first want rows; the caller releases it.
@@ -289,6 +332,9 @@ func (b *Bucket) take(c *Cursor, v *view, offsets []int64, noWait bool) error {
 			return ErrWouldBlock
 		}
 		rec, err := v.snapshot.Take(ids, nil)
+		if errors.Is(err, lance.ErrRowNotFound) {
+			return v.removed(ids)
+		}
 		if err != nil {
 			return fmt.Errorf("engine: take from table: %w", err)
 		}
@@ -342,6 +388,10 @@ func (b *Bucket) take(c *Cursor, v *view, offsets []int64, noWait bool) error {
 // Schema returns the columns of all batches of the cursor, nil when the bucket
 // had none, and the version of that schema.
 func (c *Cursor) Schema() (*arrow.Schema, uint64) { return c.schema, c.version }
+
+// Offsets returns the offsets of the rows of all batches of a read, in their order,
+// as runs [first, end).
+func (c *Cursor) Offsets() [][2]int64 { return c.offsets }
 
 // Next returns the next batch, which the caller releases, and io.EOF at the end.
 func (c *Cursor) Next() (arrow.Record, error) {

@@ -93,8 +93,11 @@ func (b *Bucket) openTable() error {
 		return fmt.Errorf("engine: open table: %w", err)
 	}
 	b.checkpoint = b.snapshot.NextRowID()
-	if rows := b.snapshot.Rows(); rows != b.checkpoint {
+	if rows := b.snapshot.Rows(); rows > b.checkpoint {
 		return fmt.Errorf("%w: the table has %d rows and its next row id is %d", ErrCorrupt, rows, b.checkpoint)
+	}
+	if _, _, _, err := b.snapshot.Place(0); err != nil {
+		return fmt.Errorf("engine: open table: %w", err)
 	}
 	b.tail.next = b.checkpoint
 	b.setSchema(b.snapshot.Schema())

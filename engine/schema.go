@@ -51,7 +51,7 @@ func unify(have, incoming *arrow.Schema) (change, error) {
 			continue
 		}
 		if !promotable(fields[i], f) {
-			return change{}, &SchemaError{Column: f.Name, Reason: fmt.Sprintf("is %s and cannot hold %s", typeName(fields[i]), typeName(f))}
+			return change{}, &SchemaError{Column: f.Name, Reason: fmt.Sprintf("is %s and cannot hold %s; %s would allow it", typeName(fields[i]), typeName(f), castCall(f))}
 		}
 		to := fields[i]
 		to.Type = f.Type

@@ -7,7 +7,9 @@ type Stats struct {
 	Path           string            `json:"storage_path"`
 	BufferSize     int64             `json:"buffer_size"`     // acknowledged rows that are not in Lance
 	PersistedCount int64             `json:"persisted_count"` // rows durably in Lance
-	TotalCount     int64             `json:"total_count"`     // acknowledged rows
+	TotalCount     int64             `json:"total_count"`     // acknowledged rows, those removed since among them
+	RowCount       int64             `json:"row_count"`       // rows that are left
+	FirstOffset    int64             `json:"first_offset"`    // of the first of them, or of the next row
 	WALEnabled     bool              `json:"wal_enabled"`
 	WALBytes       int64             `json:"wal_bytes"`
 	WALSegments    int               `json:"wal_segments"`
@@ -37,6 +39,8 @@ func (b *Bucket) Stats() Stats {
 		BufferSize:     state.unflushedRows,
 		PersistedCount: state.checkpoint,
 		TotalCount:     state.checkpoint + state.unflushedRows,
+		RowCount:       state.rows + state.unflushedRows,
+		FirstOffset:    state.first,
 		WALEnabled:     b.log != nil,
 		WALBytes:       b.walBytes(),
 		BufferBytes:    state.unflushedBytes,
@@ -76,6 +80,7 @@ type state struct {
 	memory, pageBytes          int64
 	pageHits, pageMisses       int64
 	tally                      tally
+	rows, first                int64
 	version                    uint64
 	fragments                  int
 	flushErr                   error
@@ -96,6 +101,10 @@ func (b *Bucket) state() state {
 		flushErr:       b.flushErr,
 	}
 	if b.snapshot != nil {
+		s.rows = b.snapshot.Rows()
+		if _, first, _, err := b.snapshot.Place(0); err == nil { // in memory, as change has seen to
+			s.first = first
+		}
 		s.version = b.snapshot.Version()
 		s.fragments = b.snapshot.Fragments()
 		s.tableBytes = b.snapshot.DataBytes()

@@ -236,6 +236,24 @@ func (t *tail) drop(n int) {
 	t.chunks = t.chunks[n:]
 }
 
+// cut forgets the rows below offset.
+func (t *tail) cut(offset int64) error {
+	t.drop(t.find(offset))
+	if len(t.chunks) == 0 || t.chunks[0].first >= offset {
+		return nil
+	}
+	if err := t.unpack(0); err != nil {
+		return err
+	}
+	whole := t.chunks[0]
+	part := chunk{first: offset, end: whole.end, rec: whole.rec.NewSlice(offset-whole.first, whole.end-whole.first)}
+	part.bytes = rowBytes(part.rec)
+	t.chunks[0] = part
+	t.bytes += part.bytes - whole.bytes
+	whole.release()
+	return nil
+}
+
 // undo takes the last push or pack back, whose rows are those from end on.
 func (t *tail) undo(end int64) {
 	last := len(t.chunks) - 1

@@ -74,6 +74,8 @@ struct pn_compact_options {
   int64_t target_bytes;  /* size of a fragment that is left alone [128 MiB] */
   int64_t min_fragments; /* fewer neighbours than this are not merged [4] */
   int64_t max_bytes;     /* read by one call at most [8 * target_bytes] */
+  int32_t thorough; /* not 0: rewrite every fragment with deleted rows or with
+                       columns that are gone; else those that are a tenth empty */
 };
 
 struct pn_compact_stats {
@@ -139,6 +141,59 @@ int32_t pn_table_cast_column(pn_table *table, const char *name,
                              struct ArrowSchema *to, pn_snapshot **out,
                              struct persisting_native_error *error);
 
+/* Adds the one field of schema, filled in all rows: with `value`, a struct array
+ * of one row, or with the SQL `expression` over the other columns; the other of
+ * the two is NULL. Only the new column is written. PN_INVALID_ARGUMENT with the
+ * parser's message for a bad expression, PN_INEXACT when the field cannot hold
+ * one of its values. schema and value are consumed. */
+int32_t pn_table_fill_column(pn_table *table, struct ArrowSchema *schema,
+                             struct ArrowArray *value, const char *expression,
+                             pn_snapshot **out,
+                             struct persisting_native_error *error);
+
+/* Takes a top-level column out; writes no data file. */
+int32_t pn_table_drop_column(pn_table *table, const char *name,
+                             pn_snapshot **out,
+                             struct persisting_native_error *error);
+
+/* Gives a top-level column the name and the metadata of the one field of `to`,
+ * whose type is that of the column; writes no data file. `to` is consumed. */
+int32_t pn_table_rename_column(pn_table *table, const char *name,
+                               struct ArrowSchema *to, pn_snapshot **out,
+                               struct persisting_native_error *error);
+
+/* Renames the key `key` to `to`, or takes it out (NULL), in the JSON objects that
+ * the utf8 column holds; an object that is empty then becomes null. */
+int32_t pn_table_rewrite_keys(pn_table *table, const char *column,
+                              const char *key, const char *to,
+                              pn_snapshot **out,
+                              struct persisting_native_error *error);
+
+/* Deletes the rows for which the SQL filter is true. The others keep their row
+ * ids. PN_INVALID_ARGUMENT with the parser's message for a bad filter. */
+int32_t pn_table_delete(pn_table *table, const char *filter, pn_snapshot **out,
+                        struct persisting_native_error *error);
+
+/* Deletes the rows with row ids below row_id. */
+int32_t pn_table_delete_before(pn_table *table, int64_t row_id,
+                               pn_snapshot **out,
+                               struct persisting_native_error *error);
+
+/* The versions that are there, the oldest first: one string, a JSON array of
+ * objects of version, nanoseconds (since 1970) and rows. */
+int32_t pn_table_versions(pn_table *table, pn_strings **out,
+                          struct persisting_native_error *error);
+
+/* One version, which clean-up leaves alone while the snapshot is open.
+ * PN_NOT_FOUND when it is not there any more. */
+int32_t pn_table_checkout(pn_table *table, uint64_t version, pn_snapshot **out,
+                          struct persisting_native_error *error);
+
+/* Makes a new version with the columns, rows and indexes of an old one. The next
+ * row id stays that of the newest version. */
+int32_t pn_table_restore(pn_table *table, uint64_t version, pn_snapshot **out,
+                         struct persisting_native_error *error);
+
 /* Merges small neighbours (in row-id order) into larger fragments when that
  * pays; *out is the version after it, new or not. May run while another
  * thread appends. */
@@ -173,6 +228,19 @@ int32_t pn_snapshot_info(const pn_snapshot *snapshot,
 int32_t pn_snapshot_schema(const pn_snapshot *snapshot,
                            struct ArrowSchema *out,
                            struct persisting_native_error *error);
+
+/* Where row_id is among the rows that are left: *rank of them have smaller ids,
+ * and the first run of ids at or after it is [*first, *end), which is empty and at
+ * the next row id when there is none. */
+int32_t pn_snapshot_seek(const pn_snapshot *snapshot, int64_t row_id,
+                         int64_t *rank, int64_t *first, int64_t *end,
+                         struct persisting_native_error *error);
+
+/* The type of an SQL expression over the columns, as the one field of *out. */
+int32_t pn_snapshot_expression_type(const pn_snapshot *snapshot,
+                                    const char *expression,
+                                    struct ArrowSchema *out,
+                                    struct persisting_native_error *error);
 
 /* Streams the rows with row ids [first, first + count) in row-id order, in
  * batches of at most batch_rows rows (0: 8192). columns names n_columns

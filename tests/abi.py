@@ -70,6 +70,16 @@ def rows(n: int = ROWS, first: int = 0) -> pa.RecordBatch:
 
 MESSAGE = bytes(rows().serialize())
 
+
+def sample(name: str) -> pa.RecordBatch:
+    """Return a batch, or one with a schema, that the function of that name takes."""
+    if name in _NEW:
+        return pa.RecordBatch.from_pydict({"new": [1]})
+    return rows().select(["n"]) if name == "persisting_bucket_cast_column" else rows()
+
+
+_NEW = {f"persisting_bucket_{verb}" for verb in ("add_columns", "fill_column", "compute_column")}
+
 # Callbacks that the library may yet call, on any thread, must never be collected.
 _handed_out: list[Exported] = []
 
@@ -142,11 +152,14 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.bucket = self.cursor = self.columns = self.server = 0
+        self.bucket = self.cursor = self.columns = self.server = self.view = 0
         self.bucket = self.open(directory / "bucket")
         assert self.append(rows()) == Status.OK
         closed = self.open(directory / "closed")
         assert library().persisting_bucket_close(closed, None) == Status.OK
+        for verb in ("flush", "tag"):
+            assert self.call(f"persisting_bucket_{verb}").status == Status.OK
+        self.view = self.call("persisting_view_open").number("out_view")
         self.cursor = self.read()
         self.columns = self.call("persisting_columns_import").number("out_columns")
         self.server = self.call("persisting_server_start").number("out_server")
@@ -190,6 +203,13 @@ class World:
             "bucket": self.bucket,
             "cursor": self.cursor,
             "columns": self.columns,
+            "view": self.view,
+            "version": 2,
+            "name": b"text",
+            "to": b"renamed",
+            "expression": b"n + 1",
+            "filter": b"n = 0",
+            "consumer": b"one",
             "message": MESSAGE,
             "size": len(MESSAGE),
             "path": bytes(self.directory / "another"),
@@ -216,7 +236,7 @@ class World:
         return {p.name: values[p.name] for p in function.parameters if not p.is_out}
 
     def call(
-        self, name: str, *, error: Any = NO_ERROR, batch: Any = None, **changes: Any
+        self, name: str, /, *, error: Any = NO_ERROR, batch: Any = None, **changes: Any
     ) -> Outcome:
         """Call a function with arguments that are right except for the changes.
 
@@ -225,7 +245,7 @@ class World:
         function = header.functions()[name]
         parameters = {p.name for p in function.parameters}
         if batch is None and "schema" in parameters:
-            batch = Exported()
+            batch = Exported(sample(name))
             if "array" not in parameters:
                 batch.array.release(byref(batch.array))
         outs = {
@@ -252,7 +272,7 @@ class World:
 
     def close(self) -> None:
         """Close what is open still."""
-        for name in ("cursor", "columns", "server", "bucket"):
+        for name in ("cursor", "columns", "server", "view", "bucket"):
             handle = getattr(self, name)
             getattr(library(), f"persisting_{name}_close")(handle, None)
 

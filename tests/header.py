@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tests.support import ROOT
 
 HEADER = ROOT / "capi" / "persisting.h"
-HANDLES = ("bucket", "cursor", "columns", "server")
+HANDLES = ("bucket", "cursor", "columns", "server", "view")
 
 
 class Parameter(NamedTuple):

@@ -11,7 +11,18 @@ import pytest
 
 from persisting._errors import Status
 from tests import header
-from tests.abi import MESSAGE, ROWS, Exported, Outcome, World, library, no_handles, rows, world
+from tests.abi import (
+    MESSAGE,
+    ROWS,
+    Exported,
+    Outcome,
+    World,
+    library,
+    no_handles,
+    rows,
+    sample,
+    world,
+)
 from tests.support import command, eventually, run
 
 if TYPE_CHECKING:
@@ -30,6 +41,9 @@ STRINGS = {
     "persisting_directory_verify",
     "persisting_directory_inspect",
     "persisting_directory_repair",
+    "persisting_bucket_consumers",
+    "persisting_bucket_versions",
+    "persisting_cursor_offsets",
 }
 
 
@@ -41,7 +55,8 @@ def w(tmp_path: Path) -> Iterator[World]:
 
 def a_batch(name: str) -> Exported | None:
     """Return what a call of the function consumes, if it consumes anything."""
-    return Exported() if name == "persisting_bucket_append" else None
+    takes = {p.name for p in FUNCTIONS[name].parameters}
+    return Exported(sample(name)) if "array" in takes else None
 
 
 def is_consumed(batch: Exported | None) -> bool:
@@ -119,6 +134,10 @@ def stale(w: World, kind: str) -> int:
     if kind == "columns":
         handle = w.call("persisting_columns_import").number("out_columns")
         assert w.call("persisting_columns_close", columns=handle).status == Status.OK
+        return handle
+    if kind == "view":
+        handle = w.call("persisting_view_open").number("out_view")
+        assert w.call("persisting_view_close", view=handle).status == Status.OK
         return handle
     handle = w.open(w.directory / "stale")
     assert w.call("persisting_bucket_close", bucket=handle).status == Status.OK
@@ -265,6 +284,21 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("bucket_read", {"count": -2}, Status.INVALID_ARGUMENT, "-2"),
         ("bucket_read", {"flags": 0x80000001}, Status.INVALID_ARGUMENT, "0x80000000"),
         ("bucket_take", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("bucket_drop_column", {"name": b"%s"}, Status.SCHEMA, "%s"),
+        ("bucket_compute_column", {"expression": b"n +"}, Status.INVALID_ARGUMENT, "n +"),
+        ("bucket_delete", {"filter": b"nope = 1"}, Status.INVALID_ARGUMENT, "nope"),
+        ("bucket_truncate_before", {"offset": -1}, Status.NOT_FOUND, "-1"),
+        ("bucket_truncate_before", {"offset": ROWS + 1}, Status.NOT_FOUND, str(ROWS + 1)),
+        ("bucket_first_from", {"offset": -1}, Status.NOT_FOUND, "-1"),
+        ("bucket_commit", {"offset": ROWS + 1}, Status.NOT_FOUND, str(ROWS + 1)),
+        ("bucket_commit", {"consumer": b""}, Status.INVALID_ARGUMENT, "name"),
+        ("bucket_tag", {"name": b"a/b"}, Status.INVALID_ARGUMENT, "a/b"),
+        ("bucket_tag", {"version": 99}, Status.NOT_FOUND, "99"),
+        ("bucket_untag", {"name": b"nope"}, Status.NOT_FOUND, "nope"),
+        ("bucket_restore", {"version": 99}, Status.NOT_FOUND, "99"),
+        ("view_open", {"version": 0}, Status.NOT_FOUND, "0"),
+        ("view_read", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("view_read", {"flags": 1}, Status.INVALID_ARGUMENT, "0x1"),
         ("bucket_take", {"flags": 4}, Status.INVALID_ARGUMENT, "0x4"),
         ("bucket_take", {"offsets": (ctypes.c_int64 * 2)(0, ROWS)}, Status.NOT_FOUND, str(ROWS)),
         ("bucket_take", {"offsets": (ctypes.c_int64 * 2)(-1, 0)}, Status.NOT_FOUND, "-1"),

@@ -23,6 +23,7 @@ ERRORS: dict[int, tuple[str, type[Exception]]] = {
     11: ("WaitTimeoutError", TimeoutError),
     12: ("ForkedError", PersistingError),
     13: ("CorruptError", _errors.StorageError),
+    14: ("RemovedError", _errors.NotFoundError),
     99: ("InternalError", PersistingError),
 }
 

@@ -144,6 +144,8 @@ SIMPLE: dict[str, Any] = {
     "uint32_t": ctypes.c_uint32,
     "persisting_bucket": ctypes.c_uint64,
     "persisting_columns": ctypes.c_uint64,
+    "persisting_view": ctypes.c_uint64,
+    "uint64_t": ctypes.c_uint64,
     "persisting_cursor": ctypes.c_uint64,
     "persisting_server": ctypes.c_uint64,
 }
@@ -153,14 +155,8 @@ def test_the_prototypes_of_python_are_those_of_the_header() -> None:
     def wanted(parameter: header.Parameter) -> Any:
         if not parameter.is_pointer:
             return SIMPLE[parameter.type]
-        given = parameter.name in (
-            "path",
-            "directory",
-            "options",
-            "message",
-            "server_options",
-            "levels",
-        )
+        text = parameter.type == "char*" and parameter.name != "string"
+        given = parameter.name == "message" or text
         return ctypes.c_char_p if given else ctypes.c_void_p
 
     assert {name: (*args,) for name, args in _native._PROTOTYPES.items()} == {

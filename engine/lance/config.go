@@ -55,6 +55,9 @@ type CompactOptions struct {
 	// MaxBytes bounds what one call rewrites; call again while CompactStats.More
 	// is true. The default is eight times TargetBytes.
 	MaxBytes int64
+	// Thorough rewrites every fragment that has deleted rows or columns that are
+	// gone. The default is to rewrite those that are a tenth empty.
+	Thorough bool
 }
 
 // CompactStats says what Compact did.

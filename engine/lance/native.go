@@ -159,6 +159,9 @@ func nativeCompact(t tableHandle, o CompactOptions) (snapshotHandle, CompactStat
 		min_fragments: C.int64_t(o.MinFragments),
 		max_bytes:     C.int64_t(o.MaxBytes),
 	}
+	if o.Thorough {
+		options.thorough = 1
+	}
 	var out snapshotHandle
 	var stats C.struct_pn_compact_stats
 	var e C.struct_persisting_native_error

@@ -1,10 +1,11 @@
 //! Columns that are added or get another type.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::{Field as ArrowField, Schema as ArrowSchema};
-use futures::{StreamExt, TryStreamExt};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_schema::{ArrowError, Field as ArrowField, Schema as ArrowSchema};
+use futures::stream::{self, StreamExt};
 use lance::dataset::fragment::{FileFragment, FragReadConfig};
 use lance::dataset::transaction::Operation;
 use lance::dataset::NewColumnTransform;
@@ -26,6 +27,9 @@ const ATTEMPTS: usize = 5;
 /// Bytes of a column in one batch of a cast, about.
 const CAST_BATCH_BYTES: u64 = 8 << 20;
 
+/// Rows of one batch of a column that is made of no other.
+const CONSTANT_BATCH_ROWS: usize = 8192;
+
 impl Table {
     pub fn add_columns(&self, schema: ArrowSchema) -> Result<Arc<Snapshot>> {
         let schema = Arc::new(schema);
@@ -41,7 +45,7 @@ impl Table {
         self.retry(async |newest| cast_column(newest, name, to).await)
     }
 
-    fn retry(
+    pub fn retry(
         &self,
         change: impl AsyncFn(Arc<Dataset>) -> Result<Dataset>,
     ) -> Result<Arc<Snapshot>> {
@@ -65,15 +69,80 @@ impl Table {
     }
 }
 
-/// Rewrites one column of every fragment into a file of its own, and commits
-/// these files and the changed schema together.
+/// Casts a column; see `write_column`.
 async fn cast_column(dataset: Arc<Dataset>, name: &str, to: &ArrowField) -> Result<Dataset> {
     let (schema, old, new) = changed_schema(&dataset, name, to)?;
+    if has_json_fields(&ArrowField::from(&old)) || has_arrow_json_fields(to) {
+        return Err(Error::schema(format!("column {name:?}: JSON is not cast")));
+    }
+    let output = ArrowField::from(&new);
+    let cast = move |batch: RecordBatch| exact_cast(batch.column(0), &output);
+    write_column(dataset, schema, only(&old), &new, &cast).await
+}
+
+/// The schema with the column changed, and the column before and after.
+fn changed_schema(
+    dataset: &Dataset,
+    name: &str,
+    to: &ArrowField,
+) -> Result<(Schema, Field, Field)> {
+    let mut schema = dataset.schema().clone();
+    let position = position(&schema, name)?;
+    let old = schema.fields[position].clone();
+    if old.nullable && !to.is_nullable() {
+        return Err(Error::schema(format!(
+            "column {name:?} cannot become required"
+        )));
+    }
+    schema.fields[position] = Field::try_from(&to.clone().with_name(name))?;
+    let schema = numbered(dataset, schema)?;
+    let new = schema.fields[position].clone();
+    Ok((schema, old, new))
+}
+
+/// Gives ids to the fields that have none.
+pub fn numbered(dataset: &Dataset, mut schema: Schema) -> Result<Schema> {
+    schema.try_set_field_id(Some(dataset.manifest().max_field_id()))?;
+    schema.validate()?;
+    Ok(schema)
+}
+
+pub fn position(schema: &Schema, name: &str) -> Result<usize> {
+    let position = schema.fields.iter().position(|f| f.name == name);
+    position.ok_or_else(|| Error::schema(format!("no column {name:?}")))
+}
+
+/// The schema of one field.
+pub fn only(field: &Field) -> Schema {
+    Schema {
+        fields: vec![field.clone()],
+        metadata: Default::default(),
+    }
+}
+
+/// Makes the values of a column from a batch of the columns that it is made of.
+pub type Compute<'a> = &'a (dyn Fn(RecordBatch) -> Result<ArrayRef> + Send + Sync);
+
+/// Writes column `new` of every fragment into a file of its own, made of the
+/// columns `source`, and commits these files and `schema` together. `schema` has
+/// `new`, and lacks what `new` replaces.
+pub async fn write_column(
+    dataset: Arc<Dataset>,
+    schema: Schema,
+    source: Schema,
+    new: &Field,
+    compute: Compute<'_>,
+) -> Result<Dataset> {
+    let live: HashSet<i32> = schema.field_ids().into_iter().collect();
+    let gone: Vec<&Field> = dataset.schema().fields.iter().collect();
     for index in dataset.load_indices().await?.iter() {
-        if index.fields.contains(&old.id) {
+        let lost = gone
+            .iter()
+            .find(|f| !live.contains(&f.id) && index.fields.contains(&f.id));
+        if let Some(column) = lost {
             return Err(Error::schema(format!(
-                "column {name:?} has the index {:?}",
-                index.name
+                "column {:?} has the index {:?}",
+                column.name, index.name
             )));
         }
     }
@@ -86,9 +155,8 @@ async fn cast_column(dataset: Arc<Dataset>, name: &str, to: &ArrowField) -> Resu
 
     let mut fragments = Vec::with_capacity(dataset.fragments().len());
     for fragment in dataset.fragments().iter() {
-        fragments.push(cast_fragment(&dataset, &target, fragment, &old, &new).await?);
+        fragments.push(write_fragment(&dataset, &target, fragment, &source, new, compute).await?);
     }
-    let live = schema.field_ids();
     for fragment in &mut fragments {
         fragment
             .files
@@ -99,77 +167,56 @@ async fn cast_column(dataset: Arc<Dataset>, name: &str, to: &ArrowField) -> Resu
         schema,
         preserves_nullability: new.nullable,
     };
+    commit(&dataset, operation).await
+}
+
+/// Commits an operation on top of a version.
+pub async fn commit(dataset: &Dataset, operation: Operation) -> Result<Dataset> {
     let version = dataset.version_id();
+    let base = Arc::new(dataset.clone());
     let session = dataset.session();
-    Ok(Dataset::commit(dataset, operation, Some(version), None, None, session, true).await?)
+    Ok(Dataset::commit(base, operation, Some(version), None, None, session, true).await?)
 }
 
-/// The schema with the column changed, and the column before and after.
-fn changed_schema(
-    dataset: &Dataset,
-    name: &str,
-    to: &ArrowField,
-) -> Result<(Schema, Field, Field)> {
-    let mut schema = dataset.schema().clone();
-    let next_id = dataset.manifest().max_field_id();
-    let column = schema
-        .fields
-        .iter_mut()
-        .find(|f| f.name == name)
-        .ok_or_else(|| Error::schema(format!("no column {name:?}")))?;
-    let old = column.clone();
-    let from = ArrowField::from(&old);
-    if has_json_fields(&from) || has_arrow_json_fields(to) {
-        return Err(Error::schema(format!("column {name:?}: JSON is not cast")));
-    }
-    if old.nullable && !to.is_nullable() {
-        return Err(Error::schema(format!(
-            "column {name:?} cannot become required"
-        )));
-    }
-    *column = Field::try_from(&to.clone().with_name(name))?;
-    let position = schema.fields.iter().position(|f| f.name == name);
-    schema.try_set_field_id(Some(next_id))?;
-    schema.validate()?;
-    let new = schema.fields[position.expect("it is there")].clone();
-    Ok((schema, old, new))
-}
-
-async fn cast_fragment(
+async fn write_fragment(
     dataset: &Arc<Dataset>,
     target: &Arc<Dataset>,
     fragment: &Fragment,
-    old: &Field,
+    source: &Schema,
     new: &Field,
+    compute: Compute<'_>,
 ) -> Result<Fragment> {
-    let only = |field: &Field| Schema {
-        fields: vec![field.clone()],
-        metadata: Default::default(),
-    };
-    let (source_schema, target_schema) = (only(old), only(new));
+    let target_schema = only(new);
     let output = Arc::new(ArrowSchema::from(&target_schema));
-
-    let file = FileFragment::new(dataset.clone(), fragment.clone());
-    let config = FragReadConfig::default().with_ignore_deletions(true);
-    let reader = file.open(&source_schema, config).await?;
-    let rows = fragment.physical_rows.unwrap_or(0).max(1) as u64;
-    let row_bytes = (crate::files::data_bytes(fragment) / rows).max(1);
-    let batch_rows = (CAST_BATCH_BYTES / row_bytes).clamp(1, 8192) as u32;
-    let data = reader
-        .read_all(batch_rows)
-        .await?
-        .buffered(AHEAD)
-        .map(|batch| {
-            let column = exact_cast(batch?.column(0), output.field(0)).map_err(into_lance)?;
-            Ok(RecordBatch::try_new(output.clone(), vec![column])?)
-        });
+    let rows = fragment.physical_rows.unwrap_or(0);
+    let batches = if source.fields.is_empty() {
+        let counts = (0..rows).step_by(CONSTANT_BATCH_ROWS);
+        let sizes = counts.map(move |start| CONSTANT_BATCH_ROWS.min(rows - start));
+        stream::iter(sizes.map(|n| Ok(without_columns(n)?))).boxed()
+    } else {
+        let file = FileFragment::new(dataset.clone(), fragment.clone());
+        let config = FragReadConfig::default().with_ignore_deletions(true);
+        let row_bytes = (crate::files::data_bytes(fragment) / rows.max(1) as u64).max(1);
+        let batch_rows = (CAST_BATCH_BYTES / row_bytes).clamp(1, 8192) as u32;
+        let reader = file.open(source, config).await?;
+        reader.read_all(batch_rows).await?.buffered(AHEAD).boxed()
+    };
+    let data = batches.map(|batch| {
+        let column = compute(batch?).map_err(into_lance)?;
+        Ok(RecordBatch::try_new(output.clone(), vec![column])?)
+    });
     let written = FileFragment::new(target.clone(), fragment.clone())
-        .write_columns(data.into_stream(), &target_schema)
+        .write_columns(data, &target_schema)
         .await
         .map_err(from_lance)?;
     let mut fragment = fragment.clone();
     fragment.files.push(written.1);
     Ok(fragment)
+}
+
+fn without_columns(rows: usize) -> std::result::Result<RecordBatch, ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::new(ArrowSchema::empty()), vec![], &options)
 }
 
 /// Carries an error of ours through a stream of Lance's.

@@ -1,5 +1,7 @@
 //! Compaction: small neighbours, in row-id order, become larger fragments.
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use lance::dataset::index::DatasetIndexRemapperOptions;
@@ -17,10 +19,16 @@ use crate::table::Table;
 /// Bytes that one batch of a compaction takes, about.
 const BATCH_BYTES: u64 = 8 << 20;
 
+/// A fragment is rewritten when more than one row in so many is deleted.
+const WASTE: usize = 10;
+
 pub struct Options {
     pub target_bytes: u64,
     pub min_fragments: u64,
     pub max_bytes: u64,
+    /// Whether to rewrite fragments with any deleted rows and with columns that
+    /// are gone.
+    pub thorough: bool,
 }
 
 #[derive(Default)]
@@ -39,7 +47,9 @@ impl Table {
             let layout = Layout::load(&newest).await?;
             let mut stats = Stats::default();
             let indices = newest.load_indices().await?;
-            let groups = plan(newest.fragments(), &layout, &indices, options, &mut stats);
+            let live: HashSet<i32> = newest.schema().field_ids().into_iter().collect();
+            let fragments = newest.fragments();
+            let groups = plan(fragments, &layout, &indices, &live, options, &mut stats);
             let mut results = Vec::with_capacity(groups.len());
             for group in groups {
                 stats.bytes_read += group.iter().map(data_bytes).sum::<u64>();
@@ -88,6 +98,7 @@ fn plan(
     fragments: &[Fragment],
     layout: &Layout,
     indices: &[IndexMetadata],
+    live: &HashSet<i32>,
     options: &Options,
     stats: &mut Stats,
 ) -> Vec<Vec<Fragment>> {
@@ -106,7 +117,9 @@ fn plan(
     let mut groups: Vec<Vec<Fragment>> = Vec::new();
     for alike in ordered.chunk_by(|a, b| covered(a) == covered(b)) {
         let sizes: Vec<u64> = alike.iter().map(|f| data_bytes(f)).collect();
-        for range in worthwhile(&sizes, options.target_bytes, options.min_fragments) {
+        let wasteful = |i: &usize| wastes(alike[*i], live, options.thorough);
+        let worthwhile = worthwhile(&sizes, options.target_bytes, options.min_fragments);
+        for range in with_each(worthwhile, (0..alike.len()).filter(wasteful)) {
             let bytes: u64 = sizes[range.clone()].iter().sum();
             if bytes > budget && !groups.is_empty() {
                 stats.more = true;
@@ -122,7 +135,7 @@ fn plan(
 /// Ranges of neighbours whose merge pays: several of them where none outweighs
 /// the others, so that a byte is rewritten only when its fragment about doubles;
 /// or enough to reach the target at last.
-fn worthwhile(sizes: &[u64], target: u64, min: u64) -> Vec<std::ops::Range<usize>> {
+fn worthwhile(sizes: &[u64], target: u64, min: u64) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     let mut start = 0;
     while start < sizes.len() {
@@ -145,9 +158,44 @@ fn worthwhile(sizes: &[u64], target: u64, min: u64) -> Vec<std::ops::Range<usize
     ranges
 }
 
+/// Adds to ranges those of single positions that they lack.
+fn with_each(
+    mut ranges: Vec<Range<usize>>,
+    positions: impl Iterator<Item = usize>,
+) -> Vec<Range<usize>> {
+    for i in positions {
+        if !ranges.iter().any(|range| range.contains(&i)) {
+            ranges.push(i..i + 1);
+        }
+    }
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges
+}
+
+/// Whether much of a fragment, or anything when it is looked at thoroughly, is of
+/// no use any more.
+fn wastes(fragment: &Fragment, live: &HashSet<i32>, thorough: bool) -> bool {
+    let deletions = fragment.deletion_file.as_ref();
+    let deleted = deletions.map_or(0, |d| d.num_deleted_rows.unwrap_or(1));
+    let rows = fragment.physical_rows.unwrap_or(0);
+    if !thorough {
+        return deleted * WASTE > rows;
+    }
+    let fields = fragment.files.iter().flat_map(|file| file.fields.iter());
+    deleted > 0 || fields.into_iter().any(|id| !live.contains(id))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::worthwhile;
+    use super::{with_each, worthwhile};
+
+    #[test]
+    fn what_wastes_space_is_rewritten_alone_or_with_others() {
+        assert_eq!(
+            with_each(vec![2..4], [0, 3, 5].into_iter()),
+            [0..1, 2..4, 5..6]
+        );
+    }
 
     #[test]
     fn only_what_pays_is_merged() {

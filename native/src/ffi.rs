@@ -47,6 +47,7 @@ pub struct CompactOptions {
     target_bytes: i64,
     min_fragments: i64,
     max_bytes: i64,
+    thorough: i32,
 }
 
 #[repr(C)]
@@ -69,7 +70,7 @@ pub struct StringList {
     _counted: Counted<Strings>,
 }
 
-fn invalid(message: &str) -> Error {
+pub(crate) fn invalid(message: &str) -> Error {
     Error::new(Status::InvalidArgument, message)
 }
 
@@ -80,12 +81,12 @@ fn size(value: i64, default: u64) -> Result<u64> {
     }
 }
 
-unsafe fn borrow<'a, T>(handle: *const T) -> Result<&'a T> {
+pub(crate) unsafe fn borrow<'a, T>(handle: *const T) -> Result<&'a T> {
     handle.as_ref().ok_or_else(|| invalid("a handle is NULL"))
 }
 
 /// Refuses a NULL out-parameter before anything is done.
-fn writable<T>(out: *mut T) -> Result<*mut T> {
+pub(crate) fn writable<T>(out: *mut T) -> Result<*mut T> {
     match out.is_null() {
         true => Err(invalid("an out-parameter is NULL")),
         false => Ok(out),
@@ -98,7 +99,7 @@ unsafe fn close<T>(handle: *mut T) {
     }
 }
 
-unsafe fn text<'a>(string: *const c_char) -> Result<&'a str> {
+pub(crate) unsafe fn text<'a>(string: *const c_char) -> Result<&'a str> {
     if string.is_null() {
         return Err(invalid("a string is NULL"));
     }
@@ -117,7 +118,7 @@ unsafe fn names(columns: *const *const c_char, n: i64) -> Result<Option<Vec<Stri
 }
 
 /// Takes over a schema, whatever becomes of it.
-unsafe fn take_schema(schema: *mut FFI_ArrowSchema) -> Result<FFI_ArrowSchema> {
+pub(crate) unsafe fn take_schema(schema: *mut FFI_ArrowSchema) -> Result<FFI_ArrowSchema> {
     match schema.is_null() {
         true => Err(invalid("a schema is NULL")),
         false => Ok(FFI_ArrowSchema::from_raw(schema)),
@@ -125,7 +126,10 @@ unsafe fn take_schema(schema: *mut FFI_ArrowSchema) -> Result<FFI_ArrowSchema> {
 }
 
 /// Takes over arrays, whatever becomes of them.
-unsafe fn take_arrays(arrays: *mut FFI_ArrowArray, n: i64) -> Result<Vec<FFI_ArrowArray>> {
+pub(crate) unsafe fn take_arrays(
+    arrays: *mut FFI_ArrowArray,
+    n: i64,
+) -> Result<Vec<FFI_ArrowArray>> {
     let n = usize::try_from(n).map_err(|_| invalid("a count is negative"))?;
     if arrays.is_null() && n > 0 {
         return Err(invalid("arrays are NULL"));
@@ -135,7 +139,7 @@ unsafe fn take_arrays(arrays: *mut FFI_ArrowArray, n: i64) -> Result<Vec<FFI_Arr
         .collect())
 }
 
-unsafe fn import(array: FFI_ArrowArray, schema: &Arc<Schema>) -> Result<RecordBatch> {
+pub(crate) unsafe fn import(array: FFI_ArrowArray, schema: &Arc<Schema>) -> Result<RecordBatch> {
     let row = DataType::Struct(schema.fields().clone());
     let mut data = from_ffi_and_data_type(array, row)?;
     data.align_buffers();
@@ -151,7 +155,7 @@ fn export(batch: RecordBatch) -> FFI_ArrowArray {
     FFI_ArrowArray::new(&StructArray::from(batch).into_data())
 }
 
-fn list(strings: Vec<String>) -> Result<*mut StringList> {
+pub(crate) fn list(strings: Vec<String>) -> Result<*mut StringList> {
     let strings = strings
         .into_iter()
         .map(|s| CString::new(s).map_err(|_| Error::corrupt("a file name with a NUL")))
@@ -162,11 +166,11 @@ fn list(strings: Vec<String>) -> Result<*mut StringList> {
     })))
 }
 
-fn handle<T>(value: T) -> *mut T {
+pub(crate) fn handle<T>(value: T) -> *mut T {
     Box::into_raw(Box::new(value))
 }
 
-type SnapshotHandle = Arc<Snapshot>;
+pub(crate) type SnapshotHandle = Arc<Snapshot>;
 
 #[no_mangle]
 pub unsafe extern "C" fn pn_table_create(
@@ -300,6 +304,7 @@ pub unsafe extern "C" fn pn_table_compact(
                 options.max_bytes,
                 target_bytes.saturating_mul(DEFAULT_MAX_TARGETS),
             )?,
+            thorough: options.thorough != 0,
         };
         let (snapshot, stats) = borrow(table)?.compact(&options)?;
         *out_stats = CompactStats {

@@ -97,6 +97,15 @@ impl Layout {
         pieces
     }
 
+    /// Calls `f` with the fragment, the physical rows and the first row id of each
+    /// run, in row-id order.
+    pub fn runs(&self, mut f: impl FnMut(usize, Range<u32>, u64)) {
+        for run in &self.0 {
+            let rows = run.offset..run.offset + run.len;
+            f(run.fragment as usize, rows, run.first);
+        }
+    }
+
     /// The fragment and the physical row that hold a row id.
     pub fn find(&self, id: u64) -> Option<(usize, u32)> {
         let after = self.0.partition_point(|run| run.first <= id);

@@ -9,8 +9,11 @@ mod check;
 mod cleanup;
 mod columns;
 mod compact;
+mod delete;
 mod error;
+mod evolve;
 mod ffi;
+mod ffi_change;
 mod files;
 mod heal;
 mod layout;
@@ -21,6 +24,7 @@ mod runtime;
 mod snapshot;
 mod table;
 mod take;
+mod versions;
 
 /// Keeps the symbols of lancedb-go's native half in this library.
 pub use lancedb_go as _lancedb_go;

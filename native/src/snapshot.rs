@@ -11,6 +11,7 @@ use lance::Dataset;
 use lance_arrow::json::lance_json_to_arrow_json;
 use tokio::sync::OnceCell;
 
+use crate::delete::Live;
 use crate::error::{Error, Result, Status};
 use crate::layout::Layout;
 use crate::live::{Counted, Snapshots};
@@ -90,6 +91,7 @@ pub struct Snapshot {
     /// Snapshots of a table with one number have one schema.
     pub schema_number: u64,
     layout: OnceCell<Layout>,
+    live: OnceCell<Live>,
     _counted: Counted<Snapshots>,
 }
 
@@ -107,6 +109,7 @@ impl Snapshot {
             dataset,
             shared,
             layout: OnceCell::new(),
+            live: OnceCell::new(),
             _counted: Counted::default(),
         })
     }
@@ -115,6 +118,12 @@ impl Snapshot {
         self.layout
             .get_or_try_init(|| Layout::load(&self.dataset))
             .await
+    }
+
+    /// The row ids that are left.
+    pub async fn live(&self) -> Result<&Live> {
+        let load = async || Live::load(&self.dataset, self.layout().await?).await;
+        self.live.get_or_try_init(load).await
     }
 
     /// The columns as they come out of reads.

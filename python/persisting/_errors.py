@@ -15,6 +15,7 @@ __all__ = [
     "NotFoundError",
     "PersistingError",
     "PoisonedError",
+    "RemovedError",
     "SchemaError",
     "Status",
     "StorageError",
@@ -42,6 +43,7 @@ class Status(IntEnum):
     TIMEOUT = 11
     FORKED = 12
     CORRUPT = 13
+    REMOVED = 14
     INTERNAL = 99
 
 
@@ -85,6 +87,20 @@ class NotFoundError(PersistingError, LookupError):
     """Raised when what was asked for does not exist."""
 
     code = Status.NOT_FOUND
+
+
+class RemovedError(NotFoundError):
+    """Raised for an offset whose record was deleted or truncated. It is a `NotFoundError`.
+
+    Attributes
+    ----------
+    first : int or None
+        The first offset after it whose record is left; that of the next record to be put when
+        there is none.
+    """
+
+    code = Status.REMOVED
+    first: int | None = None
 
 
 class SchemaError(PersistingError, TypeError):
@@ -162,6 +178,7 @@ _CLASSES: dict[int, type[PersistingError]] = {
         InvalidArgumentError,
         InvalidHandleError,
         NotFoundError,
+        RemovedError,
         SchemaError,
         StorageError,
         LockedError,

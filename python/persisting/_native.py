@@ -23,7 +23,7 @@ import warnings
 import weakref
 from ctypes import byref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
@@ -32,6 +32,7 @@ from persisting._errors import (
     InvalidHandleError,
     LockedError,
     PersistingError,
+    RemovedError,
     error_for,
 )
 
@@ -47,7 +48,8 @@ _LIBRARY = (
     / "_lib"
     / ("libpersisting.dylib" if sys.platform == "darwin" else "libpersisting.so")
 )
-_NO_WAIT, _QUICK, _APPLY = 1, 2, 4
+_NO_WAIT, _RUN = 1, 2
+_QUICK, _APPLY = 2, 4
 
 
 class _Error(ctypes.Structure):
@@ -138,10 +140,32 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "persisting_directory_verify": (_STR, _U32, _PTR),
     "persisting_directory_inspect": (_STR, _PTR),
     "persisting_directory_repair": (_STR, _U32, _PTR),
+    "persisting_bucket_add_columns": (_U64, _PTR),
+    "persisting_bucket_fill_column": (_U64, _PTR, _PTR),
+    "persisting_bucket_compute_column": (_U64, _PTR, _STR),
+    "persisting_bucket_drop_column": (_U64, _STR),
+    "persisting_bucket_rename_column": (_U64, _STR, _STR),
+    "persisting_bucket_cast_column": (_U64, _PTR),
+    "persisting_bucket_declare": (_U64, _PTR),
+    "persisting_bucket_delete": (_U64, _STR, _PTR),
+    "persisting_bucket_truncate_before": (_U64, _I64, _PTR),
+    "persisting_bucket_first_from": (_U64, _I64, _PTR),
+    "persisting_bucket_commit": (_U64, _STR, _I64),
+    "persisting_bucket_consumers": (_U64, _PTR),
+    "persisting_bucket_versions": (_U64, _PTR),
+    "persisting_bucket_tag": (_U64, _STR, _U64),
+    "persisting_bucket_untag": (_U64, _STR),
+    "persisting_bucket_restore": (_U64, _U64),
+    "persisting_view_open": (_U64, _U64, _PTR),
+    "persisting_view_schema": (_U64, _PTR),
+    "persisting_view_rows": (_U64, _PTR, _PTR),
+    "persisting_view_read": (_U64, _I64, _I64, _U32, _PTR),
+    "persisting_view_close": (_U64,),
     "persisting_columns_import": (_PTR, _PTR),
     "persisting_columns_close": (_U64,),
     "persisting_cursor_schema": (_U64, _PTR),
     "persisting_cursor_next": (_U64, _PTR),
+    "persisting_cursor_offsets": (_U64, _PTR),
     "persisting_cursor_close": (_U64,),
 }
 
@@ -372,13 +396,22 @@ class Columns(Handle):
         super().__init__(number.value, library.persisting_columns_close, "")
 
 
+class Source(Protocol):
+    """What a cursor is of."""
+
+    path: str
+
+    def schema_at(self, version: int, cursor: int) -> pa.Schema:
+        """Return the columns of schema `version`, which the open cursor `cursor` has."""
+
+
 class Cursor(Handle):
     """The record batches of one read, in the order of the rows.
 
     `next` may wait for a disk.
     """
 
-    def __init__(self, number: int, bucket: Bucket, schema_version: int) -> None:
+    def __init__(self, number: int, bucket: Source, schema_version: int) -> None:
         super().__init__(number, _library().persisting_cursor_close, f"a cursor of {bucket.path}")
         self._bucket = bucket
         self._schema_version = schema_version
@@ -388,6 +421,11 @@ class Cursor(Handle):
     def schema(self) -> pa.Schema:
         """The columns of every batch."""
         return self._bucket.schema_at(self._schema_version, self._number)
+
+    def offsets(self) -> list[tuple[int, int]]:
+        """Return the offsets of the rows as runs: the first of each, and the one after its last."""
+        text = _string(self._use, _library().persisting_cursor_offsets)
+        return [(first, end) for first, end in json.loads(text)]
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         array = _ArrowArray()
@@ -513,30 +551,42 @@ class Bucket(Handle):
         """Have 8 bytes written to `fd` once `rows` rows are acknowledged; -1 for none."""
         self._use(_library().persisting_bucket_notify, rows, fd)
 
-    def read(self, offset: int, count: int, *, no_wait: bool = False) -> Cursor:
-        """Read the rows `[offset, offset + count)`; may wait unless `no_wait`."""
+    def read(self, offset: int, count: int, *, no_wait: bool = False, run: bool = False) -> Cursor:
+        """Read the rows left of `[offset, offset + count)`; may wait unless `no_wait`.
+
+        With `run` up to the first row that was removed, and RemovedError if it is the first.
+        """
         number, version = ctypes.c_uint64(), ctypes.c_uint64()
-        self._use(
-            self._read,
-            offset,
-            count,
-            _NO_WAIT if no_wait else 0,
-            byref(number),
-            byref(version),
-        )
+        flags = (_NO_WAIT if no_wait else 0) | (_RUN if run else 0)
+        try:
+            self._use(self._read, offset, count, flags, byref(number), byref(version))
+        except RemovedError as removed:
+            removed.first = self.first_from(offset)
+            raise
         return Cursor(number.value, self, version.value)
+
+    def first_from(self, offset: int) -> int:
+        """Return the first offset from `offset` on whose row is left, else that of the next row."""
+        first = ctypes.c_int64()
+        self._use(_library().persisting_bucket_first_from, offset, byref(first))
+        return first.value
 
     def take(self, offsets: Sequence[int], *, no_wait: bool = False) -> Cursor:
         """Read the rows at `offsets`, in that order; may wait unless `no_wait`."""
         number, version = ctypes.c_uint64(), ctypes.c_uint64()
-        self._use(
-            _library().persisting_bucket_take,
-            (ctypes.c_int64 * len(offsets))(*offsets),
-            len(offsets),
-            _NO_WAIT if no_wait else 0,
-            byref(number),
-            byref(version),
-        )
+        try:
+            self._use(
+                _library().persisting_bucket_take,
+                (ctypes.c_int64 * len(offsets))(*offsets),
+                len(offsets),
+                _NO_WAIT if no_wait else 0,
+                byref(number),
+                byref(version),
+            )
+        except RemovedError as removed:
+            places = ((offset, self.first_from(offset)) for offset in offsets)
+            removed.first = next((first for offset, first in places if first != offset), None)
+            raise
         return Cursor(number.value, self, version.value)
 
     def schema(self) -> pa.Schema:

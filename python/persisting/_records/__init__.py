@@ -1,6 +1,6 @@
 """Records, which are dicts with str keys, as Arrow batches and back."""
 
-from ._arrow import normalise, strip, visible
+from ._arrow import column_of, declared, default_row, normalise, strip, visible
 from ._decoder import RecordDecoder, decode
 from ._encoder import UNTYPED, Message, RecordEncoder
 
@@ -9,7 +9,10 @@ __all__ = [
     "Message",
     "RecordDecoder",
     "RecordEncoder",
+    "column_of",
+    "declared",
     "decode",
+    "default_row",
     "normalise",
     "strip",
     "visible",

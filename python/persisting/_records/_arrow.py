@@ -11,7 +11,7 @@ from persisting._errors import SchemaError
 
 from . import _json
 from ._codecs import JSON
-from ._encoder import RESERVED, UNTYPED
+from ._encoder import RESERVED, UNTYPED, RecordEncoder
 from ._foreign import extension_of, storage_of
 
 if TYPE_CHECKING:
@@ -73,6 +73,66 @@ def visible(schema: pa.Schema) -> pa.Schema:
     """Return a schema without column `UNTYPED`."""
     index = schema.get_field_index(UNTYPED)
     return schema if index < 0 else schema.remove(index)
+
+
+def declared(schema: pa.Schema) -> pa.Schema:
+    """Return the columns that a bucket needs for batches of a schema.
+
+    Raises
+    ------
+    SchemaError
+        If a name is there twice or reserved, or a type is null or has no plain form.
+    """
+    fields = []
+    for field, stored in zip(schema, _plan(schema, {}), strict=True):
+        if stored is None:
+            msg = f"column {field.name!r}: null is not the type of a column"
+            raise SchemaError(msg)
+        fields.append(stored.with_nullable(field.nullable))
+    return pa.schema(fields)
+
+
+def column_of(name: str, kind: pa.DataType | str) -> pa.Field:
+    """Return a column of a type, or of the name of one; "json" is JSON.
+
+    Raises
+    ------
+    SchemaError
+        If the name is reserved, or there is no such type.
+    """
+    if kind == "json":
+        return declared(pa.schema([JSON.field(name)])).field(0)
+    if isinstance(kind, str):
+        try:
+            kind = pa.type_for_alias(kind)
+        except ValueError as error:
+            msg = f"column {name!r}: {kind!r} names no type; give one of pyarrow's"
+            raise SchemaError(msg) from error
+    field = pa.field(name, kind)
+    return field if pa.types.is_null(kind) else declared(pa.schema([field])).field(0)
+
+
+def default_row(name: str, kind: pa.DataType | str | None, value: Any) -> pa.RecordBatch:
+    """Return a batch of one row with a value in one column, of the type given or its own.
+
+    Raises
+    ------
+    SchemaError
+        If the value does not fit the type or has none.
+    """
+    encoder = RecordEncoder(None if kind is None else pa.schema([column_of(name, kind)]))
+    try:
+        encoder.add([{name: value}])
+    except SchemaError as error:
+        if kind is None:
+            raise
+        msg = f"column {name!r}: {value!r} does not fit {kind}"
+        raise SchemaError(msg) from error
+    batch = encoder.finish()
+    if batch.schema.names != [name]:
+        msg = f"column {name!r}: {value!r} has no type; give one"
+        raise SchemaError(msg)
+    return batch
 
 
 def _batches(data: Any) -> Iterable[pa.RecordBatch]:

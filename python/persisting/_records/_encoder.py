@@ -393,6 +393,8 @@ def _settle(
         except _Located as error:
             place = f"record {error.row}, " if len(values) > 1 else ""
             msg = f"{place}key {name!r}: {error.reason}"
+            if column is not None and error.reason.wanted is not None:
+                msg += f"; cast_column({name!r}, {str(error.reason.wanted)!r}) would allow it"
             raise SchemaError(msg) from None
         there = bytes([i in present for i in range(len(values))])
         if codec is not None:
@@ -411,7 +413,7 @@ def _settle(
 class _Located(Exception):
     """A refusal, and the row of the put where it happened."""
 
-    def __init__(self, row: int, reason: object) -> None:
+    def __init__(self, row: int, reason: Refused) -> None:
         super().__init__(row, reason)
         self.row = row
         self.reason = reason

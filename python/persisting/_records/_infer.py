@@ -33,6 +33,8 @@ from ._codecs import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pyarrow as pa
+
 MAX_NESTING = 16
 """Lists within lists up to this depth are typed columns; deeper ones are JSON."""
 
@@ -50,7 +52,19 @@ _EXACT = {*_SCALARS, int, datetime, dict, NoneType}
 
 
 class Refused(Exception):
-    """Raised when a value cannot be held; the text says why."""
+    """Raised when a value cannot be held; the text says why.
+
+    Parameters
+    ----------
+    message : str
+        Why.
+    wanted : pa.DataType, optional
+        Type of a column that would hold it, where that of the column that there is does not.
+    """
+
+    def __init__(self, message: str, wanted: pa.DataType | None = None) -> None:
+        super().__init__(message)
+        self.wanted = wanted
 
 
 def _datetime(value: datetime) -> datetime:
@@ -298,7 +312,7 @@ def widen(codec: Codec | None, values: list[Any]) -> Codec | None:
             msg = codec.why(values[0])
         else:
             msg = f"the column is {codec.name}, the value is {found.name}"
-        raise Refused(msg)
+        raise Refused(msg, found.type if type(codec) is not type(found) else None)
     if wider.fit(values) is None:
         wrong = next((value for value in values if wider.fit([value]) is None), values[0])
         raise Refused(wider.why(wrong))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,17 +16,20 @@ from persisting._errors import (
     SchemaError,
     WouldBlockError,
 )
-from persisting._native import Bucket, Cursor
-from persisting._records import RecordDecoder, normalise, strip
+from persisting._records import RecordDecoder, declared, normalise, strip
+from persisting._table import Table
+from persisting.queue._base import drain, on_thread
+from persisting.queue._changes import Changes
+from persisting.queue._versions import Versions
 from persisting.queue._writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from typing import TypeVar
+    from collections.abc import AsyncIterator
 
     from typing_extensions import Self
 
-    T = TypeVar("T")
+OFFSET = "_offset"
+"""The column that `get_arrow` adds for offsets."""
 
 
 # A stream reads so much ahead of what it yields: to decode many records at a time is cheaper.
@@ -35,7 +37,7 @@ _AHEAD_ROWS = 1024
 _AHEAD_BYTES = 1 << 20
 
 
-class LanceBackend:
+class LanceBackend(Changes, Versions):
     """Storage of one bucket of a Pulsing queue in a Lance table.
 
     A put is acknowledged, and visible to every later get, once it is in memory;
@@ -50,6 +52,9 @@ class LanceBackend:
         Directory of the bucket; it holds `data.lance`. Created if missing.
     batch_size
         Most records in a list that `get_stream` yields.
+    schema
+        The columns that puts may have, and must have where a field is not nullable; others are
+        refused. Those that the bucket lacks are added. None is to let puts make columns.
     flush_threshold
         Unflushed rows that start a flush. Default 65,536.
     flush_bytes
@@ -70,6 +75,8 @@ class LanceBackend:
     ------
     InvalidArgumentError
         An option is unknown or out of range; the message names the valid ones.
+    SchemaError
+        The bucket has a column of another type than `schema`.
     LockedError
         The bucket is open in this or another process.
     WALError, CorruptError, StorageError
@@ -104,6 +111,7 @@ class LanceBackend:
         bucket_id: int,
         storage_path: str | os.PathLike[str],
         batch_size: int = 100,
+        schema: pa.Schema | None = None,
         **options: Any,
     ) -> None:
         _check_int("bucket_id", bucket_id, 0)
@@ -112,13 +120,20 @@ class LanceBackend:
         if unknown:
             raise InvalidArgumentError(
                 f"unknown option {', '.join(map(repr, unknown))} of {type(self).__name__}, "
-                f"valid are batch_size, {', '.join(sorted(self._OPTIONS))}"
+                f"valid are batch_size, schema, {', '.join(sorted(self._OPTIONS))}"
             )
         self.bucket_id = bucket_id
         self.storage_path = os.fspath(storage_path)
         self.batch_size = batch_size
         _logs.start()
-        self._bucket = Bucket(self.storage_path, {**options, **self._FIXED})
+        columns = None if schema is None else declared(schema)
+        self._bucket = Table(self.storage_path, {**options, **self._FIXED})
+        if columns is not None:
+            try:
+                self._bucket.declare(columns)
+            except BaseException:
+                self._bucket.close()
+                raise
         self._closing = False
         self._total = self._bucket.acknowledged()
         self._writer = Writer(self._bucket, self._advance)
@@ -236,10 +251,16 @@ class LanceBackend:
         Returns
         -------
         list of dict
-            The records, in the order of their offsets.
+            The records, in the order of their offsets. Where records were removed they end before
+            the first removed one: the i-th has the offset `offset + i`.
+
+        Raises
+        ------
+        RemovedError
+            The record at `offset` was removed; `first` is the first offset that is left.
         """
         start, stop, _ = slice(offset, offset + limit).indices(self._total)
-        return self._decoder.decode(await self._batches(start, stop - start))
+        return self._decoder.decode(await self._batches(start, stop - start, run=True))
 
     async def get_stream(
         self,
@@ -267,13 +288,19 @@ class LanceBackend:
         ------
         list of dict
             At least one record, in the order of their offsets.
+
+        Raises
+        ------
+        RemovedError
+            The next record was removed; `first` is the first offset after it that is left.
         """
         while limit > 0:
             self._check_open()
             count = min(limit, self._ahead, self._total - offset)
             if count > 0:
-                batches = await self._batches(offset, count)
+                batches = await self._batches(offset, count, run=True)
                 records = self._decoder.decode(batches)
+                count = len(records)
                 size = sum(batch.nbytes for batch in batches) // count or 1
                 self._ahead = max(self.batch_size, min(_AHEAD_ROWS, _AHEAD_BYTES // size))
                 for start in range(0, count, self.batch_size):
@@ -313,40 +340,65 @@ class LanceBackend:
         self._check_open()
         try:
             cursor = self._bucket.take(indices, no_wait=True)
-            batches = _drain(cursor)
+            batches = drain(cursor)
         except WouldBlockError:
-            batches = await _on_thread(lambda: _drain(self._bucket.take(indices)))
+            batches = await on_thread(lambda: drain(self._bucket.take(indices)))
         return self._decoder.decode(batches)
 
-    async def get_arrow(self, limit: int | None = None, offset: int = 0) -> pa.Table:
+    async def get_arrow(
+        self, limit: int | None = None, offset: int = 0, *, with_offsets: bool = False
+    ) -> pa.Table:
         """Return records as an Arrow table, without copying columns.
 
         Parameters
         ----------
         limit
-            Most rows to return; None is all.
+            Number of offsets to look at; None is all.
         offset
-            Offset of the first row.
+            The first of them.
+        with_offsets
+            Whether to add the column `_offset`, int64, at the end.
 
         Returns
         -------
         pyarrow.Table
-            The columns of the bucket; a key that a record lacks is null.
+            The columns of the bucket; a key that a record lacks is null. Records that were
+            removed are left out.
         """
         total = self._total
         start, stop, _ = slice(offset, total if limit is None else offset + limit).indices(total)
-        batches = await self._batches(start, stop - start)
+        runs: list[tuple[int, int]] = []
+        batches = await self._batches(start, stop - start, runs=runs)
         schema = batches[0].schema if batches else self._bucket.schema()
-        return strip(pa.Table.from_batches(batches, schema))
+        table = strip(pa.Table.from_batches(batches, schema))
+        if with_offsets:
+            offsets = [pa.array(range(first, end), pa.int64()) for first, end in runs]
+            table = table.append_column(OFFSET, pa.chunked_array(offsets, pa.int64()))
+        return table
 
-    async def _batches(self, offset: int, count: int) -> list[pa.RecordBatch]:
+    async def _batches(
+        self,
+        offset: int,
+        count: int,
+        *,
+        run: bool = False,
+        runs: list[tuple[int, int]] | None = None,
+    ) -> list[pa.RecordBatch]:
+        """Read what is left of a range, up to the first gap with `run`; `runs` gets the offsets."""
         self._check_open()
         if count <= 0:
             return []
+
+        def read(*, no_wait: bool = False) -> list[pa.RecordBatch]:
+            with self._bucket.read(offset, count, no_wait=no_wait, run=run) as cursor:
+                if runs is not None:
+                    runs[:] = cursor.offsets()
+                return list(cursor)
+
         try:
-            return _drain(self._bucket.read(offset, count, no_wait=True))
+            return read(no_wait=True)
         except WouldBlockError:
-            return await _on_thread(lambda: _drain(self._bucket.read(offset, count)))
+            return await on_thread(read)
 
     # ---- upkeep ----
 
@@ -359,7 +411,7 @@ class LanceBackend:
             The flush failed; the records stay where they were.
         """
         self._check_open()
-        await _on_thread(self._bucket.flush)
+        await on_thread(self._bucket.flush)
 
     async def compact(self) -> None:
         """Merge small fragments of the table and remove files that nothing needs.
@@ -367,7 +419,7 @@ class LanceBackend:
         Offsets stay as they are; puts and gets go on meanwhile.
         """
         self._check_open()
-        await _on_thread(self._bucket.compact)
+        await on_thread(self._bucket.compact)
 
     async def stats(self) -> dict[str, Any]:
         """Return the state of the bucket.
@@ -426,7 +478,7 @@ class LanceBackend:
         await self._writer.settle()
         stored = False
         try:
-            await _on_thread(self._bucket.close)
+            await on_thread(self._bucket.close)
             stored = True
         finally:
             self._end(stored)
@@ -486,17 +538,6 @@ class PersistingBackend(LanceBackend):
     _FIXED: ClassVar[dict[str, Any]] = {}
 
 
-def _drain(cursor: Cursor) -> list[pa.RecordBatch]:
-    with cursor:
-        return list(cursor)
-
-
 def _check_int(name: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InvalidArgumentError(f"{name}: want an int of at least {least}, got {value!r}")
-
-
-async def _on_thread(function: Callable[..., T], *arguments: Any) -> T:
-    return await asyncio.get_running_loop().run_in_executor(
-        None, functools.partial(function, *arguments)
-    )

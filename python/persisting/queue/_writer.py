@@ -15,10 +15,13 @@ from persisting.queue._acknowledgements import Acknowledgements
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from typing import TypeVar
 
     import pyarrow as pa
 
     from persisting._native import Bucket
+
+    T = TypeVar("T")
 
 # Bytes up to which a batch is handed over as a message, which is copied, and not as
 # Arrow arrays, which are not.
@@ -123,6 +126,25 @@ class Writer:
         """Store the batches of one put."""
         self._close_open()
         await self._queue(batches)
+
+    async def change(self, do: Callable[[], T]) -> T:
+        """Call, on a thread, what changes the columns, while no put is on its way."""
+        while self._promotion is not None:
+            await asyncio.wait({self._promotion})
+        loop = asyncio.get_running_loop()
+        self._promotion = loop.create_future()
+        try:
+            if self._open:
+                self._start()
+            await self._handed_over()
+            try:
+                return await loop.run_in_executor(None, do)
+            finally:
+                self._encoder = RecordEncoder(self._bucket.schema())
+                self._forget_columns()
+        finally:
+            self._promotion.set_result(None)
+            self._promotion = None
 
     async def settle(self) -> None:
         """Wait until everything that was put so far is acknowledged or has failed."""

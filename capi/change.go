@@ -1,0 +1,151 @@
+package main
+
+// #include "shim.h"
+import "C"
+
+import (
+	"fmt"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine"
+)
+
+//export persistingBucketAddColumnsGo
+func persistingBucketAddColumnsGo(id C.persisting_bucket, s *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
+	defer C.shim_release_schema(s)
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		columns, err := importColumns(s)
+		if err != nil {
+			return err
+		}
+		return b.AddColumns(columns.Fields())
+	}, arg("schema", s))
+}
+
+//export persistingBucketFillColumnGo
+func persistingBucketFillColumnGo(id C.persisting_bucket, a *C.struct_ArrowArray, s *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
+	defer C.shim_release_array(a)
+	defer C.shim_release_schema(s)
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		row, err := importBatch(a, s)
+		if err != nil {
+			return err
+		}
+		defer row.Release()
+		return b.FillColumn(row)
+	}, arg("array", a), arg("schema", s))
+}
+
+//export persistingBucketComputeColumnGo
+func persistingBucketComputeColumnGo(id C.persisting_bucket, s *C.struct_ArrowSchema, expression *C.char, e *C.struct_persisting_error) C.persisting_status {
+	defer C.shim_release_schema(s)
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		f, err := importField(s)
+		if err != nil {
+			return err
+		}
+		if f.Type.ID() == arrow.NULL {
+			f.Type = nil
+		}
+		return b.ComputeColumn(f, C.GoString(expression))
+	}, arg("schema", s), arg("expression", expression))
+}
+
+//export persistingBucketDropColumnGo
+func persistingBucketDropColumnGo(id C.persisting_bucket, name *C.char, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error { return b.DropColumn(C.GoString(name)) }, arg("name", name))
+}
+
+//export persistingBucketRenameColumnGo
+func persistingBucketRenameColumnGo(id C.persisting_bucket, name, to *C.char, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		return b.RenameColumn(C.GoString(name), C.GoString(to))
+	}, arg("name", name), arg("to", to))
+}
+
+//export persistingBucketCastColumnGo
+func persistingBucketCastColumnGo(id C.persisting_bucket, s *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
+	defer C.shim_release_schema(s)
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		f, err := importField(s)
+		if err != nil {
+			return err
+		}
+		return b.CastColumn(f)
+	}, arg("schema", s))
+}
+
+//export persistingBucketDeclareGo
+func persistingBucketDeclareGo(id C.persisting_bucket, s *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
+	defer C.shim_release_schema(s)
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		columns, err := importColumns(s)
+		if err != nil {
+			return err
+		}
+		return b.Declare(columns)
+	}, arg("schema", s))
+}
+
+// importField takes over a schema of one field.
+func importField(s *C.struct_ArrowSchema) (arrow.Field, error) {
+	columns, err := importColumns(s)
+	if err != nil {
+		return arrow.Field{}, err
+	}
+	if columns.NumFields() != 1 {
+		return arrow.Field{}, fmt.Errorf("%w: schema has %d fields, want 1", errArgument, columns.NumFields())
+	}
+	return columns.Field(0), nil
+}
+
+//export persistingBucketDeleteGo
+func persistingBucketDeleteGo(id C.persisting_bucket, filter *C.char, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		n, err := b.Delete(C.GoString(filter))
+		if err == nil {
+			*out = C.int64_t(n)
+		}
+		return err
+	}, arg("filter", filter), arg("out_rows", out))
+}
+
+//export persistingBucketTruncateBeforeGo
+func persistingBucketTruncateBeforeGo(id C.persisting_bucket, offset C.int64_t, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		n, err := b.TruncateBefore(int64(offset))
+		if err == nil {
+			*out = C.int64_t(n)
+		}
+		return err
+	}, arg("out_rows", out))
+}
+
+//export persistingBucketFirstFromGo
+func persistingBucketFirstFromGo(id C.persisting_bucket, offset C.int64_t, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		first, err := b.FirstFrom(int64(offset))
+		if err == nil {
+			*out = C.int64_t(first)
+		}
+		return err
+	}, arg("out_first", out))
+}
+
+//export persistingBucketCommitGo
+func persistingBucketCommitGo(id C.persisting_bucket, consumer *C.char, offset C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		return b.Commit(C.GoString(consumer), int64(offset))
+	}, arg("consumer", consumer))
+}
+
+//export persistingBucketConsumersGo
+func persistingBucketConsumersGo(id C.persisting_bucket, out **C.char, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		all, err := b.Consumers()
+		if err != nil {
+			return err
+		}
+		return toJSON(all, out)
+	}, arg("out_json", out))
+}
