@@ -59,14 +59,6 @@ func (b *Bucket) settleBelow(offset int64) error {
 	return b.flush()
 }
 
-// Committed returns the offset that a consumer committed last, and whether there is
-// one.
-func (b *Bucket) Committed(consumer string) (offset int64, ok bool, err error) {
-	all, err := b.Consumers()
-	offset, ok = all[consumer]
-	return offset, ok, err
-}
-
 // Consumers returns the offsets of all consumers.
 func (b *Bucket) Consumers() (map[string]int64, error) {
 	if b.closing.Load() {

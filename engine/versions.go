@@ -69,7 +69,8 @@ func (b *Bucket) committed() (*lance.Table, uint64, error) {
 	return b.table, b.snapshot.Version(), nil
 }
 
-// View is one version of a bucket's table, which stays as long as it is open.
+// View is one version of a bucket's table, which stays as long as it is open. Its
+// methods may be called from any goroutine, until Close.
 type View struct{ snapshot *lance.Snapshot }
 
 // At opens a version for reading, which fails with [ErrNotFound] when it is not
