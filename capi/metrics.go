@@ -24,7 +24,10 @@ var (
 func init() { registry.MustRegister(buckets) }
 
 func processState() metrics.Process {
-	return metrics.Process{Handles: handles.live(), ArrowBytes: engine.AllocatedBytes(), LogDrops: messages.Dropped()}
+	return metrics.Process{
+		Handles: handles.live(), ArrowBytes: engine.AllocatedBytes(),
+		Budget: budget.Limit(), BudgetUsed: budget.Used(), LogDrops: messages.Dropped(),
+	}
 }
 
 //export persistingMetricsTextGo

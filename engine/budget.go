@@ -39,6 +39,9 @@ func (g *Budget) SetLimit(bytes int64) error {
 	return nil
 }
 
+// Limit is the size of the budget, in bytes.
+func (g *Budget) Limit() int64 { return g.limit.Load() }
+
 // Used is what the buckets take now, in bytes.
 func (g *Budget) Used() int64 { return g.used.Load() }
 

@@ -61,6 +61,8 @@ const (
 	openErrors         = "persisting_open_errors_total"
 	openBuckets        = "persisting_open_buckets"
 	openHandles        = "persisting_open_handles"
+	memoryBudget       = "persisting_memory_budget_bytes"
+	memoryBudgetUsed   = "persisting_memory_budget_used_bytes"
 	processMemory      = "persisting_process_memory_bytes"
 	logDrops           = "persisting_log_messages_dropped_total"
 	buildInfo          = "persisting_build_info"
@@ -237,6 +239,15 @@ var Descriptions = []Description{
 	},
 	{Name: openBuckets, Type: GaugeType, Help: "Buckets open in this process whose metrics are on."},
 	{Name: openHandles, Type: GaugeType, Help: "Buckets, reads and other things that callers hold open in the engine."},
+	{
+		Name: memoryBudget, Type: GaugeType,
+		Help: "Memory that the rows of all buckets may take, see set_memory_budget.",
+	},
+	{
+		Name: memoryBudgetUsed, Type: GaugeType,
+		Help:  "Memory that the rows of all buckets take.",
+		Notes: "Those whose metrics are off as well. Near the budget, buckets cache less and flush earlier, and puts are held back.",
+	},
 	{
 		Name: processMemory, Type: GaugeType, Labels: []string{"owner"},
 		Help:  "Memory of the engine in this process, by what allocated it.",

@@ -15,6 +15,8 @@ import (
 type Process struct {
 	Handles    int   // that callers hold
 	ArrowBytes int64 // of memory
+	Budget     int64 // bytes of memory for the rows of all buckets
+	BudgetUsed int64 // and those that are taken
 	LogDrops   int64 // so far
 }
 
@@ -188,6 +190,8 @@ func (s *Set) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(openBuckets, float64(open))
 	gauge(openHandles, float64(p.Handles))
+	gauge(memoryBudget, float64(p.Budget))
+	gauge(memoryBudgetUsed, float64(p.BudgetUsed))
 	gauge(processMemory, float64(p.ArrowBytes), "arrow")
 	gauge(processMemory, float64(goHeap()), "go")
 	gauge(buildInfo, 1, s.version)

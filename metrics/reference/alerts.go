@@ -40,6 +40,11 @@ var Alerts = []Alert{
 		"Flushes cannot keep up with puts: a slower disk than before, or more records. Spread them over more buckets.",
 	},
 	{
+		"PersistingMemoryBudget", "sum by (instance) (persisting_memory_budget_used_bytes) > sum by (instance) (persisting_memory_budget_bytes)", "10m", "ticket",
+		"the buckets of {{ $labels.instance }} take more memory than their budget",
+		"Nothing is cached any more and puts are held back until flushes make room. Raise it with `set_memory_budget`, or put less at a time.",
+	},
+	{
 		"PersistingSlowSync", "histogram_quantile(0.99, sum by (instance, topic, bucket, le) (rate(persisting_wal_fsync_duration_seconds_bucket[5m]))) > 0.1", "10m", "ticket",
 		"the log of " + where + " takes {{ $value | humanizeDuration }} to sync",
 		"The disk is slow or shared. With `wal_sync_interval=0` every put waits for it.",

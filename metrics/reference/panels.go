@@ -84,6 +84,10 @@ var Rows = []Row{
 	}},
 	{"Memory and recovery", []Panel{
 		{"Memory of rows", "bytes", "", []Query{{"sum by (owner) (persisting_memory_bytes{" + chosen + "})", "{{owner}}"}}},
+		{"Memory budget", "bytes", "What the rows of all buckets of a process take, and may take.", []Query{
+			{`sum by (instance) (persisting_memory_budget_used_bytes{instance=~"$instance"})`, "{{instance}}"},
+			{`sum by (instance) (persisting_memory_budget_bytes{instance=~"$instance"})`, "budget of {{instance}}"},
+		}},
 		{"Memory of the engine", "bytes", "", []Query{{`sum by (owner) (persisting_process_memory_bytes{instance=~"$instance"})`, "{{owner}}"}}},
 		{"Handles", "short", "", []Query{{`sum by (instance) (persisting_open_handles{instance=~"$instance"})`, "{{instance}}"}}},
 		{"Recovered", "short", "When the buckets that are open now were opened.", []Query{
