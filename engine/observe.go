@@ -75,7 +75,7 @@ func (b *Bucket) metricsState() metrics.State {
 		BufferRows:  s.unflushedRows,
 		BufferBytes: s.unflushedBytes,
 		WALBytes:    b.walBytes(),
-		Rows:        s.checkpoint + s.unflushedRows,
+		Rows:        s.rows + s.unflushedRows,
 		Fragments:   s.fragments,
 		TableBytes:  s.tableBytes,
 		RecentBytes: s.memory - s.pageBytes - s.unflushedBytes,
@@ -150,7 +150,7 @@ func KindOf(err error) metrics.Kind {
 	switch {
 	case errors.As(err, &schema):
 		return metrics.Schema
-	case errors.As(err, &options), errors.Is(err, ErrMessage), errors.Is(err, wal.ErrTooLarge):
+	case errors.As(err, &options), errors.Is(err, ErrMessage), errors.Is(err, ErrName), errors.Is(err, wal.ErrTooLarge):
 		return metrics.Invalid
 	case errors.Is(err, ErrNotFound):
 		return metrics.NotFound

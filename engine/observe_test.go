@@ -129,6 +129,21 @@ func TestMetricsFollowTheLifeOfABucket(t *testing.T) {
 	compare(t, scraped(t, set), map[string]float64{"open_errors_total{locked}": 1, "open_buckets": 1})
 }
 
+func TestRemovedRowsAreNotCounted(t *testing.T) {
+	set := metrics.NewSet("", nil)
+	b := open(t, t.TempDir(), quiet(func(o *Options) { o.Metrics = set }))
+	appendRows(t, b, 10)
+	if _, err := b.Delete("id < 4"); err != nil {
+		t.Fatal(err)
+	}
+	c, err := b.Read(0, 10, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	compare(t, scraped(t, set), map[string]float64{"rows": 6, "records_total{put}": 10, "records_total{get}": 6})
+}
+
 func TestPutsThatAreHeldBackAreTimed(t *testing.T) {
 	set := metrics.NewSet("", nil)
 	b := open(t, t.TempDir(), quiet(func(o *Options) { o.Metrics = set; o.FlushBytes = 1 << 10 }))

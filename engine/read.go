@@ -100,7 +100,11 @@ func (b *Bucket) read(offset, count int64, noWait bool, narrow func(*view) error
 		return nil, errors.Join(err, c.Close())
 	}
 	c.batches = append(c.batches, recs...)
-	b.metrics.GetDone(v.end-v.first, time.Since(began))
+	var rows int64
+	for _, r := range c.offsets {
+		rows += r[1] - r[0]
+	}
+	b.metrics.GetDone(rows, time.Since(began))
 	return c, nil
 }
 

@@ -17,7 +17,7 @@ type State struct {
 	Lag                     time.Duration // age of the oldest such row
 	WALBytes                int64
 	WALSegments             int
-	Rows                    int64 // acknowledged
+	Rows                    int64 // acknowledged and not removed
 	Fragments               int
 	TableBytes              int64
 	RecentBytes             int64 // of rows in memory that are in Lance

@@ -171,7 +171,7 @@ var Descriptions = []Description{
 	},
 	{
 		Name: "persisting_rows", Type: GaugeType, PerBucket: true,
-		Help:   "Acknowledged records in the bucket.",
+		Help:   "Acknowledged records in the bucket, without those that were removed.",
 		series: []series{{number: rows}},
 	},
 	{
