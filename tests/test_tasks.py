@@ -267,6 +267,32 @@ async def test_the_loop_goes_on_while_the_disk_works(
         assert pause < max(0.1, took / 2), (step.__name__, pause, took)
 
 
+async def test_the_loop_goes_on_while_a_full_log_holds_puts_back(
+    opening: Opener, bucket: Path
+) -> None:
+    most = 2**20
+    backend = opening(PersistingBackend, bucket, max_wal_size=most)
+    noise = np.random.default_rng(5).bytes(100_000)
+    sizes: list[int] = []
+
+    async def put(first: int) -> None:
+        for i in range(first, first + 25):
+            await backend.put({"n": i, "noise": noise})
+            sizes.append((await backend.stats())["wal_bytes"])
+
+    async def work() -> None:
+        await asyncio.gather(*(put(25 * task) for task in range(8)))
+
+    pause, took = await longest_pause(work())
+    assert pause < max(0.1, took / 2), (pause, took)
+    assert max(sizes) <= 3 * most, "twice as much, and a segment"
+    stats = await backend.stats()
+    assert stats["metrics"]["backpressure_count"] > 0
+    found = await backend.get(1000, 0)
+    assert sorted(r["n"] for r in found) == [*range(200)]
+    assert all(r["noise"] == noise for r in found)
+
+
 async def test_a_second_loop_may_go_on_where_the_first_ended(
     backend_class: type[LanceBackend], bucket: Path
 ) -> None:
