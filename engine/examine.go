@@ -35,6 +35,7 @@ type Examination struct {
 	InUseBy  *string `json:"in_use_by"` // who has the bucket open; nil: nobody
 	Sound    bool    `json:"sound"`     // there are no faults
 	Rows     int64   `json:"rows"`      // that the bucket has when it is opened
+	End      int64   `json:"end"`       // the offset that the next row gets
 	DiskSize int64   `json:"disk_bytes"`
 
 	Table TableExamination `json:"table"`
@@ -52,8 +53,9 @@ type Examination struct {
 
 // TableExamination is the part of an [Examination] about the Lance table.
 type TableExamination struct {
-	Version   uint64           `json:"version"` // the newest sound one; 0: there is none
-	Rows      int64            `json:"rows"`
+	Version   uint64           `json:"version"`   // the newest sound one; 0: there is none
+	Rows      int64            `json:"rows"`      // without those that were removed
+	End       int64            `json:"end"`       // the offset after its rows
 	Bytes     int64            `json:"bytes"`     // of the data files of that version
 	RowsRead  bool             `json:"rows_read"` // whether all rows were read
 	Fragments []lance.Fragment `json:"fragments,omitempty"`
@@ -185,11 +187,11 @@ func (x *examiner) examine() error {
 	}
 	x.readMark()
 	x.readTable()
-	report := x.readLog(x.Table.Rows)
+	report := x.readLog(x.Table.End)
 	x.noteLog(report)
-	x.Rows = report.End
-	if due := x.mark.Rows; x.Rows < due {
-		x.fault(markFile, nil, "the rows were in the table, and are neither there nor in the log", [2]int64{x.Rows, due})
+	x.End, x.Rows = report.End, x.Table.Rows+report.Rows
+	if due := x.mark.Rows; x.End < due {
+		x.fault(markFile, nil, "the rows were in the table, and are neither there nor in the log", [2]int64{x.End, due})
 	}
 	if x.schema != nil && x.o.Layout {
 		for _, f := range x.schema.Fields() {
@@ -203,7 +205,7 @@ func (x *examiner) examine() error {
 // table was looked at.
 func (x *examiner) overtaken() bool {
 	m, err := readMark(wal.OS, x.dir)
-	return err != nil || m.state.Rows > x.Rows
+	return err != nil || m.state.Rows > x.End
 }
 
 // fault notes a fault; rows is what it costs, where that is known.
@@ -342,8 +344,8 @@ func (x *examiner) readTable() {
 		}
 		return
 	}
-	x.Table.Version, x.Table.Rows, x.Table.Bytes = head.Number, head.NextRowID, head.Bytes
-	if head.Rows != head.NextRowID {
+	x.Table.Version, x.Table.Rows, x.Table.End, x.Table.Bytes = head.Number, head.Rows, head.NextRowID, head.Bytes
+	if head.Rows > head.NextRowID {
 		x.stop(tableDir, fmt.Errorf("the table has %d rows and its next row id is %d", head.Rows, head.NextRowID))
 	}
 	if x.o.Layout && head == x.state.Newest() {

@@ -181,6 +181,9 @@ func (p *plan) steps() (steps []string) {
 		step("keep version %d of the table without the files that are damaged", p.version.Number)
 	case p.version != nil && p.version != p.x.state.Newest():
 		step("go back to version %d of the table", p.version.Number)
+		if newest := p.x.state.Newest(); newest != nil && removed(newest) > removed(p.version) {
+			step("have %d rows back that were removed", removed(newest)-removed(p.version))
+		}
 	}
 	for _, name := range p.log.Broken {
 		step("write what can be read of a segment of the log anew, and keep the damaged one as %s", p.x.relative(name))
@@ -196,6 +199,8 @@ func (p *plan) steps() (steps []string) {
 	step("move the %d rows of the log into the table", p.log.Rows)
 	return steps
 }
+
+func removed(v *lance.Version) int64 { return v.NextRowID - v.Rows }
 
 // apply changes identity, mark and table so that the bucket can be opened with
 // its log salvaged. The lock is held. It can be begun again after a crash.

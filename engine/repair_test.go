@@ -73,6 +73,9 @@ func TestExamine(t *testing.T) {
 	if !slices.Contains(x.Columns, Column{"text", "utf8"}) || !slices.Contains(x.Columns, Column{"extra6", "int64"}) || len(x.Columns) != 8 {
 		t.Fatalf("%+v", x.Columns)
 	}
+	if x.End != x.Rows || x.Table.End != 120 {
+		t.Fatalf("%+v", x)
+	}
 	if x.DiskSize < x.Table.Bytes+x.Log.Bytes || x.Table.Bytes == 0 {
 		t.Fatalf("%+v", x)
 	}
@@ -262,7 +265,7 @@ func TestRepair(t *testing.T) {
 			if x.Sound {
 				return
 			}
-			if done.After == nil || !done.After.Sound || done.After.Rows != c.ends || done.After.Log.Rows != 0 {
+			if done.After == nil || !done.After.Sound || done.After.Rows != c.ends || done.After.End != c.ends || done.After.Log.Rows != 0 {
 				t.Fatalf("afterwards: %+v", done.After)
 			}
 			if c.kept != "" && !slices.ContainsFunc(done.After.Aside, func(name string) bool { return strings.Contains(name, c.kept) }) {
@@ -345,5 +348,37 @@ func TestStatsOfRecovery(t *testing.T) {
 	must(t, b.Close())
 	if s := open(t, dir, quiet()).Stats(); !reflect.DeepEqual(s.Recovery, Recovery{Missing: [][2]int64{}}) {
 		t.Errorf("once it is in the table: %+v", s.Recovery)
+	}
+}
+
+// TestExamineRemoved looks at a bucket whose rows are not all there any more, as
+// it should be, and at one whose list of removed rows is a terabyte.
+func TestExamineRemoved(t *testing.T) {
+	o := quiet(func(o *Options) { o.FS = lazy{wal.OS} })
+	b := open(t, filepath.Join(t.TempDir(), "bucket"), o)
+	for range 3 {
+		appendRows(t, b, 10)
+		must(t, b.Flush())
+	}
+	_, err := b.TruncateBefore(12)
+	must(t, err)
+	_, err = b.Delete("id = 25")
+	must(t, err)
+	appendRows(t, b, 5)
+	dir := crash(t, b.dir)
+	x := examine(t, dir)
+	if !x.Sound || x.Rows != 22 || x.End != 35 || x.Table.Rows != 17 || x.Table.End != 30 || !x.Table.RowsRead {
+		t.Fatalf("%+v", x)
+	}
+	replaced(t, dir, "data.lance/_deletions/*", asGiant)
+	x, err = Examine(dir, ExamineOptions{ReadRows: true}) // the file is too large for a comparison
+	must(t, err)
+	if x.Sound || !strings.Contains(x.Faults[0].File, "_deletions") {
+		t.Fatalf("%+v", x)
+	}
+	done, err := Repair(dir, true)
+	must(t, err)
+	if !done.After.Sound || done.After.End != 35 || len(done.Lost) > 0 || !slices.Contains(done.Steps, "have 13 rows back that were removed") {
+		t.Fatalf("%+v", done)
 	}
 }

@@ -102,9 +102,11 @@ def ranges(runs: list[list[int]]) -> str:
 
 def summary(found: dict[str, Any]) -> str:
     """Return a line on the rows of a bucket."""
+    removed = found["end"] - found["rows"]
     return (
         f"{count(found['rows'], 'row')}, {found['table']['rows']:,} of them in the table "
         f"and {found['log']['rows']:,} in the log"
+        + (f"; {removed:,} were removed" if removed else "")
     )
 
 
