@@ -31,7 +31,8 @@
 // All methods of [Bucket] and [Cursor] may be called from any goroutine. Appends
 // take their offsets one after the other; a change of the schema that needs
 // Lance holds appends back, and Append with noWait says so instead of waiting.
-// Two goroutines of the bucket flush and compact in the background.
+// Three goroutines of the bucket flush, compact, and look after its memory in the
+// background.
 //
 // # Order of writing
 //
