@@ -70,14 +70,19 @@ class Acknowledgements:
             _resolve(self._waiting.popleft()[1], cause)
 
     def ring(self) -> None:
-        """Resolve every future whose outcome is known, and ask to be called for the next."""
+        """Resolve every future whose outcome is known, and ask to be called for the next.
+
+        The loop of the futures calls it.
+        """
         if self._bell is None or self._bucket.closed:
             return
         while True:
             acknowledged = self._bucket.acknowledged()
             self._advance(acknowledged)
             while self._waiting and self._waiting[0][0] <= acknowledged:
-                _resolve(self._waiting.popleft()[1], None)
+                future = self._waiting.popleft()[1]
+                if not future.done():
+                    future.set_result(None)
             if not self._waiting:
                 return
             try:
