@@ -18,7 +18,10 @@ from benchmarks.environments import DIRECTORY, peers
 if TYPE_CHECKING:
     from benchmarks.model import Benchmark
 
-NAMES = ("queue", "batch", "single", "durable", "pulsing", "arrow", "reads", "recovery", "growth")
+NAMES = (
+    *("queue", "batch", "single", "durable", "pulsing", "arrow"),
+    *("reads", "mixed", "recovery", "growth"),
+)
 RESULTS = ROOT / "docs" / "benchmarks"
 PAGE = ROOT / "docs" / "benchmarks.md"
 QUICK_RESULTS = ROOT / ".build" / "benchmarks"
