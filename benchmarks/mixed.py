@@ -74,6 +74,7 @@ async def compaction(run: Run, lists: list[Any]) -> None:
         compacting = asyncio.ensure_future(backend.compact())
         while not compacting.done():
             await one_by_one(laps, [backend.get(1, rng.randrange(rows))])
+            await asyncio.sleep(0)  # what is in memory is read without a turn of the loop
         await compacting
     await backend.aclose()
 
