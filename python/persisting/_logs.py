@@ -38,9 +38,10 @@ def _start_thread() -> None:
 def _look() -> None:
     """Tell the engine the levels of the loggers, and whether work is traced."""
     levels = {component: _level(component) for component in COMPONENTS}
-    wanted = {"levels": levels, "tracing": _tracing.look()}
+    tracing = _tracing.look()
+    wanted = {"levels": levels, "tracing": tracing}
     if wanted != _known:
-        _native.set_log_levels(levels, tracing=wanted["tracing"])
+        _native.set_log_levels(levels, tracing=tracing)
         _known.update(wanted)
 
 

@@ -27,6 +27,7 @@ def set_memory_budget(size: int) -> None:
     -----
     Lance's own caches, at most 128 MiB, and the batches that readers hold come on top.
     """
-    if isinstance(size, bool) or not isinstance(size, int) or not size < 2**63:
+    number: object = size
+    if isinstance(number, bool) or not isinstance(number, int) or number >= 2**63:
         raise InvalidArgumentError(f"memory budget: want an int of bytes, got {size!r}")
     _native.set_memory_budget(size)

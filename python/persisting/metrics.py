@@ -23,7 +23,7 @@ from persisting._errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
@@ -131,16 +131,16 @@ class Collector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as families of `prometheus_client`."""
-        from prometheus_client import core
-        from prometheus_client.utils import floatToGoString
+        from prometheus_client import core, utils
 
+        bound: Callable[[float], str] = utils.floatToGoString
         for name, family in collect().items():
             samples = family["samples"]
             labels = sorted(samples[0]["labels"])
             if family["type"] == "histogram":
                 histogram = core.HistogramMetricFamily(name, family["help"], labels=labels)
                 for sample in samples:
-                    buckets = [(floatToGoString(b["le"]), b["count"]) for b in sample["buckets"]]
+                    buckets = [(bound(b["le"]), b["count"]) for b in sample["buckets"]]
                     buckets.append(("+Inf", sample["count"]))
                     values = [sample["labels"][label] for label in labels]
                     histogram.add_metric(values, buckets, sample["sum"])
