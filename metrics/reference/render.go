@@ -65,8 +65,22 @@ gets those as well, with bounds 10 % apart; let it keep the classic ones (` + "`
 	for _, a := range Alerts {
 		fmt.Fprintf(&b, "\n### %s\n\n`%s` for %s (%s)\n\n%s\n", a.Name, a.Expr, a.For, a.Severity, a.Action)
 	}
+	b.WriteString(logsAndTraces)
 	return b.String()
 }
+
+const logsAndTraces = `
+## Logs and traces
+
+The engine logs to ` + "`persisting.engine`, `persisting.wal` and `persisting.server`" + ` of Python's ` + "`logging`" + `. A message below
+the level of its logger is not made; a level that is changed counts within a second. What belongs to a message is
+in its text and, as a dict, in ` + "`record.attributes`" + `. The engine never waits for a handler: 1,024 messages wait, further
+ones are dropped and counted.
+
+In a program that has set up OpenTelemetry (` + "`trace.set_tracer_provider`" + `) there are spans ` + "`persisting.put`" + `, in the trace
+of the caller, and ` + "`persisting.flush`, `persisting.compaction` and `persisting.recovery`" + `, which the engine does of its
+own accord. Without it a put does nothing for them.
+`
 
 func table(b *strings.Builder, perBucket bool) {
 	b.WriteString("| metric | type | labels | |\n|---|---|---|---|\n")
