@@ -296,9 +296,10 @@ class LanceBackend(Changes, Versions):
         """
         while limit > 0:
             self._check_open()
-            count = min(limit, self._ahead, self._total - offset)
-            if count > 0:
-                batches = await self._batches(offset, count, run=True)
+            most = min(limit, self._ahead if offset >= 0 else self.batch_size)
+            first, stop, _ = slice(offset, offset + most).indices(self._total)
+            if first < stop:
+                batches = await self._batches(first, stop - first, run=True)
                 records = self._decoder.decode(batches)
                 count = len(records)
                 size = sum(batch.nbytes for batch in batches) // count or 1
