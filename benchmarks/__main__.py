@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     *("queue", "batch", "single", "durable", "pulsing", "arrow"),
-    *("reads", "mixed", "recovery", "growth"),
+    *("reads", "mixed", "queries", "recovery", "growth"),
 )
 RESULTS = ROOT / "docs" / "benchmarks"
 PAGE = ROOT / "docs" / "benchmarks.md"

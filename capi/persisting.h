@@ -335,6 +335,74 @@ persisting_status persisting_bucket_stats(persisting_bucket bucket, char** out_j
  */
 persisting_status persisting_bucket_close(persisting_bucket bucket, struct persisting_error* error);
 
+/* ---- queries and indexes of a bucket ---------------------------------- */
+
+/*
+ * Runs a query on the rows that are acknowledged when it is called; rows that
+ * are not in Lance yet are flushed before. What is appended later is not seen.
+ * `query` is a JSON object; all members may be missing:
+ *
+ *   filter        an SQL expression over the columns; names that are no plain
+ *                 words stand in backticks, and _offset is the row's offset
+ *   columns       names of the columns of the result, in that order; null: all
+ *   with_offset   true: the result ends with the int64 column _offset
+ *   limit         most rows; null: all. offset: rows left out at the start
+ *   order_by      list of {"column": name, "descending": bool}; nulls come last,
+ *                 equal rows, and all without order_by, by their offsets
+ *   search        {"columns", "text", "k", "metric", "nprobes", "refine", "ef"}:
+ *                 the k best rows of those that pass, the best first, with the
+ *                 float32 column _score for a text, else _distance, after the
+ *                 named ones. A vector is searched for in one column of
+ *                 fixed-size lists. Not with limit, offset and order_by
+ *   without_index true: indexes are not used
+ *
+ * `vector` has the `dimensions` numbers of a search without a text, else NULL.
+ *
+ * Errors: INVALID_ARGUMENT with what is wrong, for a filter that does not parse
+ * with line and column; those of persisting_bucket_flush; STORAGE.
+ */
+persisting_status persisting_bucket_query(persisting_bucket bucket, const char* query, const double* vector,
+                                          int64_t dimensions, persisting_cursor* out_cursor,
+                                          struct persisting_error* error);
+
+/* The number of rows that pass the filter `where`, of which all do if it is NULL. */
+persisting_status persisting_bucket_count(persisting_bucket bucket, const char* where, int64_t* out_rows,
+                                          struct persisting_error* error);
+
+/* The plan of a query as text; it names the indexes that are used. */
+persisting_status persisting_bucket_explain(persisting_bucket bucket, const char* query, const double* vector,
+                                            int64_t dimensions, char** out_text, struct persisting_error* error);
+
+/*
+ * Builds an index of the rows that are acknowledged; those that come later are
+ * taken in by the background work and by persisting_bucket_compact, and are found
+ * before that as well. `index` is a JSON object: column, type (btree, bitmap,
+ * label_list, ngram, zonemap, bloom_filter, inverted, ivf_flat, ivf_pq, ivf_sq,
+ * ivf_hnsw_flat, ivf_hnsw_pq, ivf_hnsw_sq), name (default: column + "_idx"),
+ * replace (default: false) and options, which docs/queries.md lists. Appends and
+ * reads go on meanwhile.
+ *
+ * Errors: INVALID_ARGUMENT, those of persisting_bucket_flush, STORAGE.
+ */
+persisting_status persisting_bucket_create_index(persisting_bucket bucket, const char* index,
+                                                 struct persisting_error* error);
+
+/* Removes an index. NOT_FOUND with the names that there are. */
+persisting_status persisting_bucket_drop_index(persisting_bucket bucket, const char* index_name,
+                                               struct persisting_error* error);
+
+/*
+ * The indexes as a JSON list of objects: name, column, type, rows_indexed,
+ * rows_unindexed, parts, bytes (null: unknown), details, and progress, which is
+ * null or, while the index is being built, stage, completed, total and unit.
+ */
+persisting_status persisting_bucket_indexes(persisting_bucket bucket, char** out_json,
+                                            struct persisting_error* error);
+
+/* What Lance says of one index, as a JSON object. NOT_FOUND as above. */
+persisting_status persisting_bucket_index_stats(persisting_bucket bucket, const char* index_name, char** out_json,
+                                                struct persisting_error* error);
+
 /* ---- directory -------------------------------------------------------- */
 
 /* Look at the sizes and the ends of the table's files, and do not read its rows. */

@@ -217,6 +217,49 @@ persisting_status persisting_directory_repair(const char* directory, uint32_t fl
   return persistingDirectoryRepairGo((char*)directory, flags, out_json, error);
 }
 
+persisting_status persisting_bucket_query(persisting_bucket bucket, const char* query, const double* vector,
+                                          int64_t dimensions, persisting_cursor* out_cursor,
+                                          struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketQueryGo(bucket, (char*)query, (double*)vector, dimensions, out_cursor, error);
+}
+
+persisting_status persisting_bucket_count(persisting_bucket bucket, const char* where, int64_t* out_rows,
+                                          struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketCountGo(bucket, (char*)where, out_rows, error);
+}
+
+persisting_status persisting_bucket_explain(persisting_bucket bucket, const char* query, const double* vector,
+                                            int64_t dimensions, char** out_text, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketExplainGo(bucket, (char*)query, (double*)vector, dimensions, out_text, error);
+}
+
+persisting_status persisting_bucket_create_index(persisting_bucket bucket, const char* index,
+                                                 struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketCreateIndexGo(bucket, (char*)index, error);
+}
+
+persisting_status persisting_bucket_drop_index(persisting_bucket bucket, const char* index_name,
+                                               struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketDropIndexGo(bucket, (char*)index_name, error);
+}
+
+persisting_status persisting_bucket_indexes(persisting_bucket bucket, char** out_json,
+                                            struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketIndexesGo(bucket, out_json, error);
+}
+
+persisting_status persisting_bucket_index_stats(persisting_bucket bucket, const char* index_name, char** out_json,
+                                                struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketIndexStatsGo(bucket, (char*)index_name, out_json, error);
+}
+
 persisting_status persisting_columns_import(struct ArrowSchema* schema, persisting_columns* out_columns,
                                             struct persisting_error* error) {
   if (forked) {
@@ -309,7 +352,7 @@ persisting_status persisting_bucket_declare(persisting_bucket bucket, struct Arr
 persisting_status persisting_bucket_delete(persisting_bucket bucket, const char* filter, int64_t* out_rows,
                                            struct persisting_error* error) {
   if (forked) return fail_forked(error);
-  return persistingBucketDeleteGo(bucket, (char*)filter, out_rows, error);
+  return persistingBucketDeleteGo(bucket, (char*)where, out_rows, error);
 }
 
 persisting_status persisting_bucket_truncate_before(persisting_bucket bucket, int64_t offset, int64_t* out_rows,

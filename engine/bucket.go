@@ -64,7 +64,8 @@ type Bucket struct {
 	declared  map[string]arrow.Field // nil unless only these columns may be appended
 
 	flushing   sync.Mutex // one flush, or one removal of old files, at a time
-	compacting sync.Mutex // one compaction at a time
+	compacting sync.Mutex // one compaction, or change of the indexes, at a time
+	indexedTo  int64      // rows in the table when its indexes last took some in; compacting guards it
 	syncing    sync.Mutex // one change of the table at a time is brought to disk
 
 	mu            sync.Mutex // guards what follows

@@ -10,7 +10,7 @@ import (
 )
 
 // Compact merges small fragments of the table, gives back the space of removed rows
-// and columns, and removes the versions and files that nothing needs any more.
+// and columns, lets the indexes take in the rows that they lack, and removes the versions and files that nothing needs any more.
 // Appends, flushes and reads go on.
 func (b *Bucket) Compact() error { return b.compact(true) }
 
@@ -35,6 +35,9 @@ func (b *Bucket) compact(thorough bool) error {
 	}
 	started := time.Now()
 	err := b.merge(table, thorough)
+	if err == nil {
+		err = b.extendIndexes(1)
+	}
 	if err == nil {
 		err = b.clean(table)
 	}
@@ -86,7 +89,8 @@ func (b *Bucket) clean(table *lance.Table) error {
 	return nil
 }
 
-// compactLoop compacts when a flush has made too many fragments.
+// compactLoop compacts when a flush has made too many fragments, and lets the
+// indexes follow.
 func (b *Bucket) compactLoop() {
 	defer b.workers.Done()
 	for {
@@ -95,6 +99,23 @@ func (b *Bucket) compactLoop() {
 			return
 		case <-b.tidy:
 		}
-		_ = b.compact(false) // which says in the log what went wrong
+		b.upkeep()
+	}
+}
+
+// upkeep does what is due, and says in the log what went wrong.
+func (b *Bucket) upkeep() {
+	b.mu.Lock()
+	n := b.opts.CompactFragments
+	many := n > 0 && b.snapshot != nil && int64(b.snapshot.Fragments()) >= n
+	b.mu.Unlock()
+	if many {
+		_ = b.compact(false) // logs by itself
+		return
+	}
+	b.compacting.Lock()
+	defer b.compacting.Unlock()
+	if err := b.extendIndexes(indexRows); err != nil && !errors.Is(err, ErrClosed) {
+		b.logger.Error("indexes were not extended", "error", err)
 	}
 }

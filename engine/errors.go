@@ -26,6 +26,13 @@ var (
 	// or is taken.
 	ErrName = errors.New("engine: no such name can be given")
 
+	// ErrNoIndex is returned when an index is named that does not exist.
+	ErrNoIndex = errors.New("engine: no such index")
+
+	// ErrInvalid is returned when a query or an index is asked for that makes no
+	// sense, for the columns of the bucket or at all.
+	ErrInvalid = errors.New("engine: invalid request")
+
 	// ErrMessage is returned when a message is not a record batch with the columns
 	// that it is said to have.
 	ErrMessage = errors.New("engine: broken message")

@@ -245,6 +245,7 @@ func (b *Bucket) publish(snapshot *lance.Snapshot, checkpoint int64) {
 func (b *Bucket) install(snapshot *lance.Snapshot, checkpoint int64) {
 	if b.snapshot == nil || snapshot.Version() > b.snapshot.Version() {
 		b.snapshot, snapshot = snapshot, b.snapshot
+		signal(b.tidy)
 	}
 	if snapshot != nil {
 		snapshot.Release()
@@ -257,9 +258,6 @@ func (b *Bucket) install(snapshot *lance.Snapshot, checkpoint int64) {
 	}
 	b.tail.evict(b.checkpoint, keep)
 	b.account()
-	if n := b.opts.CompactFragments; n > 0 && int64(b.snapshot.Fragments()) >= n {
-		signal(b.tidy)
-	}
 }
 
 // syncTable brings to disk the files of the version after that before, which

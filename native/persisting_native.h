@@ -276,6 +276,75 @@ int32_t pn_changed_files(const pn_snapshot *before, const pn_snapshot *after,
                          pn_strings **out,
                          struct persisting_native_error *error);
 
+/* ---- queries ---------------------------------------------------------- */
+
+/* A query is a JSON object; all members are optional:
+ *
+ *   filter        SQL
+ *   names         an object: names in the filter that stand for stored ones
+ *   columns       stored top-level names; absent: all
+ *   with_offset   whether an int64 column _offset with the row ids comes last
+ *   limit, offset of the rows that pass; not with a search
+ *   order_by      a list of {column, descending}; nulls come last, and rows that
+ *                 are equal by row id
+ *   search        {columns, text, k, metric, nprobes, refine, ef}: the k best;
+ *                 without a text those nearest to the vector, and then float32
+ *                 columns _distance or _score follow the named ones
+ *   without_index whether to leave indexes alone
+ *
+ * PN_INVALID_ARGUMENT, with the place in the filter where there is one, when it
+ * makes no sense. vector has `dimensions` numbers, or is NULL. */
+int32_t pn_snapshot_query(const pn_snapshot *snapshot, const char *query,
+                          const double *vector, int64_t dimensions,
+                          pn_reader **out,
+                          struct persisting_native_error *error);
+
+/* How many rows pass the filter of a query, of which nothing else counts. */
+int32_t pn_snapshot_count(const pn_snapshot *snapshot, const char *query,
+                          int64_t *out, struct persisting_native_error *error);
+
+/* The plan of a query, as one string. */
+int32_t pn_snapshot_explain(const pn_snapshot *snapshot, const char *query,
+                            const double *vector, int64_t dimensions,
+                            pn_strings **out,
+                            struct persisting_native_error *error);
+
+/* ---- indexes ---------------------------------------------------------- */
+
+/* Builds an index and commits it. index is a JSON object: column (a stored
+ * top-level name), type (btree, bitmap, label_list, ngram, zonemap, bloom_filter,
+ * inverted, ivf_flat, ivf_pq, ivf_sq, ivf_hnsw_flat, ivf_hnsw_pq, ivf_hnsw_sq),
+ * name, replace, and options, an object: the type's own. May run while another
+ * thread appends, not while one compacts. Nothing is fsynced. */
+int32_t pn_table_create_index(pn_table *table, const char *index,
+                              pn_snapshot **out,
+                              struct persisting_native_error *error);
+
+/* How far the build is that runs now, as one string, a JSON object of name,
+ * stage, completed, total (or null) and unit, or null. */
+int32_t pn_table_index_progress(const pn_table *table, pn_strings **out,
+                                struct persisting_native_error *error);
+
+int32_t pn_table_drop_index(pn_table *table, const char *name,
+                            pn_snapshot **out,
+                            struct persisting_native_error *error);
+
+/* Lets the n named indexes take in the rows that they lack; *out is the version
+ * after it, new or not. */
+int32_t pn_table_extend_indexes(pn_table *table, const char *const *names,
+                                int64_t n, pn_snapshot **out,
+                                struct persisting_native_error *error);
+
+/* The indexes, as one string, a JSON list of objects: name, column, type,
+ * rows_indexed, rows_unindexed, parts, bytes, details. */
+int32_t pn_snapshot_indexes(const pn_snapshot *snapshot, pn_strings **out,
+                            struct persisting_native_error *error);
+
+/* What Lance says of one index, as one string of JSON. */
+int32_t pn_snapshot_index_statistics(const pn_snapshot *snapshot,
+                                     const char *name, pn_strings **out,
+                                     struct persisting_native_error *error);
+
 /* ---- recovery --------------------------------------------------------- */
 
 /* Makes the newest sound version, not above `newest` (0: no limit), the head:

@@ -153,6 +153,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.bucket = self.cursor = self.columns = self.server = self.view = 0
+        self.indexed = False
         self.bucket = self.open(directory / "bucket")
         assert self.append(rows()) == Status.OK
         closed = self.open(directory / "closed")
@@ -230,6 +231,12 @@ class World:
             "longest_ns": 0,
             "yes": 0,
             "bytes": 1 << 30,
+            "query": b'{"filter": "n > 0"}',
+            "vector": None,
+            "dimensions": 0,
+            "where": b"n > 0",
+            "index": b'{"column": "text", "type": "bitmap"}',
+            "index_name": b"n_idx",
         }
         if batch is not None:
             values |= {"array": byref(batch.array), "schema": byref(batch.schema)}
@@ -244,6 +251,10 @@ class World:
         """
         function = header.functions()[name]
         parameters = {p.name for p in function.parameters}
+        if "index_name" in parameters and not self.indexed:
+            self.indexed = True
+            index = b'{"column": "n", "type": "btree"}'
+            self.call("persisting_bucket_create_index", index=index)
         if batch is None and "schema" in parameters:
             batch = Exported(sample(name))
             if "array" not in parameters:

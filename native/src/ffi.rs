@@ -107,7 +107,7 @@ pub(crate) unsafe fn text<'a>(string: *const c_char) -> Result<&'a str> {
     string.map_err(|_| invalid("a string is not UTF-8"))
 }
 
-unsafe fn names(columns: *const *const c_char, n: i64) -> Result<Option<Vec<String>>> {
+pub unsafe fn names(columns: *const *const c_char, n: i64) -> Result<Option<Vec<String>>> {
     if columns.is_null() {
         return Ok(None);
     }

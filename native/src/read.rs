@@ -35,7 +35,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    fn new(batches: BoxStream<'static, Result<RecordBatch>>) -> Self {
+    pub fn new(batches: BoxStream<'static, Result<RecordBatch>>) -> Self {
         Self {
             batches: Some(batches),
             _counted: Counted::default(),
@@ -193,7 +193,7 @@ impl Gathering {
 }
 
 /// Joins batches that are much smaller than they may be.
-fn gather(
+pub fn gather(
     batches: BoxStream<'static, Result<RecordBatch>>,
     batch_rows: usize,
 ) -> impl stream::Stream<Item = Result<RecordBatch>> + Send {

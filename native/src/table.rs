@@ -12,6 +12,7 @@ use lance_file::version::LanceFileVersion;
 use tokio::sync::RwLock;
 
 use crate::error::{Error, Result};
+use crate::index::Build;
 use crate::live::{Counted, Tables};
 use crate::runtime::{block_on, session};
 use crate::snapshot::{Shared, Snapshot};
@@ -35,6 +36,7 @@ pub struct Table {
     /// Held for reading by whoever writes files, for writing by clean-up, to
     /// which files of a commit in progress look like rubbish.
     pub gate: RwLock<()>,
+    pub build: Arc<Build>,
     _counted: Counted<Tables>,
 }
 
@@ -90,6 +92,7 @@ impl Table {
                 shared,
                 lancedb,
                 gate: RwLock::default(),
+                build: Arc::default(),
                 _counted: Counted::default(),
             })
         })

@@ -21,7 +21,8 @@ impl Snapshot {
         block_on(self.take_rows(ids, &columns))
     }
 
-    async fn take_rows(&self, ids: &[i64], columns: &Projection) -> Result<RecordBatch> {
+    /// The rows with the given ids, of which there is at least one.
+    pub async fn take_rows(&self, ids: &[i64], columns: &Projection) -> Result<RecordBatch> {
         let layout = self.layout().await?;
         let mut wanted: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
         let mut places = Vec::with_capacity(ids.len());
@@ -36,11 +37,13 @@ impl Snapshot {
             rows.sort_unstable();
             rows.dedup();
         }
-        let mut batches: Vec<RecordBatch> = stream::iter(&wanted)
-            .map(|(&fragment, rows)| self.take_from(fragment, rows, columns))
-            .buffered(AHEAD)
-            .try_collect()
-            .await?;
+        // Made in a loop: a closure over borrowed rows could not be spawned.
+        let mut reads = Vec::with_capacity(wanted.len());
+        for (&fragment, rows) in &wanted {
+            reads.push(self.take_from(fragment, rows, columns));
+        }
+        let mut batches: Vec<RecordBatch> =
+            stream::iter(reads).buffered(AHEAD).try_collect().await?;
         let rising = places.windows(2).all(|w| w[0].1 < w[1].1);
         if batches.len() == 1 && rising {
             return Ok(batches.remove(0));

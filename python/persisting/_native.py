@@ -161,6 +161,13 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "persisting_view_rows": (_U64, _PTR, _PTR),
     "persisting_view_read": (_U64, _I64, _I64, _U32, _PTR),
     "persisting_view_close": (_U64,),
+    "persisting_bucket_query": (_U64, _STR, _PTR, _I64, _PTR),
+    "persisting_bucket_count": (_U64, _STR, _PTR),
+    "persisting_bucket_explain": (_U64, _STR, _PTR, _I64, _PTR),
+    "persisting_bucket_create_index": (_U64, _STR),
+    "persisting_bucket_drop_index": (_U64, _STR),
+    "persisting_bucket_indexes": (_U64, _PTR),
+    "persisting_bucket_index_stats": (_U64, _STR, _PTR),
     "persisting_columns_import": (_PTR, _PTR),
     "persisting_columns_close": (_U64,),
     "persisting_cursor_schema": (_U64, _PTR),
@@ -396,6 +403,13 @@ class Columns(Handle):
         super().__init__(number.value, library.persisting_columns_close, "")
 
 
+def cursor_schema(cursor: int) -> pa.Schema:
+    """Return the columns of an open cursor."""
+    out = _ArrowSchema()
+    _call(_library().persisting_cursor_schema, cursor, byref(out))
+    return pa.Schema._import_from_c(ctypes.addressof(out))
+
+
 class Source(Protocol):
     """What a cursor is of."""
 
@@ -411,7 +425,7 @@ class Cursor(Handle):
     `next` may wait for a disk.
     """
 
-    def __init__(self, number: int, bucket: Source, schema_version: int) -> None:
+    def __init__(self, number: int, bucket: Source, schema_version: int | None) -> None:
         super().__init__(number, _library().persisting_cursor_close, f"a cursor of {bucket.path}")
         self._bucket = bucket
         self._schema_version = schema_version
@@ -420,6 +434,8 @@ class Cursor(Handle):
     @functools.cached_property
     def schema(self) -> pa.Schema:
         """The columns of every batch."""
+        if self._schema_version is None:
+            return cursor_schema(self._number)
         return self._bucket.schema_at(self._schema_version, self._number)
 
     def offsets(self) -> list[tuple[int, int]]:
@@ -599,9 +615,7 @@ class Bucket(Handle):
         """Return the columns of schema `version`, which the open cursor `cursor` has."""
         schema = self._schemas.get(version)
         if schema is None:
-            out = _ArrowSchema()
-            _call(_library().persisting_cursor_schema, cursor, byref(out))
-            schema = pa.Schema._import_from_c(ctypes.addressof(out))
+            schema = cursor_schema(cursor)
             self._schemas = {version: schema}
         return schema
 

@@ -16,7 +16,6 @@ import pyarrow as pa
 from persisting._errors import InvalidArgumentError, RemovedError
 from persisting._native import (
     _RUN,
-    Bucket,
     Cursor,
     Handle,
     _ArrowSchema,
@@ -24,9 +23,10 @@ from persisting._native import (
     _library,
     _string,
 )
+from persisting._queried import Queried
 
 
-class Table(Bucket):
+class Table(Queried):
     """An open bucket whose columns and rows can be changed; see `persisting.h`."""
 
     def add_columns(self, schema: pa.Schema) -> None:

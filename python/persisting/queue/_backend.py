@@ -20,6 +20,7 @@ from persisting._records import RecordDecoder, declared, normalise, strip
 from persisting._table import Table
 from persisting.queue._base import drain, on_thread
 from persisting.queue._changes import Changes
+from persisting.queue._queries import Queries
 from persisting.queue._versions import Versions
 from persisting.queue._writer import Writer
 
@@ -37,7 +38,7 @@ _AHEAD_ROWS = 1024
 _AHEAD_BYTES = 1 << 20
 
 
-class LanceBackend(Changes, Versions):
+class LanceBackend(Changes, Versions, Queries):
     """Storage of one bucket of a Pulsing queue in a Lance table.
 
     A put is acknowledged, and visible to every later get, once it is in memory;

@@ -1,0 +1,117 @@
+package main
+
+// #include "shim.h"
+import "C"
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"unsafe"
+
+	"github.com/persisting/persisting/engine"
+)
+
+// maxDimensions is more than a vector that is searched for has.
+const maxDimensions = 1 << 20
+
+//export persistingBucketQueryGo
+func persistingBucketQueryGo(id C.persisting_bucket, query *C.char, vector *C.double, dimensions C.int64_t, out *C.persisting_cursor, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		q, v, err := importQuery(query, vector, dimensions)
+		if err != nil {
+			return err
+		}
+		c, err := b.Query(q, v)
+		if err != nil {
+			return err
+		}
+		*out = C.persisting_cursor(handles.add(kindCursor, c))
+		return nil
+	}, arg("query", query), arg("out_cursor", out))
+}
+
+//export persistingBucketExplainGo
+func persistingBucketExplainGo(id C.persisting_bucket, query *C.char, vector *C.double, dimensions C.int64_t, out **C.char, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		q, v, err := importQuery(query, vector, dimensions)
+		if err != nil {
+			return err
+		}
+		text, err := b.Explain(q, v)
+		if err != nil {
+			return err
+		}
+		*out = C.CString(text)
+		return nil
+	}, arg("query", query), arg("out_text", out))
+}
+
+func importQuery(query *C.char, vector *C.double, dimensions C.int64_t) (q engine.Query, v []float64, err error) {
+	if dimensions < 0 || dimensions > maxDimensions {
+		return q, nil, fmt.Errorf("%w: dimensions %d, want 0 to %d", errArgument, dimensions, maxDimensions)
+	}
+	if vector != nil {
+		v = slices.Clone(unsafe.Slice((*float64)(unsafe.Pointer(vector)), int(dimensions)))
+	}
+	q, err = engine.ParseQuery([]byte(C.GoString(query)))
+	return q, v, err
+}
+
+//export persistingBucketCountGo
+func persistingBucketCountGo(id C.persisting_bucket, filter *C.char, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		n, err := b.Count(C.GoString(filter))
+		if err != nil {
+			return err
+		}
+		*out = C.int64_t(n)
+		return nil
+	}, arg("out_rows", out))
+}
+
+//export persistingBucketCreateIndexGo
+func persistingBucketCreateIndexGo(id C.persisting_bucket, index *C.char, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		spec, err := engine.ParseIndexSpec([]byte(C.GoString(index)))
+		if err != nil {
+			return err
+		}
+		return b.CreateIndex(spec)
+	}, arg("index", index))
+}
+
+//export persistingBucketDropIndexGo
+func persistingBucketDropIndexGo(id C.persisting_bucket, name *C.char, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		return b.DropIndex(C.GoString(name))
+	}, arg("index_name", name))
+}
+
+//export persistingBucketIndexesGo
+func persistingBucketIndexesGo(id C.persisting_bucket, out **C.char, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		indexes, err := b.Indexes()
+		if err != nil {
+			return err
+		}
+		text, err := json.Marshal(indexes)
+		if err != nil {
+			return fmt.Errorf("%w: write indexes: %w", errInternal, err)
+		}
+		*out = C.CString(string(text))
+		return nil
+	}, arg("out_json", out))
+}
+
+//export persistingBucketIndexStatsGo
+func persistingBucketIndexStatsGo(id C.persisting_bucket, name *C.char, out **C.char, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		text, err := b.IndexStatistics(C.GoString(name))
+		if err != nil {
+			return err
+		}
+		*out = C.CString(text)
+		return nil
+	}, arg("index_name", name), arg("out_json", out))
+}

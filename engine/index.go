@@ -1,0 +1,191 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/persisting/persisting/engine/lance"
+)
+
+const (
+	// indexRows is the number of rows that an index lacks from which it takes them
+	// in, unless they are less than one in indexShare of those that it has: each
+	// time some kinds are written anew.
+	indexRows  = 4096
+	indexShare = 32
+)
+
+// IndexSpec says which index to build.
+type IndexSpec = lance.IndexSpec
+
+// ParseIndexSpec reads an IndexSpec from JSON; a member that it has not is a fault.
+func ParseIndexSpec(text []byte) (s IndexSpec, err error) { return s, parse(text, &s, "index") }
+
+// Index describes an index, or the build of one.
+type Index struct {
+	lance.Index
+	Progress *lance.IndexProgress `json:"progress"` // nil once it is built
+}
+
+// CreateIndex builds an index of the rows that are acknowledged. Appends, flushes
+// and reads go on; compactions, and changes of the type of a column, wait.
+func (b *Bucket) CreateIndex(spec IndexSpec) error {
+	if spec.Name == "" {
+		spec.Name = spec.Column + "_idx"
+	}
+	if err := b.Flush(); err != nil {
+		return err
+	}
+	b.compacting.Lock()
+	defer b.compacting.Unlock()
+	indexes, err := b.builtIndexes()
+	if err != nil {
+		return err
+	}
+	for _, have := range indexes {
+		if have.Name == spec.Name && !spec.Replace {
+			return fmt.Errorf("%w: there is an index %q, of type %s on column %q: give another name, or replace it", ErrInvalid, have.Name, have.Type, have.Column)
+		}
+	}
+	return b.changeIndexes(func(t *lance.Table) (*lance.Snapshot, error) { return t.CreateIndex(spec) })
+}
+
+// DropIndex removes an index.
+func (b *Bucket) DropIndex(name string) error {
+	b.compacting.Lock()
+	defer b.compacting.Unlock()
+	if err := b.haveIndex(name); err != nil {
+		return err
+	}
+	return b.changeIndexes(func(t *lance.Table) (*lance.Snapshot, error) { return t.DropIndex(name) })
+}
+
+// Indexes describes the indexes, and the one that is being built.
+func (b *Bucket) Indexes() ([]Index, error) {
+	built, err := b.builtIndexes()
+	if err != nil {
+		return nil, err
+	}
+	indexes := make([]Index, 0, len(built))
+	for _, i := range built {
+		indexes = append(indexes, Index{Index: i})
+	}
+	b.mu.Lock()
+	table := b.table
+	b.mu.Unlock()
+	if table == nil {
+		return indexes, nil
+	}
+	progress, err := table.IndexProgress()
+	if err != nil {
+		return nil, fault(err)
+	}
+	if progress != nil {
+		i := slices.IndexFunc(indexes, func(i Index) bool { return i.Name == progress.Name })
+		if i < 0 {
+			indexes = append(indexes, Index{Index: lance.Index{Name: progress.Name}, Progress: progress})
+		} else {
+			indexes[i].Progress = progress
+		}
+	}
+	return indexes, nil
+}
+
+// IndexStatistics returns what Lance says of an index, as JSON.
+func (b *Bucket) IndexStatistics(name string) (string, error) {
+	if err := b.haveIndex(name); err != nil {
+		return "", err
+	}
+	snapshot := b.newest()
+	defer snapshot.Release()
+	text, err := snapshot.IndexStatistics(name)
+	return text, fault(err)
+}
+
+// builtIndexes describes the indexes of the newest version.
+func (b *Bucket) builtIndexes() ([]lance.Index, error) {
+	if b.closing.Load() {
+		return nil, ErrClosed
+	}
+	snapshot := b.newest()
+	if snapshot == nil {
+		return nil, nil
+	}
+	defer snapshot.Release()
+	indexes, err := snapshot.Indexes()
+	return indexes, fault(err)
+}
+
+func (b *Bucket) haveIndex(name string) error {
+	indexes, err := b.builtIndexes()
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(indexes))
+	for i, have := range indexes {
+		if have.Name == name {
+			return nil
+		}
+		names[i] = have.Name
+	}
+	return fmt.Errorf("%w: %q, there are %q", ErrNoIndex, name, names)
+}
+
+// changeIndexes makes a version of the table with other indexes. The caller holds
+// b.compacting.
+func (b *Bucket) changeIndexes(do func(*lance.Table) (*lance.Snapshot, error)) error {
+	b.mu.Lock()
+	table, closed := b.table, b.closed
+	b.mu.Unlock()
+	if cause := b.poison.Load(); cause != nil {
+		return fmt.Errorf("%w: %w", ErrPoisoned, *cause)
+	}
+	switch {
+	case closed:
+		return ErrClosed
+	case table == nil:
+		return fmt.Errorf("%w: the bucket has no rows to index", ErrInvalid)
+	}
+	snapshot, err := b.change(func() (*lance.Snapshot, error) { return do(table) })
+	if errors.Is(err, ErrPoisoned) {
+		return err
+	}
+	if err != nil {
+		return fault(err)
+	}
+	b.publish(snapshot, 0)
+	return nil
+}
+
+// extendIndexes lets those indexes take in new rows that lack enough of them, and
+// least at least. The caller holds b.compacting.
+func (b *Bucket) extendIndexes(least int64) error {
+	indexes, err := b.builtIndexes()
+	if err != nil || len(indexes) == 0 {
+		return err
+	}
+	rows := b.checkpointed()
+	if rows-b.indexedTo < least { // what was not taken in then is not taken in now
+		return nil
+	}
+	var behind []string
+	for _, i := range indexes {
+		few := least > 1 && i.RowsUnindexed < i.RowsIndexed/indexShare
+		if i.RowsUnindexed >= least && !few {
+			behind = append(behind, i.Name)
+		}
+	}
+	if len(behind) == 0 {
+		return nil
+	}
+	b.indexedTo = rows
+	return b.changeIndexes(func(t *lance.Table) (*lance.Snapshot, error) { return t.ExtendIndexes(behind) })
+}
+
+// checkpointed is the number of rows that are in the table.
+func (b *Bucket) checkpointed() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.checkpoint
+}

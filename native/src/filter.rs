@@ -1,0 +1,148 @@
+//! Filters: SQL as users write it, with their own names of columns.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+
+use lance::deps::datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use lance::deps::datafusion::sql::sqlparser::parser::Parser;
+use lance::deps::datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use crate::error::{Error, Result, Status};
+
+/// Lance's own dialect, which it does not export: names are quoted with
+/// backticks, and double quotes hold strings.
+#[derive(Debug)]
+struct LanceDialect(GenericDialect);
+
+impl Dialect for LanceDialect {
+    fn dialect(&self) -> TypeId {
+        self.0.dialect()
+    }
+
+    fn is_identifier_start(&self, c: char) -> bool {
+        self.0.is_identifier_start(c)
+    }
+
+    fn is_identifier_part(&self, c: char) -> bool {
+        self.0.is_identifier_part(c)
+    }
+
+    fn is_delimited_identifier_start(&self, c: char) -> bool {
+        c == '`'
+    }
+
+    fn supports_bitwise_shift_operators(&self) -> bool {
+        self.0.supports_bitwise_shift_operators()
+    }
+}
+
+fn invalid(message: impl std::fmt::Display) -> Error {
+    let message = message.to_string();
+    let message = message.trim_start_matches("sql parser error: ");
+    Error::new(Status::InvalidArgument, format!("filter: {message}"))
+}
+
+/// The filter with each name that `names` has replaced by what it stands for.
+pub fn translate(filter: &str, names: &HashMap<String, String>) -> Result<String> {
+    let dialect = LanceDialect(GenericDialect {});
+    let tokens = Tokenizer::new(&dialect, filter)
+        .with_unescape(false)
+        .tokenize_with_location()
+        .map_err(invalid)?;
+    check(&dialect, tokens.clone())?;
+    let mut out = String::with_capacity(filter.len());
+    for token in tokens {
+        match token.token {
+            Token::Word(word) if matches!(word.quote_style, None | Some('`')) => {
+                match names.get(&word.value.replace("``", "`")) {
+                    Some(stored) => out.push_str(&quote(stored)),
+                    None => out.push_str(&word.to_string()),
+                }
+            }
+            token => out.push_str(&token.to_string()),
+        }
+    }
+    Ok(out)
+}
+
+/// Refuses what is not one expression, and says where.
+fn check(dialect: &dyn Dialect, tokens: Vec<TokenWithSpan>) -> Result<()> {
+    let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);
+    parser.parse_expr().map_err(invalid)?;
+    let rest = parser.peek_token();
+    match rest.token {
+        Token::EOF => Ok(()),
+        _ => Err(invalid(format!(
+            "Expected: the end, found: {rest}{}",
+            rest.span.start
+        ))),
+    }
+}
+
+/// A stored name as a part of a path.
+pub fn quote(stored: &str) -> String {
+    format!("`{stored}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> HashMap<String, String> {
+        [
+            ("a.b", "a%2Eb"),
+            ("x`y", "x%60y"),
+            ("_offset", "_rowid"),
+            ("", "%"),
+        ]
+        .map(|(name, stored)| (name.to_string(), stored.to_string()))
+        .into()
+    }
+
+    #[test]
+    fn names_are_translated_and_nothing_else() {
+        for (filter, want) in [
+            ("a = 1", "a = 1"),
+            ("`a.b` = 'a.b'", "`a%2Eb` = 'a.b'"),
+            ("`a.b` = \"a.b\"", "`a%2Eb` = \"a.b\""),
+            ("a.b = 1", "a.b = 1"),
+            ("`x``y` IS NULL", "`x%60y` IS NULL"),
+            ("`` = 1", "`%` = 1"),
+            ("_offset >= 3", "`_rowid` >= 3"),
+            ("s = 'it''s _offset'", "s = 'it''s _offset'"),
+            ("s == 'x' /* _offset */", "s == 'x' /* _offset */"),
+            ("s LIKE 'a\\%'", "s LIKE 'a\\%'"),
+            ("x = 0x1F -- `a.b`\n", "x = X'1F' -- `a.b`\n"),
+            ("f(`a.b`, _offset)", "f(`a%2Eb`, `_rowid`)"),
+        ] {
+            assert_eq!(translate(filter, &names()).unwrap(), want);
+        }
+    }
+
+    #[test]
+    fn faults_are_named_with_their_place() {
+        for (filter, want) in [
+            ("a =", "Expected: an expression, found: EOF"),
+            ("a = = 1", "found: = at Line: 1, Column: 5"),
+            (
+                "a = 1 b = 2",
+                "Expected: the end, found: b at Line: 1, Column: 7",
+            ),
+            ("a = 1\nand or", "at Line: 2, Column: 5"),
+            (
+                "a = 'x",
+                "Unterminated string literal at Line: 1, Column: 5",
+            ),
+            ("`a = 1", "Line: 1, Column: 1"),
+            ("", "Expected: an expression, found: EOF"),
+            (
+                "a = 1; b = 1",
+                "Expected: the end, found: ; at Line: 1, Column: 6",
+            ),
+        ] {
+            let message = translate(filter, &names()).unwrap_err().to_string();
+            assert!(message.contains(want), "{filter:?}: {message}");
+            assert!(message.starts_with("filter: "), "{message}");
+        }
+    }
+}

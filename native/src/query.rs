@@ -1,0 +1,456 @@
+//! Queries: filters, orders and searches over one version of a table.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow_cast::cast;
+use arrow_schema::{DataType, Field, Schema as ArrowSchema, SchemaRef};
+use futures::stream::{self, BoxStream};
+use futures::StreamExt;
+use lance::dataset::scanner::Scanner;
+use lance::datatypes::Schema;
+use lance::deps::datafusion::physical_expr::expressions::col;
+use lance::deps::datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+use lance::deps::datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use lance::deps::datafusion::physical_plan::sorts::sort::SortExec;
+use lance::deps::datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use lance_arrow::json::{convert_lance_json_to_arrow, has_arrow_json_fields};
+use lance_core::ROW_ID;
+use lance_datafusion::exec::{execute_plan, LanceExecutionOptions};
+use lance_index::scalar::inverted::SCORE_COL;
+use lance_index::scalar::FullTextSearchQuery;
+use lance_index::vector::DIST_COL;
+use lance_linalg::distance::DistanceType;
+use serde::Deserialize;
+
+use crate::error::{Error, Result, Status};
+use crate::filter::{quote, translate};
+use crate::read::{gather, Reader};
+use crate::runtime::{block_on, spawn, AHEAD};
+use crate::snapshot::{Projection, Snapshot};
+
+const BATCH_ROWS: u64 = 8192;
+
+/// About the largest batch, as several are in memory at once.
+const BATCH_BYTES: u64 = 16 << 20;
+
+/// The column of row ids in results, which users know as offsets.
+const OFFSET: &str = "_offset";
+
+/// Memory of one sort, beyond which it goes to temporary files.
+const SORT_BYTES: u64 = 256 << 20;
+
+/// What `pn_snapshot_query` documents.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    filter: Option<String>,
+    /// Names in the filter that stand for others.
+    #[serde(default)]
+    names: HashMap<String, String>,
+    columns: Option<Vec<String>>,
+    #[serde(default)]
+    with_offset: bool,
+    limit: Option<u64>,
+    #[serde(default)]
+    offset: u64,
+    #[serde(default)]
+    order_by: Vec<Order>,
+    search: Option<Search>,
+    #[serde(default)]
+    without_index: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    column: String,
+    #[serde(default)]
+    descending: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Search {
+    columns: Vec<String>,
+    /// None: the search is for a vector.
+    text: Option<String>,
+    k: u64,
+    metric: Option<String>,
+    nprobes: Option<usize>,
+    refine: Option<u32>,
+    ef: Option<usize>,
+}
+
+fn invalid(message: impl std::fmt::Display) -> Error {
+    Error::new(Status::InvalidArgument, message)
+}
+
+impl Query {
+    pub fn parse(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|e| invalid(format!("query: {e}")))
+    }
+
+    fn range(&self) -> Result<(Option<i64>, i64)> {
+        let number = |n: u64| i64::try_from(n).map_err(|_| invalid(format!("{n} is too large")));
+        Ok((self.limit.map(number).transpose()?, number(self.offset)?))
+    }
+}
+
+impl Snapshot {
+    /// The rows that a query asks for: in the order of their row ids, in the
+    /// order asked for and then by row id, or the best of a search first.
+    pub fn query(self: &Arc<Self>, query: &Query, vector: Option<&[f64]>) -> Result<Reader> {
+        let columns = self.columns_of(query)?;
+        let output = Output::new(columns, query);
+        block_on(async {
+            let batches = if query.search.is_none() && !query.order_by.is_empty() {
+                let ids = self.sorted_ids(query).await?;
+                self.clone().rows_of(ids, output)
+            } else {
+                let scanner = self.scanner(query, vector, &output.columns.inner).await?;
+                let batches = scanner.try_into_stream().await?;
+                batches.map(move |batch| output.batch(batch?)).boxed()
+            };
+            Ok(Reader::new(gather(batches, self.batch_rows()).boxed()))
+        })
+    }
+
+    /// How many rows pass the filter of a query.
+    pub fn count(&self, query: &Query) -> Result<u64> {
+        let mut scanner = self.dataset.scan();
+        self.apply_filter(&mut scanner, query)?;
+        scanner.empty_project()?.with_row_id();
+        Ok(block_on(scanner.count_rows())?)
+    }
+
+    /// The plan of a query, as text.
+    pub fn explain(&self, query: &Query, vector: Option<&[f64]>) -> Result<String> {
+        let columns = self.columns_of(query)?;
+        block_on(async {
+            let scanner = match query.order_by.is_empty() {
+                true => self.scanner(query, vector, &columns.inner).await?,
+                false => self.order_scanner(query)?,
+            };
+            let plan = scanner.explain_plan(false).await?;
+            if query.order_by.is_empty() {
+                return Ok(plan);
+            }
+            let keys: Vec<String> = query
+                .order_by
+                .iter()
+                .map(|o| format!("{} {}", o.column, if o.descending { "DESC" } else { "ASC" }))
+                .chain([format!("{OFFSET} ASC")])
+                .collect();
+            let indented: Vec<String> = plan.lines().map(|l| format!("    {l}")).collect();
+            Ok(format!(
+                "TakeRows\n  Sort: {}\n{}\n",
+                keys.join(", "),
+                indented.join("\n")
+            ))
+        })
+    }
+
+    fn batch_rows(&self) -> usize {
+        (BATCH_BYTES / self.bytes_per_row().max(1)).clamp(1, BATCH_ROWS) as usize
+    }
+
+    fn columns_of(&self, query: &Query) -> Result<Projection> {
+        match query.columns.as_deref() {
+            Some([]) => Ok(Projection {
+                inner: Arc::new(Schema::default()),
+                outer: Arc::new(ArrowSchema::empty()),
+            }),
+            columns => self.project(columns),
+        }
+    }
+
+    fn apply_filter(&self, scanner: &mut Scanner, query: &Query) -> Result<()> {
+        if let Some(filter) = &query.filter {
+            scanner.filter(&translate(filter, &query.names)?)?;
+            // Faults of names and types are found here, and not in a plan.
+            scanner.get_expr_filter().map_err(filter_fault)?;
+        }
+        if query.without_index {
+            scanner.use_scalar_index(false);
+        }
+        Ok(())
+    }
+
+    async fn scanner(
+        &self,
+        query: &Query,
+        vector: Option<&[f64]>,
+        columns: &Schema,
+    ) -> Result<Scanner> {
+        let mut scanner = self.dataset.scan();
+        scanner
+            .batch_size(self.batch_rows())
+            .io_buffer_size(self.shared.io_buffer_bytes)
+            .project_with_schema(columns)?;
+        if query.with_offset || columns.fields.is_empty() {
+            scanner.with_row_id();
+        }
+        self.apply_filter(&mut scanner, query)?;
+        if let Some(search) = &query.search {
+            scanner.prefilter(true);
+            match &search.text {
+                Some(text) => self.search_text(&mut scanner, search, text)?,
+                None => self.search_vector(&mut scanner, query, search, vector)?,
+            }
+            return Ok(scanner);
+        }
+        let (limit, offset) = query.range()?;
+        if limit.is_some() || offset > 0 {
+            scanner.limit(limit, Some(offset))?;
+        }
+        scanner.scan_in_order(true);
+        let (order, _) = self.layout().await?.order();
+        if !order.is_sorted() {
+            let fragments = self.dataset.fragments();
+            scanner.with_fragments(order.iter().map(|&i| fragments[i].clone()).collect());
+        }
+        Ok(scanner)
+    }
+
+    fn search_text(&self, scanner: &mut Scanner, search: &Search, text: &str) -> Result<()> {
+        let columns: Vec<String> = search.columns.iter().map(|name| path(name)).collect();
+        let k = i64::try_from(search.k).map_err(|_| invalid("k is too large"))?;
+        let query = FullTextSearchQuery::new(text.to_owned())
+            .with_columns(&columns)?
+            .limit(Some(k));
+        scanner.full_text_search(query)?;
+        Ok(())
+    }
+
+    fn search_vector(
+        &self,
+        scanner: &mut Scanner,
+        query: &Query,
+        search: &Search,
+        vector: Option<&[f64]>,
+    ) -> Result<()> {
+        let vector = vector.ok_or_else(|| invalid("a search without a text and a vector"))?;
+        let [column] = search.columns.as_slice() else {
+            return Err(invalid("a vector is searched for in one column"));
+        };
+        let field = self.dataset.schema().field(&quote(column));
+        let field = field.ok_or_else(|| invalid(format!("no column {column:?}")))?;
+        let DataType::FixedSizeList(item, length) = field.data_type() else {
+            return Err(invalid(format!(
+                "column {column:?} is {}: a search for a vector needs a fixed_size_list of floats",
+                field.data_type()
+            )));
+        };
+        if vector.len() != length as usize {
+            return Err(invalid(format!(
+                "the vector has {} dimensions, column {column:?} has {length}",
+                vector.len()
+            )));
+        }
+        let key = cast(&Float64Array::from(vector.to_vec()), item.data_type())?;
+        scanner.nearest(&path(column), &key, search.k as usize)?;
+        if let Some(metric) = &search.metric {
+            scanner.distance_metric(DistanceType::try_from(metric.as_str()).map_err(invalid)?);
+        }
+        if let Some(n) = search.nprobes {
+            scanner.nprobes(n);
+        }
+        if let Some(factor) = search.refine {
+            scanner.refine(factor);
+        }
+        if let Some(ef) = search.ef {
+            scanner.ef(ef);
+        }
+        scanner.use_index(!query.without_index);
+        Ok(())
+    }
+
+    /// Reads the columns to order by, and row ids.
+    fn order_scanner(&self, query: &Query) -> Result<Scanner> {
+        let mut names: Vec<String> = Vec::new();
+        for order in &query.order_by {
+            if !names.contains(&order.column) {
+                names.push(order.column.clone());
+            }
+        }
+        let keys = self.project(Some(&names))?;
+        for field in keys.outer.fields() {
+            if has_arrow_json_fields(field) || field.data_type().is_nested() {
+                return Err(invalid(format!("column {:?} has no order", field.name())));
+            }
+        }
+        let mut scanner = self.dataset.scan();
+        scanner
+            .project_with_schema(&keys.inner)?
+            .with_row_id()
+            .scan_in_order(false);
+        self.apply_filter(&mut scanner, query)?;
+        Ok(scanner)
+    }
+
+    /// The row ids of a query with an order.
+    async fn sorted_ids(&self, query: &Query) -> Result<Vec<i64>> {
+        let (limit, offset) = query.range()?;
+        let mut plan = self.order_scanner(query)?.create_plan().await?;
+        if plan.output_partitioning().partition_count() > 1 {
+            plan = Arc::new(CoalescePartitionsExec::new(plan));
+        }
+        let schema = plan.schema();
+        let keys = query
+            .order_by
+            .iter()
+            .map(|order| (order.column.as_str(), order.descending))
+            .chain([(ROW_ID, false)])
+            .map(|(name, descending)| {
+                Ok(PhysicalSortExpr {
+                    expr: col(name, &schema)?,
+                    options: arrow_schema::SortOptions {
+                        descending,
+                        nulls_first: false,
+                    },
+                })
+            })
+            .collect::<std::result::Result<Vec<_>, lance::Error>>()?;
+        let keys = LexOrdering::new(keys).ok_or_else(|| Error::internal("no order"))?;
+        let fetch = limit.map(|limit| limit.saturating_add(offset) as usize);
+        let sort: Arc<dyn ExecutionPlan> = Arc::new(SortExec::new(keys, plan).with_fetch(fetch));
+        let options = LanceExecutionOptions {
+            use_spilling: true,
+            mem_pool_size: Some(SORT_BYTES),
+            ..Default::default()
+        };
+        let mut batches = execute_plan(sort, options)?;
+        let mut ids = Vec::new();
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(lance::Error::from)?;
+            let column = batch.column_by_name(ROW_ID);
+            let column = column.ok_or_else(|| Error::internal("no row ids"))?;
+            ids.extend(
+                column
+                    .as_primitive::<UInt64Type>()
+                    .values()
+                    .iter()
+                    .map(|&id| id as i64),
+            );
+        }
+        let skipped = (offset as usize).min(ids.len());
+        ids.drain(..skipped);
+        Ok(ids)
+    }
+
+    /// Rows by row id, in the order given.
+    fn rows_of(
+        self: Arc<Self>,
+        ids: Vec<i64>,
+        output: Output,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
+        let chunks: Vec<Vec<i64>> = ids.chunks(self.batch_rows()).map(<[i64]>::to_vec).collect();
+        stream::iter(chunks)
+            .map(move |ids| {
+                let (snapshot, output) = (self.clone(), output.clone());
+                spawn(async move {
+                    let batch = match output.columns.outer.fields().is_empty() {
+                        true => None,
+                        false => Some(snapshot.take_rows(&ids, &output.columns).await?),
+                    };
+                    output.with_ids(batch, ids)
+                })
+            })
+            .buffered(AHEAD)
+            .boxed()
+    }
+}
+
+/// The columns of a result.
+#[derive(Clone)]
+struct Output {
+    columns: Projection,
+    /// Those that Lance calculates.
+    extra: Vec<&'static str>,
+    with_offset: bool,
+    schema: SchemaRef,
+}
+
+impl Output {
+    fn new(columns: Projection, query: &Query) -> Self {
+        let extra = match &query.search {
+            None => vec![],
+            Some(Search { text: None, .. }) => vec![DIST_COL],
+            Some(_) => vec![SCORE_COL],
+        };
+        let mut fields: Vec<_> = columns.outer.fields().iter().cloned().collect();
+        for name in &extra {
+            fields.push(Arc::new(Field::new(*name, DataType::Float32, true)));
+        }
+        if query.with_offset {
+            fields.push(Arc::new(Field::new(OFFSET, DataType::Int64, false)));
+        }
+        Self {
+            columns,
+            extra,
+            with_offset: query.with_offset,
+            schema: Arc::new(ArrowSchema::new(fields)),
+        }
+    }
+
+    /// A batch as it comes from Lance.
+    fn batch(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let batch = convert_lance_json_to_arrow(&batch)?;
+        let named = |name: &str| {
+            let column = batch.column_by_name(name).cloned();
+            column.ok_or_else(|| Error::internal(format!("no column {name:?} in {batch:?}")))
+        };
+        let mut columns = Vec::with_capacity(self.schema.fields().len());
+        for field in self.columns.outer.fields() {
+            columns.push(named(field.name())?);
+        }
+        for name in &self.extra {
+            columns.push(named(name)?);
+        }
+        if self.with_offset {
+            columns.push(cast(&named(ROW_ID)?, &DataType::Int64)?);
+        }
+        self.join(columns, batch.num_rows())
+    }
+
+    fn with_ids(&self, batch: Option<RecordBatch>, ids: Vec<i64>) -> Result<RecordBatch> {
+        let rows = ids.len();
+        let mut columns = batch.map_or_else(Vec::new, |b| b.columns().to_vec());
+        if self.with_offset {
+            columns.push(Arc::new(Int64Array::from(ids)) as ArrayRef);
+        }
+        self.join(columns, rows)
+    }
+
+    fn join(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new()
+            .with_match_field_names(false)
+            .with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options);
+        batch.map_err(|e| Error::internal(format!("a result of other columns: {e}")))
+    }
+}
+
+/// A stored top-level name as Lance takes a path: plain where that will do.
+pub fn path(stored: &str) -> String {
+    match stored
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '_')
+    {
+        true => stored.to_owned(),
+        false => quote(stored),
+    }
+}
+
+/// Takes out of Lance's message what says nothing to a user.
+fn filter_fault(e: lance::Error) -> Error {
+    let message = Error::from(e).to_string();
+    let message = message.trim_start_matches("Invalid user input: ");
+    let message = message.trim_start_matches("Schema error: ");
+    let message = message.split(" Valid fields are").next();
+    invalid(format!("filter: {}", message.unwrap_or_default()))
+}

@@ -1,0 +1,74 @@
+"""The calls of queries and indexes of `capi/persisting.h`. All of them wait for the disk."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+from ctypes import byref
+from typing import TYPE_CHECKING, Any
+
+from persisting._errors import InvalidArgumentError
+from persisting._native import Bucket, Cursor, _json, _library, _string
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Queried(Bucket):
+    """An open bucket that answers queries."""
+
+    def query(self, query: Mapping[str, Any], vector: Sequence[float] | None) -> Cursor:
+        """Run a query on the acknowledged rows; waits for the disk."""
+        number = ctypes.c_uint64()
+        self._use(
+            _library().persisting_bucket_query, _json(query), *_doubles(vector), byref(number)
+        )
+        return Cursor(number.value, self, None)
+
+    def count(self, where: str | None) -> int:
+        """Return the number of rows that pass a filter; waits for the disk."""
+        rows = ctypes.c_int64()
+        self._use(_library().persisting_bucket_count, _text(where or ""), byref(rows))
+        return rows.value
+
+    def explain(self, query: Mapping[str, Any], vector: Sequence[float] | None) -> str:
+        """Return the plan of a query; waits for the disk."""
+        explain = functools.partial(self._use, _library().persisting_bucket_explain)
+        arguments = (_json(query), *_doubles(vector))
+        return _string(lambda _, out: explain(*arguments, out), None)
+
+    def create_index(self, index: Mapping[str, Any]) -> None:
+        """Build an index; waits until it is on disk."""
+        self._use(_library().persisting_bucket_create_index, _json(index))
+
+    def drop_index(self, name: str) -> None:
+        """Remove an index; waits for the disk."""
+        self._use(_library().persisting_bucket_drop_index, _text(name))
+
+    def indexes(self) -> list[dict[str, Any]]:
+        """Describe the indexes; waits for the disk."""
+        text = _string(self._use, _library().persisting_bucket_indexes)
+        indexes: list[dict[str, Any]] = json.loads(text)
+        return indexes
+
+    def index_stats(self, name: str) -> dict[str, Any]:
+        """Return what Lance says of an index; waits for the disk."""
+        stats = functools.partial(self._use, _library().persisting_bucket_index_stats)
+        text = _string(lambda _, out: stats(_text(name), out), None)
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+
+def _text(text: str) -> bytes:
+    """Return a string for the library, which ends it at a zero byte."""
+    if "\0" in text:
+        raise InvalidArgumentError(f"{text!r} has a zero byte")
+    return text.encode()
+
+
+def _doubles(numbers: Sequence[float] | None) -> tuple[Any, int]:
+    """Return an array of doubles, or NULL, and its length."""
+    if numbers is None:
+        return None, 0
+    return (ctypes.c_double * len(numbers))(*numbers), len(numbers)

@@ -1,0 +1,401 @@
+"""Queries and indexes: what `LanceBackend` offers beyond reading by offset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pyarrow as pa
+
+from persisting._errors import InvalidArgumentError
+from persisting._records import strip
+from persisting.queue._base import Base, on_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from typing import TypeVar
+
+    from persisting._queried import Queried
+
+    T = TypeVar("T")
+
+OrderBy: TypeAlias = "str | tuple[str, str] | Sequence[str | tuple[str, str]]"
+
+_DIRECTIONS = {"asc": False, "desc": True}
+
+
+class Queries(Base):
+    """The methods of a backend that look for records by what they hold.
+
+    Notes
+    -----
+    A query sees the records that were acknowledged when it was called and none that
+    came later. Those that are not in Lance yet are flushed before it runs, so its answer
+    does not depend on what was flushed.
+
+    A filter is an SQL expression over the columns; records for which it is neither false
+    nor null pass. Names that are no plain words stand in backticks, `` `reward.mean` > 0 ``,
+    strings in single quotes, fields of a struct after a dot, and `_offset` is the offset of
+    the record. `json_get_int`, `json_get_float`, `json_get_string` and `json_get_bool`
+    reach into columns of JSON. docs/queries.md says more.
+    """
+
+    # ---- queries ----
+
+    async def query(
+        self,
+        filter: str | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+        order_by: OrderBy | None = None,
+        with_offset: bool = False,
+        use_index: bool = True,
+    ) -> pa.Table:
+        """Return the records that pass a filter, as an Arrow table.
+
+        Parameters
+        ----------
+        filter
+            SQL; None lets all records pass.
+        columns
+            Columns of the result, in that order; None is all.
+        limit
+            Most rows; None is all.
+        offset
+            Rows to leave out at the start.
+        order_by
+            A column, or a tuple of a column and "asc" or "desc", or a list of such. Nulls
+            come last, equal records in the order of their offsets. None is the order of
+            the offsets.
+        with_offset
+            Whether the result ends with an int64 column `_offset`.
+        use_index
+            Whether indexes may be used. They change nothing but the time it takes.
+
+        Returns
+        -------
+        pyarrow.Table
+            The columns as they were put; a key that a record lacks is null.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The filter does not parse (the message has line and column), or something
+            names a column that there is not. It is a ValueError.
+        StorageError, ClosedError
+            As `flush` and `get`.
+        """
+        request = _request(
+            filter,
+            columns=columns,
+            limit=limit,
+            offset=offset,
+            order_by=order_by,
+            with_offset=with_offset,
+            use_index=use_index,
+        )
+        return await self._table(request, None)
+
+    async def query_batches(
+        self,
+        filter: str | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+        order_by: OrderBy | None = None,
+        with_offset: bool = False,
+        use_index: bool = True,
+    ) -> AsyncIterator[pa.RecordBatch]:
+        """Yield what `query` returns batch by batch, for answers larger than memory.
+
+        Yields
+        ------
+        pyarrow.RecordBatch
+            At least one row. All batches see the records of the first.
+        """
+        request = _request(
+            filter,
+            columns=columns,
+            limit=limit,
+            offset=offset,
+            order_by=order_by,
+            with_offset=with_offset,
+            use_index=use_index,
+        )
+        self._check_open()
+        cursor = await on_thread(self._bucket.query, request, None)
+        try:
+            batches = iter(cursor)
+            while (batch := await on_thread(next, batches, None)) is not None:
+                yield strip(batch)
+        finally:
+            cursor.close()
+
+    async def search(
+        self,
+        query: Any,
+        column: str | Sequence[str],
+        k: int = 10,
+        *,
+        filter: str | None = None,
+        metric: str | None = None,
+        columns: Sequence[str] | None = None,
+        with_offset: bool = False,
+        nprobes: int | None = None,
+        refine: int | None = None,
+        ef: int | None = None,
+        use_index: bool = True,
+    ) -> pa.Table:
+        """Return the records nearest to a vector, or those that fit a text best.
+
+        Parameters
+        ----------
+        query
+            A str is a text. Anything else is a vector: a sequence of numbers, a numpy
+            array of one dimension, or an Arrow array.
+        column
+            Column to search, of strings for a text, of fixed-size lists of floats for a
+            vector. For a text it may be a list of columns.
+        k
+            Most rows of the result, of the records that pass `filter`.
+        filter
+            SQL; None lets all records pass.
+        metric
+            "l2", "cosine" or "dot"; None is that of the index, or "l2" without one.
+        columns
+            Columns of the result; None is all.
+        with_offset
+            Whether the result ends with an int64 column `_offset`.
+        nprobes
+            Partitions of an IVF index to look into. More find more and take longer.
+        refine
+            Compare `refine * k` candidates of a quantized index by their whole vectors.
+        ef
+            Candidates in the graph of an HNSW index.
+        use_index
+            Whether a vector index, and indexes for the filter, may be used; without one
+            the answer is exact.
+
+        Returns
+        -------
+        pyarrow.Table
+            The best first; after the columns asked for, float32 `_distance` (smaller is
+            nearer) for a vector, or `_score` (larger is better) for a text.
+
+        Raises
+        ------
+        InvalidArgumentError
+            As `query`; the vector does not have the length of those in the column.
+
+        Notes
+        -----
+        An index of type "inverted" makes a search for a text fast and says how texts are
+        cut into words.
+        """
+        request, vector = _search_request(
+            query,
+            column,
+            filter,
+            k=k,
+            metric=metric,
+            nprobes=nprobes,
+            refine=refine,
+            ef=ef,
+            columns=columns,
+            with_offset=with_offset,
+            use_index=use_index,
+        )
+        return await self._table(request, vector)
+
+    async def count(self, filter: str | None = None) -> int:
+        """Return how many records pass a filter; all do without one."""
+        self._check_open()
+        return await on_thread(self._bucket.count, filter)
+
+    async def explain(
+        self,
+        filter: str | None = None,
+        *,
+        search: tuple[Any, str | Sequence[str]] | None = None,
+        **options: Any,
+    ) -> str:
+        """Return the plan of a query, which names the indexes that are used, as text.
+
+        Parameters
+        ----------
+        filter
+            As `query`.
+        search
+            `(query, column)` explains `search` instead of `query`.
+        **options
+            The keyword arguments of `query`, or of `search` and `k`.
+        """
+        vector = None
+        if search is None:
+            request = _request(filter, **options)
+        else:
+            request, vector = _search_request(*search, filter, **options)
+        self._check_open()
+        return await on_thread(self._bucket.explain, request, vector)
+
+    async def _table(self, request: Mapping[str, Any], vector: list[float] | None) -> pa.Table:
+        self._check_open()
+        return await on_thread(_collect, self._bucket, request, vector)
+
+    # ---- indexes ----
+
+    async def create_index(
+        self,
+        column: str,
+        type: str = "btree",
+        *,
+        name: str | None = None,
+        replace: bool = False,
+        **options: Any,
+    ) -> None:
+        """Build an index of a column.
+
+        Parameters
+        ----------
+        column
+            Name of the column.
+        type
+            "btree", "bitmap", "label_list", "ngram", "zonemap" or "bloom_filter" for
+            filters, "inverted" for searches for a text, "ivf_flat", "ivf_pq", "ivf_sq",
+            "ivf_hnsw_flat", "ivf_hnsw_pq" or "ivf_hnsw_sq" for vectors.
+        name
+            Name of the index; None is that of the column with "_idx" after it.
+        replace
+            Whether an index of that name may be replaced.
+        **options
+            Those of the type, such as `metric="cosine", partitions=256` of a vector index
+            or `stem=True, language="English"` of a text index; docs/queries.md lists them.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is no such column, type or option, the column cannot have that index, or
+            the name is taken.
+
+        Notes
+        -----
+        Returns when the index is on disk; `list_indexes` tells how far it is meanwhile.
+        Puts and gets go on. Records that come later are found as well, and are taken into
+        the index by the background work and by `compact`.
+        """
+        self._check_open()
+        index = {"column": column, "type": type, "replace": replace, "options": options}
+        if name is not None:
+            index["name"] = name
+        await on_thread(self._bucket.create_index, index)
+
+    async def drop_index(self, name: str) -> None:
+        """Remove an index; NotFoundError, a LookupError, if there is none of that name."""
+        self._check_open()
+        await on_thread(self._bucket.drop_index, name)
+
+    async def list_indexes(self) -> list[dict[str, Any]]:
+        """Return what indexes there are.
+
+        Returns
+        -------
+        list of dict
+            `name`, `column`, `type`, `rows_indexed`, `rows_unindexed`, `parts`, `bytes` (None
+            where unknown) and `details` of the type. `progress` is None, or tells of an
+            index that is being built its `stage` and how much is `completed` of the
+            `total` (None where unknown), in `unit`.
+        """
+        self._check_open()
+        return await on_thread(self._bucket.indexes)
+
+    async def index_stats(self, name: str) -> dict[str, Any]:
+        """Return what Lance says of an index; NotFoundError if there is none of that name."""
+        self._check_open()
+        return await on_thread(self._bucket.index_stats, name)
+
+
+def _collect(bucket: Queried, request: Mapping[str, Any], vector: list[float] | None) -> pa.Table:
+    with bucket.query(request, vector) as cursor:
+        return strip(pa.Table.from_batches(list(cursor), cursor.schema))
+
+
+def _request(
+    where: str | None,
+    *,
+    columns: Sequence[str] | None = None,
+    limit: int | None = None,
+    offset: int = 0,
+    order_by: OrderBy | None = None,
+    with_offset: bool = False,
+    use_index: bool = True,
+) -> dict[str, Any]:
+    """Write a query as `persisting_bucket_query` wants it."""
+    if isinstance(columns, str):
+        raise InvalidArgumentError(f"columns: want a list of names, got the string {columns!r}")
+    return {
+        "filter": where or "",
+        "columns": None if columns is None else list(columns),
+        "limit": limit,
+        "offset": offset,
+        "order_by": _order(order_by),
+        "with_offset": with_offset,
+        "without_index": not use_index,
+    }
+
+
+def _order(order_by: OrderBy | None) -> list[dict[str, Any]]:
+    if order_by is None:
+        return []
+    if isinstance(order_by, str) or (
+        isinstance(order_by, tuple) and len(order_by) == 2 and order_by[1] in _DIRECTIONS
+    ):
+        order_by = [order_by]  # type: ignore[list-item]
+    keys = []
+    for key in order_by:
+        column, direction = (key, "asc") if isinstance(key, str) else key
+        if direction not in _DIRECTIONS:
+            raise InvalidArgumentError(f'order_by: want "asc" or "desc", got {direction!r}')
+        keys.append({"column": column, "descending": _DIRECTIONS[direction]})
+    return keys
+
+
+def _search_request(
+    query: Any,
+    column: str | Sequence[str],
+    where: str | None,
+    *,
+    k: int = 10,
+    metric: str | None = None,
+    nprobes: int | None = None,
+    refine: int | None = None,
+    ef: int | None = None,
+    **options: Any,
+) -> tuple[dict[str, Any], list[float] | None]:
+    """Write a search as `persisting_bucket_query` wants it."""
+    text = query if isinstance(query, str) else None
+    search = {
+        "columns": [column] if isinstance(column, str) else list(column),
+        "text": text,
+        "k": k,
+        "metric": metric or "",
+        "nprobes": nprobes or 0,
+        "refine": refine or 0,
+        "ef": ef or 0,
+    }
+    request = {**_request(where, **options), "search": search}
+    return request, None if text is not None else _vector(query)
+
+
+def _vector(query: Any) -> list[float]:
+    for convert in ("tolist", "to_pylist"):
+        if hasattr(query, convert):
+            query = getattr(query, convert)()
+            break
+    try:
+        return [float(x) for x in query]
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"search: want a str, or a vector of numbers in one dimension: {error}"
+        ) from error
