@@ -11,7 +11,7 @@ from persisting._records import strip
 from persisting.queue._base import Base, on_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from typing import TypeVar
 
     from persisting._queried import Queried
@@ -107,7 +107,7 @@ class Queries(Base):
         order_by: OrderBy | None = None,
         with_offset: bool = False,
         use_index: bool = True,
-    ) -> AsyncIterator[pa.RecordBatch]:
+    ) -> AsyncGenerator[pa.RecordBatch, None]:
         """Yield what `query` returns batch by batch, for answers larger than memory.
 
         Yields
