@@ -226,6 +226,12 @@ func (b *Bucket) Close() error {
 		return ErrClosed
 	}
 	close(b.stop)
+	b.mu.Lock()
+	table := b.table
+	b.mu.Unlock()
+	if table != nil {
+		table.CancelIndexes() // they may take minutes, and begin again some time
+	}
 	b.workers.Wait()
 	b.appending.Lock()
 	defer b.appending.Unlock()

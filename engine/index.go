@@ -148,7 +148,10 @@ func (b *Bucket) changeIndexes(do func(*lance.Table) (*lance.Snapshot, error)) e
 		return fmt.Errorf("%w: the bucket has no rows to index", ErrInvalid)
 	}
 	snapshot, err := b.change(func() (*lance.Snapshot, error) { return do(table) })
-	if errors.Is(err, ErrPoisoned) {
+	switch {
+	case errors.Is(err, lance.ErrCancelled):
+		return ErrClosed
+	case errors.Is(err, ErrPoisoned):
 		return err
 	}
 	if err != nil {

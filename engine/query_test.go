@@ -140,6 +140,31 @@ func TestIndexesFollowTheRows(t *testing.T) {
 	}
 }
 
+func TestCloseDoesNotWaitForTheBuildOfAnIndex(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir, quiet())
+	appendRows(t, b, 1000)
+	if err := b.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	b.table.CancelIndexes() // as Close does, but before the build begins
+	if err := b.CreateIndex(IndexSpec{Column: "id", Type: "btree"}); !errors.Is(err, ErrClosed) {
+		t.Fatalf("a build that was cancelled: %v", err)
+	}
+	appendRows(t, b, 10)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, dir, quiet())
+	wantRows(t, b, 1010)
+	if indexes, err := b.Indexes(); err != nil || len(indexes) > 0 {
+		t.Fatalf("indexes %v, %v", indexes, err)
+	}
+	if err := b.CreateIndex(IndexSpec{Column: "id", Type: "btree"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestRequestsThatMakeNoSense(t *testing.T) {
 	b := open(t, t.TempDir(), quiet())
 	appendRows(t, b, 10)

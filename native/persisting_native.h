@@ -38,6 +38,7 @@ enum pn_status {
   PN_CORRUPT = 6,
   PN_CONFLICT = 7,
   PN_INEXACT = 8, /* a cast would change a value */
+  PN_CANCELLED = 9, /* by pn_table_cancel_indexes */
   PN_INTERNAL = 99 /* a panic or a broken assumption */
 };
 
@@ -323,6 +324,12 @@ int32_t pn_table_create_index(pn_table *table, const char *index,
 /* How far the build is that runs now, as one string, a JSON object of name,
  * stage, completed, total (or null) and unit, or null. */
 int32_t pn_table_index_progress(const pn_table *table, pn_strings **out,
+                                struct persisting_native_error *error);
+
+/* Has pn_table_create_index and pn_table_extend_indexes end soon with
+ * PN_CANCELLED, those that run and those to come. What they did is void, or a
+ * version that nobody was told of. */
+int32_t pn_table_cancel_indexes(const pn_table *table,
                                 struct persisting_native_error *error);
 
 int32_t pn_table_drop_index(pn_table *table, const char *name,

@@ -21,6 +21,8 @@ var (
 	ErrConflict = errors.New("lance: conflicting commit")
 	// ErrInexact is returned when a cast would change a value.
 	ErrInexact = errors.New("lance: cast is not exact")
+	// ErrCancelled is returned when CancelIndexes ended the build of an index.
+	ErrCancelled = errors.New("lance: cancelled")
 	// ErrRowNotFound is returned when Take is asked for a row that is not there.
 	ErrRowNotFound = errors.New("lance: no such row")
 	// ErrIO is returned when the file system fails.
@@ -59,4 +61,5 @@ var classes = map[int32]error{
 	6: ErrCorrupt,
 	7: ErrConflict,
 	8: ErrInexact,
+	9: ErrCancelled,
 }

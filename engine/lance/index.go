@@ -59,6 +59,16 @@ func (t *Table) CreateIndex(spec IndexSpec) (*Snapshot, error) {
 	return t.snapshot(func() (snapshotHandle, error) { return nativeCreateIndex(t.handle, string(text)) })
 }
 
+// CancelIndexes has CreateIndex and ExtendIndexes end soon with ErrCancelled,
+// those that run and those to come.
+func (t *Table) CancelIndexes() {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.handle != nil {
+		nativeCancelIndexes(t.handle)
+	}
+}
+
 // DropIndex removes an index; its files go with the versions that have it.
 func (t *Table) DropIndex(name string) (*Snapshot, error) {
 	return t.snapshot(func() (snapshotHandle, error) { return nativeDropIndex(t.handle, name) })

@@ -64,6 +64,8 @@ func nativeIndexProgress(t tableHandle) (string, error) {
 	})
 }
 
+func nativeCancelIndexes(t tableHandle) { C.pn_table_cancel_indexes(t, nil) }
+
 func nativeDropIndex(t tableHandle, name string) (snapshotHandle, error) {
 	text := C.CString(name)
 	defer C.free(unsafe.Pointer(text))

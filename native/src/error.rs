@@ -19,6 +19,7 @@ pub enum Status {
     Corrupt = 6,
     Conflict = 7,
     Inexact = 8,
+    Cancelled = 9,
     Internal = 99,
 }
 

@@ -123,6 +123,17 @@ pub unsafe extern "C" fn pn_table_index_progress(
 }
 
 #[no_mangle]
+pub unsafe extern "C" fn pn_table_cancel_indexes(
+    table: *const Table,
+    error: *mut NativeError,
+) -> i32 {
+    guard(error, || {
+        borrow(table)?.build.cancel();
+        Ok(())
+    })
+}
+
+#[no_mangle]
 pub unsafe extern "C" fn pn_table_drop_index(
     table: *const Table,
     name: *const c_char,

@@ -1,6 +1,7 @@
 //! Indexes: building them, keeping them up with new rows, describing them.
 
-use std::sync::{Arc, Mutex};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use lance::index::vector::VectorIndexParams;
@@ -18,6 +19,7 @@ use lance_linalg::distance::DistanceType;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
+use tokio::sync::watch;
 
 use crate::error::{Error, Result, Status};
 use crate::query::path;
@@ -250,17 +252,36 @@ pub struct Progress {
     unit: String,
 }
 
-/// The build that is running, if one is.
+/// The build that is running, if one is, and whether any may.
 #[derive(Debug, Default)]
-pub struct Build(Mutex<Option<Progress>>);
+pub struct Build {
+    running: Mutex<Option<Progress>>,
+    ended: watch::Sender<bool>,
+}
 
 impl Build {
     pub fn progress(&self) -> Option<Progress> {
         self.lock().clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Progress>> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    /// Ends the build that runs, and those to come.
+    pub fn cancel(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// The outcome of a build, unless that is cancelled before.
+    async fn unless_cancelled<T>(&self, build: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut ended = self.ended.subscribe();
+        tokio::select! {
+            outcome = build => outcome,
+            _ = ended.wait_for(|ended| *ended) => {
+                Err(Error::new(Status::Cancelled, "the build of an index was cancelled"))
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Progress>> {
+        self.running.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn begin(self: &Arc<Self>, name: &str) -> Running {
@@ -317,13 +338,14 @@ impl Table {
             let (kind, params) = spec.params(&newest)?;
             let mut dataset = (*newest).clone();
             let column = path(&spec.column);
-            dataset
-                .create_index_builder(&[column.as_str()], kind, params.as_ref())
+            let columns = [column.as_str()];
+            let build = dataset
+                .create_index_builder(&columns, kind, params.as_ref())
                 .name(spec.name.clone())
                 .replace(spec.replace)
-                .progress(self.build.clone())
-                .await
-                .map_err(build_fault)?;
+                .progress(self.build.clone());
+            let build = async { build.await.map_err(build_fault) };
+            self.build.unless_cancelled(build).await?;
             Ok(dataset)
         })
     }
@@ -347,7 +369,8 @@ impl Table {
                     false => OptimizeOptions::default(),
                 };
                 let options = options.index_names(vec![name.clone()]);
-                dataset.optimize_indices(&options).await?;
+                let extend = async { Ok(dataset.optimize_indices(&options).await?) };
+                self.build.unless_cancelled(extend).await?;
             }
             Ok(dataset)
         })
