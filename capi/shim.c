@@ -352,7 +352,7 @@ persisting_status persisting_bucket_declare(persisting_bucket bucket, struct Arr
 persisting_status persisting_bucket_delete(persisting_bucket bucket, const char* filter, int64_t* out_rows,
                                            struct persisting_error* error) {
   if (forked) return fail_forked(error);
-  return persistingBucketDeleteGo(bucket, (char*)where, out_rows, error);
+  return persistingBucketDeleteGo(bucket, (char*)filter, out_rows, error);
 }
 
 persisting_status persisting_bucket_truncate_before(persisting_bucket bucket, int64_t offset, int64_t* out_rows,
