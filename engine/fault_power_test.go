@@ -30,9 +30,12 @@ type world struct {
 	o      Options
 	dir    string
 	life   int
-	rows   []row // that may be in the bucket, in order
-	safe   int64 // rows below survive
-	floats bool  // rows with fractions were appended
+	rows   []row          // that may be in the bucket, in order
+	safe   int64          // rows below survive
+	floats bool           // rows with fractions were appended
+	gone   map[int64]bool // offsets whose rows were removed
+	name   string         // of the column of texts
+	maybe  func()         // makes the model what it is if a change that failed has happened
 	log    []string
 
 	healed, torn, replayed int64 // in all recoveries
@@ -45,7 +48,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T, seed uint64, change ...func(*Options)) *world {
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), o: quiet(change...), dir: t.TempDir()}
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), o: quiet(change...), dir: t.TempDir(), gone: map[int64]bool{}, name: "text"}
 	w.o.MaxWALBytes = minWALBytes
 	w.o.CacheBytes = 0
 	return w
@@ -169,38 +172,115 @@ func (w *world) check(b *Bucket) {
 	schema, _ := b.Schema()
 	w.floats = schema != nil && schema.Field(schema.FieldIndices("value")[0]).Type.ID() == arrow.FLOAT64
 	w.synced.Store(n)
+	if err := w.compare(b); err != nil && w.maybe != nil {
+		w.maybe()
+	}
+	w.maybe = nil
 	w.read(b)
 }
 
 // read compares all rows.
 func (w *world) read(b *Bucket) {
 	w.t.Helper()
+	if err := w.compare(b); err != nil {
+		w.t.Fatalf("%v\n%s", err, w.history())
+	}
+}
+
+func (w *world) compare(b *Bucket) error {
 	c, err := b.Read(0, int64(len(w.rows))+10, false)
 	if err != nil {
-		w.t.Fatalf("read: %v\n%s", err, w.history())
+		return fmt.Errorf("read: %w", err)
 	}
 	defer c.Close()
-	at := 0
+	if schema, _ := c.Schema(); len(w.rows) > 0 && !schema.HasField(w.name) {
+		return fmt.Errorf("no column %q in %v", w.name, schema)
+	}
+	var got []row
 	for {
 		rec, err := c.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			w.t.Fatalf("read: %v\n%s", err, w.history())
+			return fmt.Errorf("read: %w", err)
 		}
-		for i, got := range rowsOf(rec) {
-			if at >= len(w.rows) || got != w.rows[at] {
-				w.t.Fatalf("offset %d: got %+v, want %+v\n%s", at, got, w.rows[min(at, len(w.rows)-1)], w.history())
-			}
-			_ = i
-			at++
-		}
+		got = append(got, rowsOf(rec)...)
 		rec.Release()
 	}
-	if at != len(w.rows) {
-		w.t.Fatalf("read %d rows, want %d\n%s", at, len(w.rows), w.history())
+	at := 0
+	for _, r := range c.Offsets() {
+		for o := r[0]; o < r[1]; o++ {
+			if at >= len(got) || o >= int64(len(w.rows)) || w.gone[o] || got[at] != w.rows[o] {
+				return fmt.Errorf("offset %d: got %+v of %d rows, want %+v, removed %v", o, got[min(at, len(got)-1)], len(got), w.rows[min(o, int64(len(w.rows)-1))], w.gone[o])
+			}
+			at++
+		}
 	}
+	if at != len(w.rows)-len(w.gone) || at != len(got) {
+		return fmt.Errorf("read %d rows at %d offsets, want %d", len(got), at, len(w.rows)-len(w.gone))
+	}
+	return nil
+}
+
+// change changes rows or columns, and then the model.
+func (w *world) change(b *Bucket, do func() error, model func()) error {
+	if err := b.Wait(background, int64(len(w.rows))); err != nil {
+		return err
+	}
+	w.maybe = model
+	if err := do(); err != nil {
+		return err
+	}
+	w.maybe = nil
+	model()
+	w.note(int64(len(w.rows)))
+	return nil
+}
+
+// rename gives the column of texts another name.
+func (w *world) rename(b *Bucket) error {
+	to := map[string]string{"text": "a.b", "a.b": "text"}[w.name]
+	return w.change(b, func() error { return b.RenameColumn(w.name, to) }, func() { w.name = to })
+}
+
+// drop takes out one of the columns that some rows have.
+func (w *world) drop(b *Bucket) error {
+	extra := 1 + w.rng.Int64N(4)
+	schema, _ := b.Schema()
+	if name := fmt.Sprint("extra", extra); schema != nil && schema.HasField(name) {
+		return w.change(b, func() error { return b.DropColumn(name) }, func() {
+			for i := range w.rows {
+				if w.rows[i].extra == extra {
+					w.rows[i].extra = 0
+				}
+			}
+		})
+	}
+	return nil
+}
+
+// remove removes rows from the beginning, or here and there.
+func (w *world) remove(b *Bucket) error {
+	if len(w.rows) == 0 {
+		return nil
+	}
+	if w.rng.IntN(2) == 0 {
+		before := w.rng.Int64N(int64(len(w.rows)) + 1)
+		return w.change(b, func() error { _, err := b.TruncateBefore(before); return err }, func() {
+			for o := range before {
+				w.gone[o] = true
+			}
+		})
+	}
+	value := float64(1 + w.rng.IntN(20))
+	return w.change(b, func() error { _, err := b.Delete(fmt.Sprintf("value = %g", value)); return err }, func() {
+		for o, r := range w.rows {
+			if r.value == value {
+				w.gone[int64(o)] = true
+			}
+		}
+	})
 }
 
 func rowsOf(rec arrow.Record) []row {
@@ -268,7 +348,11 @@ func (w *world) append(b *Bucket) error {
 	if floats {
 		rows[0].value += 0.5
 	}
-	rec := recordOf(rows, floats)
+	made := recordOf(rows, floats)
+	defer made.Release()
+	fields := made.Schema().Fields()
+	fields[0].Name = w.name
+	rec := array.NewRecord(arrow.NewSchema(fields, nil), made.Columns(), made.NumRows())
 	defer rec.Release()
 	w.rows = append(w.rows, rows...) // they may survive even if the append fails
 	got, end, err := b.Append(rec, false)
@@ -288,7 +372,7 @@ func (w *world) append(b *Bucket) error {
 func (w *world) work(b *Bucket) {
 	for range 5 + w.rng.IntN(40) {
 		var err error
-		switch w.rng.IntN(12) {
+		switch w.rng.IntN(20) {
 		default:
 			err = w.append(b)
 		case 7, 8, 9:
@@ -298,6 +382,12 @@ func (w *world) work(b *Bucket) {
 			}
 		case 10:
 			err = b.Compact()
+		case 12:
+			err = w.rename(b)
+		case 13:
+			err = w.remove(b)
+		case 14:
+			err = w.drop(b)
 		case 11:
 			if err = b.Wait(background, int64(len(w.rows))); err == nil {
 				w.read(b)

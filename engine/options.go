@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
@@ -47,9 +48,12 @@ type Options struct {
 	// turns that off. The default is 32.
 	CompactFragments int64
 
-	// Compression of the columns in Lance: "auto", "none", "lz4" or "zstd".
-	// The default is "auto".
+	// Compression of the columns in Lance that are made: "auto", "none", "lz4",
+	// "zstd", or "zstd:1" to "zstd:22" for a level. The default is "auto".
 	Compression string
+
+	// ColumnCompression is that of columns with the given names.
+	ColumnCompression map[string]string
 
 	// CacheBytes bounds the memory for recent and for recently read rows that
 	// are in Lance. The default is 64 MiB.
@@ -99,8 +103,7 @@ const (
 )
 
 var (
-	compressions = []string{"auto", "none", "lz4", "zstd"}
-	recoveries   = []string{"strict", "salvage"}
+	recoveries = []string{"strict", "salvage"}
 )
 
 // optionSetters maps the name of an option in JSON to what reads it.
@@ -114,8 +117,11 @@ var optionSetters = map[string]func(*Options, json.RawMessage) error{
 	"flush_interval":       func(o *Options, v json.RawMessage) error { return setSeconds(&o.FlushInterval, v) },
 	"compaction_threshold": func(o *Options, v json.RawMessage) error { return setInt(&o.CompactFragments, v) },
 	"compression":          func(o *Options, v json.RawMessage) error { return setString(&o.Compression, v) },
-	"cache_bytes":          func(o *Options, v json.RawMessage) error { return setInt(&o.CacheBytes, v) },
-	"enable_metrics":       func(o *Options, v json.RawMessage) error { return setBool(&o.EnableMetrics, v) },
+	"column_compression": func(o *Options, v json.RawMessage) error {
+		return unmarshal(&o.ColumnCompression, v, "an object of columns and compressions")
+	},
+	"cache_bytes":    func(o *Options, v json.RawMessage) error { return setInt(&o.CacheBytes, v) },
+	"enable_metrics": func(o *Options, v json.RawMessage) error { return setBool(&o.EnableMetrics, v) },
 }
 
 // OptionNames lists the names that [ParseOptions] knows, in order.
@@ -203,7 +209,12 @@ func (o Options) faults() *OptionError {
 	want(o.FlushBytes >= minimumBytes, "flush_bytes: want at least %d bytes, got %d", minimumBytes, o.FlushBytes)
 	want(o.FlushInterval >= 0 && o.FlushInterval <= maxInterval, "flush_interval: want 0 (off) to %g seconds, got %g", maxInterval.Seconds(), o.FlushInterval.Seconds())
 	want(o.CompactFragments == 0 || o.CompactFragments >= 2, "compaction_threshold: want 0 (off) or at least 2 fragments, got %d", o.CompactFragments)
-	want(slices.Contains(compressions, o.Compression), "compression: want one of %s, got %q", strings.Join(compressions, ", "), o.Compression)
+	err := lance.CheckCompression(o.Compression)
+	want(err == nil, "compression: %v", err)
+	for column, name := range o.ColumnCompression {
+		err := lance.CheckCompression(name)
+		want(err == nil, "column_compression: column %q: %v", column, err)
+	}
 	want(o.CacheBytes >= 0, "cache_bytes: want at least 0 bytes, got %d", o.CacheBytes)
 	if faults == nil {
 		return nil

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +37,7 @@ func TestParseOptions(t *testing.T) {
 				if test.want != nil {
 					test.want(&want)
 				}
-				if err != nil || got != want {
+				if err != nil || !reflect.DeepEqual(got, want) {
 					t.Fatalf("got %+v, %v, want %+v", got, err, want)
 				}
 				return

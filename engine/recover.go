@@ -131,7 +131,7 @@ func (b *Bucket) checkRows() error {
 }
 
 func (b *Bucket) tableConfig() lance.Config {
-	return lance.Config{Compression: b.opts.Compression}
+	return lance.Config{Compression: b.opts.Compression, ColumnCompression: b.opts.ColumnCompression}
 }
 
 // openLog opens the log and replays what the table does not hold.

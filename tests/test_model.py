@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import shutil
 import tempfile
 from pathlib import Path
@@ -23,7 +24,7 @@ from hypothesis.stateful import (
 from pulsing.streaming.backend import MemoryBackend
 
 from persisting import LanceBackend, PersistingBackend, SchemaError
-from persisting._errors import NotFoundError
+from persisting._errors import NotFoundError, RemovedError
 from tests.columns import Columns, Refused, exact
 from tests.support import QUIET
 
@@ -68,6 +69,8 @@ class Machine(RuleBasedStateMachine):
         self.model = MemoryBackend(0)
         self.columns = Columns()
         self.safe = 0  # rows that a kill does not lose
+        self.gone: set[int] = set()  # offsets whose records were removed
+        self.tagged: tuple[list[dict[str, Any]], set[int], dict[str, str]] | None = None
         self.copies = 0
 
     @initialize(cache=st.sampled_from([0, 2**26]))
@@ -96,7 +99,7 @@ class Machine(RuleBasedStateMachine):
     def accept(self, put: list[dict[str, Any]]) -> bool:
         """Give the model a put, unless the contract refuses it."""
         try:
-            self.columns.take(put, self.model.buffer)
+            self.columns.take(put, [record for _, record in self.left()])
         except Refused:
             return False
         self.run(self.model.put_batch(put))
@@ -155,7 +158,111 @@ class Machine(RuleBasedStateMachine):
         if all(value is None for value in values):
             self.columns.kinds.setdefault(key, str(kind))
 
+    # ---- changes ----
+
+    def left(self) -> list[tuple[int, dict[str, Any]]]:
+        """Return the records that were not removed, with their offsets."""
+        records = enumerate(self.model.buffer)
+        return [(offset, record) for offset, record in records if offset not in self.gone]
+
+    @rule(key=st.sampled_from(["x", "y", "a.c"]), default=st.sampled_from([7, 0.5, "t", [1]]))
+    def add_column(self, key: str, default: Any) -> None:
+        kinds: dict[type, str] = {int: "int64", float: "double", str: "string", list: "list<int64>"}
+        if key in self.columns.kinds:
+            with pytest.raises(SchemaError):
+                self.run(self.backend.add_column(key, default=default))
+            return
+        self.run(self.backend.add_column(key, default=default))
+        self.columns.kinds[key] = kinds[type(default)]
+        for _, record in self.left():
+            record[key] = default
+        self.safe = len(self.model.buffer)
+
+    @precondition(lambda self: len(self.columns.kinds) > 1)
+    @rule(data=st.data())
+    def drop_column(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.columns.kinds)))
+        self.run(self.backend.drop_column(key))
+        del self.columns.kinds[key]
+        for record in self.model.buffer:
+            record.pop(key, None)
+        self.safe = len(self.model.buffer)
+
+    @precondition(lambda self: self.columns.kinds)
+    @rule(data=st.data(), to=st.sampled_from(["x", "z", "ä b"]))
+    def rename_column(self, data: st.DataObject, to: str) -> None:
+        key = data.draw(st.sampled_from(sorted(self.columns.kinds)))
+        if to in self.columns.kinds or any(to in record for record in self.model.buffer):
+            return
+        self.run(self.backend.rename_column(key, to))
+        self.columns.kinds[to] = self.columns.kinds.pop(key)
+        for record in self.model.buffer:
+            if key in record:
+                record[to] = record.pop(key)
+        self.safe = len(self.model.buffer)
+
+    def remove(self, offsets: set[int], coroutine: Any) -> None:
+        assert self.run(coroutine) == len(offsets)
+        self.gone |= offsets
+        self.safe = len(self.model.buffer)
+        # Until then a removed value can still keep a column from another type.
+        self.run(self.backend.compact())
+
+    @precondition(lambda self: self.columns.kinds.get("n") in ("int64", "double"))
+    @rule(least=small)
+    def delete(self, least: int) -> None:
+        found = {
+            i for i, r in self.left() if isinstance(r.get("n"), int | float) and r["n"] >= least
+        }
+        self.remove(found, self.backend.delete(f"n >= {least}"))
+
+    @precondition(lambda self: self.model.buffer)
+    @rule(data=st.data())
+    def truncate_before(self, data: st.DataObject) -> None:
+        offset = data.draw(st.integers(0, len(self.model.buffer)))
+        found = {i for i, _ in self.left() if i < offset}
+        self.remove(found, self.backend.truncate_before(offset))
+
+    @precondition(lambda self: self.model.buffer and self.tagged is None)
+    @rule()
+    def snapshot(self) -> None:
+        self.run(self.backend.snapshot("kept"))
+        state = (self.model.buffer, self.gone, self.columns.kinds)
+        self.tagged = copy.deepcopy(state)
+        self.safe = len(self.model.buffer)
+
+    @precondition(lambda self: self.tagged is not None)
+    @rule(back=st.booleans())
+    def go_back(self, back: bool) -> None:
+        assert self.tagged is not None
+        buffer, gone, kinds = self.tagged
+        with self.run(self.backend.at(tag="kept")) as view:
+            assert (view.total_count(), view.row_count()) == (len(buffer), len(buffer) - len(gone))
+        if back:
+            self.run(self.backend.restore(tag="kept"))
+            later = self.model.buffer[len(buffer) :]
+            self.gone = gone | {*range(len(buffer), len(buffer) + len(later))}
+            self.model.buffer[:] = buffer + later
+            self.columns.kinds = kinds
+            self.safe = len(self.model.buffer)
+        self.run(self.backend.untag("kept"))
+        self.tagged = None
+
+    @precondition(lambda self: self.model.buffer)
+    @rule(data=st.data())
+    def commit(self, data: st.DataObject) -> None:
+        offset = data.draw(st.integers(0, len(self.model.buffer)))
+        self.run(self.backend.commit("one", offset))
+        assert self.run(self.backend.committed("one")) == offset
+        self.safe = max(self.safe, offset)
+
     # ---- reading ----
+
+    def run_from(self, offset: int, limit: int) -> list[dict[str, Any]]:
+        """Return what a get from an offset gives that is left: the records up to a removed one."""
+        stop = next((i for i in range(offset, offset + limit) if i in self.gone), offset + limit)
+        found: list[dict[str, Any]] = self.model.buffer[offset:stop]
+        return found
 
     def same(self, found: list[dict[str, Any]], want: list[dict[str, Any]]) -> None:
         assert len(found) == len(want)
@@ -170,15 +277,23 @@ class Machine(RuleBasedStateMachine):
 
     @rule(limit=indices, offset=indices)
     def get(self, limit: int, offset: int) -> None:
-        self.same(
-            self.run(self.backend.get(limit, offset)), self.run(self.model.get(limit, offset))
-        )
+        start, stop, _ = slice(offset, offset + limit).indices(len(self.model.buffer))
+        if start < stop and start in self.gone:
+            with pytest.raises(RemovedError) as caught:
+                self.run(self.backend.get(limit, offset))
+            left = [i for i, _ in self.left() if i > start]
+            assert caught.value.first == min(left, default=len(self.model.buffer))
+            return
+        want = self.run_from(start, max(stop - start, 0))
+        self.same(self.run(self.backend.get(limit, offset)), want)
 
     @rule(limit=indices, offset=indices)
     def get_stream(self, limit: int, offset: int) -> None:
         async def read(backend: Any) -> list[list[dict[str, Any]]]:
             return [batch async for batch in backend.get_stream(limit, offset)]
 
+        if self.gone:
+            return
         found, want = self.run(read(self.backend)), self.run(read(self.model))
         assert [len(batch) for batch in found] == [len(batch) for batch in want]
         for one, two in zip(found, want, strict=True):
@@ -187,7 +302,7 @@ class Machine(RuleBasedStateMachine):
     @rule(offsets=st.lists(st.integers(0, 300), max_size=6))
     def get_by_indices(self, offsets: list[int]) -> None:
         total = len(self.model.buffer)
-        if all(offset < total for offset in offsets):
+        if all(offset < total and offset not in self.gone for offset in offsets):
             found = self.run(self.backend.get_by_indices(offsets))
             self.same(found, [self.model.buffer[offset] for offset in offsets])
         else:
@@ -196,7 +311,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def get_all(self) -> None:
-        self.same(self.run(self.backend.get(10**6, 0)), self.model.buffer)
+        offset, total = self.backend.first_offset(), len(self.model.buffer)
+        found: dict[int, dict[str, Any]] = {}
+        while offset < total:
+            records = self.run(self.backend.get(10**6, offset))
+            found |= enumerate(records, offset)
+            offset = self.backend.first_offset(offset + len(records))
+        assert [*found] == [i for i, _ in self.left()]
+        self.same([*found.values()], [record for _, record in self.left()])
 
     @rule(limit=st.none() | indices, offset=indices)
     def get_arrow(self, limit: int | None, offset: int) -> None:
@@ -204,7 +326,8 @@ class Machine(RuleBasedStateMachine):
         table.validate(full=True)
         total = len(self.model.buffer)
         stop = total if limit is None else offset + limit
-        assert table.num_rows == len(self.model.buffer[offset:stop])
+        start, stop, _ = slice(offset, stop).indices(total)
+        assert table.num_rows == sum(i not in self.gone for i in range(start, stop))
 
     # ---- upkeep ----
 
@@ -253,6 +376,7 @@ class Machine(RuleBasedStateMachine):
         assert self.backend.total_count() == self.model.total_count() == total
         stats = self.run(self.backend.stats())
         assert stats["total_count"] == total
+        assert stats["row_count"] == total - len(self.gone)
         assert stats["buffer_size"] + stats["persisted_count"] == total
         assert stats["persisted_count"] >= self.safe
 

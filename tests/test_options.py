@@ -19,7 +19,11 @@ COMMON: dict[str, tuple[list[Any], list[Any]]] = {
     "flush_bytes": ([1024, 2**40], [0, 1023, -1, 0.5, "1 MB", None]),
     "flush_interval": ([0, 0.01, 5, 86400], [-0.1, 86401, "5", None, float("nan"), float("inf")]),
     "compaction_threshold": ([0, 2, 1000], [1, -1, 2.5, "32", None]),
-    "compression": (["auto", "none", "lz4", "zstd"], ["gzip", "", 1, None, ["zstd"]]),
+    "compression": (
+        ["auto", "none", "lz4", "zstd", "zstd:1", "zstd:22"],
+        ["gzip", "", 1, None, ["zstd"], "zstd:23", "lz4:1", "zstd:"],
+    ),
+    "column_compression": ([{}, {"a.b": "zstd:9", "": "none"}], [[], "zstd", {"a": 1}, {"a": "x"}]),
     "cache_bytes": ([0, 2**30], [-1, 0.5, "1", None]),
     "enable_metrics": ([True, False], [0, 1, "yes", None]),
 }

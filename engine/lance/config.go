@@ -7,9 +7,12 @@ import (
 
 // Config says how a table is created and opened.
 type Config struct {
-	// Compression of the columns that Create and AddColumns make: "auto" (Lance
-	// decides per column), "none", "lz4" or "zstd". The default is "auto".
+	// Compression of the columns that are made: "auto" (Lance decides per column),
+	// "none", "lz4", "zstd", or "zstd:1" to "zstd:22" for a level. The default is
+	// "auto".
 	Compression string
+	// ColumnCompression is that of columns with the given names.
+	ColumnCompression map[string]string
 	// MetadataCacheBytes bounds the cache of manifests and file footers. The
 	// default is 64 MiB.
 	MetadataCacheBytes int64
@@ -26,10 +29,11 @@ type Config struct {
 // Validate reports every fault of the configuration.
 func (c Config) Validate() error {
 	var faults []error
-	switch c.Compression {
-	case "", "auto", "none", "lz4", "zstd":
-	default:
-		faults = append(faults, fmt.Errorf("%w: Compression %q is not auto, none, lz4 or zstd", ErrInvalid, c.Compression))
+	if c.Compression != "" {
+		faults = append(faults, CheckCompression(c.Compression))
+	}
+	for _, name := range c.ColumnCompression {
+		faults = append(faults, CheckCompression(name))
 	}
 	for name, v := range map[string]int64{
 		"MetadataCacheBytes": c.MetadataCacheBytes,
@@ -43,6 +47,8 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(faults...)
 }
+
+func (c Config) compressions() compressions { return compressions{c.Compression, c.ColumnCompression} }
 
 // CompactOptions says what Compact does.
 type CompactOptions struct {

@@ -16,8 +16,6 @@ const (
 	// what was put, the original as an Arrow IPC schema of one field in base64.
 	originalKey = "persisting:field"
 
-	compressionKey = "lance-encoding:compression"
-
 	extensionKey  = "ARROW:extension:name"
 	jsonExtension = "arrow.json"
 )
@@ -41,8 +39,8 @@ func escapeName(name string) string {
 var escaper = strings.NewReplacer("%", "%25", ".", "%2E", "`", "%60")
 
 // storedField is f as Lance gets it.
-func storedField(f arrow.Field, compression string) (arrow.Field, error) {
-	s := compressField(translateField(f), compression)
+func storedField(f arrow.Field, c compressions) (arrow.Field, error) {
+	s := compressField(translateField(f), c.of(f.Name))
 	if isPlain(f) {
 		return s, nil
 	}
@@ -64,7 +62,7 @@ func originalField(s arrow.Field) (arrow.Field, error) {
 
 // isPlain says whether Lance keeps all of f and originalField needs no help.
 func isPlain(f arrow.Field) bool {
-	if escapeName(f.Name) != f.Name || f.Metadata.FindKey(compressionKey) >= 0 {
+	if escapeName(f.Name) != f.Name || namesCompression(f) {
 		return false
 	}
 	switch t := f.Type.(type) {
@@ -97,27 +95,6 @@ func translateField(f arrow.Field) arrow.Field {
 		f.Type = arrow.StructOf(mapFields(t.Fields(), translateField)...)
 	}
 	return f
-}
-
-// compressField asks for a compression at every leaf of f that says nothing
-// about it.
-func compressField(f arrow.Field, compression string) arrow.Field {
-	if compression == "" || compression == "auto" {
-		return f
-	}
-	return mapLeaves(f, func(leaf arrow.Field) arrow.Field {
-		if leaf.Metadata.FindKey(compressionKey) < 0 {
-			leaf.Metadata = withKey(leaf.Metadata, compressionKey, compression)
-		}
-		return leaf
-	})
-}
-
-func uncompressField(f arrow.Field) arrow.Field {
-	return mapLeaves(f, func(leaf arrow.Field) arrow.Field {
-		leaf.Metadata = withoutKey(leaf.Metadata, compressionKey)
-		return leaf
-	})
 }
 
 // mapLeaves rebuilds f with every field that Lance compresses as one replaced.

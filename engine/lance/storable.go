@@ -31,7 +31,7 @@ func checkField(f arrow.Field, path string) error {
 // encodingKeys are the keys of Lance's that a user may set.
 var encodingKeys = []string{
 	compressionKey,
-	"lance-encoding:compression-level",
+	levelKey,
 	"lance-encoding:structural-encoding",
 	"lance-encoding:rle-threshold",
 	"lance-encoding:bss",

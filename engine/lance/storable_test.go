@@ -348,6 +348,14 @@ func TestCompression(t *testing.T) {
 	if size["lz4"]*2 > size["none"] || size["zstd"]*2 > size["none"] {
 		t.Fatalf("sizes %v", size)
 	}
+	table := createIn(t, t.TempDir()+"/t.lance", ids, Config{Compression: "none", ColumnCompression: map[string]string{"s": "zstd:19"}})
+	s := must(t)(table.Append([]arrow.Record{rec}))
+	if s.DataBytes() >= size["none"] || s.DataBytes() <= size["zstd"] {
+		t.Fatalf("%d bytes with one column compressed, %v with none and both", s.DataBytes(), size)
+	}
+	if !s.Schema().Equal(rec.Schema()) {
+		t.Fatalf("columns come back as %v", s.Schema())
+	}
 }
 
 func castAndRelease(table *Table, name string, to arrow.Field) (*arrow.Schema, error) {

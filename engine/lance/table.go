@@ -25,7 +25,7 @@ const suffix = ".lance"
 // Table is an open table: the newest version, and the way to make newer ones.
 type Table struct {
 	dir         string
-	compression string
+	compression compressions
 	columns     atomic.Pointer[columns] // of the newest version
 
 	mu     sync.RWMutex // held for writing by Close, for reading by all else
@@ -41,7 +41,7 @@ func Create(dir string, schema *arrow.Schema, cfg Config) (*Table, error) {
 	if err := errors.Join(cfg.Validate(), checkDir(dir)); err != nil {
 		return nil, err
 	}
-	stored, err := storedSchema(schema, cfg.Compression)
+	stored, err := storedSchema(schema, cfg.compressions())
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func Open(dir string, cfg Config) (*Table, error) {
 	if !hasManifest(dir) {
 		return nil, &Error{Op: "open", Dir: dir, Msg: "no table", Err: fs.ErrNotExist}
 	}
-	t := &Table{dir: dir, compression: cfg.Compression}
+	t := &Table{dir: dir, compression: cfg.compressions()}
 	if err := t.open(cfg); err != nil {
 		return nil, errors.Join(in(dir, err), t.Close())
 	}
@@ -277,7 +277,7 @@ func lancedbHandle(table contracts.ITable) (unsafe.Pointer, error) {
 		ErrInternal, table)
 }
 
-func storedSchema(schema *arrow.Schema, compression string) (*arrow.Schema, error) {
+func storedSchema(schema *arrow.Schema, compression compressions) (*arrow.Schema, error) {
 	if schema.NumFields() == 0 {
 		return nil, fmt.Errorf("%w: a table without columns", ErrSchema)
 	}

@@ -66,7 +66,10 @@ class LanceBackend(Changes, Versions, Queries):
     compaction_threshold
         Fragments of the table that start a compaction; 0 is never. Default 32.
     compression
-        "auto", "none", "lz4" or "zstd", for the columns of the table. Default "auto".
+        "auto", "none", "lz4", "zstd", or "zstd:1" to "zstd:22" for a level, for columns of the
+        table that are made from now on. Default "auto".
+    column_compression
+        Dict of the same for columns by name. Default none.
     cache_bytes
         Most bytes of memory for flushed and recently read rows. Default 64 MiB.
     enable_metrics
@@ -101,6 +104,7 @@ class LanceBackend(Changes, Versions, Queries):
             "flush_interval",
             "compaction_threshold",
             "compression",
+            "column_compression",
             "cache_bytes",
             "enable_metrics",
         }

@@ -1,0 +1,86 @@
+"""Sizes and speeds of the compressions, for the table in docs/compression.md.
+
+    python3 -m benchmarks.compression
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from persisting import LanceBackend
+
+QUIET = {"flush_interval": 0, "compaction_threshold": 0, "cache_bytes": 0}
+COMPRESSIONS = ("none", "auto", "lz4", "zstd:1", "zstd", "zstd:9", "zstd:19")
+PACKAGE = Path(__file__).parents[1] / "python"
+SOURCES = [
+    (str(file.relative_to(PACKAGE)), file.read_text().splitlines())
+    for file in sorted(PACKAGE.rglob("*.py"))
+]
+
+
+def agent_text(rng: random.Random, size: int) -> str:
+    """Return calls of tools and their answers, excerpts of source files, as an agent has them."""
+    parts: list[str] = []
+    while sum(map(len, parts)) < size:
+        path, lines = rng.choice(SOURCES)
+        start = rng.randrange(max(len(lines) - 30, 1))
+        call = {"tool": "read_file", "arguments": {"path": path, "line": start, "lines": 30}}
+        answer = {"role": "tool", "id": f"{rng.getrandbits(64):016x}", "content": lines[start:][:30]}
+        parts += [json.dumps({"role": "assistant", "call": call}), json.dumps(answer)]
+    return "\n".join(parts)[:size]
+
+
+def columns(rng: random.Random) -> dict[str, pa.Array]:
+    """Return columns of about 32 MB each."""
+    numpy = np.random.default_rng(7)
+    tokens = np.minimum(numpy.zipf(1.3, 8_000_000), 50_000).astype(np.int64)
+    ends = pa.array(range(0, len(tokens) + 1, 1000), pa.int32())
+    return {
+        "agent text": pa.array([agent_text(rng, 4000) for _ in range(8_000)]),
+        "token lists": pa.ListArray.from_arrays(ends, pa.array(tokens)),
+        "floats": pa.array(numpy.standard_normal(4_000_000)),
+        "bytes compressed already": pa.array([numpy.bytes(8000) for _ in range(4_000)]),
+    }
+
+
+async def measure(values: pa.Array, compression: str) -> tuple[float, float, float]:
+    """Return bytes in the table, and MB/s of writing and of reading back."""
+    with tempfile.TemporaryDirectory() as root:
+        async with LanceBackend(0, root, compression=compression, **QUIET) as backend:
+            await backend.put_arrow(pa.table({"x": values}))
+            began = time.perf_counter()
+            await backend.flush()
+            wrote = time.perf_counter() - began
+            size = (await backend.stats())["table_bytes"]
+            rounds = []
+            for _ in range(5):
+                began = time.perf_counter()
+                table = await backend.get_arrow()
+                rounds.append(time.perf_counter() - began)
+            assert table.num_rows == len(values)
+    megabytes = values.nbytes / 1e6
+    return size, megabytes / wrote, megabytes / statistics.median(rounds)
+
+
+async def main() -> None:
+    """Print the table."""
+    print("| data | compression | size | write MB/s | read MB/s |")
+    print("|---|---|---:|---:|---:|")
+    for name, values in columns(random.Random(7)).items():
+        for compression in COMPRESSIONS:
+            size, wrote, read = await measure(values, compression)
+            ratio = size / values.nbytes
+            print(f"| {name} | `{compression}` | {ratio:.2f} | {wrote:.0f} | {read:.0f} |")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
