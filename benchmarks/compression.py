@@ -1,6 +1,6 @@
 """Sizes and speeds of the compressions, for the table in docs/compression.md.
 
-    python3 -m benchmarks.compression
+python3 -m benchmarks.compression
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -34,7 +33,11 @@ def agent_text(rng: random.Random, size: int) -> str:
         path, lines = rng.choice(SOURCES)
         start = rng.randrange(max(len(lines) - 30, 1))
         call = {"tool": "read_file", "arguments": {"path": path, "line": start, "lines": 30}}
-        answer = {"role": "tool", "id": f"{rng.getrandbits(64):016x}", "content": lines[start:][:30]}
+        answer = {
+            "role": "tool",
+            "id": f"{rng.getrandbits(64):016x}",
+            "content": lines[start:][:30],
+        }
         parts += [json.dumps({"role": "assistant", "call": call}), json.dumps(answer)]
     return "\n".join(parts)[:size]
 
@@ -53,7 +56,7 @@ def columns(rng: random.Random) -> dict[str, pa.Array]:
 
 
 async def measure(values: pa.Array, compression: str) -> tuple[float, float, float]:
-    """Return bytes in the table, and MB/s of writing and of reading back."""
+    """Return bytes in the table, and MB/s of writing and, at best, of reading back."""
     with tempfile.TemporaryDirectory() as root:
         async with LanceBackend(0, root, compression=compression, **QUIET) as backend:
             await backend.put_arrow(pa.table({"x": values}))
@@ -62,13 +65,13 @@ async def measure(values: pa.Array, compression: str) -> tuple[float, float, flo
             wrote = time.perf_counter() - began
             size = (await backend.stats())["table_bytes"]
             rounds = []
-            for _ in range(5):
+            for _ in range(9):
                 began = time.perf_counter()
                 table = await backend.get_arrow()
                 rounds.append(time.perf_counter() - began)
             assert table.num_rows == len(values)
     megabytes = values.nbytes / 1e6
-    return size, megabytes / wrote, megabytes / statistics.median(rounds)
+    return size, megabytes / wrote, megabytes / min(rounds)
 
 
 async def main() -> None:

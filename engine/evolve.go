@@ -265,8 +265,8 @@ func (b *Bucket) DropColumn(name string) error {
 			}
 			return nil
 		},
+		func(t *lance.Table) (*lance.Snapshot, error) { return b.anchor(t, name) },
 		func(t *lance.Table) (*lance.Snapshot, error) { return t.DropColumn(name) },
-		func(t *lance.Table) (*lance.Snapshot, error) { return b.rewriteKeys(t, name, nil) },
 	)
 	if err == nil {
 		b.appending.Lock()
@@ -274,6 +274,24 @@ func (b *Bucket) DropColumn(name string) error {
 		delete(b.declared, name)
 	}
 	return err
+}
+
+// anchor sees to it that, once a column is gone, some column is in the files of
+// every fragment: Lance cannot read one whose columns were all dropped. The first
+// column always is, unless it is JSON, and that of the keys once it was rewritten.
+func (b *Bucket) anchor(t *lance.Table, dropped string) (*lance.Snapshot, error) {
+	if b.schema.HasField(untypedColumn) {
+		return b.rewriteKeys(t, dropped, nil)
+	}
+	if first := b.schema.Field(0); first.Name != dropped && extension(first) == "" {
+		return t.Snapshot()
+	}
+	for _, f := range b.schema.Fields() {
+		if f.Name != dropped && extension(f) == "" { // JSON cannot be written anew
+			return t.CastColumn(f.Name, f)
+		}
+	}
+	return nil, &SchemaError{Column: dropped, Reason: "columns of JSON alone cannot stay behind"}
 }
 
 // RenameColumn gives a column another name, in old rows as in new ones. No data is

@@ -160,6 +160,36 @@ func TestKeysThatAreNullFollowTheirColumn(t *testing.T) {
 	wantColumn(t, b, untypedColumn, "-", `{"b":[]}`)
 }
 
+func TestRowsOutliveAllColumnsThatTheyHad(t *testing.T) {
+	for name, untyped := range map[string]bool{"with keys": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet())
+			put := func(name, text string) {
+				t.Helper()
+				rec := one(name, arrow.BinaryTypes.String, text)
+				defer rec.Release()
+				_, end, err := b.Append(rec, false)
+				must(t, err)
+				must(t, b.Wait(background, end))
+				must(t, b.Flush())
+			}
+			put("a", "1")
+			put("b", "2")
+			if untyped {
+				put(untypedColumn, `{"a":null}`)
+			} else {
+				put("c", "3")
+			}
+			must(t, b.DropColumn("a"))
+			wantColumn(t, b, "b", "-", "2", "-")
+			put("d", "4")
+			must(t, b.DropColumn("b"))
+			must(t, b.Compact())
+			wantColumn(t, b, "d", "-", "-", "-", "4")
+		})
+	}
+}
+
 func TestDeclaredColumns(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bucket")
 	b := open(t, dir, quiet())

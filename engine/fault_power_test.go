@@ -240,6 +240,9 @@ func (w *world) change(b *Bucket, do func() error, model func()) error {
 
 // rename gives the column of texts another name.
 func (w *world) rename(b *Bucket) error {
+	if len(w.rows) == 0 {
+		return nil
+	}
 	to := map[string]string{"text": "a.b", "a.b": "text"}[w.name]
 	return w.change(b, func() error { return b.RenameColumn(w.name, to) }, func() { w.name = to })
 }
@@ -372,7 +375,7 @@ func (w *world) append(b *Bucket) error {
 func (w *world) work(b *Bucket) {
 	for range 5 + w.rng.IntN(40) {
 		var err error
-		switch w.rng.IntN(20) {
+		switch w.rng.IntN(28) {
 		default:
 			err = w.append(b)
 		case 7, 8, 9:

@@ -102,9 +102,7 @@ const (
 	minimumBytes = 1 << 10
 )
 
-var (
-	recoveries = []string{"strict", "salvage"}
-)
+var recoveries = []string{"strict", "salvage"}
 
 // optionSetters maps the name of an option in JSON to what reads it.
 var optionSetters = map[string]func(*Options, json.RawMessage) error{

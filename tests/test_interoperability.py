@@ -1,0 +1,95 @@
+"""A bucket as other tools see it, which know nothing of this package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import duckdb
+import lance
+import lancedb
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from persisting import PersistingBackend
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RECORDS = [
+    {
+        "env": f"cartpole-{i % 2}",
+        "step": i,
+        "reward": i / 2,
+        "done": i == 9,
+        "tokens": [i, i + 1],
+        "info": {"seed": i},
+        "a.b": i,
+    }
+    for i in range(10)
+]
+TYPES = {
+    "env": pa.string(),
+    "step": pa.int64(),
+    "reward": pa.float64(),
+    "done": pa.bool_(),
+    "tokens": pa.list_(pa.int64()),
+    "a%2Eb": pa.int64(),  # Lance has no names with dots
+}
+
+
+@pytest.fixture
+async def table(tmp_path: Path) -> Path:
+    """A bucket that was written, changed and closed."""
+    async with PersistingBackend(0, tmp_path / "bucket") as backend:
+        await backend.put_batch(RECORDS[:5])
+        await backend.flush()
+        await backend.put_batch(RECORDS[5:])
+        await backend.snapshot("ten")
+        await backend.delete("step = 3")
+    return tmp_path / "bucket" / "data.lance"
+
+
+LEFT = [step for step in range(10) if step != 3]
+
+
+def test_pylance(table: Path) -> None:
+    dataset = lance.dataset(str(table))
+    found = {field.name: field.type for field in dataset.schema}
+    assert found.pop("info") in (pa.json_(), pa.string(), pa.large_binary())
+    assert found == TYPES
+    rows = dataset.to_table(columns=["step", "reward"], filter="reward >= 1", with_row_id=True)
+    assert sorted(rows["_rowid"].to_pylist()) == sorted(rows["step"].to_pylist()) == LEFT[2:]
+    info = dataset.to_table(columns={"seed": "json_get_int(info, 'seed')"})
+    assert sorted(info["seed"].to_pylist()) == LEFT
+    assert lance.dataset(str(table), version="ten").count_rows() == 10
+
+
+def test_lancedb(table: Path) -> None:
+    opened = lancedb.connect(table.parent).open_table("data")
+    assert opened.count_rows() == 9
+    found = opened.search().where("env = 'cartpole-1'").select(["step"]).to_arrow()
+    assert sorted(found["step"].to_pylist()) == [step for step in LEFT if step % 2]
+
+
+def test_duckdb(table: Path) -> None:
+    bucket = lance.dataset(str(table))
+    found = duckdb.sql("SELECT env, sum(reward), len(any_value(tokens)) FROM bucket GROUP BY env")
+    assert found is not None
+    sums = {env: (total, length) for env, total, length in found.fetchall()}
+    assert sums == {"cartpole-0": (10.0, 2), "cartpole-1": (11.0, 2)}
+    assert bucket.count_rows() == 9
+
+
+def test_polars(table: Path) -> None:
+    columns = ["step", "reward", "tokens", "done"]
+    frame = pl.from_arrow(lance.dataset(str(table)).to_table(columns=columns))
+    assert isinstance(frame, pl.DataFrame)
+    assert frame.schema == {
+        "step": pl.Int64,
+        "reward": pl.Float64,
+        "tokens": pl.List(pl.Int64),
+        "done": pl.Boolean,
+    }
+    assert sorted(frame["step"].to_list()) == LEFT
+    assert frame.filter(pl.col("done"))["tokens"].to_list() == [[9, 10]]
