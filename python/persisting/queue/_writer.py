@@ -79,7 +79,8 @@ class Writer:
 
         A record like the one before, when nobody waits, is handed over at once.
         """
-        if self._open or self._groups or self._task or self._promotion:
+        waiting = self._acknowledgements or self._open or self._groups or self._task
+        if waiting or self._promotion:
             return self.put((record,))
         message = self._encoder.message(record)
         if message is None:
