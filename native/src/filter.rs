@@ -128,7 +128,7 @@ mod tests {
                 "a = 1 b = 2",
                 "Expected: the end, found: b at Line: 1, Column: 7",
             ),
-            ("a = 1\nand or", "at Line: 2, Column: 5"),
+            ("a = 1\nand )", "at Line: 2, Column: 5"),
             (
                 "a = 'x",
                 "Unterminated string literal at Line: 1, Column: 5",
