@@ -76,6 +76,7 @@ type Bucket struct {
 	unflushed     int64 // bytes in the tail that are not in Lance
 	accounted     int64 // bytes that the budget knows of
 	tally         tally
+	indexing      indexing
 	snapshot      *lance.Snapshot // newest version that is on disk; nil without a table
 	checkpoint    int64           // rows below it are durably in Lance
 	pinned        map[uint64]int  // versions that cursors read, and by how many
@@ -241,7 +242,7 @@ func (b *Bucket) Close() error {
 			err = b.writeError(failed)
 		}
 	}
-	err = errors.Join(err, b.flush())
+	err = errors.Join(err, b.flush(false))
 	b.compacting.Lock()
 	defer b.compacting.Unlock()
 	b.flushing.Lock()

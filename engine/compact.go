@@ -14,7 +14,8 @@ import (
 // Appends, flushes and reads go on.
 func (b *Bucket) Compact() error { return b.compact(true) }
 
-// compact leaves alone, unless thorough, what little space it could give back.
+// compact leaves alone, unless thorough, as when a caller asks for it, what little
+// space it could give back.
 func (b *Bucket) compact(thorough bool) error {
 	if b.closing.Load() {
 		return ErrClosed
@@ -41,7 +42,7 @@ func (b *Bucket) compact(thorough bool) error {
 	if err == nil {
 		err = b.clean(table)
 	}
-	b.ended(metrics.Compaction, started, err)
+	b.ended(metrics.Compaction, thorough, started, err)
 	return err
 }
 
@@ -115,7 +116,5 @@ func (b *Bucket) upkeep() {
 	}
 	b.compacting.Lock()
 	defer b.compacting.Unlock()
-	if err := b.extendIndexes(indexRows); err != nil && !errors.Is(err, ErrClosed) {
-		b.logger.Error("indexes were not extended", "error", err)
-	}
+	_ = b.extendIndexes(indexRows) // logs by itself
 }

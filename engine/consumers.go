@@ -56,7 +56,7 @@ func (b *Bucket) settleBelow(offset int64) error {
 	case b.log != nil:
 		return b.syncLog()
 	}
-	return b.flush()
+	return b.flush(false)
 }
 
 // Consumers returns the offsets of all consumers.

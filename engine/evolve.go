@@ -36,7 +36,7 @@ func (b *Bucket) still(do func() error) error {
 	if err := b.syncLog(); err != nil {
 		return err
 	}
-	if err := b.flush(); err != nil {
+	if err := b.flush(false); err != nil {
 		return err
 	}
 	b.compacting.Lock()

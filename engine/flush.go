@@ -23,10 +23,11 @@ func (b *Bucket) Flush() error {
 	if b.closing.Load() {
 		return ErrClosed
 	}
-	return b.flush()
+	return b.flush(true)
 }
 
-func (b *Bucket) flush() error {
+// flush is Flush, asked for by a caller or not.
+func (b *Bucket) flush(asked bool) error {
 	b.flushing.Lock()
 	defer b.flushing.Unlock()
 	if cause := b.poison.Load(); cause != nil {
@@ -67,7 +68,7 @@ func (b *Bucket) flush() error {
 	close(b.flushed)
 	b.flushed = make(chan struct{})
 	b.mu.Unlock()
-	b.ended(metrics.Flush, started, err)
+	b.ended(metrics.Flush, asked, started, err)
 	return err
 }
 
@@ -320,7 +321,7 @@ func (b *Bucket) flushLoop() {
 		case <-b.kick:
 		case <-tick:
 		}
-		if err := b.flush(); err != nil {
+		if err := b.flush(false); err != nil {
 			select {
 			case <-b.stop:
 				return

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/metrics"
 )
 
 const (
@@ -34,11 +36,18 @@ func (b *Bucket) CreateIndex(spec IndexSpec) error {
 	if spec.Name == "" {
 		spec.Name = spec.Column + "_idx"
 	}
-	if err := b.Flush(); err != nil {
+	if err := b.flush(false); err != nil {
 		return err
 	}
 	b.compacting.Lock()
 	defer b.compacting.Unlock()
+	began := time.Now()
+	err := b.createIndex(spec)
+	b.ended(metrics.Index, true, began, err)
+	return err
+}
+
+func (b *Bucket) createIndex(spec IndexSpec) error {
 	indexes, err := b.builtIndexes()
 	if err != nil {
 		return err
@@ -114,7 +123,24 @@ func (b *Bucket) builtIndexes() ([]lance.Index, error) {
 	}
 	defer snapshot.Release()
 	indexes, err := snapshot.Indexes()
-	return indexes, fault(err)
+	if err != nil {
+		return nil, fault(err)
+	}
+	b.sawIndexes(snapshot, indexes)
+	return indexes, nil
+}
+
+// sawIndexes notes for the metrics what the indexes of a version are.
+func (b *Bucket) sawIndexes(of *lance.Snapshot, indexes []lance.Index) {
+	seen := indexing{version: of.Version(), rows: of.NextRowID(), count: len(indexes)}
+	for _, i := range indexes {
+		seen.lacking = max(seen.lacking, i.RowsUnindexed)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if seen.version >= b.indexing.version {
+		b.indexing = seen
+	}
 }
 
 func (b *Bucket) haveIndex(name string) error {
@@ -164,26 +190,38 @@ func (b *Bucket) changeIndexes(do func(*lance.Table) (*lance.Snapshot, error)) e
 // extendIndexes lets those indexes take in new rows that lack enough of them, and
 // least at least. The caller holds b.compacting.
 func (b *Bucket) extendIndexes(least int64) error {
+	began := time.Now()
+	behind, err := b.indexesBehind(least)
+	if len(behind) == 0 && (err == nil || errors.Is(err, ErrClosed)) {
+		return err
+	}
+	if err == nil {
+		err = b.changeIndexes(func(t *lance.Table) (*lance.Snapshot, error) { return t.ExtendIndexes(behind) })
+	}
+	b.ended(metrics.Index, false, began, err)
+	return err
+}
+
+// indexesBehind names the indexes that should take in rows.
+func (b *Bucket) indexesBehind(least int64) (behind []string, err error) {
 	indexes, err := b.builtIndexes()
 	if err != nil || len(indexes) == 0 {
-		return err
+		return nil, err
 	}
 	rows := b.checkpointed()
 	if rows-b.indexedTo < least { // what was not taken in then is not taken in now
-		return nil
+		return nil, nil
 	}
-	var behind []string
 	for _, i := range indexes {
 		few := least > 1 && i.RowsUnindexed < i.RowsIndexed/indexShare
 		if i.RowsUnindexed >= least && !few {
 			behind = append(behind, i.Name)
 		}
 	}
-	if len(behind) == 0 {
-		return nil
+	if len(behind) > 0 {
+		b.indexedTo = rows
 	}
-	b.indexedTo = rows
-	return b.changeIndexes(func(t *lance.Table) (*lance.Snapshot, error) { return t.ExtendIndexes(behind) })
+	return behind, nil
 }
 
 // checkpointed is the number of rows that are in the table.

@@ -19,6 +19,23 @@ type tally struct {
 	oldest      time.Time // when the oldest row came that is not in Lance, if there is one
 }
 
+// indexing is what the indexes of a version of the table were. The bucket's lock
+// guards it.
+type indexing struct {
+	version uint64
+	rows    int64 // that the version had
+	count   int   // of indexes
+	lacking int64 // rows that the one lacked which lacked most
+}
+
+// lag is the number of rows that an index lacks when the table has so many.
+func (i indexing) lag(rows int64) int64 {
+	if i.count == 0 {
+		return 0
+	}
+	return i.lacking + max(0, rows-i.rows)
+}
+
 // counted is an append that was counted.
 type counted struct {
 	bytes int64
@@ -59,8 +76,11 @@ func (b *Bucket) opened(began time.Time) {
 		r := &b.recovered
 		b.metrics.Recovered(r.replayed, r.torn, r.versionsSetAside, wal.Known(r.missing))
 		b.countVersions()
+		if _, err := b.builtIndexes(); err != nil {
+			b.logger.Warn("indexes cannot be listed", "error", err)
+		}
 	}
-	b.logger.Debug("opened", "operation", "recovery", "took", took, "rows", b.recovered.rows, "replayed", b.recovered.replayed)
+	b.logger.Debug("opened", "operation", "recovery", "asked", true, "took", took, "rows", b.recovered.rows, "replayed", b.recovered.replayed)
 }
 
 // metricsState is the state of the bucket for a scrape.
@@ -80,6 +100,8 @@ func (b *Bucket) metricsState() metrics.State {
 		TableBytes:  s.tableBytes,
 		RecentBytes: s.memory - s.pageBytes - s.unflushedBytes,
 		PageBytes:   s.pageBytes,
+		Indexes:     s.indexing.count,
+		IndexLag:    s.indexing.lag(s.checkpoint),
 		Poisoned:    b.writeFault() != nil,
 	}
 	if s.unflushedRows > 0 {
@@ -99,23 +121,27 @@ func (b *Bucket) failed(o metrics.Operation, err error) {
 }
 
 // ended tells the metrics and the log how work on the table ended that began at
-// the given time.
-func (b *Bucket) ended(o metrics.Operation, began time.Time, err error) {
+// the given time. It was asked for, or the engine's own idea.
+func (b *Bucket) ended(o metrics.Operation, asked bool, began time.Time, err error) {
 	took := time.Since(began)
 	level, text := slog.LevelDebug, string(o)+" done"
-	attrs := []slog.Attr{slog.String("operation", string(o)), slog.Duration("took", took)}
+	attrs := []slog.Attr{slog.String("operation", string(o)), slog.Bool("asked", asked), slog.Duration("took", took)}
 	switch {
 	case err != nil:
 		b.failed(o, err)
 		text = string(o) + " failed"
 		attrs = append(attrs, slog.Any("error", err))
-		if !errors.Is(err, ErrClosed) {
+		switch KindOf(err) {
+		case metrics.Closed, metrics.Invalid, metrics.NotFound: // the caller knows
+		default:
 			level = slog.LevelError
 		}
 	case o == metrics.Flush:
 		b.metrics.FlushDone(took)
-	default:
+	case o == metrics.Compaction:
 		b.metrics.CompactionDone(took)
+	case o == metrics.Index:
+		b.metrics.IndexDone(took)
 	}
 	b.logger.LogAttrs(context.Background(), level, text, attrs...)
 	b.countVersions()
@@ -150,9 +176,9 @@ func KindOf(err error) metrics.Kind {
 	switch {
 	case errors.As(err, &schema):
 		return metrics.Schema
-	case errors.As(err, &options), errors.Is(err, ErrMessage), errors.Is(err, ErrName), errors.Is(err, wal.ErrTooLarge):
+	case errors.As(err, &options), errors.Is(err, ErrMessage), errors.Is(err, ErrName), errors.Is(err, ErrInvalid), errors.Is(err, wal.ErrTooLarge):
 		return metrics.Invalid
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrNoIndex):
 		return metrics.NotFound
 	case errors.Is(err, ErrClosed):
 		return metrics.Closed

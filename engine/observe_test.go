@@ -56,6 +56,50 @@ func compare(t *testing.T, have, want map[string]float64) {
 	}
 }
 
+func TestIndexLagIsTheRowsThatAnIndexLacks(t *testing.T) {
+	set := metrics.NewSet("", nil)
+	o := quiet(func(o *Options) { o.Metrics = set })
+	dir := t.TempDir()
+	b := open(t, dir, o)
+	expect := func(indexes, lag float64) {
+		t.Helper()
+		eventually(t, "the indexes are seen", func() bool { return scraped(t, set)["indexes"] == indexes })
+		compare(t, scraped(t, set), map[string]float64{"index_lag_rows": lag})
+	}
+	appendRows(t, b, 10)
+	expect(0, 0)
+	for _, column := range []string{"id", "text"} {
+		if err := b.CreateIndex(IndexSpec{Column: column, Type: "btree"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect(2, 0)
+	appendRows(t, b, 30)
+	expect(2, 0) // not in the table yet
+	if err := b.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	expect(2, 30)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, dir, o)
+	expect(2, 30)
+	if err := b.Compact(); err != nil {
+		t.Fatal(err)
+	}
+	expect(2, 0)
+	compare(t, scraped(t, set), map[string]float64{"operations_total{index}": 1, "index_duration_seconds": 1, "errors_total{storage,index}": 0})
+	if err := b.CreateIndex(IndexSpec{Column: "no", Type: "btree"}); err == nil {
+		t.Fatal("an index of a column that is not there")
+	}
+	compare(t, scraped(t, set), map[string]float64{"errors_total{invalid,index}": 1})
+	if err := b.DropIndex("id_idx"); err != nil {
+		t.Fatal(err)
+	}
+	expect(1, 0)
+}
+
 func TestMetricsFollowTheLifeOfABucket(t *testing.T) {
 	set := metrics.NewSet("", nil)
 	o := quiet(func(o *Options) { o.Metrics = set; o.CacheBytes = 1 << 20 })

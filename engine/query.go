@@ -81,7 +81,7 @@ func (b *Bucket) queried() (snapshot *lance.Snapshot, unpin func(), err error) {
 	due := b.checkpoint < b.visible()
 	b.mu.Unlock()
 	if due {
-		if err := b.Flush(); err != nil {
+		if err := b.flush(false); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -231,7 +231,7 @@ func (b *Bucket) fill(schema *arrow.Schema, rows int64) error {
 
 // dropLog moves what the log holds into Lance and removes the log.
 func (b *Bucket) dropLog() error {
-	if err := b.flush(); err != nil {
+	if err := b.flush(false); err != nil {
 		return err
 	}
 	if err := b.log.Close(); err != nil {

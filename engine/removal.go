@@ -51,7 +51,7 @@ func (b *Bucket) remove(do func(*lance.Table) (*lance.Snapshot, error)) (int64, 
 	if err := b.writable(); err != nil {
 		return 0, err
 	}
-	if err := b.flush(); err != nil {
+	if err := b.flush(false); err != nil {
 		return 0, err
 	}
 	b.compacting.Lock()

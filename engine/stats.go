@@ -80,6 +80,7 @@ type state struct {
 	memory, pageBytes          int64
 	pageHits, pageMisses       int64
 	tally                      tally
+	indexing                   indexing
 	rows, first                int64
 	version                    uint64
 	fragments                  int
@@ -98,6 +99,7 @@ func (b *Bucket) state() state {
 		pageHits:       b.pages.hits,
 		pageMisses:     b.pages.misses,
 		tally:          b.tally,
+		indexing:       b.indexing,
 		flushErr:       b.flushErr,
 	}
 	if b.snapshot != nil {

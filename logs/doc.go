@@ -7,5 +7,6 @@
 //
 // Messages with the attribute "operation" say how long a piece of work took. With
 // tracing on they are kept whatever their level, marked, so that spans can be made
-// of them.
+// of them; but where the attribute "asked" is true: whoever asked for the work knows
+// himself how long it took, and for whom.
 package logs

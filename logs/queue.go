@@ -130,7 +130,7 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 		return true
 	})
 	m.Attrs = attrs
-	m.Span = h.queue.tracing.Load() && attrs["operation"] != nil
+	m.Span = h.queue.tracing.Load() && attrs["operation"] != nil && attrs["asked"] != true
 	if m.Log || m.Span {
 		h.queue.add(m)
 	}

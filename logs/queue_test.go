@@ -76,10 +76,12 @@ func TestTracedWorkComesWhateverItsLevel(t *testing.T) {
 	}
 	logger := q.Logger("engine")
 	logger.Debug("flush done", "operation", "flush", "took", time.Second)
+	logger.Debug("flush done", "operation", "flush", "asked", true, "took", time.Second)
 	logger.Debug("nothing of note")
-	logger.Error("flush failed", "operation", "flush", "took", time.Second)
+	logger.Error("flush failed", "operation", "flush", "asked", false, "took", time.Second)
+	logger.Error("flush failed", "operation", "flush", "asked", true, "took", time.Second)
 	messages, _ := take(q)
-	if len(messages) != 2 || messages[0].Log || !messages[0].Span || !messages[1].Log || !messages[1].Span {
+	if len(messages) != 3 || messages[0].Log || !messages[0].Span || !messages[1].Log || !messages[1].Span || messages[2].Span {
 		t.Errorf("%+v", messages)
 	}
 }

@@ -22,6 +22,8 @@ type State struct {
 	TableBytes              int64
 	RecentBytes             int64 // of rows in memory that are in Lance
 	PageBytes               int64 // of the page cache
+	Indexes                 int
+	IndexLag                int64 // rows of the table that an index lacks
 	Poisoned                bool
 }
 
@@ -34,7 +36,7 @@ type Bucket struct {
 	state  func() State
 	own    [countNumbers]atomic.Int64 // what state does not tell
 
-	put, get, flush, compaction, fsync, group prometheus.Observer
+	put, get, flush, compaction, index, fsync, group prometheus.Observer
 }
 
 // Close ends the series of the bucket.
@@ -82,6 +84,14 @@ func (b *Bucket) CompactionDone(took time.Duration) {
 	if b != nil {
 		b.own[compactions].Add(1)
 		b.compaction.Observe(took.Seconds())
+	}
+}
+
+// IndexDone counts and times an index that was built or has taken rows in.
+func (b *Bucket) IndexDone(took time.Duration) {
+	if b != nil {
+		b.own[indexings].Add(1)
+		b.index.Observe(took.Seconds())
 	}
 }
 
@@ -153,6 +163,7 @@ func (b *Bucket) numbers() numbers {
 	n[walBytes], n[walSegments] = float64(s.WALBytes), float64(s.WALSegments)
 	n[rows], n[fragments], n[tableBytes] = float64(s.Rows), float64(s.Fragments), float64(s.TableBytes)
 	n[recentBytes], n[pageBytes] = float64(s.RecentBytes), float64(s.PageBytes)
+	n[indexes], n[indexLag] = float64(s.Indexes), float64(s.IndexLag)
 	if s.Poisoned {
 		n[poisoned] = 1
 	}

@@ -86,11 +86,12 @@ func TestEveryMetricIsDescribedAndEveryDescriptionCollected(t *testing.T) {
 
 func TestAScrapeSaysWhatTheSnapshotSays(t *testing.T) {
 	s, reg := newSet(t)
-	b := s.Bucket("/data/queue/bucket_0", with(State{Puts: 2, PutRecords: 7, PutBytes: 70, PageHits: 3, PageMisses: 1, Lag: time.Second}))
+	b := s.Bucket("/data/queue/bucket_0", with(State{Puts: 2, PutRecords: 7, PutBytes: 70, PageHits: 3, PageMisses: 1, Lag: time.Second, Indexes: 2, IndexLag: 9}))
 	b.GetDone(5, time.Millisecond)
 	b.ReadBytes(50)
 	b.FlushDone(2 * time.Second)
 	b.CompactionDone(time.Second)
+	b.IndexDone(time.Second)
 	b.LogWrote(2, 100)
 	b.LogSynced(time.Millisecond)
 	b.TableWrote(11)
@@ -109,7 +110,7 @@ func TestAScrapeSaysWhatTheSnapshotSays(t *testing.T) {
 		PutCount: 7, PutBytes: 70, Appends: 2, GetCount: 1, RecordsRead: 5, BytesRead: 50,
 		FlushCount: 1, FlushSeconds: 2, FlushErrors: 1, CompactionCount: 1, CompactionFails: 1, Errors: 3,
 		BytesWritten: 111, WALSyncCount: 1, HeldBack: 1, HeldBackSeconds: 3, LagSeconds: 1,
-		PageHits: 3, PageMisses: 1, TableVersions: 6, Replayed: 4, TornBytes: 8, Healed: 1, Lost: 2,
+		PageHits: 3, PageMisses: 1, TableVersions: 6, Indexes: 2, IndexLag: 9, Replayed: 4, TornBytes: 8, Healed: 1, Lost: 2,
 	}
 	if *n != want {
 		t.Errorf("snapshot %+v\nwant %+v", *n, want)
@@ -268,6 +269,7 @@ func TestABucketWithoutMetricsCountsNothing(t *testing.T) {
 	b.ReadBytes(1)
 	b.FlushDone(1)
 	b.CompactionDone(1)
+	b.IndexDone(1)
 	b.Failed(Put, Schema)
 	b.HeldBack(1)
 	b.LogWrote(1, 1)

@@ -55,6 +55,7 @@ const (
 	getDuration        = "persisting_get_duration_seconds"
 	flushDuration      = "persisting_flush_duration_seconds"
 	compactionDuration = "persisting_compaction_duration_seconds"
+	indexDuration      = "persisting_index_duration_seconds"
 	fsyncDuration      = "persisting_wal_fsync_duration_seconds"
 	groupAppends       = "persisting_wal_group_appends"
 	recoveryDuration   = "persisting_recovery_duration_seconds"
@@ -89,6 +90,7 @@ var Descriptions = []Description{
 			{number: gets, labels: []string{string(Get)}},
 			{number: flushes, labels: []string{string(Flush)}},
 			{number: compactions, labels: []string{string(Compaction)}},
+			{number: indexings, labels: []string{string(Index)}},
 		},
 	},
 	{
@@ -114,6 +116,10 @@ var Descriptions = []Description{
 	{
 		Name: compactionDuration, Type: HistogramType, PerBucket: true, buckets: longTimes,
 		Help: "Duration of compactions of the table, the removal of old versions included.",
+	},
+	{
+		Name: indexDuration, Type: HistogramType, PerBucket: true, buckets: longTimes,
+		Help: "Duration of builds of indexes, and of taking new rows into them.",
 	},
 	{
 		Name: "persisting_backpressure_waits_total", Type: CounterType, PerBucket: true,
@@ -188,6 +194,17 @@ var Descriptions = []Description{
 		Name: "persisting_table_size_bytes", Type: GaugeType, PerBucket: true,
 		Help:   "Size of the data files of the Lance table.",
 		series: []series{{number: tableBytes}},
+	},
+	{
+		Name: "persisting_indexes", Type: GaugeType, PerBucket: true,
+		Help:   "Indexes of the Lance table.",
+		series: []series{{number: indexes}},
+	},
+	{
+		Name: "persisting_index_lag_rows", Type: GaugeType, PerBucket: true,
+		Help:   "Records in Lance that an index lacks, of the index that lacks most.",
+		Notes:  "Queries look at them one by one. Up to 4,096, or a 32nd of the table, are left to gather.",
+		series: []series{{number: indexLag}},
 	},
 	{
 		Name: "persisting_page_cache_reads_total", Type: CounterType, PerBucket: true, Labels: []string{"result"},

@@ -13,6 +13,7 @@ const (
 	flushes
 	flushNanos
 	compactions
+	indexings
 	walBytesWritten
 	tableBytesWritten
 	walSyncs
@@ -41,6 +42,8 @@ const (
 	tableBytes
 	recentBytes
 	pageBytes
+	indexes
+	indexLag
 	poisoned
 	lastFlushNanos
 
@@ -54,7 +57,7 @@ type numbers [countNumbers]float64
 func (n *numbers) add(o *numbers) {
 	for i := range n {
 		switch number(i) {
-		case lagSeconds, lastFlushNanos:
+		case lagSeconds, indexLag, lastFlushNanos:
 			n[i] = max(n[i], o[i])
 		default:
 			n[i] += o[i]
@@ -77,6 +80,7 @@ const (
 	Get        Operation = "get"
 	Flush      Operation = "flush"
 	Compaction Operation = "compaction"
+	Index      Operation = "index"
 )
 
 // Kind is a kind of error.
@@ -118,6 +122,11 @@ var errorPairs = [...]struct {
 	{Compaction, Poisoned},
 	{Compaction, Corrupt},
 	{Compaction, Storage},
+	{Index, Invalid},
+	{Index, Closed},
+	{Index, Poisoned},
+	{Index, Corrupt},
+	{Index, Storage},
 }
 
 // errorNumber is where an error is counted.

@@ -93,7 +93,8 @@ func (s *Set) Bucket(path string, state func() State) *Bucket {
 	b := &Bucket{set: s, labels: l, path: path, state: state}
 	child := func(name string) prometheus.Observer { return s.histos[name].WithLabelValues(l.topic, l.bucket) }
 	b.put, b.get, b.flush = child(putDuration), child(getDuration), child(flushDuration)
-	b.compaction, b.fsync, b.group = child(compactionDuration), child(fsyncDuration), child(groupAppends)
+	b.compaction, b.index = child(compactionDuration), child(indexDuration)
+	b.fsync, b.group = child(fsyncDuration), child(groupAppends)
 	g.open = append(g.open, b)
 	return b
 }

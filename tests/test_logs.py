@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -146,30 +148,57 @@ def spans() -> Iterator[InMemorySpanExporter]:
 async def test_work_becomes_spans(
     spans: InMemorySpanExporter, opening: Opener, bucket: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    backend = opening(PersistingBackend, bucket)
     with trace.get_tracer("test").start_as_current_span("outer") as outer:
+        backend = opening(PersistingBackend, bucket)
         await backend.put({"n": 1})
         await backend.put_batch([{"n": 2}, {"n": 3}])
         with pytest.raises(SchemaError):
             await backend.put({"n": "x"})
-    await backend.flush()
-    await backend.compact()
-    wanted = {"put", "recovery", "flush", "compaction"}
-    names = {f"persisting.{name}" for name in wanted}
-    assert eventually(lambda: names <= {span.name for span in spans.get_finished_spans()})
-    by_name: dict[str, list[Any]] = {}
-    for span in spans.get_finished_spans():
-        by_name.setdefault(span.name, []).append(span)
-    puts = by_name["persisting.put"]
-    assert [span.attributes["persisting.records"] for span in puts] == [1, 2, 1]
-    assert [span.status.is_ok for span in puts] == [True, True, False]
-    assert {span.parent.span_id for span in puts} == {outer.get_span_context().span_id}
-    for name in wanted - {"put"}:
-        (span,) = by_name[f"persisting.{name}"]
+        await backend.put_arrow(pa.table({"n": [4]}))
+        await backend.flush()
+        await backend.create_index("n", "btree")
+        await backend.compact()
+    done = ("recovery", *["put"] * 4, "flush", "index", "compaction")
+    by_name = named(spans, "outer", *(f"persisting.{name}" for name in done))
+    puts = by_name.pop("persisting.put")
+    assert [span.attributes["persisting.records"] for span in puts] == [1, 2, 1, 1]
+    assert [span.status.is_ok for span in puts] == [True, True, False, True]
+    assert by_name["persisting.recovery"][0].attributes["persisting.replayed"] == 0
+    (own,) = by_name.pop("outer")
+    for span in puts + [span for (span,) in by_name.values()]:
+        assert span.parent.span_id == outer.get_span_context().span_id, span.name
+        assert span.attributes["persisting.bucket"] == str(bucket)
+        assert own.start_time <= span.start_time <= span.end_time <= own.end_time, span.name
+    assert "flush done" not in caplog.text, "spans are no log messages"
+
+
+async def test_what_the_engine_does_by_itself_has_no_parent(
+    spans: InMemorySpanExporter, opening: Opener, bucket: Path
+) -> None:
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        backend = opening(PersistingBackend, bucket, flush_threshold=100, compaction_threshold=3)
+        for _ in range(3):
+            await backend.put_batch([{"n": n} for n in range(100)])
+            await backend.count("n = 1")
+    found = named(spans, "persisting.flush", "persisting.compaction")
+    for span in found["persisting.flush"] + found["persisting.compaction"]:
+        assert span.parent is None
         assert span.attributes["persisting.bucket"] == str(bucket)
         assert 0 < span.end_time - span.start_time < 60e9
         assert abs(span.end_time / 1e9 - time.time()) < 60
-    assert "flush done" not in caplog.text, "spans are no log messages"
+
+
+def named(spans: InMemorySpanExporter, *wanted: str) -> dict[str, list[Any]]:
+    """Wait for spans of these names and return all that are there, by name."""
+
+    def missing() -> Counter[str]:
+        return Counter(wanted) - Counter(span.name for span in spans.get_finished_spans())
+
+    assert eventually(lambda: not missing()), missing()
+    by_name: dict[str, list[Any]] = {}
+    for span in spans.get_finished_spans():
+        by_name.setdefault(span.name, []).append(span)
+    return by_name
 
 
 async def test_without_a_provider_there_are_no_spans(opening: Opener, bucket: Path) -> None:

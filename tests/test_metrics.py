@@ -88,6 +88,7 @@ async def test_collect_says_what_get_metrics_says(busy: PersistingBackend) -> No
         "get": 1,
         "flush": 1,
         "compaction": 1,
+        "index": 0,
     }
 
 

@@ -55,6 +55,11 @@ var Alerts = []Alert{
 		"Compaction is off, fails or cannot keep up: reads and flushes become slow. See its errors, or call `compact`.",
 	},
 	{
+		"PersistingIndexLag", "max by (instance, topic, bucket) (persisting_index_lag_rows) > 10000 and max by (instance, topic, bucket) (persisting_index_lag_rows) > 0.1 * max by (instance, topic, bucket) (persisting_rows)", "30m", "ticket",
+		"an index of " + where + " lacks {{ $value }} records",
+		"Queries are slow, because they look at these records one by one. The background work that takes them in fails (see its errors, operation `index`) or cannot keep up; `compact` does it at once.",
+	},
+	{
 		"PersistingRecordsLost", "sum by (instance, topic, bucket) (persisting_lost_records_total) > 0", "0m", "page",
 		where + " was opened without {{ $value }} of its records",
 		"A damaged log was salvaged. `stats()[\"recovery\"][\"missing_rows\"]` and the log name the offsets, which are null now; the damaged files are kept as `wal/*.broken`.",

@@ -45,7 +45,7 @@ The server is part of the engine: it takes no GIL, listens on the loopback inter
 
 Metrics of a bucket have the labels `+"`topic`"+`, the directory in which the bucket lies, and `+"`bucket`"+`, its name there.
 %d buckets open at a time have series of their own. Those opened beyond share one set of
-series with `+"`topic=\"other\",bucket=\"other\"`"+`: sums, but for `+"`persisting_lag_seconds` and"+`
+series with `+"`topic=\"other\",bucket=\"other\"`"+`: sums, but for `+"`persisting_lag_seconds`, `persisting_index_lag_rows` and"+`
 `+"`persisting_last_flush_timestamp_seconds`"+`, which are the largest of them. The series of a bucket end when it
 is closed.
 
@@ -77,9 +77,10 @@ the level of its logger is not made; a level that is changed counts within a sec
 in its text and, as a dict, in ` + "`record.attributes`" + `. The engine never waits for a handler: 1,024 messages wait, further
 ones are dropped and counted.
 
-In a program that has set up OpenTelemetry (` + "`trace.set_tracer_provider`" + `) there are spans ` + "`persisting.put`" + `, in the trace
-of the caller, and ` + "`persisting.flush`, `persisting.compaction` and `persisting.recovery`" + `, which the engine does of its
-own accord. Without it a put does nothing for them.
+In a program that has set up OpenTelemetry (` + "`trace.set_tracer_provider`" + `) there are spans of what it
+asks for, ` + "`persisting.put`, `persisting.flush`, `persisting.compaction`, `persisting.index` and `persisting.recovery`" + ` (the
+opening of a bucket), children of its current span. What the engine flushes, compacts and indexes of its own accord, or on
+the way to something else, are roots. Without a provider a put does nothing for spans.
 `
 
 func table(b *strings.Builder, perBucket bool) {

@@ -132,7 +132,11 @@ class LanceBackend(Changes, Versions, Queries):
         self.batch_size = batch_size
         _logs.start()
         columns = None if schema is None else declared(schema)
-        self._bucket = Table(self.storage_path, {**options, **self._FIXED})
+        with _tracing.span("recovery", self.storage_path) as recovery:
+            self._bucket = Table(self.storage_path, {**options, **self._FIXED})
+            if recovery is not None:
+                replayed = self._bucket.stats()["recovery"]["replayed_records"]
+                recovery.set_attribute("persisting.replayed", replayed)
         if columns is not None:
             try:
                 self._bucket.declare(columns)
@@ -417,7 +421,8 @@ class LanceBackend(Changes, Versions, Queries):
             The flush failed; the records stay where they were.
         """
         self._check_open()
-        await on_thread(self._bucket.flush)
+        with _tracing.span("flush", self.storage_path):
+            await on_thread(self._bucket.flush)
 
     async def compact(self) -> None:
         """Merge small fragments of the table and remove files that nothing needs.
@@ -425,7 +430,8 @@ class LanceBackend(Changes, Versions, Queries):
         Offsets stay as they are; puts and gets go on meanwhile.
         """
         self._check_open()
-        await on_thread(self._bucket.compact)
+        with _tracing.span("compaction", self.storage_path):
+            await on_thread(self._bucket.compact)
 
     async def stats(self) -> dict[str, Any]:
         """Return the state of the bucket.

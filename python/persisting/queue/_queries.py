@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
+from persisting import _tracing
 from persisting._errors import InvalidArgumentError
 from persisting._records import strip
 from persisting.queue._base import Base, on_thread
@@ -289,7 +290,8 @@ class Queries(Base):
         index = {"column": column, "type": type, "replace": replace, "options": options}
         if name is not None:
             index["name"] = name
-        await on_thread(self._bucket.create_index, index)
+        with _tracing.span("index", self.storage_path):
+            await on_thread(self._bucket.create_index, index)
 
     async def drop_index(self, name: str) -> None:
         """Remove an index; NotFoundError, a LookupError, if there is none of that name."""
