@@ -31,6 +31,16 @@ func persistingDirectoryRepairGo(directory *C.char, flags C.uint32_t, out **C.ch
 	})
 }
 
+//export persistingDirectoryCloneGo
+func persistingDirectoryCloneGo(directory, into *C.char, out **C.char, e *C.struct_persisting_error) C.persisting_status {
+	return describe(directory, 0, 0, out, e, func(dir string) (any, error) {
+		if err := need(arg("into", into)); err != nil {
+			return nil, err
+		}
+		return engine.Clone(dir, C.GoString(into))
+	})
+}
+
 // describe hands out, as JSON, what f finds in a directory.
 func describe(directory *C.char, flags, known C.uint32_t, out **C.char, e *C.struct_persisting_error, f func(string) (any, error)) C.persisting_status {
 	return guard(e, func() error {

@@ -444,6 +444,20 @@ persisting_status persisting_directory_inspect(const char* directory, char** out
 persisting_status persisting_directory_repair(const char* directory, uint32_t flags, char** out_json,
                                               struct persisting_error* error);
 
+/*
+ * Makes, in the directory `into`, which must not be there, a bucket with all rows
+ * that the one in `directory` has at this moment, which may be open elsewhere and is
+ * not changed: it links to the files of the table and copies the log. The clone can
+ * be opened while those files are there: the one who has the bucket open may remove
+ * them with the next compaction. `*out_json` is an object: `in_use_by`, null where
+ * nobody has the bucket open, and `logged`, false where who does keeps no log, so
+ * that rows which are not flushed are missing.
+ *
+ * Errors: NOT_FOUND, CORRUPT, STORAGE.
+ */
+persisting_status persisting_directory_clone(const char* directory, const char* into, char** out_json,
+                                             struct persisting_error* error);
+
 /* ---- changes of columns ------------------------------------------------ */
 
 /*

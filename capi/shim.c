@@ -217,6 +217,12 @@ persisting_status persisting_directory_repair(const char* directory, uint32_t fl
   return persistingDirectoryRepairGo((char*)directory, flags, out_json, error);
 }
 
+persisting_status persisting_directory_clone(const char* directory, const char* into, char** out_json,
+                                             struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingDirectoryCloneGo((char*)directory, (char*)into, out_json, error);
+}
+
 persisting_status persisting_bucket_query(persisting_bucket bucket, const char* query, const double* vector,
                                           int64_t dimensions, persisting_cursor* out_cursor,
                                           struct persisting_error* error) {

@@ -38,6 +38,7 @@ type Bucket struct {
 	table     *lance.Table // nil until the first flush
 	mark      *mark        // which version of the table is on disk
 	consumers consumers
+	times     times
 	alarm     alarm         // see Notify
 	kick      chan struct{} // asks for a background flush
 	tidy      chan struct{} // asks for a background compaction
@@ -77,9 +78,10 @@ type Bucket struct {
 	accounted     int64 // bytes that the budget knows of
 	tally         tally
 	indexing      indexing
-	snapshot      *lance.Snapshot // newest version that is on disk; nil without a table
-	checkpoint    int64           // rows below it are durably in Lance
-	pinned        map[uint64]int  // versions that cursors read, and by how many
+	retained      struct{ rows, bytes int64 } // that retention has removed
+	snapshot      *lance.Snapshot             // newest version that is on disk; nil without a table
+	checkpoint    int64                       // rows below it are durably in Lance
+	pinned        map[uint64]int              // versions that cursors read, and by how many
 	pages         pageCache
 	flushed       chan struct{} // closed at the end of each flush
 	flushErr      error         // of the last flush
@@ -135,11 +137,13 @@ func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 		pinned:    map[uint64]int{},
 		flushed:   make(chan struct{}),
 		consumers: consumersIn(opts.FS, dir),
+		times:     timesIn(opts.FS, dir, opts.RetentionAge),
 	}
 	opts.Budget.join(b)
 	if err := b.recover(); err != nil {
 		return nil, errors.Join(err, b.release())
 	}
+	b.recoverTimes()
 	b.opened(began)
 	b.workers.Add(3)
 	go b.memoryLoop()

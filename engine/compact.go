@@ -9,10 +9,16 @@ import (
 	"github.com/persisting/persisting/metrics"
 )
 
-// Compact merges small fragments of the table, gives back the space of removed rows
-// and columns, lets the indexes take in the rows that they lack, and removes the versions and files that nothing needs any more.
-// Appends, flushes and reads go on.
-func (b *Bucket) Compact() error { return b.compact(true) }
+// Compact removes the rows that retention does not keep, merges small fragments of
+// the table, gives back the space of removed rows and columns, lets the indexes take
+// in the rows that they lack, and removes the versions and files that nothing needs
+// any more. Appends, flushes and reads go on.
+func (b *Bucket) Compact() error {
+	if err := b.retain(true); err != nil {
+		return err
+	}
+	return b.compact(true)
+}
 
 // compact leaves alone, unless thorough, as when a caller asks for it, what little
 // space it could give back.
@@ -90,16 +96,23 @@ func (b *Bucket) clean(table *lance.Table) error {
 	return nil
 }
 
-// compactLoop compacts when a flush has made too many fragments, and lets the
-// indexes follow.
+// compactLoop removes what retention does not keep, compacts when a flush has made
+// too many fragments, and lets the indexes follow.
 func (b *Bucket) compactLoop() {
 	defer b.workers.Done()
+	var tick <-chan time.Time
+	if ticker := b.ageTicker(); ticker != nil {
+		defer ticker.Stop()
+		tick = ticker.C
+	}
 	for {
 		select {
 		case <-b.stop:
 			return
 		case <-b.tidy:
+		case <-tick:
 		}
+		b.retainInBackground()
 		b.upkeep()
 	}
 }

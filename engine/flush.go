@@ -68,6 +68,9 @@ func (b *Bucket) flush(asked bool) error {
 	close(b.flushed)
 	b.flushed = make(chan struct{})
 	b.mu.Unlock()
+	if err == nil {
+		b.noteTimes(to)
+	}
 	b.ended(metrics.Flush, asked, started, err)
 	return err
 }

@@ -92,6 +92,8 @@ func (b *Bucket) metricsState() metrics.State {
 		PutBytes:    s.tally.bytes,
 		PageHits:    s.pageHits,
 		PageMisses:  s.pageMisses,
+		RetainRows:  s.retainedRows,
+		RetainBytes: s.retainedBytes,
 		BufferRows:  s.unflushedRows,
 		BufferBytes: s.unflushedBytes,
 		WALBytes:    b.walBytes(),

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -59,6 +60,19 @@ type Options struct {
 	// are in Lance. The default is 64 MiB.
 	CacheBytes int64
 
+	// RetentionRows is how many of the newest rows are kept; 0 keeps all, which is
+	// the default. The oldest are removed in the background, once there are an
+	// eighth more, and by Compact.
+	RetentionRows int64
+
+	// RetentionBytes is likewise the size of the rows in the data files of the table.
+	// The default is 0, which keeps all.
+	RetentionBytes int64
+
+	// RetentionAge is how long rows are kept after they came into the table, and up
+	// to an eighth longer. The default is 0, which keeps all.
+	RetentionAge time.Duration
+
 	// EnableMetrics makes the bucket part of Metrics. The default is true.
 	EnableMetrics bool
 
@@ -99,6 +113,8 @@ func DefaultOptions() Options {
 const (
 	minWALBytes  = 1 << 20
 	maxInterval  = 24 * time.Hour
+	minAge       = time.Millisecond
+	maxAge       = 100 * 365 * 24 * time.Hour
 	minimumBytes = 1 << 10
 )
 
@@ -118,8 +134,11 @@ var optionSetters = map[string]func(*Options, json.RawMessage) error{
 	"column_compression": func(o *Options, v json.RawMessage) error {
 		return unmarshal(&o.ColumnCompression, v, "an object of columns and compressions")
 	},
-	"cache_bytes":    func(o *Options, v json.RawMessage) error { return setInt(&o.CacheBytes, v) },
-	"enable_metrics": func(o *Options, v json.RawMessage) error { return setBool(&o.EnableMetrics, v) },
+	"cache_bytes":     func(o *Options, v json.RawMessage) error { return setInt(&o.CacheBytes, v) },
+	"enable_metrics":  func(o *Options, v json.RawMessage) error { return setBool(&o.EnableMetrics, v) },
+	"retention_rows":  func(o *Options, v json.RawMessage) error { return setBound(&o.RetentionRows, v, "rows") },
+	"retention_bytes": func(o *Options, v json.RawMessage) error { return setBound(&o.RetentionBytes, v, "bytes") },
+	"retention_age":   func(o *Options, v json.RawMessage) error { return setAge(&o.RetentionAge, v) },
 }
 
 // OptionNames lists the names that [ParseOptions] knows, in order.
@@ -169,6 +188,11 @@ func ParseOptions(text []byte) (Options, error) {
 	return o, nil
 }
 
+// bounded says whether there are rows that are not kept.
+func (o *Options) bounded() bool {
+	return o.RetentionRows > 0 || o.RetentionBytes > 0 || o.RetentionAge > 0
+}
+
 // complete sets what the caller left out.
 func (o *Options) complete() {
 	if o.FS == nil {
@@ -213,6 +237,9 @@ func (o Options) faults() *OptionError {
 		err := lance.CheckCompression(name)
 		want(err == nil, "column_compression: column %q: %v", column, err)
 	}
+	want(o.RetentionRows >= 0, "retention_rows: want at least 1 row, or null to keep all, got %d", o.RetentionRows)
+	want(o.RetentionBytes >= 0, "retention_bytes: want at least 1 byte, or null to keep all, got %d", o.RetentionBytes)
+	want(o.RetentionAge >= 0 && o.RetentionAge <= maxAge, "retention_age: want 0.001 to %g seconds, or null to keep all, got %g", maxAge.Seconds(), o.RetentionAge.Seconds())
 	want(o.CacheBytes >= 0, "cache_bytes: want at least 0 bytes, got %d", o.CacheBytes)
 	if faults == nil {
 		return nil
@@ -237,6 +264,39 @@ func setSeconds(dst *time.Duration, v json.RawMessage) error {
 	}
 	*dst = time.Duration(s * float64(time.Second))
 	return nil
+}
+
+// setBound reads a bound; null is none, which is kept as 0.
+func setBound(dst *int64, v json.RawMessage, unit string) error {
+	want := fmt.Sprintf("a whole number of at least 1 %s, or null to keep all", unit)
+	return unlessNull(dst, v, func() error {
+		if err := unmarshal(dst, v, want); err != nil || *dst < 1 {
+			return errors.New("want " + want)
+		}
+		return nil
+	})
+}
+
+// setAge is setBound for a number of seconds.
+func setAge(dst *time.Duration, v json.RawMessage) error {
+	return unlessNull(dst, v, func() error {
+		var s float64
+		err := unmarshal(&s, v, "")
+		if err != nil || s < minAge.Seconds() || s > maxAge.Seconds() {
+			return fmt.Errorf("want a number of %g to %g seconds, or null to keep all", minAge.Seconds(), maxAge.Seconds())
+		}
+		*dst = time.Duration(s * float64(time.Second))
+		return nil
+	})
+}
+
+func unlessNull[T any](dst *T, v json.RawMessage, set func() error) error {
+	if string(v) == "null" {
+		var none T
+		*dst = none
+		return nil
+	}
+	return set()
 }
 
 func unmarshal[T any](dst *T, v json.RawMessage, want string) error {

@@ -29,7 +29,7 @@ func (e *RemovedError) Unwrap() error { return ErrRemoved }
 // after the call stay. It fails with an [*ExpressionError] for a bad filter. The
 // space is given back by compactions.
 func (b *Bucket) Delete(filter string) (int64, error) {
-	removed, err := b.remove(func(t *lance.Table) (*lance.Snapshot, error) { return t.Delete(filter) })
+	removed, err := b.remove(func(t *lance.Table, _ *lance.Snapshot) (*lance.Snapshot, error) { return t.Delete(filter) })
 	if errors.Is(err, lance.ErrInvalid) || errors.Is(err, lance.ErrSchema) {
 		err = &ExpressionError{Expression: filter, Reason: err.Error()}
 	}
@@ -42,12 +42,12 @@ func (b *Bucket) TruncateBefore(offset int64) (int64, error) {
 	if end := b.Acknowledged(); offset < 0 || offset > end {
 		return 0, fmt.Errorf("%w: offset %d, want 0 to %d", ErrNotFound, offset, end)
 	}
-	return b.remove(func(t *lance.Table) (*lance.Snapshot, error) { return t.DeleteBefore(offset) })
+	return b.remove(func(t *lance.Table, _ *lance.Snapshot) (*lance.Snapshot, error) { return t.DeleteBefore(offset) })
 }
 
 // remove makes a version of the table with fewer of the rows that are acknowledged
-// now.
-func (b *Bucket) remove(do func(*lance.Table) (*lance.Snapshot, error)) (int64, error) {
+// now; do gets the version before.
+func (b *Bucket) remove(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot, error)) (int64, error) {
 	if err := b.writable(); err != nil {
 		return 0, err
 	}
@@ -64,7 +64,7 @@ func (b *Bucket) remove(do func(*lance.Table) (*lance.Snapshot, error)) (int64, 
 	}
 	defer before.Release()
 	after, err := b.change(func() (*lance.Snapshot, error) {
-		snapshot, err := do(b.table)
+		snapshot, err := do(b.table, before)
 		if err != nil {
 			err = fmt.Errorf("engine: remove rows: %w", err)
 		}

@@ -20,6 +20,7 @@ type Stats struct {
 	TableBytes     int64             `json:"table_bytes"` // of the data files
 	WriteError     *string           `json:"write_error"` // why writes are refused, or the last flush failed; null
 	Recovery       Recovery          `json:"recovery"`
+	Retention      Retention         `json:"retention"`
 	Metrics        *metrics.Snapshot `json:"metrics,omitempty"`
 }
 
@@ -29,6 +30,12 @@ type Recovery struct {
 	TornBytes int64      `json:"torn_bytes"`       // cut off the end of the log
 	Healed    int        `json:"healed_manifests"` // versions of the table that were set aside
 	Missing   [][2]int64 `json:"missing_rows"`     // that a salvage did not find, [first, end); an end below 0 is not known
+}
+
+// Retention is what retention has removed since the bucket was opened.
+type Retention struct {
+	Rows  int64 `json:"removed_records"`
+	Bytes int64 `json:"removed_bytes"` // that they took in the data files
 }
 
 // Stats returns the state of the bucket. It does not wait for a disk.
@@ -49,6 +56,7 @@ func (b *Bucket) Stats() Stats {
 		Fragments:      state.fragments,
 		TableBytes:     state.tableBytes,
 		Recovery:       b.recovery(),
+		Retention:      Retention{Rows: state.retainedRows, Bytes: state.retainedBytes},
 		Metrics:        b.metrics.Snapshot(),
 	}
 	if b.log != nil {
@@ -79,6 +87,8 @@ type state struct {
 	unflushedBytes, tableBytes int64
 	memory, pageBytes          int64
 	pageHits, pageMisses       int64
+	retainedRows               int64
+	retainedBytes              int64
 	tally                      tally
 	indexing                   indexing
 	rows, first                int64
@@ -98,6 +108,8 @@ func (b *Bucket) state() state {
 		pageBytes:      b.pages.bytes,
 		pageHits:       b.pages.hits,
 		pageMisses:     b.pages.misses,
+		retainedRows:   b.retained.rows,
+		retainedBytes:  b.retained.bytes,
 		tally:          b.tally,
 		indexing:       b.indexing,
 		flushErr:       b.flushErr,

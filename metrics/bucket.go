@@ -12,6 +12,7 @@ import (
 type State struct {
 	Puts, PutRecords, PutBytes int64
 	PageHits, PageMisses       int64
+	RetainRows, RetainBytes    int64 // removed by retention
 
 	BufferRows, BufferBytes int64         // of what is not in Lance
 	Lag                     time.Duration // age of the oldest such row
@@ -159,6 +160,7 @@ func (b *Bucket) numbers() numbers {
 	s := b.state()
 	n[puts], n[putRecords], n[putBytes] = float64(s.Puts), float64(s.PutRecords), float64(s.PutBytes)
 	n[pageHits], n[pageMisses] = float64(s.PageHits), float64(s.PageMisses)
+	n[retainRows], n[retainBytes] = float64(s.RetainRows), float64(s.RetainBytes)
 	n[bufferRows], n[bufferBytes], n[lagSeconds] = float64(s.BufferRows), float64(s.BufferBytes), s.Lag.Seconds()
 	n[walBytes], n[walSegments] = float64(s.WALBytes), float64(s.WALSegments)
 	n[rows], n[fragments], n[tableBytes] = float64(s.Rows), float64(s.Fragments), float64(s.TableBytes)

@@ -86,7 +86,7 @@ func TestEveryMetricIsDescribedAndEveryDescriptionCollected(t *testing.T) {
 
 func TestAScrapeSaysWhatTheSnapshotSays(t *testing.T) {
 	s, reg := newSet(t)
-	b := s.Bucket("/data/queue/bucket_0", with(State{Puts: 2, PutRecords: 7, PutBytes: 70, PageHits: 3, PageMisses: 1, Lag: time.Second, Indexes: 2, IndexLag: 9}))
+	b := s.Bucket("/data/queue/bucket_0", with(State{Puts: 2, PutRecords: 7, PutBytes: 70, PageHits: 3, PageMisses: 1, RetainRows: 9, RetainBytes: 90, Lag: time.Second, Indexes: 2, IndexLag: 9}))
 	b.GetDone(5, time.Millisecond)
 	b.ReadBytes(50)
 	b.FlushDone(2 * time.Second)
@@ -110,7 +110,7 @@ func TestAScrapeSaysWhatTheSnapshotSays(t *testing.T) {
 		PutCount: 7, PutBytes: 70, Appends: 2, GetCount: 1, RecordsRead: 5, BytesRead: 50,
 		FlushCount: 1, FlushSeconds: 2, FlushErrors: 1, CompactionCount: 1, CompactionFails: 1, Errors: 3,
 		BytesWritten: 111, WALSyncCount: 1, HeldBack: 1, HeldBackSeconds: 3, LagSeconds: 1,
-		PageHits: 3, PageMisses: 1, TableVersions: 6, Indexes: 2, IndexLag: 9, Replayed: 4, TornBytes: 8, Healed: 1, Lost: 2,
+		PageHits: 3, PageMisses: 1, TableVersions: 6, RetainRows: 9, RetainBytes: 90, Indexes: 2, IndexLag: 9, Replayed: 4, TornBytes: 8, Healed: 1, Lost: 2,
 	}
 	if *n != want {
 		t.Errorf("snapshot %+v\nwant %+v", *n, want)

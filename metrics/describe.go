@@ -222,6 +222,16 @@ var Descriptions = []Description{
 		},
 	},
 	{
+		Name: "persisting_retention_records_total", Type: CounterType, PerBucket: true,
+		Help:   "Records that retention has removed.",
+		series: []series{{number: retainRows}},
+	},
+	{
+		Name: "persisting_retention_bytes_total", Type: CounterType, PerBucket: true,
+		Help:   "Bytes that records removed by retention took in the data files.",
+		series: []series{{number: retainBytes}},
+	},
+	{
 		Name: "persisting_replayed_records_total", Type: CounterType, PerBucket: true,
 		Help:   "Records recovered from the write-ahead log when the bucket was opened.",
 		series: []series{{number: replayed}},

@@ -25,6 +25,8 @@ const (
 	tornBytes
 	healed
 	lost
+	retainRows
+	retainBytes
 	firstError // of errorPairs
 
 	lastCount = firstError + number(len(errorPairs)) - 1

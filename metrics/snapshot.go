@@ -22,7 +22,9 @@ type Snapshot struct {
 	LagSeconds      float64 `json:"lag_seconds"` // age of the oldest row that is not in Lance
 	PageHits        int64   `json:"page_cache_hits"`
 	PageMisses      int64   `json:"page_cache_misses"`
-	TableVersions   int64   `json:"table_versions"` // that are kept
+	TableVersions   int64   `json:"table_versions"`    // that are kept
+	RetainRows      int64   `json:"retention_records"` // that retention has removed
+	RetainBytes     int64   `json:"retention_bytes"`   // that those took in the data files
 	Indexes         int64   `json:"indexes"`
 	IndexLag        int64   `json:"index_lag_rows"`   // rows in Lance that an index lacks, the one that lacks most
 	Replayed        int64   `json:"replayed_records"` // when the bucket was opened
@@ -69,6 +71,8 @@ func (b *Bucket) Snapshot() *Snapshot {
 		TableVersions:   int64(n[versions]),
 		Indexes:         int64(n[indexes]),
 		IndexLag:        int64(n[indexLag]),
+		RetainRows:      int64(n[retainRows]),
+		RetainBytes:     int64(n[retainBytes]),
 		Replayed:        int64(n[replayed]),
 		TornBytes:       int64(n[tornBytes]),
 		Healed:          int64(n[healed]),

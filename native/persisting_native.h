@@ -237,6 +237,12 @@ int32_t pn_snapshot_seek(const pn_snapshot *snapshot, int64_t row_id,
                          int64_t *rank, int64_t *first, int64_t *end,
                          struct persisting_native_error *error);
 
+/* What the rows that are left with ids from row_id on take in the data files: of
+ * each file the share that they have of the rows that it was written with. */
+int32_t pn_snapshot_bytes_from(const pn_snapshot *snapshot, int64_t row_id,
+                               int64_t *bytes,
+                               struct persisting_native_error *error);
+
 /* The type of an SQL expression over the columns, as the one field of *out. */
 int32_t pn_snapshot_expression_type(const pn_snapshot *snapshot,
                                     const char *expression,

@@ -215,6 +215,7 @@ class World:
             "size": len(MESSAGE),
             "path": bytes(self.directory / "another"),
             "directory": bytes(self.directory / "closed"),
+            "into": bytes(self.directory / "clone"),
             "options": None,
             "string": None,
             "offsets": (c_int64 * 2)(2, 0),

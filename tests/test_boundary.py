@@ -41,6 +41,7 @@ STRINGS = {
     "persisting_directory_verify",
     "persisting_directory_inspect",
     "persisting_directory_repair",
+    "persisting_directory_clone",
     "persisting_bucket_consumers",
     "persisting_bucket_versions",
     "persisting_cursor_offsets",
@@ -312,6 +313,8 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("directory_inspect", {"directory": b"/no/bucket"}, Status.NOT_FOUND, "/no/bucket"),
         ("directory_repair", {"flags": 2}, Status.INVALID_ARGUMENT, "0x2"),
         ("directory_repair", {"directory": b"/no/%s%n"}, Status.NOT_FOUND, "/no/%s%n"),
+        ("directory_clone", {"directory": b"/no/%s%n"}, Status.NOT_FOUND, "/no/%s%n"),
+        ("directory_clone", {"into": b"/dev"}, Status.STORAGE, "/dev"),
     ],
 )
 def test_a_wrong_value_is_refused(

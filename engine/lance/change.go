@@ -166,6 +166,17 @@ func (s *Snapshot) Place(id int64) (rank, first, end int64, err error) {
 	return rank, first, end, in(s.dir, err)
 }
 
+// BytesFrom says what the rows that are left with ids from id on take in the data
+// files: of each file the share that they have of the rows it was written with.
+func (s *Snapshot) BytesFrom(id int64) (int64, error) {
+	if err := s.hold(); err != nil {
+		return 0, err
+	}
+	defer s.Release()
+	bytes, err := nativeBytesFrom(s.handle, id)
+	return bytes, in(s.dir, err)
+}
+
 // ExpressionType returns the type of an SQL expression over the columns, or fails
 // with ErrInvalid.
 func (s *Snapshot) ExpressionType(expression string) (arrow.DataType, error) {

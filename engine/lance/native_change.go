@@ -117,6 +117,13 @@ func nativeSeek(s snapshotHandle, id int64) (rank, first, end int64, err error) 
 	return int64(r), int64(f), int64(n), err
 }
 
+func nativeBytesFrom(s snapshotHandle, id int64) (int64, error) {
+	var bytes C.int64_t
+	var e C.struct_persisting_native_error
+	err := check("bytes of rows", C.pn_snapshot_bytes_from(s, C.int64_t(id), &bytes, &e), &e)
+	return int64(bytes), err
+}
+
 func nativeExpressionType(s snapshotHandle, expression string) (kind arrow.DataType, err error) {
 	var out cdata.CArrowSchema
 	withStrings(func(c []*C.char) {

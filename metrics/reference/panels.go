@@ -52,6 +52,8 @@ var Rows = []Row{
 		{"Bytes", "Bps", "", []Query{{"sum by (operation) (rate(persisting_record_bytes_total{" + chosen + "}[$__rate_interval]))", "{{operation}}"}}},
 		{"Operations", "ops", "", []Query{{"sum by (operation) (rate(persisting_operations_total{" + chosen + "}[$__rate_interval]))", "{{operation}}"}}},
 		{"Records in the buckets", "short", "", []Query{level("persisting_rows")}},
+		{"Removed by retention", "rowsps", "", []Query{ratePer("persisting_retention_records_total", "")}},
+		{"Bytes removed by retention", "Bps", "", []Query{ratePer("persisting_retention_bytes_total", "")}},
 		{"Time of a put", "s", "Every 16th put is timed.", quantiles("persisting_put_duration_seconds")},
 		{"Time of a get", "s", "", quantiles("persisting_get_duration_seconds")},
 		{"Held back", "percentunit", "Share of the time that puts wait for flushes.", []Query{

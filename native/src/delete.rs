@@ -10,6 +10,7 @@ use lance::Dataset;
 
 use crate::columns::commit;
 use crate::error::Result;
+use crate::files::data_bytes;
 use crate::layout::Layout;
 use crate::runtime::block_on;
 use crate::snapshot::Snapshot;
@@ -63,6 +64,14 @@ impl Live {
         }
     }
 
+    /// How many of the row ids of a range are left.
+    fn count(&self, ids: Range<u64>) -> u64 {
+        if ids.is_empty() {
+            return 0;
+        }
+        self.seek(ids.end, 0).rank - self.seek(ids.start, 0).rank
+    }
+
     pub fn seek(&self, id: u64, next: u64) -> Place {
         let i = self.0.partition_point(|(run, _)| run.end <= id);
         match self.0.get(i) {
@@ -87,6 +96,25 @@ impl Snapshot {
         block_on(async {
             let live = self.live().await?;
             Ok(live.seek(id, self.dataset.manifest().next_row_id))
+        })
+    }
+
+    /// What the rows that are left from a row id on take in the data files: of each
+    /// file the share that its rows have of all that it was written with.
+    pub fn bytes_from(&self, id: u64) -> Result<u64> {
+        block_on(async {
+            let live = self.live().await?;
+            let mut rows = vec![0; self.dataset.fragments().len()];
+            self.layout().await?.runs(|fragment, physical, first| {
+                let end = first + physical.len() as u64;
+                rows[fragment] += live.count(id.max(first)..end);
+            });
+            let shares = self.dataset.fragments().iter().zip(rows);
+            let bytes = shares.map(|(fragment, rows)| {
+                let written = fragment.physical_rows.unwrap_or(0).max(1) as u128;
+                (u128::from(data_bytes(fragment)) * u128::from(rows) / written) as u64
+            });
+            Ok(bytes.sum())
         })
     }
 }
@@ -150,5 +178,8 @@ mod tests {
         assert_eq!(place(9), at(6, 9..10));
         assert_eq!(place(10), at(7, 12..12));
         assert_eq!(Live::default().seek(3, 12), at(0, 12..12));
+        assert_eq!(live.count(0..12), 7);
+        assert_eq!(live.count(4..9), 2);
+        assert_eq!(live.count(5..8), 0);
     }
 }

@@ -194,6 +194,20 @@ pub unsafe extern "C" fn pn_snapshot_seek(
 }
 
 #[no_mangle]
+pub unsafe extern "C" fn pn_snapshot_bytes_from(
+    snapshot: *const SnapshotHandle,
+    row_id: i64,
+    bytes: *mut i64,
+    error: *mut NativeError,
+) -> i32 {
+    guard(error, || {
+        let bytes = writable(bytes)?;
+        *bytes = borrow(snapshot)?.bytes_from(id(row_id)?)? as i64;
+        Ok(())
+    })
+}
+
+#[no_mangle]
 pub unsafe extern "C" fn pn_snapshot_expression_type(
     snapshot: *const SnapshotHandle,
     expression: *const c_char,

@@ -140,6 +140,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "persisting_directory_verify": (_STR, _U32, _PTR),
     "persisting_directory_inspect": (_STR, _PTR),
     "persisting_directory_repair": (_STR, _U32, _PTR),
+    "persisting_directory_clone": (_STR, _STR, _PTR),
     "persisting_bucket_add_columns": (_U64, _PTR),
     "persisting_bucket_fill_column": (_U64, _PTR, _PTR),
     "persisting_bucket_compute_column": (_U64, _PTR, _STR),
@@ -300,8 +301,13 @@ def repair(directory: str | os.PathLike[str], *, apply: bool) -> dict[str, Any]:
     return _describe(_library().persisting_directory_repair, directory, _APPLY if apply else 0)
 
 
-def _describe(function: Any, directory: str | os.PathLike[str], *flags: int) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(_string(_call, function, os.fsencode(directory), *flags))
+def clone(directory: str | os.PathLike[str], into: str | os.PathLike[str]) -> dict[str, Any]:
+    """Make a bucket of links to the files of another; see `persisting_directory_clone`."""
+    return _describe(_library().persisting_directory_clone, directory, os.fsencode(into))
+
+
+def _describe(function: Any, directory: str | os.PathLike[str], *more: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(_string(_call, function, os.fsencode(directory), *more))
     return found
 
 

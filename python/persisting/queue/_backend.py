@@ -72,6 +72,12 @@ class LanceBackend(Changes, Versions, Queries):
         Dict of the same for columns by name. Default none.
     cache_bytes
         Most bytes of memory for flushed and recently read rows. Default 64 MiB.
+    retention_rows
+        Records that are kept, the newest; None keeps all. Default None.
+    retention_bytes
+        Bytes that the records that are kept may take in the files of the table. Default None.
+    retention_age
+        Seconds that a record is kept after it was flushed. Default None.
     enable_metrics
         Whether to count and to time. Default True.
 
@@ -92,6 +98,10 @@ class LanceBackend(Changes, Versions, Queries):
     it: what is not in memory is read on a thread. One event loop at a time may use a
     backend. A put whose await was cancelled is stored wholly or not at all.
 
+    Retention removes the oldest records as `truncate_before` does, in the background: once there
+    is an eighth more than a bound allows, or an eighth of `retention_age` after it. `compact`
+    keeps to the bounds exactly.
+
     Records are dicts with str keys. A get returns records equal to those that were put:
     absent keys stay absent and None stays None. See the README for the types.
     """
@@ -107,6 +117,9 @@ class LanceBackend(Changes, Versions, Queries):
             "column_compression",
             "cache_bytes",
             "enable_metrics",
+            "retention_age",
+            "retention_bytes",
+            "retention_rows",
         }
     )
     _FIXED: ClassVar[dict[str, Any]] = {"enable_wal": False}
@@ -427,7 +440,8 @@ class LanceBackend(Changes, Versions, Queries):
     async def compact(self) -> None:
         """Merge small fragments of the table and remove files that nothing needs.
 
-        Offsets stay as they are; puts and gets go on meanwhile.
+        Records that retention does not keep are removed before. Offsets stay as they are; puts
+        and gets go on meanwhile.
         """
         self._check_open()
         with _tracing.span("compaction", self.storage_path):
@@ -441,8 +455,8 @@ class LanceBackend(Changes, Versions, Queries):
         dict
             `bucket_id`, `backend`, `storage_path`, `wal_enabled`; `total_count`,
             `persisted_count` and `buffer_size` in records (all, in Lance, and not yet);
-            sizes in bytes; `recovery`, what opening it found; and `metrics` unless they
-            are off.
+            sizes in bytes; `recovery`, what opening it found; `retention`, the
+            `removed_records` and `removed_bytes` since then; and `metrics` unless they are off.
         """
         self._check_open()
         return {
