@@ -151,6 +151,27 @@ func waitFor(b *engine.Bucket, rows int64, d time.Duration) error {
 	return b.Wait(ctx, rows)
 }
 
+//export persistingBucketOpenRingGo
+func persistingBucketOpenRingGo(id C.persisting_bucket, columns C.persisting_columns, outNext *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		return with(kindColumns, uint64(columns), func(schema *engine.MessageSchema) error {
+			next, err := b.OpenRing(schema)
+			if err == nil {
+				*outNext = C.int64_t(next)
+			}
+			return err
+		})
+	}, arg("out_next", outNext))
+}
+
+//export persistingBucketDrainRingGo
+func persistingBucketDrainRingGo(id C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		b.DrainRing()
+		return nil
+	})
+}
+
 //export persistingBucketAcknowledgedGo
 func persistingBucketAcknowledgedGo(id C.persisting_bucket, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
 	return onBucket(id, e, func(b *engine.Bucket) error {

@@ -261,6 +261,30 @@ persisting_status persisting_bucket_append_message(persisting_bucket bucket, per
                                                    struct persisting_error* error);
 
 /*
+ * Opens the ring of the bucket, the file `puts.ring` in its directory, which
+ * the caller maps: the rows of a message that it writes there, of the columns
+ * of handle `columns`, are acknowledged at once, without a call. As with
+ * PERSISTING_NO_WAIT, one of persisting_bucket_append_message where
+ * wal_sync_interval > 0: they survive the end of the process. The engine takes
+ * them out every 20 ms and before every other call. `*out_next` is the offset of
+ * the first row to come; -1 where the bucket can have no such ring:
+ * wal_sync_interval is below 0.2 s, `columns` are not just the bucket's, or there
+ * is no space on the disk. Another call empties the ring for other columns.
+ * Errors: WOULD_BLOCK while rows before are not acknowledged.
+ *
+ * The caller, on one thread at a time, writes an entry only while all rows that
+ * it has appended are acknowledged, the columns of the bucket are the same, and
+ * the word `hold` is 0, and calls persisting_bucket_drain_ring after one for
+ * which the word `watched` was 0, or that left less than half of the ring free.
+ * The format of the file is described in the package comment of engine/ring.
+ */
+persisting_status persisting_bucket_open_ring(persisting_bucket bucket, persisting_columns columns,
+                                              int64_t* out_next, struct persisting_error* error);
+
+/* Has what is in the ring taken out soon; does not wait. */
+persisting_status persisting_bucket_drain_ring(persisting_bucket bucket, struct persisting_error* error);
+
+/*
  * The number of rows that are acknowledged: with a write-ahead log those that
  * are synced to disk (wal_sync_interval = 0) or written to the file
  * (wal_sync_interval > 0), without one those that are in memory.

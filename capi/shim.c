@@ -141,6 +141,17 @@ persisting_status persisting_bucket_append_message(persisting_bucket bucket, per
                                          out_acknowledged, error);
 }
 
+persisting_status persisting_bucket_open_ring(persisting_bucket bucket, persisting_columns columns,
+                                              int64_t* out_next, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketOpenRingGo(bucket, columns, out_next, error);
+}
+
+persisting_status persisting_bucket_drain_ring(persisting_bucket bucket, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketDrainRingGo(bucket, error);
+}
+
 persisting_status persisting_bucket_acknowledged(persisting_bucket bucket, int64_t* out_rows,
                                                  struct persisting_error* error) {
   if (forked) return fail_forked(error);

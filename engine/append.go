@@ -58,16 +58,15 @@ func (b *Bucket) AppendMessage(schema *MessageSchema, message []byte, noWait boo
 
 // admit takes b.appending for an append, unless the bucket takes none now.
 func (b *Bucket) admit(noWait bool) error {
-	if noWait {
-		if !b.appending.TryLock() {
-			return ErrWouldBlock
-		}
-	} else {
-		b.appending.Lock()
+	if err := b.tryAppends(noWait); err != nil {
+		return err
 	}
 	err := b.writable()
 	if err == nil {
 		err = b.makeRoom(noWait)
+	}
+	if r := b.ring.Load(); r != nil && err == nil {
+		r.Hold(false)
 	}
 	if err != nil {
 		b.appending.Unlock()
@@ -324,7 +323,7 @@ func (b *Bucket) setSchema(s *arrow.Schema) {
 func (b *Bucket) makeRoom(noWait bool) error {
 	for {
 		b.mu.Lock()
-		full := b.unflushed >= 4*b.opts.FlushBytes || b.crowded() || b.log != nil && b.log.Size() >= 2*b.opts.MaxWALBytes
+		full := b.full()
 		flushed := b.flushed
 		b.mu.Unlock()
 		if !full {
@@ -348,6 +347,11 @@ func (b *Bucket) makeRoom(noWait bool) error {
 			return fmt.Errorf("engine: no room for more rows: %w", err)
 		}
 	}
+}
+
+// full says that appends have to wait for a flush. The caller holds b.mu.
+func (b *Bucket) full() bool {
+	return b.unflushed >= 4*b.opts.FlushBytes || b.crowded() || b.walBytes() >= 2*b.opts.MaxWALBytes
 }
 
 func signal(c chan struct{}) {

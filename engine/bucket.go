@@ -21,6 +21,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
@@ -43,6 +44,7 @@ type Bucket struct {
 	kick      chan struct{} // asks for a background flush
 	tidy      chan struct{} // asks for a background compaction
 	packed    chan struct{} // asks to unpack messages
+	rung      chan struct{} // asks to look into the ring
 	tight     chan struct{} // asks to take less memory
 	stop      chan struct{}
 	workers   sync.WaitGroup
@@ -56,13 +58,16 @@ type Bucket struct {
 	}
 
 	poison atomic.Pointer[error]
+	ring   atomic.Pointer[ring.Ring] // of puts that did not call the engine; nil until there is one
 
-	// appending orders appends: the schema, the encoder and the offsets.
-	appending sync.Mutex
-	encoder   *encoder
-	fits      *arrow.Schema // of a batch that had just the columns of fitted
-	fitted    *arrow.Schema
-	declared  map[string]arrow.Field // nil unless only these columns may be appended
+	// appending orders appends: the schema, the encoder, the offsets, and what is taken out of the ring.
+	appending  sync.Mutex
+	ringSchema *MessageSchema
+	draining   atomic.Bool // who has it takes puts over
+	encoder    *encoder
+	fits       *arrow.Schema // of a batch that had just the columns of fitted
+	fitted     *arrow.Schema
+	declared   map[string]arrow.Field // nil unless only these columns may be appended
 
 	flushing   sync.Mutex // one flush, or one removal of old files, at a time
 	compacting sync.Mutex // one compaction, or change of the indexes, at a time
@@ -74,6 +79,7 @@ type Bucket struct {
 	schema        *arrow.Schema // nil for a bucket without columns
 	schemaVersion uint64
 	tail          tail
+	promised      int64 // end of the rows that came through the ring, which are acknowledged whatever the log says
 	unflushed     int64 // bytes in the tail that are not in Lance
 	accounted     int64 // bytes that the budget knows of
 	tally         tally
@@ -133,6 +139,7 @@ func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 		tidy:      make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 		packed:    make(chan struct{}, 1),
+		rung:      make(chan struct{}, 1),
 		tight:     make(chan struct{}, 1),
 		pinned:    map[uint64]int{},
 		flushed:   make(chan struct{}),
@@ -145,8 +152,9 @@ func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 	}
 	b.recoverTimes()
 	b.opened(began)
-	b.workers.Add(3)
+	b.workers.Add(4)
 	go b.memoryLoop()
+	go b.ringLoop()
 	go b.flushLoop()
 	go b.compactLoop()
 	return b, nil
@@ -158,6 +166,7 @@ func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 func (b *Bucket) Notify(rows int64, f func()) {
 	b.alarm.set(rows, f)
 	if f != nil {
+		_ = b.catchUp(true) // or the ring is taken over a little later
 		b.moveAlarm()
 	}
 }
@@ -167,24 +176,31 @@ func (b *Bucket) moveAlarm() {
 		b.alarm.advance(math.MaxInt64)
 		return
 	}
-	b.alarm.advance(b.Acknowledged())
+	b.alarm.advance(b.acknowledgedRows())
 }
 
-// Acknowledged is the number of acknowledged rows, which are the visible ones.
+// Acknowledged is the number of acknowledged rows, which are the visible ones. It
+// does not wait: rows in the ring may be missing while the bucket is changed.
 func (b *Bucket) Acknowledged() int64 {
-	if b.log != nil {
-		return b.log.Acknowledged()
-	}
+	_ = b.catchUp(true)
+	return b.acknowledgedRows()
+}
+
+func (b *Bucket) acknowledgedRows() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.tail.next
+	return b.visible()
 }
 
 // Wait waits until rows rows are acknowledged, the bucket is poisoned, or ctx
 // is done.
 func (b *Bucket) Wait(ctx context.Context, rows int64) error {
+	_ = b.catchUp(true) // or the ring is taken over a little later
 	if b.log == nil {
 		return b.waitTail(ctx, rows)
+	}
+	if b.acknowledgedRows() >= rows {
+		return nil
 	}
 	err := b.log.Wait(ctx, rows)
 	if err != nil && ctx.Err() == nil {
@@ -238,7 +254,7 @@ func (b *Bucket) Close() error {
 		table.CancelIndexes() // they may take minutes, and begin again some time
 	}
 	b.workers.Wait()
-	b.appending.Lock()
+	b.lockAppends()
 	defer b.appending.Unlock()
 	var err error
 	if b.log != nil {
@@ -254,7 +270,8 @@ func (b *Bucket) Close() error {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
-	err = errors.Join(err, b.release())
+	flushed := err == nil
+	err = errors.Join(err, b.release(), b.closeRing(flushed))
 	b.alarm.advance(math.MaxInt64)
 	return err
 }

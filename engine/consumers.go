@@ -36,7 +36,10 @@ func (b *Bucket) Commit(consumer string, offset int64) error {
 	if consumer == "" {
 		return fmt.Errorf("%w: a consumer needs a name", ErrName)
 	}
-	if end := b.Acknowledged(); offset < 0 || offset > end {
+	if err := b.catchUp(false); err != nil {
+		return err
+	}
+	if end := b.acknowledgedRows(); offset < 0 || offset > end {
 		return fmt.Errorf("%w: offset %d, want 0 to %d", ErrNotFound, offset, end)
 	}
 	if err := b.settleBelow(offset); err != nil {

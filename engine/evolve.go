@@ -61,7 +61,7 @@ func (b *Bucket) syncLog() error {
 // begin with a table of the bucket's columns, happen all or none. check comes
 // first and sees the columns.
 func (b *Bucket) alter(check func(*arrow.Schema) error, steps ...func(*lance.Table) (*lance.Snapshot, error)) error {
-	b.appending.Lock()
+	b.lockAppends()
 	defer b.appending.Unlock()
 	if err := b.writable(); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (b *Bucket) replaceColumns(snapshot *lance.Snapshot) error {
 // AddColumns adds nullable columns that are null in every row there is. No data is
 // written.
 func (b *Bucket) AddColumns(fields []arrow.Field) error {
-	b.appending.Lock()
+	b.lockAppends()
 	defer b.appending.Unlock()
 	if err := b.writable(); err != nil {
 		return err
@@ -231,7 +231,7 @@ func typed(t *lance.Table, f arrow.Field, expression string) (arrow.Field, error
 // addToEmpty adds a column to a bucket without rows, where there is nothing to
 // fill, and says whether it was one.
 func (b *Bucket) addToEmpty(f arrow.Field) (bool, error) {
-	b.appending.Lock()
+	b.lockAppends()
 	defer b.appending.Unlock()
 	if err := b.writable(); err != nil {
 		return false, err
@@ -245,7 +245,7 @@ func (b *Bucket) addToEmpty(f arrow.Field) (bool, error) {
 // added lets puts have a column that was added, unless err says that it was not.
 func (b *Bucket) added(f arrow.Field, err error) error {
 	if err == nil {
-		b.appending.Lock()
+		b.lockAppends()
 		defer b.appending.Unlock()
 		b.declare(f)
 	}
@@ -269,7 +269,7 @@ func (b *Bucket) DropColumn(name string) error {
 		func(t *lance.Table) (*lance.Snapshot, error) { return t.DropColumn(name) },
 	)
 	if err == nil {
-		b.appending.Lock()
+		b.lockAppends()
 		defer b.appending.Unlock()
 		delete(b.declared, name)
 	}
@@ -310,7 +310,7 @@ func (b *Bucket) RenameColumn(name, to string) error {
 		func(t *lance.Table) (*lance.Snapshot, error) { return b.rewriteKeys(t, name, &to) },
 	)
 	if err == nil {
-		b.appending.Lock()
+		b.lockAppends()
 		defer b.appending.Unlock()
 		if f, ok := b.declared[name]; ok {
 			f.Name = to
@@ -325,7 +325,7 @@ func (b *Bucket) RenameColumn(name, to string) error {
 // [*SchemaError], and changes nothing, when a value would not come back as it was
 // from a cast back.
 func (b *Bucket) CastColumn(to arrow.Field) error {
-	b.appending.Lock()
+	b.lockAppends()
 	defer b.appending.Unlock()
 	if err := b.writable(); err != nil {
 		return err
@@ -367,7 +367,7 @@ func (b *Bucket) rewriteKeys(t *lance.Table, key string, to *string) (*lance.Sna
 // others are refused, as are other types. Columns that the bucket lacks are added;
 // one that is not nullable must have a value in each row that is appended.
 func (b *Bucket) Declare(schema *arrow.Schema) error {
-	b.appending.Lock()
+	b.lockAppends()
 	defer b.appending.Unlock()
 	if err := b.writable(); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -40,6 +41,7 @@ type Examination struct {
 
 	Table TableExamination `json:"table"`
 	Log   LogExamination   `json:"log"`
+	Ring  RingExamination  `json:"ring"`
 
 	// Faults are what lost rows, or keeps the bucket from being opened.
 	Faults []Fault `json:"faults"`
@@ -70,6 +72,12 @@ type LogExamination struct {
 	Bytes     int64     `json:"bytes"` // of those entries
 	TornBytes int64     `json:"torn_bytes"`
 	Segments  []Segment `json:"segments,omitempty"`
+}
+
+// RingExamination is the part of an [Examination] about the puts that are acknowledged and not in the log.
+type RingExamination struct {
+	Rows    int64 `json:"rows"`
+	Entries int64 `json:"entries"`
 }
 
 // Segment is a file of the log.
@@ -189,7 +197,10 @@ func (x *examiner) examine() error {
 	x.readTable()
 	report := x.readLog(x.Table.End)
 	x.noteLog(report)
-	x.End, x.Rows = report.End, x.Table.Rows+report.Rows
+	if err := x.readRing(report.End); err != nil {
+		x.fault(ringFile, err, "")
+	}
+	x.End, x.Rows = report.End+x.Ring.Rows, x.Table.Rows+report.Rows+x.Ring.Rows
 	if due := x.mark.Rows; x.End < due {
 		x.fault(markFile, nil, "the rows were in the table, and are neither there nor in the log", [2]int64{x.End, due})
 	}
@@ -442,6 +453,20 @@ func (x *examiner) readLog(next int64) wal.Report {
 	}
 	report.End = max(report.End, next)
 	return report
+}
+
+// readRing reads what is in the ring behind the first next rows.
+func (x *examiner) readRing(next int64) error {
+	saved, err := ring.Load(filepath.Join(x.dir, ringFile), x.id)
+	if errors.Is(err, fs.ErrNotExist) || !saved.Logged && err == nil {
+		return nil
+	}
+	entries, gap := following(&saved, next)
+	for _, e := range entries {
+		x.Ring.Rows += e.Rows
+		x.Ring.Entries++
+	}
+	return errors.Join(err, gap)
 }
 
 // widest returns the columns after rows of the one schema were followed by rows

@@ -23,6 +23,9 @@ func (b *Bucket) Flush() error {
 	if b.closing.Load() {
 		return ErrClosed
 	}
+	if err := b.catchUp(false); err != nil {
+		return err
+	}
 	return b.flush(true)
 }
 
@@ -41,6 +44,13 @@ func (b *Bucket) flush(asked bool) error {
 		b.mu.Unlock()
 		return ErrClosed
 	}
+	promised := b.promised
+	b.mu.Unlock()
+	if b.log != nil {
+		// The log is about to have these rows, and can be cut then. Where it fails they are acknowledged nevertheless.
+		_ = b.log.Wait(background, promised)
+	}
+	b.mu.Lock()
 	from, to := b.checkpoint, b.visible()
 	schema, failed := b.schema, b.flushErr != nil
 	chunks, err := b.tail.slice(from, to)
@@ -77,7 +87,7 @@ func (b *Bucket) flush(asked bool) error {
 
 // cutLog removes what the log has of rows that are in the table.
 func (b *Bucket) cutLog(to int64) error {
-	err := b.log.Cut(to)
+	err := b.log.Cut(min(to, b.log.Acknowledged()))
 	if errors.Is(err, wal.ErrFailed) {
 		return b.writeError(err)
 	}
@@ -89,7 +99,7 @@ func (b *Bucket) visible() int64 {
 	if b.log == nil {
 		return b.tail.next
 	}
-	return min(b.log.Acknowledged(), b.tail.next)
+	return min(max(b.log.Acknowledged(), b.promised), b.tail.next)
 }
 
 // change makes a new version of the table, announced before, brings it to disk

@@ -85,6 +85,7 @@ func (b *Bucket) opened(began time.Time) {
 
 // metricsState is the state of the bucket for a scrape.
 func (b *Bucket) metricsState() metrics.State {
+	_ = b.catchUp(true) // or the next scrape has it
 	s := b.state()
 	out := metrics.State{
 		Puts:        s.tally.puts,

@@ -77,6 +77,9 @@ func (b *Bucket) Explain(q Query, vector []float64) (string, error) {
 // queried brings the acknowledged rows into the table and pins the version with
 // them; nil when there are none.
 func (b *Bucket) queried() (snapshot *lance.Snapshot, unpin func(), err error) {
+	if err := b.catchUp(false); err != nil {
+		return nil, nil, err
+	}
 	b.mu.Lock()
 	due := b.checkpoint < b.visible()
 	b.mu.Unlock()

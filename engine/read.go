@@ -76,6 +76,9 @@ func (b *Bucket) read(offset, count int64, noWait bool, narrow func(*view) error
 	if offset < 0 || count < 0 {
 		return nil, fmt.Errorf("%w: offset %d and count %d must not be negative", ErrNotFound, offset, count)
 	}
+	if err := b.catchUp(noWait); err != nil {
+		return nil, err
+	}
 	v, err := b.view(offset, count)
 	if err != nil {
 		return nil, err
@@ -304,7 +307,10 @@ func (b *Bucket) Take(offsets []int64, noWait bool) (*Cursor, error) {
 
 func (b *Bucket) takeRows(offsets []int64, noWait bool) (*Cursor, error) {
 	began := time.Now()
-	v, err := b.view(0, b.Acknowledged())
+	if err := b.catchUp(noWait); err != nil {
+		return nil, err
+	}
+	v, err := b.view(0, b.acknowledgedRows())
 	if err != nil {
 		return nil, err
 	}

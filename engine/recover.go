@@ -35,9 +35,12 @@ func (b *Bucket) recover() error {
 	b.recovered.versionsSetAside = len(healed)
 	_, err = os.Stat(b.walPath())
 	if errors.Is(err, fs.ErrNotExist) && !b.opts.EnableWAL {
-		return b.checkRows()
+		return errors.Join(b.checkRows(), b.replayRing())
 	}
 	if err := b.openLog(); err != nil {
+		return err
+	}
+	if err := b.replayRing(); err != nil {
 		return err
 	}
 	if err := b.checkRows(); err != nil {

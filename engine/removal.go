@@ -39,7 +39,10 @@ func (b *Bucket) Delete(filter string) (int64, error) {
 // TruncateBefore removes the rows below an offset, which may be that after the last
 // one, and returns how many.
 func (b *Bucket) TruncateBefore(offset int64) (int64, error) {
-	if end := b.Acknowledged(); offset < 0 || offset > end {
+	if err := b.catchUp(false); err != nil {
+		return 0, err
+	}
+	if end := b.acknowledgedRows(); offset < 0 || offset > end {
 		return 0, fmt.Errorf("%w: offset %d, want 0 to %d", ErrNotFound, offset, end)
 	}
 	return b.remove(func(t *lance.Table, _ *lance.Snapshot) (*lance.Snapshot, error) { return t.DeleteBefore(offset) })
@@ -49,6 +52,9 @@ func (b *Bucket) TruncateBefore(offset int64) (int64, error) {
 // now; do gets the version before.
 func (b *Bucket) remove(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot, error)) (int64, error) {
 	if err := b.writable(); err != nil {
+		return 0, err
+	}
+	if err := b.catchUp(false); err != nil {
 		return 0, err
 	}
 	if err := b.flush(false); err != nil {
@@ -152,6 +158,7 @@ func (b *Bucket) FirstFrom(offset int64) (int64, error) {
 	if offset < 0 {
 		return 0, fmt.Errorf("%w: offset %d must not be negative", ErrNotFound, offset)
 	}
+	_ = b.catchUp(true) // what is put meanwhile need not be seen
 	v, err := b.view(offset, 1<<62)
 	if err != nil {
 		return 0, err

@@ -100,8 +100,10 @@ type plan struct {
 	x       *examiner
 	version *lance.Version // that the table is to have; nil: none
 	mend    bool           // its missing files are given up
-	log     wal.Report     // of the log behind that version
+	log     wal.Report     // of the log, and the ring, behind that version
 	lost    [][2]int64
+
+	ringFault error
 }
 
 // plan finds the version of the table with which the fewest rows are lost: the
@@ -135,6 +137,9 @@ func (x *examiner) planWith(v *lance.Version, mend bool) plan {
 	silent := newExaminer(x.dir, ExamineOptions{})
 	silent.id = x.id
 	p.log = silent.readLog(next)
+	p.ringFault = silent.readRing(p.log.End)
+	p.log.End += silent.Ring.Rows
+	p.log.Rows += silent.Ring.Rows
 	for _, r := range p.log.Missing {
 		p.lose([2]int64{r.First, r.End})
 	}
@@ -187,6 +192,9 @@ func (p *plan) steps() (steps []string) {
 	}
 	for _, name := range p.log.Broken {
 		step("write what can be read of a segment of the log anew, and keep the damaged one as %s", p.x.relative(name))
+	}
+	if p.ringFault != nil {
+		step("keep the damaged %s as %s.broken", ringFile, ringFile)
 	}
 	for _, r := range p.lost {
 		switch {

@@ -40,6 +40,7 @@ type Retention struct {
 
 // Stats returns the state of the bucket. It does not wait for a disk.
 func (b *Bucket) Stats() Stats {
+	_ = b.catchUp(true) // or the ring is taken over a little later
 	state := b.state()
 	s := Stats{
 		Path:           b.dir,

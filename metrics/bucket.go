@@ -153,11 +153,11 @@ func (b *Bucket) Recovered(records, torn int64, manifests int, missing int64) {
 
 // numbers are the counts and levels of the bucket at this moment.
 func (b *Bucket) numbers() numbers {
+	s := b.state() // which may count something
 	var n numbers
 	for i := range b.own {
 		n[i] = float64(b.own[i].Load())
 	}
-	s := b.state()
 	n[puts], n[putRecords], n[putBytes] = float64(s.Puts), float64(s.PutRecords), float64(s.PutBytes)
 	n[pageHits], n[pageMisses] = float64(s.PageHits), float64(s.PageMisses)
 	n[retainRows], n[retainBytes] = float64(s.RetainRows), float64(s.RetainBytes)

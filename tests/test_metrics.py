@@ -56,7 +56,7 @@ async def busy(opening: Opener, bucket: Path) -> PersistingBackend:
     await backend.get(10, 0)
     await backend.flush()
     await backend.compact()
-    await backend.put_batch([{"n": n} for n in range(5)])
+    await backend.put_batch([{"n": n, "new": n} for n in range(5)])  # logged when it returns
     assert isinstance(backend, PersistingBackend)
     return backend
 

@@ -143,9 +143,21 @@ func (l *Log) Append(preamble []byte, body [][]byte, rows int64, done func(error
 // when nobody else is writing, an acknowledgement takes no sync, and the entry is small and needs no new segment. That is one
 // write to the page cache; should the kernel hold one up, the writer goroutine does them all for a while.
 func (l *Log) AppendNow(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
-	first, err = l.enqueue(preamble, body, rows, done, l.o.SyncInterval == 0)
-	if err != nil || l.o.SyncInterval == 0 {
-		return first, err
+	if first, err = l.Defer(preamble, body, rows, done); err == nil {
+		l.WriteNow()
+	}
+	return first, err
+}
+
+// Defer is AppendNow of one of several entries: the caller calls WriteNow after the last of them.
+func (l *Log) Defer(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
+	return l.enqueue(preamble, body, rows, done, l.o.SyncInterval == 0)
+}
+
+// WriteNow sees to it that deferred entries are written.
+func (l *Log) WriteNow() {
+	if l.o.SyncInterval == 0 {
+		return
 	}
 	if l.turn.TryLock() {
 		l.writeQuickly()
@@ -156,7 +168,6 @@ func (l *Log) AppendNow(preamble []byte, body [][]byte, rows int64, done func(er
 		l.rouse()
 	}
 	l.mu.Unlock()
-	return first, nil
 }
 
 // enqueue gives an entry its offset and its place in the queue, and wakes the writer if it is to write it.

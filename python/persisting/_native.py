@@ -127,6 +127,8 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "persisting_bucket_open": (_STR, _STR, _PTR),
     "persisting_bucket_append": (_U64, _PTR, _PTR, _U32, _I64, _PTR, _PTR),
     "persisting_bucket_append_message": (_U64, _U64, _STR, _I64, _U32, _I64, _PTR, _PTR),
+    "persisting_bucket_open_ring": (_U64, _U64, _PTR),
+    "persisting_bucket_drain_ring": (_U64,),
     "persisting_bucket_acknowledged": (_U64, _PTR),
     "persisting_bucket_wait": (_U64, _I64, _I64),
     "persisting_bucket_notify": (_U64, _I64, _I32),
@@ -558,6 +560,16 @@ class Bucket(Handle):
         ):
             raise _exception(_scratch.take_error())
         return out[0], out[1]
+
+    def open_ring(self, columns: Columns) -> int:
+        """Open or empty `puts.ring` for `columns`; return the next offset, -1 if it cannot be."""
+        following = ctypes.c_int64()
+        self._use(_library().persisting_bucket_open_ring, columns._number, byref(following))
+        return following.value
+
+    def drain_ring(self) -> None:
+        """Have what is in the ring taken out soon."""
+        self._use(_library().persisting_bucket_drain_ring)
 
     def acknowledged(self) -> int:
         """Return the number of acknowledged rows."""

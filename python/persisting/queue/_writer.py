@@ -12,6 +12,7 @@ from persisting._errors import PersistingError, WouldBlockError
 from persisting._native import Columns
 from persisting._records import Message, RecordEncoder
 from persisting.queue._acknowledgements import Acknowledgements
+from persisting.queue._ring import Ring
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -29,6 +30,9 @@ _MESSAGE = 128 << 10
 
 # Schemas of messages that are kept at hand.
 _COLUMNS = 64
+
+# Messages of the same columns in a row after which the next go through the ring.
+_ALIKE = 8
 
 # Puts in a row that a task may do before the event loop gets a turn.
 _FAIRNESS = 32
@@ -68,6 +72,11 @@ class Writer:
         self._putter = 0  # id of the task that puts at once in this turn of the loop
         self._columns: dict[int, tuple[pa.Schema, Columns]] = {}  # by id of the first
         self._row_of_puts = 0
+        self._ring = Ring(bucket)
+        # Of the messages that the ring takes: the bucket's. Others might change that.
+        self._ringed: pa.Schema | None = None
+        self._latest: pa.Schema | None = None  # of the message that was handed over
+        self._alike = 0  # how many of it, in a row
 
     @property
     def schema(self) -> pa.Schema:
@@ -134,6 +143,7 @@ class Writer:
             await asyncio.wait({self._promotion})
         loop = asyncio.get_running_loop()
         self._promotion = loop.create_future()
+        self._ringed = None  # the columns change
         try:
             if self._open:
                 self._start()
@@ -190,12 +200,30 @@ class Writer:
         self, batch: Message | pa.RecordBatch, *, no_wait: bool = False
     ) -> tuple[int, int]:
         """Append a batch; return the offset after it and the rows that are acknowledged."""
-        if isinstance(batch, Message):
-            columns = self._columns_of(batch)
-            first, acknowledged = self._bucket.append_message(columns, batch.data, no_wait=no_wait)
-        else:
+        if not isinstance(batch, Message):
+            self._ringed = None
             first, acknowledged = self._bucket.append(batch, no_wait=no_wait)
-        return first + batch.num_rows, acknowledged
+            return first + batch.num_rows, acknowledged
+        schema, rows, data = batch
+        ring = self._ring
+        if schema is not self._ringed:
+            self._ringed = None
+        elif not self._acknowledgements and ring.put(data, rows):
+            return ring.following, ring.following
+        columns = self._columns_of(batch)
+        first, acknowledged = self._bucket.append_message(columns, data, no_wait=no_wait)
+        ring.following = end = first + rows
+        if self._ringed is None and acknowledged == end:
+            self._enter_ring(schema, columns)
+        return end, acknowledged
+
+    def _enter_ring(self, schema: pa.Schema, columns: Columns) -> None:
+        """Let messages of a schema go through the ring after some of them in a row."""
+        if schema is not self._latest:
+            self._latest, self._alike = schema, 0
+        self._alike += 1
+        if self._alike % _ALIKE == 0 and self._ring.open(columns):
+            self._ringed = schema
 
     def _columns_of(self, message: Message) -> Columns:
         known = self._columns.get(id(message.schema))
