@@ -148,7 +148,7 @@ func (b *Bucket) openLog() error {
 		FS:           b.opts.FS,
 		Bucket:       b.id,
 		SegmentBytes: b.segmentBytes(),
-		SyncInterval: b.opts.WALSyncInterval,
+		SyncInterval: b.syncInterval(),
 		Recovery:     recovery,
 		OnAdvance:    b.advance,
 		Logger:       b.logger.With("component", "wal"),
@@ -171,6 +171,15 @@ func (b *Bucket) openLog() error {
 		b.logger.Info("recovered from the log", "rows", report.Rows, "torn_bytes", report.TornBytes)
 	}
 	return nil
+}
+
+// syncInterval is how long the log may leave an entry unsynced: less than asked
+// for, where puts may stay in the ring before.
+func (b *Bucket) syncInterval() time.Duration {
+	if b.opts.WALSyncInterval < minSyncInterval {
+		return b.opts.WALSyncInterval
+	}
+	return b.opts.WALSyncInterval - 2*ringInterval
 }
 
 // segmentBytes keeps the segments of a log that syncs each entry short, because
