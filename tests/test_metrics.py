@@ -50,7 +50,7 @@ def values(families: Any) -> dict[tuple[str, frozenset[tuple[str, str]]], float]
 @pytest.fixture
 async def busy(opening: Opener, bucket: Path) -> PersistingBackend:
     """Open a bucket that has done something of everything."""
-    backend = opening(PersistingBackend, bucket)
+    backend = opening(PersistingBackend, bucket, flush_interval=0)
     for n in range(40):
         await backend.put({"n": n})
     await backend.get(10, 0)
