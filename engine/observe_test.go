@@ -233,7 +233,7 @@ func TestWorkIsLoggedWithItsDuration(t *testing.T) {
 	if err := errors.Join(b.Flush(), b.Compact()); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"msg=opened", `msg="flush done"`, `msg="compaction done"`, "operation=flush took="} {
+	for _, want := range []string{"msg=opened", `msg="flush done"`, `msg="compaction done"`, "operation=flush asked=true took="} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the log lacks %s:\n%s", want, text.String())
 		}
