@@ -257,6 +257,13 @@ func TestDamagedRing(t *testing.T) {
 		p.put(1)
 	}
 	dir := killed(t, p.b)
+	if x, err := Examine(dir, ExamineOptions{}); err != nil || !x.Sound || x.End != 11 || x.Ring.Rows == 0 {
+		t.Errorf("examined: %+v, %v", x, err)
+	}
+	clone := filepath.Join(t.TempDir(), "clone")
+	_, err := Clone(dir, clone)
+	must(t, err)
+	wantWhole(t, clone, 11)
 	path := filepath.Join(dir, ringFile)
 	image, err := os.ReadFile(path)
 	must(t, err)
