@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from persisting._errors import ForkedError
 from persisting.queue import LanceBackend, PersistingBackend
+from tests.support import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +75,8 @@ def test_mapped_puts_survive_a_kill(tmp_path: Path) -> None:
     for life in range(1, 4):
         ended = subprocess.run([sys.executable, "-c", LIFE, str(tmp_path / "bucket")], check=False)
         assert ended.returncode == -signal.SIGKILL
+        shown = run([sys.executable, "-m", "persisting", "inspect", str(tmp_path / "bucket")])
+        assert re.search(r"puts.ring: \d+ rows? not in the log", shown.stdout), shown
         backend = PersistingBackend(0, tmp_path / "bucket")
         assert backend.total_count() == 500 * life
         backend.close()

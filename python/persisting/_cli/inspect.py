@@ -55,6 +55,8 @@ def show(path: Path, found: dict[str, Any]) -> None:
     )
     for segment in log.get("segments", []):
         print(f"    {segment['file']}: {describe_segment(segment)}")
+    if waiting := found["ring"]["rows"]:
+        print(f"  puts.ring: {count(waiting, 'row')} not in the log")
     for name in found["aside"]:
         print(f"  set aside: {name}")
 
