@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     *("queue", "batch", "single", "durable", "pulsing", "arrow"),
-    *("reads", "mixed", "queries", "recovery", "growth"),
+    *("reads", "mixed", "queries", "recovery", "growth", "scrapes"),
 )
 RESULTS = ROOT / "docs" / "benchmarks"
 PAGE = ROOT / "docs" / "benchmarks.md"

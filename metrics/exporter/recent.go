@@ -7,9 +7,13 @@ import (
 	"time"
 )
 
-// Answers to scrapes are given again for so long, so that many scrapers cost no
-// more than one that asks ten times a second.
-const recentTime = 100 * time.Millisecond
+// An answer to a scrape is given again for recentTime, and for recentShare times as
+// long as it took to make: many scrapers cost no more than one that asks ten times a
+// second, and a 64th of a processor however many buckets there are.
+const (
+	recentTime  = 100 * time.Millisecond
+	recentShare = 64
+)
 
 // maxRecent is the number of answers in different formats that are kept.
 const maxRecent = 8
@@ -25,7 +29,7 @@ type recent struct {
 
 // answer is a response as it was written.
 type answer struct {
-	at     time.Time
+	until  time.Time // when it is recent no more
 	header http.Header
 	status int
 	body   bytes.Buffer
@@ -46,16 +50,17 @@ func (h *recent) answer(r *http.Request) *answer {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
-	if a := h.answers[key]; a != nil && now.Sub(a.at) < recentTime {
+	if a := h.answers[key]; a != nil && now.Before(a.until) {
 		return a
 	}
 	for key, a := range h.answers {
-		if len(h.answers) >= maxRecent || now.Sub(a.at) >= recentTime {
+		if len(h.answers) >= maxRecent || !now.Before(a.until) {
 			delete(h.answers, key)
 		}
 	}
-	a := &answer{at: now, header: http.Header{}, status: http.StatusOK}
+	a := &answer{header: http.Header{}, status: http.StatusOK}
 	h.next.ServeHTTP(a, r)
+	a.until = now.Add(max(recentTime, recentShare*time.Since(now)))
 	h.answers[key] = a
 	return a
 }

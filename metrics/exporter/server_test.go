@@ -108,9 +108,13 @@ func TestServesMetricsInTheFormatAskedFor(t *testing.T) {
 }
 
 func TestAnswersAreGivenAgainForAMoment(t *testing.T) {
-	var asked int
+	var (
+		asked int
+		slow  time.Duration
+	)
 	h := &recent{answers: map[[2]string]*answer{}, next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked++
+		time.Sleep(slow)
 		w.Header().Set("Content-Type", r.Header.Get("Accept"))
 		w.WriteHeader(http.StatusAccepted)
 		fmt.Fprint(w, "answer ", asked)
@@ -129,9 +133,15 @@ func TestAnswersAreGivenAgainForAMoment(t *testing.T) {
 	if first != "answer 1" || again != first || other != "answer 2" {
 		t.Errorf("%q, %q, %q", first, again, other)
 	}
-	h.answers[[2]string{"a", ""}].at = time.Now().Add(-recentTime)
+	h.answers[[2]string{"a", ""}].until = time.Now()
 	if late := scrape("a"); late != "answer 3" {
 		t.Errorf("an old answer: %q", late)
+	}
+	slow = 10 * time.Millisecond
+	scrape("slow")
+	slow = 0
+	if rest := time.Until(h.answers[[2]string{"slow", ""}].until); rest < 500*time.Millisecond {
+		t.Errorf("an answer that took 10 ms is recent for another %v", rest)
 	}
 	for i := range 3 * maxRecent {
 		scrape(fmt.Sprint("format ", i))
