@@ -38,6 +38,7 @@ type Bucket struct {
 	log       *wal.Log     // nil without a log
 	table     *lance.Table // nil until the first flush
 	mark      *mark        // which version of the table is on disk
+	sums      *sums        // of the files of the table
 	consumers consumers
 	times     times
 	alarm     alarm         // see Notify
@@ -145,6 +146,7 @@ func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 		flushed:   make(chan struct{}),
 		consumers: consumersIn(opts.FS, dir),
 		times:     timesIn(opts.FS, dir, opts.RetentionAge),
+		sums:      newSums(opts.FS, dir),
 	}
 	opts.Budget.join(b)
 	if err := b.recover(); err != nil {
@@ -298,6 +300,7 @@ func (b *Bucket) release() error {
 	if b.mark != nil {
 		faults = append(faults, b.mark.close())
 	}
+	faults = append(faults, b.sums.close())
 	b.metrics.Close()
 	return errors.Join(append(faults, b.lock.unlock())...)
 }
@@ -307,6 +310,7 @@ const (
 	identityFile = "bucket.json"
 	lockFile     = "LOCK"
 	markFile     = "table.mark"
+	sumsFile     = "table.sums"
 	tableDir     = "data.lance"
 	logDir       = "wal"
 )

@@ -93,6 +93,9 @@ func (b *Bucket) clean(table *lance.Table) error {
 	if _, err := table.Cleanup(keep); err != nil {
 		return fmt.Errorf("engine: remove old versions: %w", err)
 	}
+	if err := b.sums.trim(); err != nil {
+		b.logger.Warn("checksums of files that are gone were kept", "error", err)
+	}
 	return nil
 }
 

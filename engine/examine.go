@@ -55,11 +55,12 @@ type Examination struct {
 
 // TableExamination is the part of an [Examination] about the Lance table.
 type TableExamination struct {
-	Version   uint64           `json:"version"`   // the newest sound one; 0: there is none
-	Rows      int64            `json:"rows"`      // without those that were removed
-	End       int64            `json:"end"`       // the offset after its rows
-	Bytes     int64            `json:"bytes"`     // of the data files of that version
-	RowsRead  bool             `json:"rows_read"` // whether all rows were read
+	Version   uint64           `json:"version"`                // the newest sound one; 0: there is none
+	Rows      int64            `json:"rows"`                   // without those that were removed
+	End       int64            `json:"end"`                    // the offset after its rows
+	Bytes     int64            `json:"bytes"`                  // of the data files of that version
+	RowsRead  bool             `json:"rows_read"`              // whether all rows were read
+	Unsummed  int              `json:"files_without_checksum"` // files that were read, but have none to be held against
 	Fragments []lance.Fragment `json:"fragments,omitempty"`
 	Versions  []lance.Version  `json:"versions,omitempty"`
 }
@@ -136,7 +137,7 @@ func Examine(dir string, o ExamineOptions) (Examination, error) {
 			continue
 		}
 		if o.ReadRows && x.Table.Version != 0 {
-			x.readRows()
+			x.readAll()
 		}
 		if settled || x.Sound {
 			return x.Examination, nil
@@ -197,6 +198,9 @@ func (x *examiner) examine() error {
 	x.readTable()
 	report := x.readLog(x.Table.End)
 	x.noteLog(report)
+	if x.lostLog(report) {
+		x.fault(logDir, nil, fmt.Sprintf("there is no segment: the rows from %d on, if there were any, are lost", report.End))
+	}
 	if err := x.readRing(report.End); err != nil {
 		x.fault(ringFile, err, "")
 	}
@@ -210,6 +214,15 @@ func (x *examiner) examine() error {
 		}
 	}
 	return nil
+}
+
+// lostLog says whether a log that was there is gone.
+func (x *examiner) lostLog(report wal.Report) bool {
+	if !x.mark.Logging || report.Segments > 0 {
+		return false
+	}
+	m, err := readMark(wal.OS, x.dir) // it may have been cut since
+	return err == nil && m.state.Logging
 }
 
 // overtaken says whether rows have moved from the log to the table since the
@@ -392,6 +405,50 @@ func (x *examiner) noteVersion(v *lance.Version) {
 			x.note("%s %s, and version %d is set aside", file, f.What, v.Number)
 		}
 	}
+}
+
+// readAll reads all files of the table, and all rows.
+func (x *examiner) readAll() {
+	x.readRows()
+	if err := x.readFiles(); err != nil {
+		x.stop(tableDir, err)
+	}
+}
+
+// readFiles holds the files of the table against the sums that were noted of them.
+func (x *examiner) readFiles() error {
+	table := filepath.Join(x.dir, tableDir)
+	known, err := readSums(wal.OS, filepath.Join(x.dir, sumsFile))
+	if err != nil {
+		x.note("%s is not used: %v", sumsFile, err)
+	}
+	s, err := lance.OpenVersion(table, x.Table.Version)
+	if err != nil {
+		return err
+	}
+	defer s.Release()
+	files, err := lance.ChangedFiles(nil, s)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		was, ok := known[f]
+		switch {
+		case !summed(f):
+			continue
+		case !ok:
+			x.Table.Unsummed++
+			continue
+		}
+		sum, size, err := sumOf(wal.OS, filepath.Join(table, f))
+		if err != nil {
+			return err
+		}
+		if is := (fileSum{sum, size}); is != was {
+			x.stop(filepath.Join(tableDir, f), fmt.Errorf("its %d bytes with checksum %08x are not the %d with %08x that were written", size, sum, was.size, was.sum))
+		}
+	}
+	return nil
 }
 
 // readRows reads all rows of the table.

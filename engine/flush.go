@@ -126,7 +126,7 @@ func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, er
 	if cause := b.poison.Load(); cause != nil {
 		err = *cause
 	} else if before == nil || after.Version() != before.Version() {
-		err = b.syncTable(before, after)
+		err = b.syncTable(before, after, true)
 	}
 	if err == nil {
 		// Reads that may not wait find what was removed in memory.
@@ -275,11 +275,17 @@ func (b *Bucket) install(snapshot *lance.Snapshot, checkpoint int64) {
 }
 
 // syncTable brings to disk the files of the version after that before, which
-// may be nil, has not, and then the directories that name them.
-func (b *Bucket) syncTable(before, after *lance.Snapshot) error {
+// may be nil, has not, and then the directories that name them. Sums are noted of
+// those that are fresh, so that they are not those of damage.
+func (b *Bucket) syncTable(before, after *lance.Snapshot, fresh bool) error {
 	files, err := lance.ChangedFiles(before, after)
 	if err != nil {
 		return fmt.Errorf("engine: list files of table: %w", err)
+	}
+	if fresh {
+		if err := b.sums.note(files); err != nil { // they are checked by nobody but a verification
+			b.logger.Warn("checksums of files of the table were not noted", "error", err)
+		}
 	}
 	dirs := []string{}
 	for _, f := range files {

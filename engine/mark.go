@@ -26,6 +26,7 @@ type markState struct {
 	Version  uint64 `json:"version"`  // the newest version that is on disk; 0: none
 	Rows     int64  `json:"rows"`     // that the bucket had when it came there
 	Changing bool   `json:"changing"` // newer versions may be there that are not on disk as a whole
+	Logging  bool   `json:"logging"`  // there is a segment of the log, with rows that the table may lack
 }
 
 // mark is the file table.mark. Lance makes a version of the table visible
@@ -157,7 +158,18 @@ func (m *mark) fail() {
 func (m *mark) settle(version uint64, rows int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.write(markState{Sequence: m.state.Sequence, Version: version, Rows: max(m.state.Rows, rows)}, 2)
+	s := m.state
+	s.Version, s.Rows, s.Changing = version, max(s.Rows, rows), false
+	return m.write(s, 2)
+}
+
+// logging says whether there is a segment of the log.
+func (m *mark) logging(yes bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.state
+	s.Logging = yes
+	return m.write(s, 2)
 }
 
 // write brings s to the disk, in that many slots; m.mu is held.

@@ -34,7 +34,7 @@ func (b *Bucket) recover() error {
 	}
 	b.recovered.versionsSetAside = len(healed)
 	_, err = os.Stat(b.walPath())
-	if errors.Is(err, fs.ErrNotExist) && !b.opts.EnableWAL {
+	if errors.Is(err, fs.ErrNotExist) && !b.opts.EnableWAL && !b.mark.state.Logging {
 		return errors.Join(b.checkRows(), b.replayRing())
 	}
 	if err := b.openLog(); err != nil {
@@ -117,7 +117,7 @@ func (b *Bucket) settle() error {
 	version := b.snapshot.Version()
 	if version != m.Version {
 		// Not a version that this bucket has brought to disk.
-		if err := b.syncTable(nil, b.snapshot); err != nil {
+		if err := b.syncTable(nil, b.snapshot, false); err != nil {
 			return err
 		}
 	}
@@ -150,6 +150,7 @@ func (b *Bucket) openLog() error {
 		SegmentBytes: b.segmentBytes(),
 		SyncInterval: b.syncInterval(),
 		Recovery:     recovery,
+		Standing:     b.mark.logging,
 		OnAdvance:    b.advance,
 		Logger:       b.logger.With("component", "wal"),
 	}
@@ -159,6 +160,7 @@ func (b *Bucket) openLog() error {
 			Synced: func(took time.Duration) { b.metrics.LogSynced(took) },
 		}
 	}
+	standing := b.mark.state.Logging
 	var d decoder
 	defer d.close()
 	log, report, err := wal.Open(o, b.checkpoint, func(e wal.Entry) error { return b.replay(&d, e) })
@@ -167,6 +169,11 @@ func (b *Bucket) openLog() error {
 	}
 	b.log = log
 	b.recovered.replayed, b.recovered.torn, b.recovered.missing = report.Rows, report.TornBytes, report.Missing
+	if standing && report.Segments == 0 {
+		if err := b.lostLog(recovery); err != nil {
+			return err
+		}
+	}
 	if report.Rows > 0 || report.TornBytes > 0 {
 		b.logger.Info("recovered from the log", "rows", report.Rows, "torn_bytes", report.TornBytes)
 	}
@@ -180,6 +187,17 @@ func (b *Bucket) syncInterval() time.Duration {
 		return b.opts.WALSyncInterval
 	}
 	return b.opts.WALSyncInterval - 2*ringInterval
+}
+
+// lostLog refuses a bucket whose log is gone, or goes on without it.
+func (b *Bucket) lostLog(r wal.Recovery) error {
+	if r == wal.Strict {
+		return fmt.Errorf("%w: there is no segment in %s: the rows from %d on, if there were any, are lost", wal.ErrCorrupt, b.walPath(), b.checkpoint)
+	}
+	missing := wal.Range{First: b.checkpoint, End: -1}
+	b.recovered.missing = append(b.recovered.missing, missing)
+	b.logger.Error("the log is gone", "rows", missing.String())
+	return b.mark.logging(false)
 }
 
 // segmentBytes keeps the segments of a log that syncs each entry short, because
@@ -250,6 +268,9 @@ func (b *Bucket) dropLog() error {
 		return fmt.Errorf("engine: close log: %w", err)
 	}
 	b.log = nil
+	if err := b.mark.logging(false); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(b.walPath()); err != nil {
 		return fmt.Errorf("engine: remove log: %w", err)
 	}

@@ -48,7 +48,7 @@ func Repair(dir string, apply bool) (done Repaired, err error) {
 		return done, err
 	}
 	if x.Table.Version != 0 {
-		x.readRows()
+		x.readAll()
 	}
 	done = Repaired{Before: x.Examination, Steps: []string{}, Lost: [][2]int64{}}
 	if x.Sound {
@@ -146,6 +146,9 @@ func (x *examiner) planWith(v *lance.Version, mend bool) plan {
 	if p.log.End < x.mark.Rows {
 		p.lose([2]int64{p.log.End, x.mark.Rows})
 	}
+	if x.lostLog(p.log) {
+		p.lose([2]int64{max(p.log.End, x.mark.Rows), -1})
+	}
 	return p
 }
 
@@ -196,13 +199,16 @@ func (p *plan) steps() (steps []string) {
 	if p.ringFault != nil {
 		step("keep the damaged %s as %s.broken", ringFile, ringFile)
 	}
+	ends := false
 	for _, r := range p.lost {
-		switch {
-		case r[1] < 0 || r[1] > p.log.End:
-			step("end the bucket at row %d", p.log.End)
-		default:
+		if r[1] < 0 || r[1] > p.log.End {
+			ends = true
+		} else {
 			step("make the rows %d to %d null", r[0], r[1]-1)
 		}
+	}
+	if ends {
+		step("end the bucket at row %d", p.log.End)
 	}
 	step("move the %d rows of the log into the table", p.log.Rows)
 	return steps

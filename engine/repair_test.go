@@ -201,13 +201,17 @@ func TestRepair(t *testing.T) {
 			damage: func(t *testing.T, dir string) error {
 				return after(gone(fragmentFile(t, dir, 1)), gone(filepath.Join(dir, "wal")))
 			},
-			fault: "data/", lost: rows{{40, 80}}, ends: 120,
+			fault: "data/", lost: rows{{40, 80}, {120, -1}}, ends: 120,
 		},
 		"the newest manifest is torn and the log is gone": {
 			damage: func(t *testing.T, dir string) error {
 				return after(asHalf(newestManifest(dir)), gone(filepath.Join(dir, "wal")))
 			},
-			fault: ".manifest", lost: rows{{80, 120}}, ends: 80,
+			fault: ".manifest", lost: rows{{80, 120}, {120, -1}}, ends: 80,
+		},
+		"the log is gone": {
+			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, "wal")) },
+			fault:  "wal", lost: rows{{120, -1}}, ends: 120,
 		},
 		"all manifests are gone": {
 			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, "data.lance/_versions")) },

@@ -57,6 +57,9 @@ func (l *Log) cutNewest(before int64) error {
 	if s == nil || s.next > before {
 		return nil
 	}
+	if err := l.o.Standing(false); err != nil {
+		return l.fail(fmt.Errorf("wal: cut: %w", err))
+	}
 	if err := l.o.FS.Remove(s.path); err != nil {
 		return fmt.Errorf("wal: cut: %w", err)
 	}

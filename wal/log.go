@@ -99,6 +99,9 @@ func Open(o Options, next int64, replay func(Entry) error) (*Log, Report, error)
 		return nil, p.report, err
 	}
 	segments, err := p.apply()
+	if err == nil && len(segments) > 0 {
+		err = p.o.Standing(true)
+	}
 	if err != nil {
 		return nil, p.report, err
 	}

@@ -68,6 +68,10 @@ type Options struct {
 	// OnAdvance is called by the writer goroutine, or within AppendNow, after the acknowledged offset moved and the callbacks of
 	// those entries returned. It must not block and must not call Wait, Sync, Cut or Close. The default is none.
 	OnAdvance func(acknowledged int64)
+	// Standing is called with true before the first segment in the directory gets an entry, and with false before the last one is
+	// removed. What it notes must be on disk when it returns: a log that is noted as standing and has no segment was lost. It runs
+	// on any goroutine and must not call the log. The default is none.
+	Standing func(bool) error
 	// Observer receives measurements. The default is none.
 	Observer Observer
 	// Logger receives what was recovered, cut off or lost. The default discards.
@@ -112,6 +116,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Standing == nil {
+		o.Standing = func(bool) error { return nil }
 	}
 	if o.salt == nil {
 		o.salt = randomSalt

@@ -36,6 +36,9 @@ func (p *plan) apply() ([]*segment, error) {
 		}
 	}
 	if p.offset <= p.next {
+		if err := p.o.Standing(false); err != nil {
+			return nil, err
+		}
 		return nil, p.remove(slices.Concat(p.stale, p.segments)...)
 	}
 	if err := p.remove(p.stale...); err != nil {

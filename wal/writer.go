@@ -242,12 +242,17 @@ func (l *Log) rotate(e *queued) error {
 	if err != nil {
 		return err
 	}
-	if before != nil {
+	if before == nil {
+		err = l.o.Standing(true)
+	} else {
 		l.active = nil
-		if err := before.finish(l.o.FS, kindSealed); err != nil {
-			_ = s.drop()
-			return err
-		}
+		err = before.finish(l.o.FS, kindSealed)
+	}
+	if err != nil {
+		_ = s.drop()
+		return err
+	}
+	if before != nil {
 		l.size.Add(span(int64(len(before.preamble))))
 		before.preamble = nil
 	}

@@ -3,6 +3,7 @@ package exporter
 import (
 	"bytes"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -60,6 +61,7 @@ func (h *recent) answer(r *http.Request) *answer {
 	}
 	a := &answer{header: http.Header{}, status: http.StatusOK}
 	h.next.ServeHTTP(a, r)
+	a.header.Set("Content-Length", strconv.Itoa(a.body.Len()))
 	a.until = now.Add(max(recentTime, recentShare*time.Since(now)))
 	h.answers[key] = a
 	return a

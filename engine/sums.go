@@ -1,0 +1,207 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/persisting/persisting/wal"
+)
+
+// sums is the file table.sums: the CRC-32C of files of the table, which Lance
+// keeps none of, so that a verification notices bytes that have changed and can
+// still be decoded. Only files whose names are never used again are in it: those
+// of data, deletions and indexes. Each has a line
+//
+//	<CRC of the file> <its bytes> <its path in the table> <CRC of the line before this>
+//
+// with both CRCs in hexadecimal. Lines are appended, and those of files that are
+// gone dropped now and then. A file without a line, as one that was not brought to
+// the disk by this bucket, is not checked.
+type sums struct {
+	fs    wal.FS
+	path  string
+	table string
+
+	mu   sync.Mutex
+	file wal.File // nil until it is written to
+	end  int64
+	most int64 // size from which lines of files that are gone are dropped
+}
+
+// leastSums is a size of table.sums up to which all lines are kept.
+const leastSums = 64 << 10
+
+func newSums(filesystem wal.FS, dir string) *sums {
+	return &sums{fs: filesystem, path: filepath.Join(dir, sumsFile), table: filepath.Join(dir, tableDir), most: leastSums}
+}
+
+// note adds the sums of those of the files that have one. They have just been
+// written, and are in the memory of the system.
+func (s *sums) note(files []string) error {
+	var lines bytes.Buffer
+	for _, f := range files {
+		if !summed(f) {
+			continue
+		}
+		sum, size, err := sumOf(s.fs, filepath.Join(s.table, f))
+		if err != nil {
+			return err
+		}
+		lines.WriteString(sumLine(f, sum, size))
+	}
+	if lines.Len() == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.append(lines.Bytes())
+}
+
+// append brings lines to the disk; s.mu is held.
+func (s *sums) append(lines []byte) error {
+	if s.file == nil {
+		if err := s.open(); err != nil {
+			return err
+		}
+	}
+	if err := s.file.WriteAt([][]byte{lines}, s.end); err != nil {
+		return err
+	}
+	s.end += int64(len(lines))
+	return s.file.Datasync()
+}
+
+func (s *sums) open() error {
+	f, err := s.fs.OpenWrite(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = s.fs.Create(s.path)
+	}
+	if err != nil {
+		return err
+	}
+	size, err := f.Size()
+	if err == nil && size > maxSumsBytes {
+		size, err = 0, f.Truncate(0)
+	}
+	if err == nil {
+		// What a crash left of a line must not run into the next.
+		err = f.WriteAt([][]byte{{'\n'}}, size)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	s.file, s.end = f, size+1
+	return nil
+}
+
+// trim drops the lines of files that are gone, when there are many lines.
+func (s *sums) trim() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end <= s.most {
+		return nil
+	}
+	known, err := readSums(s.fs, s.path)
+	if err != nil {
+		return err
+	}
+	var lines bytes.Buffer
+	for name, is := range known {
+		_, err := s.fs.Stat(filepath.Join(s.table, name))
+		if err == nil {
+			lines.WriteString(sumLine(name, is.sum, is.size))
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := errors.Join(s.drop(), createFile(s.fs, s.path, lines.Bytes())); err != nil {
+		return err
+	}
+	s.most = max(leastSums, 2*int64(lines.Len()))
+	return nil
+}
+
+// drop closes the file; s.mu is held.
+func (s *sums) drop() error {
+	if s.file == nil {
+		return nil
+	}
+	err := s.file.Close()
+	s.file, s.end = nil, 0
+	return err
+}
+
+func (s *sums) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.drop()
+}
+
+// summed says whether a file of the table is one that gets a sum.
+func summed(file string) bool {
+	dir, _, _ := strings.Cut(file, "/")
+	return dir == "data" || dir == "_deletions" || dir == "_indices"
+}
+
+// fileSum is what a line says of a file.
+type fileSum struct {
+	sum  uint32
+	size int64
+}
+
+func sumLine(file string, sum uint32, size int64) string {
+	line := fmt.Sprintf("%08x %d %s", sum, size, file)
+	return line + " " + lineSum([]byte(line)) + "\n"
+}
+
+// readSums returns the sums of all files by name, none where there is no file of sums.
+func readSums(filesystem wal.FS, path string) (map[string]fileSum, error) {
+	known := map[string]fileSum{}
+	text, err := readSmall(filesystem, path, maxSumsBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return known, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("engine: read sums of the table: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		at := strings.LastIndexByte(line, ' ')
+		if at < 0 || !strings.HasSuffix(line, "\n") || lineSum([]byte(line[:at])) != line[at+1:len(line)-1] {
+			continue // torn by a crash
+		}
+		var is fileSum
+		var name string
+		if n, err := fmt.Sscanf(line[:at], "%x %d %s", &is.sum, &is.size, &name); n == 3 && err == nil {
+			known[name] = is
+		}
+	}
+	return known, nil
+}
+
+// maxSumsBytes is more than table.sums ever has.
+const maxSumsBytes = 1 << 30
+
+// sumOf returns the CRC-32C of a file, and its size.
+func sumOf(filesystem wal.FS, path string) (sum uint32, size int64, err error) {
+	f, err := filesystem.Open(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	if size, err = f.Size(); err != nil {
+		return 0, 0, err
+	}
+	h := crc32.New(castagnoli)
+	n, err := io.CopyBuffer(h, io.NewSectionReader(f, 0, size), make([]byte, 256<<10))
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
+	return h.Sum32(), size, err
+}
