@@ -115,7 +115,16 @@ func (c *consumers) load() error {
 	if err != nil {
 		return fmt.Errorf("engine: read offsets of consumers: %w", err)
 	}
-	if err := json.Unmarshal(text, &c.offsets); err != nil || c.offsets == nil {
+	err = json.Unmarshal(text, &c.offsets)
+	if err == nil && c.offsets == nil {
+		err = errors.New("it is null")
+	}
+	for consumer, offset := range c.offsets {
+		if err == nil && offset < 0 {
+			err = fmt.Errorf("%q is at %d", consumer, offset)
+		}
+	}
+	if err != nil {
 		c.offsets = nil
 		return fmt.Errorf("%w: %s is not a JSON object of offsets: %w", ErrCorrupt, c.path, err)
 	}

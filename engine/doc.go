@@ -3,7 +3,8 @@
 //
 //	{dir}/bucket.json   format version and identity of the bucket
 //	{dir}/LOCK          held by flock; names the process that has the bucket open
-//	{dir}/table.mark    the newest version of the table that is on disk
+//	{dir}/table.mark    the newest version of the table that is on disk; whether there is a log
+//	{dir}/table.sums    checksums of the files of the table
 //	{dir}/data.lance/   the Lance table; tags of its versions are in _refs/tags
 //	{dir}/wal/          the write-ahead log
 //	{dir}/consumers.json  offsets that consumers committed

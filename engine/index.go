@@ -184,7 +184,8 @@ func (b *Bucket) changeIndexes(do func(*lance.Table) (*lance.Snapshot, error)) e
 		return fault(err)
 	}
 	b.publish(snapshot, 0)
-	return nil
+	_, err = b.builtIndexes() // for the metrics
+	return err
 }
 
 // extendIndexes lets those indexes take in new rows that lack enough of them, and

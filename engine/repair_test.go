@@ -235,6 +235,13 @@ func TestRepair(t *testing.T) {
 			damage: func(t *testing.T, dir string) error { return asGiant(oldest(t, dir, log, 1)) },
 			fault:  ".wal", ends: 280, kept: ".wal.broken",
 		},
+		"a segment without a head is a terabyte": {
+			damage: func(t *testing.T, dir string) error {
+				path := oldest(t, dir, log, 1)
+				return after(flipped(40)(path), asGiant(path))
+			},
+			fault: ".wal", ends: 280, kept: ".wal.broken",
+		},
 		"the identity is gone": {
 			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, "bucket.json")) },
 			fault:  "bucket.json", ends: 280,

@@ -42,9 +42,9 @@ func newSums(filesystem wal.FS, dir string) *sums {
 	return &sums{fs: filesystem, path: filepath.Join(dir, sumsFile), table: filepath.Join(dir, tableDir), most: leastSums}
 }
 
-// note adds the sums of those of the files that have one. They have just been
+// of returns the lines of those of the files that get one. They have just been
 // written, and are in the memory of the system.
-func (s *sums) note(files []string) error {
+func (s *sums) of(files []string) ([]byte, error) {
 	var lines bytes.Buffer
 	for _, f := range files {
 		if !summed(f) {
@@ -52,20 +52,20 @@ func (s *sums) note(files []string) error {
 		}
 		sum, size, err := sumOf(s.fs, filepath.Join(s.table, f))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		lines.WriteString(sumLine(f, sum, size))
 	}
-	if lines.Len() == 0 {
+	return lines.Bytes(), nil
+}
+
+// add brings lines to the disk.
+func (s *sums) add(lines []byte) error {
+	if len(lines) == 0 {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.append(lines.Bytes())
-}
-
-// append brings lines to the disk; s.mu is held.
-func (s *sums) append(lines []byte) error {
 	if s.file == nil {
 		if err := s.open(); err != nil {
 			return err

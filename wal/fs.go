@@ -52,6 +52,12 @@ type File interface {
 	Size() (int64, error)
 }
 
+// sparse is a File that knows where its holes are, which read as zeros.
+type sparse interface {
+	// dataFrom returns the first place from off on that is in no hole, or the size of the file.
+	dataFrom(off int64) int64
+}
+
 // SyncFile brings a closed file to the disk.
 func SyncFile(fs FS, path string) error {
 	f, err := fs.Open(path)

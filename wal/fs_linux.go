@@ -54,6 +54,18 @@ func (f *osFile) Preallocate(size int64) error {
 	return f.fault("fallocate", err)
 }
 
+func (f *osFile) dataFrom(off int64) int64 {
+	defer runtime.KeepAlive(f.File)
+	at, err := unix.Seek(f.fd, off, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) {
+		at, err = f.Size()
+	}
+	if err != nil {
+		return off // a file system that does not say
+	}
+	return at
+}
+
 func (f *osFile) fault(op string, err error) error {
 	if err == nil {
 		return nil

@@ -197,12 +197,15 @@ func (p *plan) copyAside(s *found) (string, error) {
 		return "", err
 	}
 	w := &window{file: source, size: s.size, patient: true}
-	for at := int64(0); at < s.size && err == nil; {
+	for at := w.skip(0); at < s.size && err == nil; at = w.skip(at) {
 		var b []byte
 		if b, err = w.at(at, min(s.size-at, chunkBytes)); err == nil {
 			err = target.WriteAt([][]byte{b}, at)
 			at += int64(len(b))
 		}
+	}
+	if err == nil {
+		err = target.Truncate(s.size)
 	}
 	if err == nil {
 		err = target.Sync()

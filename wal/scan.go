@@ -51,6 +51,17 @@ func (w *window) from(off int64) ([]byte, error) {
 	return w.at(off, min(w.size-off, chunkBytes))
 }
 
+// skip returns the first place from off on that is not in a hole of the file, as far as that is known, or its end.
+func (w *window) skip(off int64) int64 {
+	if off >= w.off && off < w.off+int64(len(w.buf)) {
+		return off
+	}
+	if f, ok := w.file.(sparse); ok {
+		off = max(off, f.dataFrom(off)&^(alignment-1))
+	}
+	return min(off, w.size)
+}
+
 func (w *window) load(off, n int64) error {
 	n = min(max(n, chunkBytes), w.size-off)
 	if w.keep || int64(cap(w.buf)) < n {
@@ -256,7 +267,7 @@ func (s *scan) find(w *window, at int64) (int64, record, error) {
 }
 
 func findHead(w *window, at int64, decode func([]byte, int64) (record, bool)) (int64, record, error) {
-	for w.size-at >= recordBytes {
+	for at = w.skip(at); w.size-at >= recordBytes; at = w.skip(at) {
 		b, err := w.from(at)
 		if err != nil {
 			return 0, record{}, err
@@ -275,7 +286,7 @@ func findHead(w *window, at int64, decode func([]byte, int64) (record, bool)) (i
 func (s *scan) tail() (used, promised int64, err error) {
 	w := window{file: s.win.file, size: s.win.size, patient: s.win.patient}
 	used = s.pos
-	for at := s.pos; at < w.size; {
+	for at := w.skip(s.pos); at < w.size; at = w.skip(at) {
 		b, err := w.at(at, min(w.size-at, int64(len(zeros))))
 		if err != nil {
 			return 0, 0, s.fault(at, err)

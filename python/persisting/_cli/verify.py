@@ -1,6 +1,7 @@
 """Check the log and the table of a bucket, and change nothing.
 
-Reads every row. A bucket that is open elsewhere is checked as it is at the
+Reads every row, and holds every file of the table against the checksum that was
+noted when it was written. A bucket that is open elsewhere is checked as it is at the
 moment. What a crash left, and the next open puts in order, is a note, not a fault.
 
 Status: 0 sound, 1 damaged, 2 it could not be checked.
@@ -44,3 +45,5 @@ def show(path: Path, found: dict[str, Any]) -> None:
     """Print what was found for a person."""
     print(f"{path}: {'sound' if found['sound'] else 'DAMAGED'}, {_buckets.summary(found)}")
     _buckets.show_faults(found)
+    if unknown := found["table"]["files_without_checksum"]:
+        print(f"  note: no checksum was noted of {_buckets.count(unknown, 'file')} of the table")
