@@ -90,6 +90,9 @@ func (b *Bucket) clean(table *lance.Table) error {
 		keep = min(keep, v)
 	}
 	b.mu.Unlock()
+	if err := b.checkRefs(); err != nil {
+		return err
+	}
 	if _, err := table.Cleanup(keep); err != nil {
 		return fmt.Errorf("engine: remove old versions: %w", err)
 	}

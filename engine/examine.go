@@ -362,6 +362,9 @@ func (x *examiner) readTable() {
 	if x.o.Layout {
 		x.Table.Versions = x.state.Versions
 	}
+	if head != nil && head.Number < x.mark.Version && !slices.ContainsFunc(x.state.Versions, func(v lance.Version) bool { return v.Number == x.mark.Version }) {
+		x.fault(tableDir, nil, fmt.Sprintf("version %d of the table was on disk, and %s", x.mark.Version, wrongWith(&x.state, x.mark.Version)))
+	}
 	if head == nil {
 		if len(x.state.Versions) > 0 {
 			x.fault(tableDir, nil, "no version of the table is sound")

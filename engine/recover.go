@@ -59,6 +59,9 @@ func (b *Bucket) heal() (aside []string, err error) {
 		return nil, err
 	}
 	table, m := b.tablePath(), b.mark.state
+	if err := refuseOlder(table, m); err != nil {
+		return nil, err
+	}
 	switch {
 	case m.Changing && m.Version == 0:
 		aside, err = lance.Discard(table)
@@ -81,6 +84,42 @@ func (b *Bucket) heal() (aside []string, err error) {
 		}
 	}
 	return aside, nil
+}
+
+// refuseOlder refuses a table whose newest sound version is older than the one that
+// was on disk: the log has the rows that came between, if at all, but not what was
+// removed or changed.
+func refuseOlder(table string, m markState) error {
+	if m.Version == 0 {
+		return nil
+	}
+	var newest uint64
+	if m.Changing {
+		newest = m.Version
+	}
+	state, err := lance.Check(table, newest, false)
+	if err != nil {
+		return fmt.Errorf("engine: heal table: %w", err)
+	}
+	head := state.Head()
+	if head == nil || head.Number >= m.Version {
+		return nil // without any version, rows are missing
+	}
+	return fmt.Errorf("%w: version %d of the table was on disk, and %s; version %d is the newest that is sound, to which persisting repair can go back", ErrCorrupt, m.Version, wrongWith(&state, m.Version), head.Number)
+}
+
+// wrongWith says what is wrong with a version.
+func wrongWith(s *lance.State, number uint64) string {
+	for _, v := range s.Versions {
+		switch {
+		case v.Number != number:
+		case v.Torn != nil:
+			return v.Manifest + " " + *v.Torn
+		case len(v.Flaws) > 0:
+			return v.Flaws[0].File + " " + v.Flaws[0].What
+		}
+	}
+	return "its manifest is gone"
 }
 
 func (b *Bucket) openTable() error {

@@ -250,6 +250,8 @@ func (p *plan) applyTable(m *mark) error {
 			return err
 		}
 		state.Version, state.Changing = 0, false
+	case p.version != nil && !p.mend:
+		state.Version = min(state.Version, p.version.Number)
 	case p.mend:
 		// Otherwise the next open would take the mended version for an unfinished one.
 		state.Version, state.Changing = p.version.Number, false

@@ -13,6 +13,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/wal"
 )
 
 // Version is a version of the table that is on disk.
@@ -268,12 +269,34 @@ func (b *Bucket) tags() (map[string]tag, error) {
 			return nil, fmt.Errorf("engine: read tag %q: %w", name, err)
 		}
 		var t tag
-		if err := json.Unmarshal(text, &t); err != nil {
+		err = json.Unmarshal(text, &t)
+		if err == nil && t.Version == 0 {
+			err = errors.New("it names no version")
+		}
+		if err != nil {
 			return nil, fmt.Errorf("%w: tag %q: %w", ErrCorrupt, name, err)
 		}
 		tags[name] = t
 	}
 	return tags, nil
+}
+
+// checkRefs refuses files among tags and branches that Lance, which reads each as a
+// whole, could not read in little memory.
+func (b *Bucket) checkRefs() error {
+	for _, kind := range []string{"tags", "branches"} {
+		dir := filepath.Join(b.tablePath(), "_refs", kind)
+		files, err := wal.OS.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("engine: read %s: %w", kind, err)
+		}
+		for _, file := range files {
+			if _, err := readSmall(wal.OS, filepath.Join(dir, file), maxTagBytes); err != nil {
+				return fmt.Errorf("engine: read %s: %w", kind, err)
+			}
+		}
+	}
+	return nil
 }
 
 // manifestSize is the size of the manifest of a version.
