@@ -74,7 +74,7 @@ func clone(dir, into string) (Cloned, error) {
 	if err != nil {
 		return cloned, err
 	}
-	if err := writeMark(into, version, before.state.Rows); err != nil {
+	if err := writeMark(into, version, before.state); err != nil {
 		return cloned, err
 	}
 	if holder == "" { // otherwise its puts are on their way to the log
@@ -83,23 +83,30 @@ func clone(dir, into string) (Cloned, error) {
 			return cloned, fmt.Errorf("engine: clone: %w", err)
 		}
 	}
-	if cloned.Logged, err = copyLog(filepath.Join(dir, logDir), filepath.Join(into, logDir)); err != nil {
+	last, err := copyLog(filepath.Join(dir, logDir), filepath.Join(into, logDir))
+	if err != nil {
 		return cloned, err
 	}
+	_, err = os.Lstat(filepath.Join(dir, logDir))
+	cloned.Logged = err == nil
+	if holder != "" && (last == nil && before.state.Logging || last != nil && last.Sealed) {
+		return cloned, errOvertaken // by the next segment
+	}
 	after, err := readMark(wal.OS, dir)
-	if err == nil && (after.state.Rows != before.state.Rows || after.state.Version != before.state.Version) {
+	if err == nil && (after.state.Rows != before.state.Rows || after.state.Version != before.state.Version || after.state.Logging != before.state.Logging) {
 		err = errOvertaken // rows may have left the log for the table
 	}
 	return cloned, err
 }
 
-// writeMark makes the mark of a clone.
-func writeMark(dir string, version uint64, rows int64) error {
+// writeMark makes the mark of a clone, which begins with a version of the table, from
+// that of the bucket.
+func writeMark(dir string, version uint64, from markState) error {
 	m, err := readMark(wal.OS, dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(m.settle(version, rows), m.close())
+	return errors.Join(m.settle(version, from.Rows), m.logging(from.Logging), m.close())
 }
 
 // linkTable links to the files of the version of a table that an open would begin
@@ -152,32 +159,26 @@ func linkTable(table, into string, m markState) (uint64, error) {
 	return head.Number, nil
 }
 
-// copyLog copies what the segments of a log hold, and says whether there is a log.
-func copyLog(log, into string) (bool, error) {
-	if _, err := os.Lstat(log); errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
+// copyLog copies what the segments of a log hold, and returns the last of them, nil
+// when there is none.
+func copyLog(log, into string) (*wal.SegmentInfo, error) {
 	segments, err := wal.Inspect(wal.OS, log)
-	if err == nil {
-		err = os.MkdirAll(into, 0o700)
+	if err != nil || len(segments) == 0 {
+		return nil, err
 	}
-	for i, s := range segments {
-		if err != nil {
-			break
-		}
-		if i == len(segments)-1 && s.Sealed {
-			return true, errOvertaken // by the one that follows
-		}
+	if err := os.MkdirAll(into, 0o700); err != nil {
+		return nil, fmt.Errorf("engine: clone: %w", err)
+	}
+	for _, s := range segments {
 		bytes := s.Bytes
 		if s.Err != nil {
 			bytes = s.Allocated // so that the clone has the same fault
 		}
-		err = copyStart(s.Path, filepath.Join(into, filepath.Base(s.Path)), bytes, s.Allocated)
+		if err := copyStart(s.Path, filepath.Join(into, filepath.Base(s.Path)), bytes, s.Allocated); err != nil {
+			return nil, fmt.Errorf("engine: clone: %w", err)
+		}
 	}
-	if err != nil {
-		return true, fmt.Errorf("engine: clone: %w", err)
-	}
-	return true, nil
+	return &segments[len(segments)-1], nil
 }
 
 // copyStart copies the first bytes of a file into a new one of the given size; all

@@ -40,7 +40,7 @@ async def test_metrics_prints_what_prometheus_gets(
     assert main(["metrics", "--url", url]) == 0
     everything = capsys.readouterr().out
     assert everything.count("# TYPE") == len(metrics.collect())
-    assert main(["metrics", "--url", url, "buffer", "lag"]) == 0
+    assert main(["metrics", "--url", url, "buffer", "lag_seconds"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {line.split("{")[0] for line in lines if not line.startswith("#")} == {
         "persisting_buffer_size",

@@ -13,7 +13,20 @@ import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from persisting._cli import inspect, metrics, repair, top, verify
+from persisting._cli import (
+    compact,
+    export,
+    head,
+    import_,
+    index,
+    inspect,
+    metrics,
+    query,
+    repair,
+    tail,
+    top,
+    verify,
+)
 from persisting._errors import PersistingError
 
 if TYPE_CHECKING:
@@ -33,6 +46,13 @@ class Command(Protocol):
 
 
 COMMANDS: dict[str, Command] = {
+    "query": query,
+    "head": head,
+    "tail": tail,
+    "export": export,
+    "import": import_,
+    "index": index,
+    "compact": compact,
     "verify": verify,
     "repair": repair,
     "inspect": inspect,
@@ -44,7 +64,7 @@ COMMANDS: dict[str, Command] = {
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
-        prog="persisting", description="Look after buckets of Persisting."
+        prog="persisting", description="Read, fill and look after buckets of Persisting."
     )
     parsers = parser.add_subparsers(required=True, metavar="command")
     for name, command in COMMANDS.items():
@@ -74,7 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status: 0, 1 where a command says so, 2 when it could not run.
     """
-    arguments = make_parser().parse_args(argv)
+    parser = make_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if len(rest) == 1 and rest[0][:1] != "-" and vars(arguments).get("where", "") is None:
+        arguments.where = rest.pop()  # argparse has looked for it before the options only
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()

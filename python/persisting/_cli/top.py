@@ -1,7 +1,7 @@
 """Watch the buckets of a running program: rates, lag, log, memory.
 
 The program must have called `persisting.metrics.start_http_server`. Needs the package
-rich: `pip install "persisting[top]"`. Ctrl-C ends it.
+rich: `pip install "persisting[cli]"`. Ctrl-C ends it.
 
 Status: 0, 2 when there is no answer.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from persisting._cli import _server
 from persisting._cli._buckets import size
+from persisting._cli._output import printable
 from persisting._errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         from rich.console import Console
         from rich.live import Live
     except ImportError as error:
-        raise OSError('top needs the package rich: pip install "persisting[top]"') from error
+        raise OSError('top needs the package rich: pip install "persisting[cli]"') from error
     if not 0.1 <= arguments.interval <= 3600:
         raise InvalidArgumentError(f"--interval: want 0.1 to 3600, got {arguments.interval}")
     console = Console()
@@ -111,8 +112,3 @@ def rate(name: str, now: dict[str, Any], past: dict[str, Any] | None, seconds: f
     if past is None or seconds <= 0 or now[name] < past[name]:
         return ""
     return f"{(now[name] - past[name]) / seconds:,.0f}"
-
-
-def printable(text: str) -> str:
-    """Return text without what would steer the terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
