@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from persisting import _native
+from persisting import _abi
 from persisting._errors import Status
 from tests import header
 
@@ -23,7 +23,7 @@ ROWS = 3
 
 def library() -> ctypes.CDLL:
     """Return the library with the prototypes of the binding."""
-    return _native._library()
+    return _abi._library()
 
 
 class ArrowSchema(ctypes.Structure):
@@ -266,7 +266,7 @@ class World:
             if p.is_out
         }
         values = self.values(function, batch) | outs | changes
-        report = _native._Error()
+        report = _abi._Error()
         status = getattr(library(), name)(
             *(values[p.name] for p in function.parameters),
             byref(report) if error is NO_ERROR else error,
@@ -275,7 +275,7 @@ class World:
         if status and error is NO_ERROR:
             assert report.code == status
             assert message
-            _native._release_error(report.release)(report)
+            _abi._release_error(report.release)(report)
             assert not report.release
             assert not report.message
         else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from persisting import _native
+from persisting import _abi
 from persisting._errors import Status
 from tests import header
 from tests.support import ROOT, python
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CAPI = ROOT / "capi"
-LIBRARIES = (_native._LIBRARY, _native._LIBRARY.with_name("libpersisting_native.so"))
+LIBRARIES = (_abi._LIBRARY, _abi._LIBRARY.with_name("libpersisting_native.so"))
 STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
 
 
@@ -66,7 +66,7 @@ def exported(library: Path) -> set[str]:
 
 
 def test_the_library_exports_the_header_and_nothing_else() -> None:
-    assert exported(_native._LIBRARY) == set(header.functions())
+    assert exported(_abi._LIBRARY) == set(header.functions())
 
 
 def test_the_native_library_exports_its_functions_only() -> None:
@@ -116,7 +116,7 @@ int main(int argc, char **argv) {
 def test_a_c_program_links_and_runs(tmp_path: Path) -> None:
     source, program = tmp_path / "program.c", tmp_path / "program"
     source.write_text(PROGRAM)
-    directory = _native._LIBRARY.parent
+    directory = _abi._LIBRARY.parent
     compile_with(
         compiler("cc"), "-std=c11", *STRICT, f"-I{CAPI}", source, "-o", program,
         f"-L{directory}", f"-Wl,-rpath,{directory}", "-lpersisting",
@@ -135,7 +135,7 @@ def test_the_status_codes_of_python_are_those_of_the_header() -> None:
 def test_the_abi_version_of_python_is_that_of_the_header() -> None:
     defined = re.search(r"#define PERSISTING_ABI_VERSION (\d+)", header.text())
     assert defined is not None
-    assert int(defined[1]) == _native.ABI_VERSION
+    assert int(defined[1]) == _abi.ABI_VERSION
 
 
 SIMPLE: dict[str, Any] = {
@@ -159,7 +159,7 @@ def test_the_prototypes_of_python_are_those_of_the_header() -> None:
         given = parameter.name == "message" or text
         return ctypes.c_char_p if given else ctypes.c_void_p
 
-    assert {name: (*args,) for name, args in _native._PROTOTYPES.items()} == {
+    assert {name: (*args,) for name, args in _abi._PROTOTYPES.items()} == {
         name: tuple(wanted(p) for p in function.parameters)
         for name, function in header.functions().items()
     }
@@ -168,10 +168,10 @@ def test_the_prototypes_of_python_are_those_of_the_header() -> None:
 @pytest.mark.parametrize(
     ("name", "fields", "python_struct"),
     [
-        ("persisting_error", 3, _native._Error),
-        ("persisting_usage", 2, _native._Usage),
-        ("ArrowSchema", 9, _native._ArrowSchema),
-        ("ArrowArray", 10, _native._ArrowArray),
+        ("persisting_error", 3, _abi._Error),
+        ("persisting_usage", 2, _abi._Usage),
+        ("ArrowSchema", 9, _abi._ArrowSchema),
+        ("ArrowArray", 10, _abi._ArrowArray),
     ],
 )
 def test_the_structs_of_python_have_the_size_of_the_header(

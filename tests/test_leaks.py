@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from persisting import _native
+from persisting import _abi, _native
 from persisting._errors import PersistingError, SchemaError
 from tests.abi import Exported, rows, world
 from tests.support import QUIET, command, eventually, run
@@ -42,7 +42,7 @@ class Held(NamedTuple):
 
 def held() -> Held:
     gc.collect()
-    native = ctypes.CDLL(str(_native._LIBRARY.with_name("libpersisting_native.so")))
+    native = ctypes.CDLL(str(_abi._LIBRARY.with_name("libpersisting_native.so")))
     live = Live()
     assert native.pn_live_objects(ctypes.byref(live), None) == 0
     counts = tuple(getattr(live, name) for name, _ in Live._fields_)

@@ -8,8 +8,9 @@ import json
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
+from persisting._abi import _json, _library, _string
 from persisting._errors import InvalidArgumentError
-from persisting._native import Bucket, Cursor, _json, _library, _string
+from persisting._native import Bucket, Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

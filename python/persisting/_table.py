@@ -13,16 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from persisting._abi import Handle, _ArrowSchema, _capsule_pointer, _library, _string
 from persisting._errors import InvalidArgumentError, RemovedError
-from persisting._native import (
-    _RUN,
-    Cursor,
-    Handle,
-    _ArrowSchema,
-    _capsule_pointer,
-    _library,
-    _string,
-)
+from persisting._native import _RUN, Cursor
 from persisting._queried import Queried
 
 
