@@ -82,14 +82,9 @@ func (b *Bucket) alter(check func(*arrow.Schema) error, steps ...func(*lance.Tab
 // steps. Where a step after the first fails, the table is in between, and only
 // opening the bucket anew brings it back.
 func (b *Bucket) step(schema *arrow.Schema, steps []func(*lance.Table) (*lance.Snapshot, error)) (*lance.Snapshot, error) {
-	if schema != nil {
-		if err := b.prepareTable(schema, b.checkpoint, false); err != nil {
-			return nil, err
-		}
-	}
-	snapshot, err := b.table.Snapshot()
+	snapshot, err := b.tableOf(schema)
 	if err != nil {
-		return nil, fmt.Errorf("engine: read table: %w", err)
+		return nil, err
 	}
 	for i, take := range steps {
 		snapshot.Release()
@@ -102,6 +97,24 @@ func (b *Bucket) step(schema *arrow.Schema, steps []func(*lance.Table) (*lance.S
 		}
 	}
 	return snapshot, nil
+}
+
+// tableOf returns the newest version of the table, after it was given the columns
+// of schema that it lacks.
+func (b *Bucket) tableOf(schema *arrow.Schema) (*lance.Snapshot, error) {
+	if b.table == nil {
+		return b.createTable(schema)
+	}
+	if schema != nil {
+		if err := b.widenTable(schema, b.checkpoint, false); err != nil {
+			return nil, err
+		}
+	}
+	snapshot, err := b.table.Snapshot()
+	if err != nil {
+		err = fmt.Errorf("engine: read table: %w", err)
+	}
+	return snapshot, err
 }
 
 // replaceTable installs a version whose rows differ from those in memory, which

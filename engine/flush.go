@@ -164,12 +164,9 @@ func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from, to int64
 	}
 	defer releaseAll(batches)
 	return b.change(func() (*lance.Snapshot, error) {
-		if err := b.prepareTable(schema, from, retry); err != nil {
-			return nil, err
-		}
-		snapshot, err := b.table.Append(batches)
+		snapshot, err := b.appendTable(schema, batches, from, retry)
 		if err != nil {
-			return nil, fmt.Errorf("engine: append to table: %w", err)
+			return nil, err
 		}
 		if next := snapshot.NextRowID(); next != to {
 			snapshot.Release()
@@ -179,19 +176,36 @@ func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from, to int64
 	})
 }
 
-// prepareTable sees to it that the table exists, has the columns of schema and,
-// after a flush that failed, that it ends where this one begins.
-func (b *Bucket) prepareTable(schema *arrow.Schema, from int64, retry bool) error {
+// appendTable appends batches to the table, which it makes with them if there is
+// none.
+func (b *Bucket) appendTable(schema *arrow.Schema, batches []arrow.Record, from int64, retry bool) (*lance.Snapshot, error) {
 	if b.table == nil {
-		table, err := lance.Create(b.tablePath(), schema, b.tableConfig())
-		if err != nil {
-			return fmt.Errorf("engine: create table: %w", err)
-		}
-		b.mu.Lock()
-		b.table = table
-		b.mu.Unlock()
-		return nil
+		return b.createTable(schema, batches...)
 	}
+	if err := b.widenTable(schema, from, retry); err != nil {
+		return nil, err
+	}
+	snapshot, err := b.table.Append(batches)
+	if err != nil {
+		err = fmt.Errorf("engine: append to table: %w", err)
+	}
+	return snapshot, err
+}
+
+func (b *Bucket) createTable(schema *arrow.Schema, batches ...arrow.Record) (*lance.Snapshot, error) {
+	table, err := lance.Create(b.tablePath(), schema, b.tableConfig(), batches...)
+	if err != nil {
+		return nil, fmt.Errorf("engine: create table: %w", err)
+	}
+	b.mu.Lock()
+	b.table = table
+	b.mu.Unlock()
+	return table.Snapshot()
+}
+
+// widenTable sees to it that the table has the columns of schema and, after a
+// flush that failed, that it ends where this one begins.
+func (b *Bucket) widenTable(schema *arrow.Schema, from int64, retry bool) error {
 	current, err := b.table.Snapshot()
 	if err != nil {
 		return fmt.Errorf("engine: read table: %w", err)

@@ -102,9 +102,12 @@ struct pn_live {
 
 /* ---- tables ----------------------------------------------------------- */
 
-/* Creates an empty table with stable row ids in the directory dir (which ends
- * in ".lance"). PN_ALREADY_EXISTS when there is one. schema is consumed. */
-int32_t pn_table_create(const char *dir, struct ArrowSchema *schema,
+/* Creates a table with stable row ids in the directory dir (which ends in
+ * ".lance"), whose first version has the rows of n arrays (struct arrays of the
+ * one schema; arrays may be NULL when n is 0). PN_ALREADY_EXISTS when there is
+ * one. arrays and schema are consumed. Nothing is fsynced. */
+int32_t pn_table_create(const char *dir, struct ArrowArray *arrays, int64_t n,
+                        struct ArrowSchema *schema,
                         struct persisting_native_error *error);
 
 /* Takes over the table that lancedb-go opened: lancedb_table is the

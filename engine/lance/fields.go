@@ -231,6 +231,8 @@ func (c *columns) fit(batch *arrow.Schema) (*arrow.Schema, error) {
 	return arrow.NewSchema(fields, nil), nil
 }
 
+func sameColumn(a, b arrow.Field) bool { return a.Name == b.Name && sameLayout(a, b) }
+
 // sameLayout says whether arrays of b can be read as arrays of a: equal types
 // but for nullability, metadata and the names of list items.
 func sameLayout(a, b arrow.Field) bool {
@@ -244,9 +246,7 @@ func sameLayout(a, b arrow.Field) bool {
 		bt := b.Type.(*arrow.FixedSizeListType)
 		return at.Len() == bt.Len() && sameLayout(at.ElemField(), bt.ElemField())
 	case *arrow.StructType:
-		return slices.EqualFunc(at.Fields(), b.Type.(*arrow.StructType).Fields(), func(a, b arrow.Field) bool {
-			return a.Name == b.Name && sameLayout(a, b)
-		})
+		return slices.EqualFunc(at.Fields(), b.Type.(*arrow.StructType).Fields(), sameColumn)
 	}
 	return arrow.TypeEqual(a.Type, b.Type)
 }

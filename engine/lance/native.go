@@ -86,13 +86,30 @@ func cArray(p *cdata.CArrowArray) *C.struct_ArrowArray {
 	return (*C.struct_ArrowArray)(unsafe.Pointer(p))
 }
 
-func nativeCreate(dir string, schema *arrow.Schema) error {
+// exportRecords lays out records as a C array, NULL without any.
+func exportRecords(records []arrow.Record) (*C.struct_ArrowArray, C.int64_t) {
+	if len(records) == 0 {
+		return nil, 0
+	}
+	arrays := make([]cdata.CArrowArray, len(records))
+	for i, r := range records {
+		r := Exportable(r)
+		cdata.ExportArrowRecordBatch(r, &arrays[i], nil)
+		r.Release()
+	}
+	return cArray(&arrays[0]), C.int64_t(len(arrays))
+}
+
+// nativeCreate makes a table of records, whose columns are those of schema under
+// other names.
+func nativeCreate(dir string, records []arrow.Record, schema *arrow.Schema) error {
 	cDir := C.CString(dir)
 	defer C.free(unsafe.Pointer(cDir))
+	arrays, n := exportRecords(records)
 	var s cdata.CArrowSchema
 	cdata.ExportArrowSchema(schema, &s)
 	var e C.struct_persisting_native_error
-	return check("create", C.pn_table_create(cDir, cSchema(&s), &e), &e)
+	return check("create", C.pn_table_create(cDir, arrays, n, cSchema(&s), &e), &e)
 }
 
 func nativeAttach(lancedbTable unsafe.Pointer, cfg Config) (tableHandle, error) {
@@ -119,17 +136,12 @@ func nativeSnapshot(t tableHandle) (snapshotHandle, error) {
 // nativeAppend writes records, whose columns are those of schema under other
 // names.
 func nativeAppend(t tableHandle, records []arrow.Record, schema *arrow.Schema) (snapshotHandle, error) {
-	arrays := make([]cdata.CArrowArray, len(records))
-	for i, r := range records {
-		r := Exportable(r)
-		cdata.ExportArrowRecordBatch(r, &arrays[i], nil)
-		r.Release()
-	}
+	arrays, n := exportRecords(records)
 	var s cdata.CArrowSchema
 	cdata.ExportArrowSchema(schema, &s)
 	var out snapshotHandle
 	var e C.struct_persisting_native_error
-	err := check("append", C.pn_table_append(t, cArray(&arrays[0]), C.int64_t(len(arrays)), cSchema(&s), &out, &e), &e)
+	err := check("append", C.pn_table_append(t, arrays, n, cSchema(&s), &out, &e), &e)
 	return out, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,10 +35,12 @@ type Table struct {
 	conn   contracts.IConnection
 }
 
-// Create makes an empty table in the directory dir, whose name ends in ".lance",
-// and opens it. It fails with fs.ErrExist when there is one, and with ErrSchema
-// when a field cannot be stored.
-func Create(dir string, schema *arrow.Schema, cfg Config) (*Table, error) {
+// Create makes a table in the directory dir, whose name ends in ".lance", and
+// opens it. Its first version has the rows of batches, which have the columns of
+// schema in that order and stay the caller's. Nothing is synced to disk. It
+// fails with fs.ErrExist when there is a table, and with ErrSchema when a field
+// or a value cannot be stored.
+func Create(dir string, schema *arrow.Schema, cfg Config, batches ...arrow.Record) (*Table, error) {
 	if err := errors.Join(cfg.Validate(), checkDir(dir)); err != nil {
 		return nil, err
 	}
@@ -45,7 +48,15 @@ func Create(dir string, schema *arrow.Schema, cfg Config) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := nativeCreate(dir, stored); err != nil {
+	for _, b := range batches {
+		if !slices.EqualFunc(b.Schema().Fields(), schema.Fields(), sameColumn) {
+			return nil, fmt.Errorf("%w: a batch has the columns %v, the table %v", ErrSchema, b.Schema().Fields(), schema.Fields())
+		}
+		if err := CheckValues(b); err != nil {
+			return nil, err
+		}
+	}
+	if err := nativeCreate(dir, batches, stored); err != nil {
 		return nil, in(dir, err)
 	}
 	return Open(dir, cfg)

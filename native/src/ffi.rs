@@ -151,6 +151,18 @@ pub(crate) unsafe fn import(array: FFI_ArrowArray, schema: &Arc<Schema>) -> Resu
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }
 
+/// Takes over arrays and their schema, whatever becomes of them.
+unsafe fn take_batches(
+    arrays: *mut FFI_ArrowArray,
+    n: i64,
+    schema: *mut FFI_ArrowSchema,
+) -> Result<(Vec<RecordBatch>, Arc<Schema>)> {
+    let arrays = take_arrays(arrays, n);
+    let schema = Arc::new(Schema::try_from(&take_schema(schema)?)?);
+    let batches = arrays?.into_iter().map(|array| import(array, &schema));
+    Ok((batches.collect::<Result<_>>()?, schema))
+}
+
 fn export(batch: RecordBatch) -> FFI_ArrowArray {
     FFI_ArrowArray::new(&StructArray::from(batch).into_data())
 }
@@ -175,12 +187,14 @@ pub(crate) type SnapshotHandle = Arc<Snapshot>;
 #[no_mangle]
 pub unsafe extern "C" fn pn_table_create(
     dir: *const c_char,
+    arrays: *mut FFI_ArrowArray,
+    n: i64,
     schema: *mut FFI_ArrowSchema,
     error: *mut NativeError,
 ) -> i32 {
     guard(error, || {
-        let schema = take_schema(schema)?;
-        table::create(text(dir)?, Schema::try_from(&schema)?)
+        let (batches, schema) = take_batches(arrays, n, schema)?;
+        table::create(text(dir)?, batches, schema)
     })
 }
 
@@ -237,14 +251,9 @@ pub unsafe extern "C" fn pn_table_append(
     error: *mut NativeError,
 ) -> i32 {
     guard(error, || {
-        let arrays = take_arrays(arrays, n);
-        let schema = take_schema(schema)?;
+        let batches = take_batches(arrays, n, schema);
         let out = writable(out)?;
-        let schema = Arc::new(Schema::try_from(&schema)?);
-        let batches = arrays?
-            .into_iter()
-            .map(|array| import(array, &schema))
-            .collect::<Result<_>>()?;
+        let (batches, schema) = batches?;
         *out = handle(borrow(table)?.append(batches, schema)?);
         Ok(())
     })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchIterator};
-use arrow_schema::{ArrowError, Schema as ArrowSchema};
+use arrow_schema::Schema as ArrowSchema;
 use futures::FutureExt;
 use lance::dataset::builder::DatasetBuilder;
 use lance::dataset::{WriteMode, WriteParams};
@@ -51,9 +51,8 @@ fn write_params(mode: WriteMode) -> WriteParams {
     }
 }
 
-pub fn create(dir: &str, schema: ArrowSchema) -> Result<()> {
-    let none: [std::result::Result<RecordBatch, ArrowError>; 0] = [];
-    let rows = RecordBatchIterator::new(none, Arc::new(schema));
+pub fn create(dir: &str, batches: Vec<RecordBatch>, schema: Arc<ArrowSchema>) -> Result<()> {
+    let rows = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
     block_on(Dataset::write(
         rows,
         dir,
