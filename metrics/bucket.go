@@ -169,5 +169,6 @@ func (b *Bucket) numbers() numbers {
 	if s.Poisoned {
 		n[poisoned] = 1
 	}
+	n.amplify()
 	return n
 }

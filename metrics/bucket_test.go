@@ -109,7 +109,7 @@ func TestAScrapeSaysWhatTheSnapshotSays(t *testing.T) {
 	want := Snapshot{
 		PutCount: 7, PutBytes: 70, Appends: 2, GetCount: 1, RecordsRead: 5, BytesRead: 50,
 		FlushCount: 1, FlushSeconds: 2, FlushErrors: 1, CompactionCount: 1, CompactionFails: 1, Errors: 3,
-		BytesWritten: 111, WALSyncCount: 1, HeldBack: 1, HeldBackSeconds: 3, LagSeconds: 1,
+		BytesWritten: 111, Amplification: 111.0 / 70, WALSyncCount: 1, HeldBack: 1, HeldBackSeconds: 3, LagSeconds: 1,
 		PageHits: 3, PageMisses: 1, TableVersions: 6, RetainRows: 9, RetainBytes: 90, Indexes: 2, IndexLag: 9, Replayed: 4, TornBytes: 8, Healed: 1, Lost: 2,
 	}
 	if *n != want {
@@ -180,6 +180,23 @@ persisting_lag_seconds{bucket="two",topic="/a"} 0
 	if n := len(s.groups); n != 2 || s.groups[other] != nil {
 		t.Errorf("%d groups; a place that became free is not used", n)
 	}
+}
+
+func TestWriteAmplification(t *testing.T) {
+	s, reg := newSet(t)
+	s.limit = 1
+	s.Bucket("/a/one", with(State{}))
+	for i, put := range []int64{100, 300} {
+		b := s.Bucket("/b/more", with(State{PutBytes: put}))
+		b.LogWrote(1, put)
+		b.TableWrote(int64(i) * 400)
+	}
+	expect(t, reg, "persisting_write_amplification", `
+# HELP persisting_write_amplification Bytes written per byte put, since the bucket was opened; 0 before the first put.
+# TYPE persisting_write_amplification gauge
+persisting_write_amplification{bucket="one",topic="/a"} 0
+persisting_write_amplification{bucket="other",topic="other"} 2
+`)
 }
 
 func TestNothingIsLeftOfAClosedBucket(t *testing.T) {

@@ -173,7 +173,14 @@ var Descriptions = []Description{
 	{
 		Name: "persisting_written_bytes_total", Type: CounterType, PerBucket: true, Labels: []string{"target"},
 		Help:   "Bytes written to the write-ahead log and to the files of the table.",
+		Notes:  "What compactions rewrite is among those of the table.",
 		series: []series{{number: walBytesWritten, labels: []string{"wal"}}, {number: tableBytesWritten, labels: []string{"table"}}},
+	},
+	{
+		Name: "persisting_write_amplification", Type: GaugeType, PerBucket: true,
+		Help:   "Bytes written per byte put, since the bucket was opened; 0 before the first put.",
+		Notes:  "`persisting_written_bytes_total` over `persisting_record_bytes_total{operation=\"put\"}`. Lance compresses, so that it can be below 1; flushes of few rows make it large, because each writes at least a data file, a transaction and a manifest.",
+		series: []series{{number: writeAmplification}},
 	},
 	{
 		Name: "persisting_rows", Type: GaugeType, PerBucket: true,

@@ -48,6 +48,7 @@ const (
 	indexLag
 	poisoned
 	lastFlushNanos
+	writeAmplification
 
 	countNumbers
 )
@@ -64,6 +65,15 @@ func (n *numbers) add(o *numbers) {
 		default:
 			n[i] += o[i]
 		}
+	}
+	n.amplify()
+}
+
+// amplify works out the write amplification.
+func (n *numbers) amplify() {
+	n[writeAmplification] = 0
+	if n[putBytes] > 0 {
+		n[writeAmplification] = (n[walBytesWritten] + n[tableBytesWritten]) / n[putBytes]
 	}
 }
 

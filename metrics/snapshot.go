@@ -2,21 +2,22 @@ package metrics
 
 // Snapshot is the counts of a bucket at one moment, since it was opened.
 type Snapshot struct {
-	PutCount        int64   `json:"put_count"`         // records
-	PutBytes        int64   `json:"put_bytes"`         // of those, as held in memory
-	Appends         int64   `json:"append_count"`      // batches that held them
-	GetCount        int64   `json:"get_count"`         // reads
-	RecordsRead     int64   `json:"records_read"`      // records
-	BytesRead       int64   `json:"bytes_read"`        // of those, as held in memory
-	FlushCount      int64   `json:"flush_count"`       // flushes that succeeded
-	FlushSeconds    float64 `json:"flush_seconds"`     // in all
-	FlushErrors     int64   `json:"flush_errors"`      // flushes that failed
-	LastFlushTime   float64 `json:"last_flush_time"`   // Unix seconds; 0 before the first
-	CompactionCount int64   `json:"compaction_count"`  // compactions that succeeded
-	CompactionFails int64   `json:"compaction_errors"` // compactions that failed
-	Errors          int64   `json:"error_count"`       // operations of any kind that failed
-	BytesWritten    int64   `json:"bytes_written"`     // to the log and to Lance
-	WALSyncCount    int64   `json:"wal_sync_count"`    // fdatasync calls
+	PutCount        int64   `json:"put_count"`           // records
+	PutBytes        int64   `json:"put_bytes"`           // of those, as held in memory
+	Appends         int64   `json:"append_count"`        // batches that held them
+	GetCount        int64   `json:"get_count"`           // reads
+	RecordsRead     int64   `json:"records_read"`        // records
+	BytesRead       int64   `json:"bytes_read"`          // of those, as held in memory
+	FlushCount      int64   `json:"flush_count"`         // flushes that succeeded
+	FlushSeconds    float64 `json:"flush_seconds"`       // in all
+	FlushErrors     int64   `json:"flush_errors"`        // flushes that failed
+	LastFlushTime   float64 `json:"last_flush_time"`     // Unix seconds; 0 before the first
+	CompactionCount int64   `json:"compaction_count"`    // compactions that succeeded
+	CompactionFails int64   `json:"compaction_errors"`   // compactions that failed
+	Errors          int64   `json:"error_count"`         // operations of any kind that failed
+	BytesWritten    int64   `json:"bytes_written"`       // to the log and to Lance
+	Amplification   float64 `json:"write_amplification"` // bytes written per byte put; 0 before the first put
+	WALSyncCount    int64   `json:"wal_sync_count"`      // fdatasync calls
 	HeldBack        int64   `json:"backpressure_count"`
 	HeldBackSeconds float64 `json:"backpressure_seconds"`
 	LagSeconds      float64 `json:"lag_seconds"` // age of the oldest row that is not in Lance
@@ -62,6 +63,7 @@ func (b *Bucket) Snapshot() *Snapshot {
 		CompactionFails: failed(Compaction),
 		Errors:          failed(""),
 		BytesWritten:    int64(n[walBytesWritten] + n[tableBytesWritten]),
+		Amplification:   n[writeAmplification],
 		WALSyncCount:    int64(n[walSyncs]),
 		HeldBack:        int64(n[backpressureWaits]),
 		HeldBackSeconds: n[backpressureNanos] * nano,

@@ -83,6 +83,7 @@ var Rows = []Row{
 		{"Indexes", "short", "", []Query{level("persisting_indexes")}},
 		{"Index lag", "rows", "Records in Lance that an index lacks, of the index that lacks most.", []Query{{"max by (topic, bucket) (persisting_index_lag_rows{" + chosen + "})", name}}},
 		{"Time of indexing", "s", "", quantiles("persisting_index_duration_seconds")},
+		{"Bytes written per byte put", "short", "Log, table and compactions.", []Query{level("persisting_write_amplification")}},
 		{"Page cache hits", "percentunit", "", []Query{{
 			"sum(rate(persisting_page_cache_reads_total{" + chosen + `,result="hit"}[$__rate_interval])) / (sum(rate(persisting_page_cache_reads_total{` + chosen + "}[$__rate_interval])) > 0)", "hits",
 		}}},
