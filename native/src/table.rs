@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, RecordBatchIterator};
+use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
 use arrow_schema::Schema as ArrowSchema;
 use futures::FutureExt;
 use lance::dataset::builder::DatasetBuilder;
@@ -14,7 +14,7 @@ use tokio::sync::RwLock;
 use crate::error::{Error, Result};
 use crate::index::Build;
 use crate::live::{Counted, Tables};
-use crate::runtime::{block_on, session};
+use crate::runtime::{block_on, session, spawn};
 use crate::snapshot::{Shared, Snapshot};
 
 /// The format of data files: the one that JSON functions need.
@@ -52,13 +52,19 @@ fn write_params(mode: WriteMode) -> WriteParams {
 }
 
 pub fn create(dir: &str, batches: Vec<RecordBatch>, schema: Arc<ArrowSchema>) -> Result<()> {
-    let rows = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
-    block_on(Dataset::write(
-        rows,
-        dir,
-        Some(write_params(WriteMode::Create)),
-    ))?;
+    let dir = dir.to_owned();
+    block_on(spawn(async move {
+        let params = write_params(WriteMode::Create);
+        Ok(Dataset::write(reader(batches, schema), dir.as_str(), Some(params)).await?)
+    }))?;
     Ok(())
+}
+
+fn reader(
+    batches: Vec<RecordBatch>,
+    schema: Arc<ArrowSchema>,
+) -> impl RecordBatchReader + Send + 'static {
+    RecordBatchIterator::new(batches.into_iter().map(Ok), schema)
 }
 
 impl Table {
@@ -133,12 +139,14 @@ impl Table {
         batches: Vec<RecordBatch>,
         schema: Arc<ArrowSchema>,
     ) -> Result<Arc<Snapshot>> {
-        let rows = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
         block_on(async {
             let _writing = self.gate.read().await;
             let newest = self.newest()?;
-            let params = write_params(WriteMode::Append);
-            self.publish(Dataset::write(rows, newest, Some(params)).await?)
+            let write = async move {
+                let params = write_params(WriteMode::Append);
+                Ok(Dataset::write(reader(batches, schema), newest, Some(params)).await?)
+            };
+            self.publish(spawn(write).await?)
         })
     }
 }
