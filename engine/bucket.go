@@ -73,7 +73,11 @@ type Bucket struct {
 	flushing   sync.Mutex // one flush, or one removal of old files, at a time
 	compacting sync.Mutex // one compaction, or change of the indexes, at a time
 	indexedTo  int64      // rows in the table when its indexes last took some in; compacting guards it
-	syncing    sync.Mutex // one change of the table at a time is brought to disk
+	tidied     struct {   // compacting guards it
+		fragments int64  // that the last compaction left
+		version   uint64 // that was the newest when old ones were last removed
+	}
+	syncing sync.Mutex // one change of the table at a time is brought to disk
 
 	mu            sync.Mutex // guards what follows
 	closed        bool
@@ -88,7 +92,6 @@ type Bucket struct {
 	retained      struct{ rows, bytes int64 } // that retention has removed
 	snapshot      *lance.Snapshot             // newest version that is on disk; nil without a table
 	checkpoint    int64                       // rows below it are durably in Lance
-	pinned        map[uint64]int              // versions that cursors read, and by how many
 	pages         pageCache
 	flushed       chan struct{} // closed at the end of each flush
 	flushErr      error         // of the last flush
@@ -142,7 +145,6 @@ func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 		packed:    make(chan struct{}, 1),
 		rung:      make(chan struct{}, 1),
 		tight:     make(chan struct{}, 1),
-		pinned:    map[uint64]int{},
 		flushed:   make(chan struct{}),
 		consumers: consumersIn(opts.FS, dir),
 		times:     timesIn(opts.FS, dir, opts.RetentionAge),

@@ -17,17 +17,17 @@ func (b *Bucket) Compact() error {
 	if err := b.retain(true); err != nil {
 		return err
 	}
-	return b.compact(true)
+	b.compacting.Lock()
+	defer b.compacting.Unlock()
+	return b.compactNow(true)
 }
 
-// compact leaves alone, unless thorough, as when a caller asks for it, what little
-// space it could give back.
-func (b *Bucket) compact(thorough bool) error {
+// compactNow leaves alone, unless thorough, as when a caller asks for it, what
+// little space it could give back. The caller holds b.compacting.
+func (b *Bucket) compactNow(thorough bool) error {
 	if b.closing.Load() {
 		return ErrClosed
 	}
-	b.compacting.Lock()
-	defer b.compacting.Unlock()
 	b.mu.Lock()
 	table, empty, closed := b.table, b.snapshot == nil, b.closed
 	b.mu.Unlock()
@@ -74,36 +74,52 @@ func (b *Bucket) merge(table *lance.Table, thorough bool) error {
 		if err != nil {
 			return err
 		}
+		b.tidied.fragments = int64(snapshot.Fragments())
 		b.publish(snapshot, 0)
 		more = thorough && stats.More
 	}
 	return nil
 }
 
-// clean removes the versions that are older than every one that is read.
+// clean removes the versions that are neither the newest nor read nor tagged, and
+// their files.
 func (b *Bucket) clean(table *lance.Table) error {
 	b.flushing.Lock()
 	defer b.flushing.Unlock()
-	b.mu.Lock()
-	keep := b.snapshot.Version()
-	for v := range b.pinned {
-		keep = min(keep, v)
-	}
-	b.mu.Unlock()
+	newest := b.newest()
+	defer newest.Release()
 	if err := b.checkRefs(); err != nil {
 		return err
 	}
-	if _, err := table.Cleanup(keep); err != nil {
+	if _, err := table.Cleanup(newest.Version()); err != nil {
 		return fmt.Errorf("engine: remove old versions: %w", err)
 	}
 	if err := b.sums.trim(); err != nil {
 		b.logger.Warn("checksums of files that are gone were kept", "error", err)
 	}
+	b.tidied.version = newest.Version()
 	return nil
 }
 
-// compactLoop removes what retention does not keep, compacts when a flush has made
-// too many fragments, and lets the indexes follow.
+// untidy says whether fragments or versions have piled up. Fragments that the last
+// compaction left, because they are large or no two are alike, do not count as
+// new. The caller holds b.compacting.
+func (b *Bucket) untidy() bool {
+	newest := b.newest()
+	if newest == nil {
+		return false
+	}
+	defer newest.Release()
+	n := b.opts.CompactFragments
+	if n == 0 {
+		return false
+	}
+	fragments := int64(newest.Fragments())
+	return fragments >= max(n, b.tidied.fragments+(n+1)/2) || newest.Version()-b.tidied.version >= uint64(4*n)
+}
+
+// compactLoop removes what retention does not keep, compacts when there are too
+// many fragments or versions, and lets the indexes follow.
 func (b *Bucket) compactLoop() {
 	defer b.workers.Done()
 	var tick <-chan time.Time
@@ -125,15 +141,11 @@ func (b *Bucket) compactLoop() {
 
 // upkeep does what is due, and says in the log what went wrong.
 func (b *Bucket) upkeep() {
-	b.mu.Lock()
-	n := b.opts.CompactFragments
-	many := n > 0 && b.snapshot != nil && int64(b.snapshot.Fragments()) >= n
-	b.mu.Unlock()
-	if many {
-		_ = b.compact(false) // logs by itself
-		return
-	}
 	b.compacting.Lock()
 	defer b.compacting.Unlock()
+	if b.untidy() {
+		_ = b.compactNow(false) // logs by itself
+		return
+	}
 	_ = b.extendIndexes(indexRows) // logs by itself
 }

@@ -105,10 +105,6 @@ func (b *Bucket) visible() int64 {
 // change makes a new version of the table, announced before, brings it to disk
 // and notes it in the mark. A failure to do so poisons the bucket.
 func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, error) {
-	before := b.newest()
-	if before != nil {
-		defer before.Release()
-	}
 	ticket, err := b.mark.begin()
 	if err != nil {
 		return nil, b.poisonWith(err)
@@ -118,11 +114,14 @@ func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, er
 		b.mark.fail()
 		return nil, err
 	}
-	// Of two changes at the same time the later one brings the files of both to
-	// disk. Where that fails, a second sync must not tell the other that all is
-	// well.
+	// Of two changes at the same time one may bring the files of both to disk.
+	// Where that fails, a second sync must not tell the other that all is well.
 	b.syncing.Lock()
 	defer b.syncing.Unlock()
+	before := b.newest()
+	if before != nil {
+		defer before.Release()
+	}
 	if cause := b.poison.Load(); cause != nil {
 		err = *cause
 	} else if before == nil || after.Version() != before.Version() {

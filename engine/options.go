@@ -45,8 +45,10 @@ type Options struct {
 	// turns that off. The default is 5 s.
 	FlushInterval time.Duration
 
-	// CompactFragments is the number of fragments that starts a compaction; 0
-	// turns that off. The default is 32.
+	// CompactFragments is the number of fragments that starts a compaction, and a
+	// quarter of the number of versions; 0 turns that off. Where a compaction has
+	// left more than half as many, half as many new ones start the next. The
+	// default is 32.
 	CompactFragments int64
 
 	// Compression of the columns in Lance that are made: "auto", "none", "lz4",

@@ -96,7 +96,8 @@ func (b *Bucket) queried() (snapshot *lance.Snapshot, unpin func(), err error) {
 	case b.snapshot == nil:
 		return nil, func() {}, nil
 	}
-	return b.snapshot, b.pin(b.snapshot), nil
+	b.snapshot.Retain()
+	return b.snapshot, b.snapshot.Release, nil
 }
 
 // fault gives what is wrong with a query, or with an index that is asked for, the

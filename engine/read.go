@@ -129,28 +129,14 @@ func (b *Bucket) view(offset, count int64) (*view, error) {
 	}
 	if v.first < v.memory {
 		v.snapshot = b.snapshot
-		v.unpin = b.pin(b.snapshot)
+		v.snapshot.Retain()
+		v.unpin = v.snapshot.Release
 	}
 	return v, nil
 }
 
 // whole leaves a view as it is.
 func (*view) whole() error { return nil }
-
-// pin keeps a version of the table and its files until the function that it
-// returns is called. The caller holds b.mu.
-func (b *Bucket) pin(s *lance.Snapshot) (unpin func()) {
-	s.Retain()
-	b.pinned[s.Version()]++
-	return func() {
-		b.mu.Lock()
-		if b.pinned[s.Version()]--; b.pinned[s.Version()] == 0 {
-			delete(b.pinned, s.Version())
-		}
-		b.mu.Unlock()
-		s.Release()
-	}
-}
 
 // readTable gives c the rows of v that are not in memory.
 func (b *Bucket) readTable(c *Cursor, v *view, noWait bool) error {

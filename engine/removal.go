@@ -83,9 +83,6 @@ func (b *Bucket) remove(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot,
 	if err := b.replaceTable(after); err != nil {
 		return 0, b.poisonWith(err)
 	}
-	if removed > 0 && b.opts.CompactFragments > 0 {
-		signal(b.tidy)
-	}
 	return removed, nil
 }
 

@@ -88,11 +88,11 @@ func (b *Bucket) reclaim() error {
 	if err != nil {
 		return fmt.Errorf("engine: retention: %w", err)
 	}
-	if size-used > used/retentionWaste {
-		return b.compact(false)
-	}
 	b.compacting.Lock()
 	defer b.compacting.Unlock()
+	if size-used > used/retentionWaste {
+		return b.compactNow(false)
+	}
 	return b.clean(table)
 }
 

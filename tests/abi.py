@@ -205,7 +205,7 @@ class World:
             "cursor": self.cursor,
             "columns": self.columns,
             "view": self.view,
-            "version": 2,
+            "version": 1,
             "name": b"text",
             "to": b"renamed",
             "expression": b"n + 1",

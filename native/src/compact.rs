@@ -58,7 +58,9 @@ impl Table {
                     task: TaskData { fragments: group },
                     read_version: newest.version_id(),
                 };
-                results.push(task.execute(&newest).await?);
+                let mut result = task.execute(&newest).await?;
+                result.new_fragments.iter_mut().for_each(forget_history);
+                results.push(result);
             }
             if results.is_empty() {
                 return Ok((self.snapshot()?, stats));
@@ -90,6 +92,14 @@ impl Table {
             ..Default::default()
         }
     }
+}
+
+/// Drops the numbers of the versions that brought the rows of a fragment, which
+/// nothing of ours reads: each commit writes them to the manifest anew, and
+/// every flush that was merged into the fragment adds to them.
+fn forget_history(fragment: &mut Fragment) {
+    fragment.created_at_version_meta = None;
+    fragment.last_updated_at_version_meta = None;
 }
 
 /// Groups of fragments to merge: each a rising run of row ids, covered by the
