@@ -202,11 +202,11 @@ def test_inspect_shows_what_there_is(crashed: Path) -> None:
     before = files(crashed)
     done = persisting("inspect", crashed)
     assert done.returncode == 0
-    for line in ("text: utf8", "3 fragments", "rows 0 to 9", "version 4: 30 rows", "rows 30 to 59"):
+    for line in ("text: utf8", "3 fragments", "rows 0 to 9", "version 3: 30 rows", "rows 30 to 59"):
         assert line in done.stdout
     found = described("inspect", crashed)
     assert [column["name"] for column in found["columns"]] == ["n", "text"]
-    assert [version["version"] for version in found["table"]["versions"]] == [4, 3, 2, 1]
+    assert [version["version"] for version in found["table"]["versions"]] == [3, 2, 1]
     (segment,) = found["log"]["segments"]
     assert (segment["first_row"], segment["rows"], segment["entries"]) == (30, 30, 3)
     assert found["disk_bytes"] > segment["allocated_bytes"] > 0
