@@ -171,7 +171,7 @@ func TestForeignFiles(t *testing.T) {
 		{"data.lance/_versions", "a pipe", asPipe, "_versions"},
 		{"data.lance/_versions", "gone", gone, lost},
 		{"data.lance/_transactions", "gone", gone, fine},
-		{"data.lance/data", "gone", gone, older},
+		{"data.lance/data", "gone", gone, lost},
 		{"data.lance/data", "a file", asFile, "data.lance"},
 		{how, "a directory", asDirectory, fine},
 		{how, "a pipe", asPipe, fine},
@@ -196,7 +196,7 @@ func TestForeignFiles(t *testing.T) {
 		{data, "a pipe", asPipe, "data"},
 		{data, "a loop", asLoop, "data"},
 		{data, "gone", gone, older},
-		{data, "half", asHalf, older},
+		{data, "half", asHalf, lost},
 		{data, "a giant", asGiant, older},
 		{data, "elsewhere", asLink, fine},
 	} {
