@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -117,6 +118,8 @@ func TestForeignFiles(t *testing.T) {
 		lost = "are missing"
 		// The log may have the rows, but the version may have removed or changed some.
 		older = "was on disk, and"
+		// The file may be of the first version, below which there is none.
+		either = lost + "|" + older
 	)
 	for _, c := range []struct {
 		file string
@@ -195,9 +198,9 @@ func TestForeignFiles(t *testing.T) {
 		{data, "a directory", asDirectory, "data"},
 		{data, "a pipe", asPipe, "data"},
 		{data, "a loop", asLoop, "data"},
-		{data, "gone", gone, older},
-		{data, "half", asHalf, lost},
-		{data, "a giant", asGiant, older},
+		{data, "gone", gone, either},
+		{data, "half", asHalf, either},
+		{data, "a giant", asGiant, either},
 		{data, "elsewhere", asLink, fine},
 	} {
 		t.Run(c.file+", "+c.name, func(t *testing.T) {
@@ -207,7 +210,7 @@ func TestForeignFiles(t *testing.T) {
 			switch {
 			case c.want == fine && err != nil:
 				t.Fatal(err)
-			case c.want != fine && (err == nil || !strings.Contains(err.Error(), c.want)):
+			case c.want != fine && (err == nil || !regexp.MustCompile(c.want).MatchString(err.Error())):
 				t.Fatalf("got %v, want an error that says %q", err, c.want)
 			}
 		})
