@@ -60,6 +60,14 @@ func (b *Bucket) remove(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot,
 	if err := b.flush(false); err != nil {
 		return 0, err
 	}
+	return b.removeFlushed(do)
+}
+
+// removeFlushed is remove for the rows that are in the table.
+func (b *Bucket) removeFlushed(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot, error)) (int64, error) {
+	if err := b.writable(); err != nil {
+		return 0, err
+	}
 	b.compacting.Lock()
 	defer b.compacting.Unlock()
 	b.flushing.Lock()

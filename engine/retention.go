@@ -40,9 +40,8 @@ func (b *Bucket) retain(exact bool) error {
 		return err
 	}
 	var bytes int64
-	rows, err := b.remove(func(table *lance.Table, before *lance.Snapshot) (*lance.Snapshot, error) {
-		// The flush before this may have brought more rows.
-		cut, err := b.cutOf(before, before.NextRowID(), true)
+	rows, err := b.removeFlushed(func(table *lance.Table, before *lance.Snapshot) (*lance.Snapshot, error) {
+		cut, err := b.cutOf(before, b.acknowledgedRows(), true) // of what is there by now
 		if err != nil {
 			return nil, err
 		}
@@ -106,7 +105,7 @@ func (b *Bucket) retentionCut(exact bool) (int64, error) {
 		return 0, nil
 	}
 	defer snapshot.Release()
-	return b.cutOf(snapshot, b.Acknowledged(), exact)
+	return b.cutOf(snapshot, b.acknowledgedRows(), exact)
 }
 
 // cutOf is retentionCut for a version of the table of a bucket that ends at end.

@@ -223,6 +223,15 @@ class Machine(RuleBasedStateMachine):
         found = {i for i, _ in self.left() if i < offset}
         self.remove(found, self.backend.truncate_before(offset))
 
+    @precondition(lambda self: self.model.buffer)
+    @rule(rows=st.integers(1, 200))
+    def retain(self, rows: int) -> None:
+        self.run(self.backend.aclose())
+        self.backend = self.cls(0, self.path, **self.chosen, retention_rows=rows)
+        self.run(self.backend.compact())
+        self.gone |= {offset for offset, _ in self.left()[:-rows]}
+        self.reopen()
+
     @precondition(lambda self: self.model.buffer and self.tagged is None)
     @rule()
     def snapshot(self) -> None:
