@@ -49,8 +49,9 @@
 // A version of the table that table.mark does not name yet may be there and not
 // be on disk as a whole: its files may even have the right sizes and zeros for
 // content. Such versions are set aside when the bucket is opened, as are those
-// that are damaged. The rows come back from the log. Fewer rows than table.mark
-// says are an error.
+// that are damaged. The rows come back from the log. Damage to the version that
+// table.mark names, fewer rows than it says, and no log where it says that there is
+// one are errors.
 //
 // Rows that were acknowledged by the log are read back from it when the bucket
 // is opened, exactly once: replay starts at the table's next row id. Without a
