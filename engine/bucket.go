@@ -309,12 +309,13 @@ func (b *Bucket) release() error {
 
 // The parts of a bucket's directory.
 const (
-	identityFile = "bucket.json"
-	lockFile     = "LOCK"
-	markFile     = "table.mark"
-	sumsFile     = "table.sums"
-	tableDir     = "data.lance"
-	logDir       = "wal"
+	identityFile  = "bucket.json"
+	lockFile      = "LOCK"
+	markFile      = "table.mark"
+	sumsFile      = "table.sums"
+	consumersFile = "consumers.json"
+	tableDir      = "data.lance"
+	logDir        = "wal"
 )
 
 func (b *Bucket) tablePath() string { return filepath.Join(b.dir, tableDir) }

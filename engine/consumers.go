@@ -20,6 +20,7 @@ const maxConsumersBytes = 16 << 20
 type consumers struct {
 	fs   wal.FS
 	path string
+	mark *mark // which says that the file is there
 
 	mu      sync.Mutex
 	offsets map[string]int64 // nil until it is read
@@ -94,6 +95,9 @@ func (c *consumers) commit(consumer string, offset int64) error {
 	if err == nil {
 		err = createFile(c.fs, c.path, text)
 	}
+	if err == nil {
+		err = c.mark.consumed()
+	}
 	if err != nil {
 		c.offsets = nil // what is on disk now is read again
 		return fmt.Errorf("engine: commit offset: %w", err)
@@ -108,6 +112,9 @@ func (c *consumers) load() error {
 		return nil
 	}
 	text, err := readSmall(c.fs, c.path, maxConsumersBytes)
+	if errors.Is(err, fs.ErrNotExist) && c.mark.has().Consumed {
+		return fmt.Errorf("%w: %s is gone, with the offsets that consumers committed", ErrCorrupt, c.path)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		c.offsets = map[string]int64{}
 		return nil
@@ -132,5 +139,5 @@ func (c *consumers) load() error {
 }
 
 func consumersIn(filesystem wal.FS, dir string) consumers {
-	return consumers{fs: filesystem, path: filepath.Join(dir, "consumers.json")}
+	return consumers{fs: filesystem, path: filepath.Join(dir, consumersFile)}
 }

@@ -195,6 +195,7 @@ func (x *examiner) examine() error {
 		return err
 	}
 	x.readMark()
+	x.readConsumers()
 	x.readTable()
 	report := x.readLog(x.Table.End)
 	x.noteLog(report)
@@ -329,6 +330,15 @@ func (x *examiner) readMark() {
 		return
 	}
 	x.mark = m.state
+}
+
+func (x *examiner) readConsumers() {
+	c := consumersIn(wal.OS, x.dir)
+	c.mark = &mark{state: x.mark}
+	if err := c.load(); err != nil {
+		x.fault(consumersFile, err, "")
+		x.unread = append(x.unread, consumersFile)
+	}
 }
 
 // readTable finds the version that the next open begins with, as heal does.

@@ -55,7 +55,7 @@ func TestEveryOtherFile(t *testing.T) {
 		"a pipe": asPipe, "a loop": asLoop, "null": asText("null"), "an empty object": asText("{}"), "a list": asText("[1]"),
 		"a number too low": asText(`{"trainer": -1}`),
 	}
-	unnoticed := []string{consumers + " gone", consumers + " an empty object", tag + " gone"}
+	unnoticed := []string{consumers + " an empty object", tag + " gone"}
 	for _, file := range slices.Sorted(maps.Keys(wants)) {
 		for _, name := range slices.Sorted(maps.Keys(damages)) {
 			t.Run(strings.TrimPrefix(file, "data.lance/")+", "+name, func(t *testing.T) {

@@ -34,6 +34,7 @@ func atRest(t *testing.T) (dir string, rows []row) {
 			must(t, b.Flush())
 		}
 	}
+	must(t, b.Commit("trainer", 100))
 	return crash(t, b.dir), rows
 }
 

@@ -27,6 +27,7 @@ type markState struct {
 	Rows     int64  `json:"rows"`     // that the bucket had when it came there
 	Changing bool   `json:"changing"` // newer versions may be there that are not on disk as a whole
 	Logging  bool   `json:"logging"`  // there is a segment of the log, with rows that the table may lack
+	Consumed bool   `json:"consumed"` // there is a file of the offsets of consumers
 }
 
 // mark is the file table.mark. Lance makes a version of the table visible
@@ -163,12 +164,28 @@ func (m *mark) settle(version uint64, rows int64) error {
 	return m.write(s, 2)
 }
 
+// has is the state on the disk.
+func (m *mark) has() markState {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state
+}
+
 // logging says whether there is a segment of the log.
 func (m *mark) logging(yes bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.state
 	s.Logging = yes
+	return m.write(s, 2)
+}
+
+// consumed says that there is a file of the offsets of consumers.
+func (m *mark) consumed() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.state
+	s.Consumed = true
 	return m.write(s, 2)
 }
 

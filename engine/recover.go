@@ -58,6 +58,7 @@ func (b *Bucket) heal() (aside []string, err error) {
 	if b.mark, err = readMark(b.opts.FS, b.dir); err != nil {
 		return nil, err
 	}
+	b.consumers.mark = b.mark
 	table, m := b.tablePath(), b.mark.state
 	if err := refuseOlder(table, m); err != nil {
 		return nil, err

@@ -180,6 +180,10 @@ func count(rows [][2]int64) (n int64) {
 func (p *plan) steps() (steps []string) {
 	step := func(format string, args ...any) { steps = append(steps, fmt.Sprintf(format, args...)) }
 	for _, file := range p.x.unread {
+		if file == consumersFile {
+			step("forget the offsets that consumers committed, and keep what there is of them as %s.broken", file)
+			continue
+		}
 		step("write %s anew, and keep the damaged one as %s.broken", file, file)
 	}
 	switch {
@@ -244,6 +248,9 @@ func (p *plan) apply() error {
 
 func (p *plan) applyTable(m *mark) error {
 	table, state := filepath.Join(p.x.dir, tableDir), m.state
+	if slices.Contains(p.x.unread, consumersFile) {
+		state.Consumed = false
+	}
 	switch {
 	case p.version == nil && p.x.hasTable:
 		if err := keepBroken(table); err != nil {

@@ -250,6 +250,14 @@ func TestRepair(t *testing.T) {
 			damage: func(_ *testing.T, dir string) error { return asEmpty(filepath.Join(dir, "bucket.json")) },
 			fault:  "bucket.json", ends: 280, kept: "bucket.json.broken",
 		},
+		"the offsets of consumers are gone": {
+			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, consumersFile)) },
+			fault:  consumersFile, ends: 280,
+		},
+		"the offsets of consumers are damaged": {
+			damage: func(_ *testing.T, dir string) error { return asHalf(filepath.Join(dir, consumersFile)) },
+			fault:  consumersFile, ends: 280, kept: consumersFile + ".broken",
+		},
 		"the mark is damaged": {
 			damage: func(_ *testing.T, dir string) error { return asEmpty(filepath.Join(dir, "table.mark")) },
 			fault:  "table.mark", ends: 280, kept: "table.mark.broken",
