@@ -25,6 +25,9 @@ COMMON: dict[str, tuple[list[Any], list[Any]]] = {
     ),
     "column_compression": ([{}, {"a.b": "zstd:9", "": "none"}], [[], "zstd", {"a": 1}, {"a": "x"}]),
     "cache_bytes": ([0, 2**30], [-1, 0.5, "1", None]),
+    "retention_rows": ([None, 1, 2**62], [0, -1, 1.5, "1"]),
+    "retention_bytes": ([None, 1, 2**62], [0, -1, 1.5, "1"]),
+    "retention_age": ([None, 0.001, 5, 86400], [0, -1, "5", float("nan"), float("inf")]),
     "enable_metrics": ([True, False], [0, 1, "yes", None]),
 }
 LOGGED: dict[str, tuple[list[Any], list[Any]]] = {
