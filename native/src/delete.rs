@@ -72,6 +72,11 @@ impl Live {
         self.seek(ids.end, 0).rank - self.seek(ids.start, 0).rank
     }
 
+    pub fn contains(&self, id: u64) -> bool {
+        let i = self.0.partition_point(|(run, _)| run.end <= id);
+        self.0.get(i).is_some_and(|(run, _)| run.start <= id)
+    }
+
     pub fn seek(&self, id: u64, next: u64) -> Place {
         let i = self.0.partition_point(|(run, _)| run.end <= id);
         match self.0.get(i) {
@@ -177,6 +182,8 @@ mod tests {
         assert_eq!(place(5), at(5, 8..10));
         assert_eq!(place(9), at(6, 9..10));
         assert_eq!(place(10), at(7, 12..12));
+        let ids: Vec<u64> = (0..12).filter(|&id| live.contains(id)).collect();
+        assert_eq!(ids, [0, 1, 2, 3, 4, 8, 9]);
         assert_eq!(Live::default().seek(3, 12), at(0, 12..12));
         assert_eq!(live.count(0..12), 7);
         assert_eq!(live.count(4..9), 2);

@@ -19,6 +19,7 @@ mod files;
 mod filter;
 mod heal;
 mod index;
+mod indexed;
 mod layout;
 mod live;
 mod query;

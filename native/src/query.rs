@@ -12,6 +12,7 @@ use futures::stream::{self, BoxStream};
 use futures::StreamExt;
 use lance::dataset::scanner::Scanner;
 use lance::datatypes::Schema;
+use lance::deps::datafusion::logical_expr::Expr;
 use lance::deps::datafusion::physical_expr::expressions::col;
 use lance::deps::datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use lance::deps::datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
@@ -28,14 +29,11 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result, Status};
 use crate::filter::{quote, translate};
-use crate::read::{gather, Reader};
+use crate::read::{gather, Reader, BATCH_BYTES};
 use crate::runtime::{block_on, spawn, AHEAD};
 use crate::snapshot::{Projection, Snapshot};
 
 const BATCH_ROWS: u64 = 8192;
-
-/// About the largest batch, as several are in memory at once.
-const BATCH_BYTES: u64 = 16 << 20;
 
 /// The column of row ids in results, which users know as offsets.
 const OFFSET: &str = "_offset";
@@ -109,7 +107,9 @@ impl Snapshot {
         block_on(async {
             let batches = if query.search.is_none() && !query.order_by.is_empty() {
                 let ids = self.sorted_ids(query).await?;
-                self.clone().rows_of(ids, output)
+                self.clone().rows_of(ids, output).await
+            } else if let Some(ids) = self.indexed(query).await? {
+                self.clone().rows_of(page(ids, query)?, output).await
             } else {
                 let scanner = self.scanner(query, vector, &output.columns.inner).await?;
                 let batches = scanner.try_into_stream().await?;
@@ -121,16 +121,28 @@ impl Snapshot {
 
     /// How many rows pass the filter of a query.
     pub fn count(&self, query: &Query) -> Result<u64> {
-        let mut scanner = self.dataset.scan();
-        self.apply_filter(&mut scanner, query)?;
-        scanner.empty_project()?.with_row_id();
-        Ok(block_on(scanner.count_rows())?)
+        block_on(async {
+            if let Some(ids) = self.indexed(query).await? {
+                return Ok(ids.len() as u64);
+            }
+            let mut scanner = self.dataset.scan();
+            self.apply_filter(&mut scanner, query)?;
+            scanner.empty_project()?.with_row_id();
+            Ok(scanner.count_rows().await?)
+        })
     }
 
     /// The plan of a query, as text.
     pub fn explain(&self, query: &Query, vector: Option<&[f64]>) -> Result<String> {
         let columns = self.columns_of(query)?;
         block_on(async {
+            if query.order_by.is_empty() {
+                if let Some(filter) = self.indexable(query).await? {
+                    if let Some(search) = self.index_search(&filter).await? {
+                        return Ok(format!("TakeRows\n  ScalarIndexQuery: query={search}\n"));
+                    }
+                }
+            }
             let scanner = match query.order_by.is_empty() {
                 true => self.scanner(query, vector, &columns.inner).await?,
                 false => self.order_scanner(query)?,
@@ -168,16 +180,38 @@ impl Snapshot {
         }
     }
 
-    fn apply_filter(&self, scanner: &mut Scanner, query: &Query) -> Result<()> {
-        if let Some(filter) = &query.filter {
-            scanner.filter(&translate(filter, &query.names)?)?;
-            // Faults of names and types are found here, and not in a plan.
-            scanner.get_expr_filter().map_err(filter_fault)?;
-        }
+    fn apply_filter(&self, scanner: &mut Scanner, query: &Query) -> Result<Option<Expr>> {
         if query.without_index {
             scanner.use_scalar_index(false);
         }
-        Ok(())
+        let Some(filter) = &query.filter else {
+            return Ok(None);
+        };
+        let stored = translate(filter, &query.names);
+        scanner.filter(&stored.map_err(|e| invalid(format!("filter: {e}")))?)?;
+        // Faults of names and types are found here, and not in a plan.
+        let parsed = scanner.get_expr_filter().map_err(filter_fault)?;
+        if let Some(parsed) = &parsed {
+            scanner.filter_expr(parsed.clone());
+        }
+        Ok(parsed)
+    }
+
+    /// The filter of a query, if there are indexes that may answer it.
+    async fn indexable(&self, query: &Query) -> Result<Option<Expr>> {
+        let scanned = query.without_index || query.search.is_some();
+        match scanned || self.scalar_indexes().await?.is_none() {
+            true => Ok(None),
+            false => self.apply_filter(&mut self.dataset.scan(), query),
+        }
+    }
+
+    /// The row ids that pass the filter of a query, where indexes know them.
+    async fn indexed(&self, query: &Query) -> Result<Option<Vec<i64>>> {
+        match self.indexable(query).await? {
+            Some(filter) => self.indexed_ids(&filter).await,
+            None => Ok(None),
+        }
     }
 
     async fn scanner(
@@ -239,13 +273,11 @@ impl Snapshot {
         };
         let field = self.dataset.schema().field(&quote(column));
         let field = field.ok_or_else(|| invalid(format!("no column {column:?}")))?;
-        let DataType::FixedSizeList(item, length) = field.data_type() else {
-            return Err(invalid(format!(
-                "column {column:?} is {}: a search for a vector needs a fixed_size_list of floats",
-                field.data_type()
-            )));
+        let kind = field.data_type();
+        let DataType::FixedSizeList(item, length) = &kind else {
+            return Err(no_vectors(column, &kind));
         };
-        if vector.len() != length as usize {
+        if vector.len() != *length as usize {
             return Err(invalid(format!(
                 "the vector has {} dimensions, column {column:?} has {length}",
                 vector.len()
@@ -337,31 +369,39 @@ impl Snapshot {
                     .map(|&id| id as i64),
             );
         }
-        let skipped = (offset as usize).min(ids.len());
-        ids.drain(..skipped);
-        Ok(ids)
+        page(ids, query)
     }
 
     /// Rows by row id, in the order given.
-    fn rows_of(
+    async fn rows_of(
         self: Arc<Self>,
         ids: Vec<i64>,
         output: Output,
     ) -> BoxStream<'static, Result<RecordBatch>> {
-        let chunks: Vec<Vec<i64>> = ids.chunks(self.batch_rows()).map(<[i64]>::to_vec).collect();
+        let most = self.batch_rows();
+        if ids.len() <= most {
+            let batch = match ids.is_empty() {
+                true => None,
+                false => Some(self.rows_at(ids, &output).await),
+            };
+            return stream::iter(batch).boxed();
+        }
+        let chunks: Vec<Vec<i64>> = ids.chunks(most).map(<[i64]>::to_vec).collect();
         stream::iter(chunks)
             .map(move |ids| {
                 let (snapshot, output) = (self.clone(), output.clone());
-                spawn(async move {
-                    let batch = match output.columns.outer.fields().is_empty() {
-                        true => None,
-                        false => Some(snapshot.take_rows(&ids, &output.columns).await?),
-                    };
-                    output.with_ids(batch, ids)
-                })
+                spawn(async move { snapshot.rows_at(ids, &output).await })
             })
             .buffered(AHEAD)
             .boxed()
+    }
+
+    async fn rows_at(&self, ids: Vec<i64>, output: &Output) -> Result<RecordBatch> {
+        let batch = match output.columns.outer.fields().is_empty() {
+            true => None,
+            false => Some(self.take_rows(&ids, &output.columns).await?),
+        };
+        output.with_ids(batch, ids)
     }
 }
 
@@ -435,6 +475,16 @@ impl Output {
     }
 }
 
+/// The part of the row ids of an answer that a query asks for.
+fn page(mut ids: Vec<i64>, query: &Query) -> Result<Vec<i64>> {
+    let (limit, offset) = query.range()?;
+    ids.drain(..(offset as usize).min(ids.len()));
+    if let Some(limit) = limit {
+        ids.truncate(limit as usize);
+    }
+    Ok(ids)
+}
+
 /// A stored top-level name as Lance takes a path: plain where that will do.
 pub fn path(stored: &str) -> String {
     match stored
@@ -444,6 +494,25 @@ pub fn path(stored: &str) -> String {
         true => stored.to_owned(),
         false => quote(stored),
     }
+}
+
+/// Why a column holds no vectors, and what makes it hold some.
+pub fn no_vectors(column: &str, kind: &DataType) -> Error {
+    let advice = match kind {
+        DataType::List(item) if item.data_type().is_floating() => format!(
+            "; where all rows have the same number of items, \
+             cast_column({column:?}, pa.list_({}, that number)) makes it one",
+            match item.data_type() {
+                DataType::Float16 => "pa.float16()",
+                DataType::Float32 => "pa.float32()",
+                _ => "pa.float64()",
+            }
+        ),
+        _ => String::new(),
+    };
+    invalid(format!(
+        "column {column:?} is {kind}: vectors are a fixed_size_list of floats{advice}"
+    ))
 }
 
 /// Takes out of Lance's message what says nothing to a user.

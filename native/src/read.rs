@@ -19,8 +19,9 @@ use crate::snapshot::{Projection, Snapshot};
 
 const DEFAULT_BATCH_ROWS: u32 = 8192;
 
-/// About the largest batch, as several are in memory at once.
-const BATCH_BYTES: u64 = 16 << 20;
+/// About the largest batch in the files: several are in memory at once, larger by
+/// what they were compressed, and decoded at the same time.
+pub const BATCH_BYTES: u64 = 2 << 20;
 
 /// Reads of at most so much are done at once, through fragments that are held
 /// open from one read to the next.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arrow_schema::{Schema as ArrowSchema, SchemaRef};
 use lance::dataset::builder::DatasetBuilder;
 use lance::datatypes::Schema;
+use lance::index::{DatasetIndexExt, DatasetIndexInternalExt, ScalarIndexInfo};
 use lance::Dataset;
 use lance_arrow::json::lance_json_to_arrow_json;
 use tokio::sync::OnceCell;
@@ -92,6 +93,7 @@ pub struct Snapshot {
     pub schema_number: u64,
     layout: OnceCell<Layout>,
     live: OnceCell<Live>,
+    indexes: OnceCell<Option<ScalarIndexInfo>>,
     _counted: Counted<Snapshots>,
 }
 
@@ -110,6 +112,7 @@ impl Snapshot {
             shared,
             layout: OnceCell::new(),
             live: OnceCell::new(),
+            indexes: OnceCell::new(),
             _counted: Counted::default(),
         })
     }
@@ -124,6 +127,17 @@ impl Snapshot {
     pub async fn live(&self) -> Result<&Live> {
         let load = async || Live::load(&self.dataset, self.layout().await?).await;
         self.live.get_or_try_init(load).await
+    }
+
+    /// The indexes that filters are answered by, if there are any.
+    pub async fn scalar_indexes(&self) -> Result<Option<&ScalarIndexInfo>> {
+        let load = async || -> Result<_> {
+            Ok(match self.dataset.load_indices().await?.is_empty() {
+                true => None,
+                false => Some(self.dataset.scalar_index_info().await?),
+            })
+        };
+        Ok(self.indexes.get_or_try_init(load).await?.as_ref())
     }
 
     /// The columns as they come out of reads.
