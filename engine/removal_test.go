@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -161,13 +162,14 @@ func TestSpaceIsGivenBack(t *testing.T) {
 	}
 	must(t, b.Compact())
 	size := func() (bytes int64) {
-		paths, err := filepath.Glob(filepath.Join(b.tablePath(), "data", "*"))
-		must(t, err)
-		for _, path := range paths {
-			info, err := b.opts.FS.Stat(path)
-			must(t, err)
-			bytes += info.Size
-		}
+		must(t, filepath.WalkDir(b.dir, func(_ string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			info, err := entry.Info()
+			bytes += info.Size()
+			return err
+		}))
 		return bytes
 	}
 	before := size()

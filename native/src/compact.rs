@@ -103,7 +103,8 @@ fn forget_history(fragment: &mut Fragment) {
 }
 
 /// Groups of fragments to merge: each a rising run of row ids, covered by the
-/// same indexes.
+/// same indexes, and, where there are any, of rising fragment ids: Lance moves the
+/// entries of some of them only then.
 fn plan(
     fragments: &[Fragment],
     layout: &Layout,
@@ -125,7 +126,10 @@ fn plan(
     };
     let mut budget = options.max_bytes;
     let mut groups: Vec<Vec<Fragment>> = Vec::new();
-    for alike in ordered.chunk_by(|a, b| covered(a) == covered(b)) {
+    let joins = |a: &Fragment, b: &Fragment| {
+        covered(a) == covered(b) && (indices.is_empty() || a.id < b.id)
+    };
+    for alike in ordered.chunk_by(|a, b| joins(a, b)) {
         let sizes: Vec<u64> = alike.iter().map(|f| data_bytes(f)).collect();
         let wasteful = |i: &usize| wastes(alike[*i], live, options.thorough);
         let worthwhile = worthwhile(&sizes, options.target_bytes, options.min_fragments);
