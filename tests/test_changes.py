@@ -203,3 +203,16 @@ async def test_offsets_of_consumers(
     assert again.total_count() == 5  # what a consumer is done with is on disk
     assert await again.consumers() == {"trainer": 2, "ä b": 5}
     assert await again.committed("trainer") == 2
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, [1, 2**53 + 1]], ids=["number", "list"])
+async def test_a_removed_value_keeps_no_column_from_another_type(
+    backend: LanceBackend, value: Any
+) -> None:
+    more = [0.5] if isinstance(value, list) else 0.5
+    await backend.put_batch([{"i": 0}, {"i": 1, "n": value}, {"i": 2}])
+    with pytest.raises(SchemaError):
+        await backend.put({"i": 3, "n": more})
+    await backend.delete("i = 1")
+    await backend.put({"i": 3, "n": more})
+    assert await backend.get(2, 2) == [{"i": 2}, {"i": 3, "n": more}]

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow_schema::{ArrowError, Field as ArrowField, Schema as ArrowSchema};
+use arrow_select::take::take;
 use futures::stream::{self, StreamExt};
 use lance::dataset::fragment::{FileFragment, FragReadConfig};
 use lance::dataset::transaction::Operation;
@@ -201,8 +202,18 @@ async fn write_fragment(
         let reader = file.open(source, config).await?;
         reader.read_all(batch_rows).await?.buffered(AHEAD).boxed()
     };
-    let data = batches.map(|batch| {
-        let column = compute(batch?).map_err(into_lance)?;
+    let deleted = FileFragment::new(dataset.clone(), fragment.clone())
+        .get_deletion_vector()
+        .await?
+        .filter(|_| new.nullable);
+    let mut at = 0;
+    let data = batches.map(move |batch| {
+        let mut batch = batch?;
+        if let Some(deleted) = &deleted {
+            batch = hidden(&batch, (at..).map(|row| deleted.contains(row)))?;
+        }
+        at += batch.num_rows() as u32;
+        let column = compute(batch).map_err(into_lance)?;
         Ok(RecordBatch::try_new(output.clone(), vec![column])?)
     });
     let written = FileFragment::new(target.clone(), fragment.clone())
@@ -212,6 +223,25 @@ async fn write_fragment(
     let mut fragment = fragment.clone();
     fragment.files.push(written.1);
     Ok(fragment)
+}
+
+/// A batch with nulls in the rows that are deleted, whose values must not keep the
+/// others from a type.
+fn hidden(
+    batch: &RecordBatch,
+    deleted: impl Iterator<Item = bool>,
+) -> std::result::Result<RecordBatch, ArrowError> {
+    let rows = (0..batch.num_rows() as u32).zip(deleted);
+    let rows: UInt32Array = rows.map(|(row, gone)| (!gone).then_some(row)).collect();
+    let schema = batch.schema();
+    let fields = schema.fields().iter();
+    let fields: Vec<_> = fields
+        .map(|f| f.as_ref().clone().with_nullable(true))
+        .collect();
+    let columns = batch.columns().iter().map(|c| take(c, &rows, None));
+    let columns = columns.collect::<std::result::Result<_, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(ArrowSchema::new(fields)), columns, &options)
 }
 
 fn without_columns(rows: usize) -> std::result::Result<RecordBatch, ArrowError> {
