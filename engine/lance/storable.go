@@ -32,7 +32,7 @@ func checkField(f arrow.Field, path string) error {
 var encodingKeys = []string{
 	compressionKey,
 	levelKey,
-	"lance-encoding:structural-encoding",
+	structureKey,
 	"lance-encoding:rle-threshold",
 	"lance-encoding:bss",
 }

@@ -109,6 +109,7 @@ var storable = map[string]struct {
 		`[{"data": [1, 2], "shape": [1, 2]}, {"data": [], "shape": [0, 7]}, {"data": [3], "shape": [1, 1]}]`,
 	},
 	"metadata":    {arrow.Field{Type: i64, Metadata: tags}, `[1, null, 3]`},
+	"structure":   {arrow.Field{Type: text, Metadata: meta("lance-encoding:structural-encoding", "fullzip")}, `["a", null, "b"]`},
 	"compression": {arrow.Field{Type: text, Metadata: meta("lance-encoding:compression", "zstd", "lance-encoding:compression-level", "3")}, `["a", null, "b"]`},
 	"json":        {jsonField("x"), `["{\"a\":1}", null, "[]"]`},
 	"list of json": {
