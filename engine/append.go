@@ -294,6 +294,11 @@ func (b *Bucket) fit(schema *arrow.Schema) bool {
 // them or none. All rows move into Lance first, so that only one place has to
 // change.
 func (b *Bucket) promote(casts []arrow.Field) error {
+	for _, to := range casts {
+		if err := b.checkUnindexed(to.Name, "its type changes"); err != nil {
+			return err
+		}
+	}
 	return b.still(func() error {
 		before := b.schema
 		for i, to := range casts {

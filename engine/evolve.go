@@ -299,10 +299,19 @@ func (b *Bucket) anchor(t *lance.Table, dropped string) (*lance.Snapshot, error)
 	if first := b.schema.Field(0); first.Name != dropped && extension(first) == "" {
 		return t.Snapshot()
 	}
+	var indexed error
 	for _, f := range b.schema.Fields() {
-		if f.Name != dropped && extension(f) == "" { // JSON cannot be written anew
-			return t.CastColumn(f.Name, f)
+		if f.Name == dropped || extension(f) != "" { // JSON cannot be written anew
+			continue
 		}
+		if err := b.checkUnindexed(f.Name, fmt.Sprintf("column %q is dropped", dropped)); err != nil {
+			indexed = err
+			continue
+		}
+		return t.CastColumn(f.Name, f)
+	}
+	if indexed != nil {
+		return nil, indexed
 	}
 	return nil, &SchemaError{Column: dropped, Reason: "columns of JSON alone cannot stay behind"}
 }

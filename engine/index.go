@@ -143,6 +143,21 @@ func (b *Bucket) sawIndexes(of *lance.Snapshot, indexes []lance.Index) {
 	}
 }
 
+// checkUnindexed refuses, with a [*SchemaError], a change that would cut off an
+// index of a column.
+func (b *Bucket) checkUnindexed(column, change string) error {
+	indexes, err := b.builtIndexes()
+	if err != nil {
+		return err
+	}
+	for _, i := range indexes {
+		if i.Column == column {
+			return &SchemaError{Column: column, Reason: fmt.Sprintf("has the index %q: before %s, drop_index(%[1]q), and create it anew after that", i.Name, change)}
+		}
+	}
+	return nil
+}
+
 func (b *Bucket) haveIndex(name string) error {
 	indexes, err := b.builtIndexes()
 	if err != nil {

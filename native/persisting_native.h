@@ -246,6 +246,12 @@ int32_t pn_snapshot_bytes_from(const pn_snapshot *snapshot, int64_t row_id,
                                int64_t *bytes,
                                struct persisting_native_error *error);
 
+/* SQL, an expression or a filter, with each name that names, a JSON object, has
+ * replaced by the one it has there: one string. PN_INVALID_ARGUMENT with the
+ * parser's message when it is none. */
+int32_t pn_sql_stored(const char *sql, const char *names, pn_strings **out,
+                      struct persisting_native_error *error);
+
 /* The type of an SQL expression over the columns, as the one field of *out. */
 int32_t pn_snapshot_expression_type(const pn_snapshot *snapshot,
                                     const char *expression,

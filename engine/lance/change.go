@@ -21,7 +21,11 @@ func (t *Table) FillColumn(row arrow.Record) (*Snapshot, error) {
 // It fails with ErrInvalid when the expression is bad, and with ErrInexact when f
 // cannot hold one of its values.
 func (t *Table) ComputeColumn(f arrow.Field, expression string) (*Snapshot, error) {
-	return t.fill(f, nil, &expression)
+	stored, err := t.columns.Load().sql(expression)
+	if err != nil {
+		return nil, in(t.dir, err)
+	}
+	return t.fill(f, nil, &stored)
 }
 
 func (t *Table) fill(f arrow.Field, row arrow.Record, expression *string) (*Snapshot, error) {
@@ -96,7 +100,11 @@ func (t *Table) storedName(name string) (string, error) {
 // row ids, and the next row id stays. It fails with ErrInvalid when the filter is
 // bad.
 func (t *Table) Delete(filter string) (*Snapshot, error) {
-	return t.snapshot(func() (snapshotHandle, error) { return nativeDelete(t.handle, filter) })
+	stored, err := t.columns.Load().sql(filter)
+	if err != nil {
+		return nil, in(t.dir, err)
+	}
+	return t.snapshot(func() (snapshotHandle, error) { return nativeDelete(t.handle, stored) })
 }
 
 // DeleteBefore deletes the rows with ids below id.
@@ -184,6 +192,14 @@ func (s *Snapshot) ExpressionType(expression string) (arrow.DataType, error) {
 		return nil, err
 	}
 	defer s.Release()
-	kind, err := nativeExpressionType(s.handle, expression)
+	c, err := s.columns()
+	if err != nil {
+		return nil, err
+	}
+	stored, err := c.sql(expression)
+	if err != nil {
+		return nil, in(s.dir, err)
+	}
+	kind, err := nativeExpressionType(s.handle, stored)
 	return kind, in(s.dir, err)
 }

@@ -124,6 +124,15 @@ func nativeBytesFrom(s snapshotHandle, id int64) (int64, error) {
 	return int64(bytes), err
 }
 
+func nativeStoredSQL(sql, names string) (out string, err error) {
+	withStrings(func(c []*C.char) {
+		out, err = goString("sql", func(list **C.pn_strings, e *C.struct_persisting_native_error) C.int32_t {
+			return C.pn_sql_stored(c[0], c[1], list, e)
+		})
+	}, &sql, &names)
+	return out, err
+}
+
 func nativeExpressionType(s snapshotHandle, expression string) (kind arrow.DataType, err error) {
 	var out cdata.CArrowSchema
 	withStrings(func(c []*C.char) {

@@ -235,6 +235,15 @@ func (c *columns) result(q *Query) (*arrow.Schema, error) {
 	return arrow.NewSchema(fields, nil), nil
 }
 
+// sql gives an expression, or a filter, in stored names.
+func (c *columns) sql(text string) (string, error) {
+	names, err := json.Marshal(c.filterNames())
+	if err != nil {
+		return "", fmt.Errorf("%w: write names: %w", ErrInternal, err)
+	}
+	return nativeStoredSQL(text, string(names))
+}
+
 // filterNames gives the names, of columns and of fields inside them, that are
 // stored under others, and the one of the row id.
 func (c *columns) filterNames() map[string]string {

@@ -13,6 +13,7 @@ use crate::ffi::{
     borrow, handle, import, invalid, list, take_arrays, take_schema, text, writable,
     SnapshotHandle, StringList,
 };
+use crate::filter::translate;
 use crate::table::Table;
 
 /// The one field of a schema.
@@ -218,6 +219,21 @@ pub unsafe extern "C" fn pn_snapshot_expression_type(
         let (snapshot, out) = (borrow(snapshot)?, writable(out)?);
         let schema = snapshot.expression_type(text(expression)?)?;
         out.write(FFI_ArrowSchema::try_from(schema)?);
+        Ok(())
+    })
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn pn_sql_stored(
+    sql: *const c_char,
+    names: *const c_char,
+    out: *mut *mut StringList,
+    error: *mut NativeError,
+) -> i32 {
+    guard(error, || {
+        let out = writable(out)?;
+        let names = serde_json::from_str(text(names)?).map_err(|e| invalid(&e.to_string()))?;
+        *out = list(vec![translate(text(sql)?, &names)?])?;
         Ok(())
     })
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use arrow_schema::DataType;
 use async_trait::async_trait;
 use lance::index::vector::VectorIndexParams;
 use lance::index::{DatasetIndexExt, DatasetIndexInternalExt};
@@ -22,7 +23,7 @@ use serde_json::{json, Value};
 use tokio::sync::watch;
 
 use crate::error::{Error, Result, Status};
-use crate::query::path;
+use crate::query::{no_vectors, path};
 use crate::runtime::block_on;
 use crate::snapshot::Snapshot;
 use crate::table::Table;
@@ -174,6 +175,7 @@ impl Spec {
 
     fn vector_params(&self, dataset: &Dataset) -> Result<VectorIndexParams> {
         let options: VectorOptions = self.options()?;
+        let dimensions = self.dimensions(dataset)?;
         let metric = options.metric.as_deref().unwrap_or("l2");
         let metric = DistanceType::try_from(metric).map_err(invalid)?;
         let defaults = IvfBuildParams::default();
@@ -194,7 +196,7 @@ impl Spec {
             Ok(PQBuildParams {
                 num_sub_vectors: match options.sub_vectors {
                     Some(n) => n,
-                    None => sub_vectors(self.dimensions(dataset)?),
+                    None => sub_vectors(dimensions),
                 },
                 num_bits: options.bits.unwrap_or(defaults.num_bits),
                 max_iters: options.max_iterations.unwrap_or(defaults.max_iters),
@@ -224,12 +226,10 @@ impl Spec {
 
     fn dimensions(&self, dataset: &Dataset) -> Result<usize> {
         let field = dataset.schema().field(&path(&self.column));
-        match field.map(|f| f.data_type()) {
-            Some(arrow_schema::DataType::FixedSizeList(_, n)) => Ok(n as usize),
-            _ => Err(invalid(format!(
-                "an index of type {} needs a column of vectors, a fixed_size_list of floats",
-                self.r#type
-            ))),
+        let field = field.ok_or_else(|| invalid(format!("no column {:?}", self.column)))?;
+        match field.data_type() {
+            DataType::FixedSizeList(_, n) => Ok(n as usize),
+            kind => Err(no_vectors(&self.column, &kind)),
         }
     }
 }
