@@ -78,6 +78,12 @@ async def survivors(directory: Path, sync: float) -> list[dict[str, Any]]:
         assert backend.total_count() == len(found)
         offsets = [*range(0, len(found), max(1, len(found) // 20))]
         assert await backend.get_by_indices(offsets) == [found[offset] for offset in offsets]
+        for middle in offsets[::5]:
+            near = range(max(middle - 3, 0), min(middle + 3, len(found)))
+            where = f"n >= {near.start} AND n < {near.stop}"
+            for indexed in (True, False):
+                table = await backend.query(where, columns=["n"], use_index=indexed)
+                assert table["n"].to_pylist() == [*near]
         return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import operator
 import shutil
 import tempfile
 from pathlib import Path
@@ -98,9 +99,13 @@ class Machine(RuleBasedStateMachine):
 
     def accept(self, put: list[dict[str, Any]]) -> bool:
         """Give the model a put, unless the contract refuses it."""
+        before = self.columns.kinds
         try:
             self.columns.take(put, [record for _, record in self.left()])
         except Refused:
+            return False
+        if any(before[key] != self.columns.kinds[key] for key in self.indexed() if key in before):
+            self.columns.kinds = before
             return False
         self.run(self.model.put_batch(put))
         return True
@@ -158,6 +163,53 @@ class Machine(RuleBasedStateMachine):
         if all(value is None for value in values):
             self.columns.kinds.setdefault(key, str(kind))
 
+    # ---- indexes and queries ----
+
+    def indexed(self) -> list[str]:
+        return [index["column"] for index in self.run(self.backend.list_indexes())]
+
+    def comparable(self, key: str) -> bool:
+        return self.columns.kinds.get(key) in ("int64", "double", "string")
+
+    @precondition(lambda self: self.comparable("n") and self.model.buffer)
+    @rule(kind=st.sampled_from(["btree", "bitmap", "zonemap"]))
+    def create_index(self, kind: str) -> None:
+        self.run(self.backend.create_index("n", kind, name="found", replace=True))
+        assert self.indexed() == ["n"]
+        self.safe = len(self.model.buffer)
+
+    @precondition(lambda self: hasattr(self, "backend") and self.indexed())
+    @rule()
+    def drop_index(self) -> None:
+        self.run(self.backend.drop_index("found"))
+
+    @precondition(lambda self: self.comparable("n"))
+    @rule(
+        compare=st.sampled_from(["=", "!=", "<", ">="]),
+        value=small,
+        limit=st.none() | st.integers(0, 5),
+        offset=st.integers(0, 5),
+        order=st.sampled_from([None, "n", ("n", "desc")]),
+    )
+    def query(self, compare: str, value: int, limit: int | None, offset: int, order: Any) -> None:
+        says = {"=": operator.eq, "!=": operator.ne, "<": operator.lt, ">=": operator.ge}[compare]
+        passed = [
+            (i, record["n"])
+            for i, record in self.left()
+            if type(record.get("n")) in (int, float) and says(record["n"], value)
+        ]
+        where = f"n {compare} {value}"
+        assert self.run(self.backend.count(where)) == len(passed)
+        if order is not None:
+            passed.sort(key=lambda row: row[1] if order == "n" else -row[1])
+        stop = None if limit is None else offset + limit
+        options = {"limit": limit, "offset": offset, "order_by": order}
+        table = self.run(self.backend.query(where, columns=["n"], with_offset=True, **options))
+        assert [*zip(*table.to_pydict().values(), strict=True)] == [
+            (n, i) for i, n in passed[offset:stop]
+        ]
+        self.safe = len(self.model.buffer)
+
     # ---- changes ----
 
     def left(self) -> list[tuple[int, dict[str, Any]]]:
@@ -182,6 +234,8 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def drop_column(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.columns.kinds)))
+        if self.indexed():  # the column that stays may have to be written anew
+            self.drop_index()
         self.run(self.backend.drop_column(key))
         del self.columns.kinds[key]
         for record in self.model.buffer:
@@ -205,8 +259,6 @@ class Machine(RuleBasedStateMachine):
         assert self.run(coroutine) == len(offsets)
         self.gone |= offsets
         self.safe = len(self.model.buffer)
-        # Until then a removed value can still keep a column from another type.
-        self.run(self.backend.compact())
 
     @precondition(lambda self: self.columns.kinds.get("n") in ("int64", "double"))
     @rule(least=small)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from persisting import LanceBackend, PersistingBackend
+from persisting import LanceBackend, PersistingBackend, SchemaError
 from persisting._errors import ClosedError, InvalidArgumentError, NotFoundError
 from tests.support import QUIET, within
 
@@ -130,10 +130,12 @@ filters = st.recursive(
     | inner.map(neither),
     max_leaves=4,
 )  # fmt: skip
+upkeep = ["flush", "compact", "reopen", "index n", "index s", "bitmap a.b", "drop n"]
 steps = st.one_of(
     st.lists(records, min_size=1, max_size=4),
-    st.sampled_from(["flush", "compact", "reopen", "index n", "index s", "bitmap a.b", "drop n"]),
+    st.sampled_from([*upkeep, "cast double", "cast int64", "compute"]),
     filters,
+    st.tuples(st.just("delete"), filters),
 )
 
 # All columns are there from the start, or a filter would be refused that names one.
@@ -164,6 +166,24 @@ async def check(backend: LanceBackend, model: list[dict[str, Any]], wanted: Filt
     assert ordered["_offset"].to_pylist() == [record["id"] for record in none_last[1:6]]
 
 
+async def cast(backend: LanceBackend, kind: str) -> None:
+    indexes = [i["name"] for i in await backend.list_indexes()]
+    if "n_idx" in indexes and str(backend.schema.field("n").type) != kind:
+        with pytest.raises(SchemaError, match=r'"n": has the index "n_idx".*drop_index'):
+            await backend.cast_column("n", kind)
+        await backend.drop_index("n_idx")
+    await backend.cast_column("n", kind)
+    assert backend.schema.field("n").type == kind
+
+
+async def compute(backend: LanceBackend, model: list[dict[str, Any]]) -> None:
+    await backend.add_column("x.y", expression="`a.b` * 2 + `f``x`")
+    found = (await backend.query("`x.y` IS NOT NULL", columns=["x.y"]))["x.y"].to_pylist()
+    both = [r for r in model if r.get("a.b") is not None and r.get("f`x") is not None]
+    assert found == [r["a.b"] * 2 + r["f`x"] for r in both]
+    await backend.drop_column("x.y")
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from([LanceBackend, PersistingBackend]), st.lists(steps, max_size=12))
 def test_filters_answer_as_the_model_does(cls: type[LanceBackend], script: list[Any]) -> None:
@@ -173,11 +193,20 @@ def test_filters_answer_as_the_model_does(cls: type[LanceBackend], script: list[
         await backend.put(model[0])
         for step in script:
             if isinstance(step, list):
-                batch = [{**record, "id": len(model) + i} for i, record in enumerate(step)]
+                first = backend.total_count()
+                batch = [{**record, "id": first + i} for i, record in enumerate(step)]
                 await backend.put_batch(batch)
                 model += batch
             elif isinstance(step, Filter):
                 await check(backend, model, step)
+            elif isinstance(step, tuple):
+                left = [record for record in model if step[1].says(record) is not True]
+                assert await backend.delete(step[1].sql) == len(model) - len(left)
+                model = left
+            elif step.startswith("cast"):
+                await cast(backend, step.removeprefix("cast "))
+            elif step == "compute":
+                await compute(backend, model)
             elif step == "reopen":
                 await backend.aclose()
                 backend = cls(0, path, **QUIET)
@@ -307,6 +336,46 @@ async def test_an_index_is_used_and_changes_no_answer(backend: LanceBackend, kin
     assert (await backend.query(where)).to_pylist() == plain.to_pylist() * 2
 
 
+async def test_an_index_tells_what_to_do_about_a_change_of_type(backend: LanceBackend) -> None:
+    await backend.put_batch([{"first": 1, "n": i} for i in range(10)])
+    await backend.create_index("n")
+    advice = r'"n": has the index "n_idx".*drop_index\("n_idx"\)'
+    with pytest.raises(SchemaError, match=advice):
+        await backend.put({"n": 0.5})
+    with pytest.raises(SchemaError, match=advice):
+        await backend.drop_column("first")  # which n would have to be written anew for
+    assert await backend.count("n >= 0") == 10
+    await backend.drop_index("n_idx")
+    await backend.put({"n": 0.5})
+    await backend.drop_column("first")
+    assert await backend.count("n < 1") == 2
+
+
+@pytest.mark.parametrize("kind", ["btree", "zonemap"])
+async def test_compactions_go_on_after_one_of_older_rows(backend: LanceBackend, kind: str) -> None:
+    for first in (0, 10, 20):
+        await backend.put_batch(varied(10, first))
+        await backend.flush()
+    await backend.create_index("n", kind)
+    await backend.delete("n = 3")
+    await backend.compact()  # gives the oldest fragment the highest id
+    for first in (30, 40, 50):
+        await backend.put_batch(varied(10, first))
+        await backend.flush()
+    for _ in range(2):
+        await backend.compact()
+        assert (await backend.query("n < 40 AND n > 1"))["n"].to_pylist() == [2, *range(4, 40)]
+    assert (await backend.stats())["fragments"] <= 2
+
+
+async def test_a_column_with_an_index_can_be_dropped(backend: LanceBackend) -> None:
+    await backend.put_batch([{"n": i, "m": i} for i in range(10)])
+    await backend.create_index("m")
+    await backend.drop_column("m")
+    assert await backend.list_indexes() == []
+    assert await backend.count("n > 3") == 6
+
+
 async def test_the_background_work_takes_new_rows_in(opening: Opener, bucket: Path) -> None:
     backend = opening(PersistingBackend, bucket, flush_threshold=1000)
     await backend.put_batch(varied(10))
@@ -342,6 +411,37 @@ async def test_puts_go_on_while_an_index_is_built(backend: LanceBackend) -> None
     assert await backend.count() == 6_000 + puts
     (index,) = await backend.list_indexes()
     assert index["rows_indexed"] >= 6_000
+
+
+async def test_arrays_of_one_length_are_vectors_after_a_cast(backend: LanceBackend) -> None:
+    vectors = np.random.default_rng(0).normal(size=(300, 8)).astype("f4")
+    await backend.put_batch([{"i": i, "v": v} for i, v in enumerate(vectors)])
+    advice = r'cast_column\("v", pa.list_\(pa.float32\(\), '
+    for call in (backend.search(vectors[7], "v"), backend.create_index("v", "ivf_flat")):
+        with pytest.raises(InvalidArgumentError, match=advice):
+            await call
+    await backend.cast_column("v", pa.list_(pa.float32(), 8))
+    await backend.create_index("v", "ivf_flat", partitions=2)
+    await backend.put_batch([{"i": 300, "v": vectors[7] + 1}, {"i": 301}])
+    for indexed in (True, False):
+        table = await backend.search(vectors[7], "v", 1, nprobes=2, use_index=indexed)
+        assert table["i"].to_pylist() == [7]
+    assert (await backend.search(vectors[7] + 1, "v", 1))["i"].to_pylist() == [300]
+    found = await backend.get(302, 0)
+    for record, vector in zip(found, [*vectors, vectors[7] + 1], strict=False):
+        assert record["v"].dtype == np.float32
+        assert np.array_equal(record["v"], vector)
+    assert found[301] == {"i": 301}
+    for wrong in (np.zeros(9, "f4"), np.zeros(8), np.zeros((2, 4), "f4"), [0.0] * 8):
+        with pytest.raises(SchemaError, match=r"ndarray\(float32, 8 elements\)"):
+            await backend.put({"v": wrong})
+    await backend.put({"v": vectors[0]})
+
+
+async def test_arrays_of_several_lengths_are_no_vectors(backend: LanceBackend) -> None:
+    await backend.put_batch([{"v": np.zeros(n, "f4")} for n in (3, 4)])
+    with pytest.raises(SchemaError, match=r'"v": is list<.*cannot hold exactly'):
+        await backend.cast_column("v", pa.list_(pa.float32(), 3))
 
 
 async def test_indexes_survive_a_reopen(opening: Opener, bucket: Path) -> None:
@@ -507,7 +607,7 @@ BAD: dict[str, tuple[Callable[[LanceBackend], Awaitable[Any]], str]] = {
     "nothing": (lambda b: b.search([], "v"), 'has 0 dimensions, column "v" has 4'),
     "no vector": (lambda b: b.search(3, "v"), "a vector of numbers"),
     "matrix": (lambda b: b.search(np.ones((2, 4)), "v"), "in one dimension"),
-    "not a vector": (lambda b: b.search([1.0], "n"), "needs a fixed_size_list of floats"),
+    "not a vector": (lambda b: b.search([1.0], "n"), "vectors are a fixed_size_list of floats"),
     "two columns": (lambda b: b.search([1.0] * 4, ["v", "n"]), "in one column"),
     "metric": (lambda b: b.search([1.0] * 4, "v", metric="far"), "'far' is not supported"),
     "no text": (lambda b: b.search("x", "n"), "got Int64"),
@@ -521,7 +621,10 @@ BAD: dict[str, tuple[Callable[[LanceBackend], Awaitable[Any]], str]] = {
     "text option": (lambda b: b.create_index("s", "inverted", language="Klingon"), "Klingon"),
     "tokenizer": (lambda b: b.create_index("s", "inverted", base_tokenizer="x"), "tokenizer"),
     "index of list": (lambda b: b.create_index("n", "label_list"), "List"),
-    "index of text": (lambda b: b.create_index("s", "ivf_pq"), "needs a column of vectors"),
+    "index of text": (
+        lambda b: b.create_index("s", "ivf_pq"),
+        "vectors are a fixed_size_list of floats",
+    ),
     "index value": (lambda b: b.create_index("v", "ivf_flat", partitions="x"), "invalid type"),
 }
 

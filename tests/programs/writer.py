@@ -74,13 +74,17 @@ class Writer:
         await self.backend.put_arrow(pa.table({"n": [*range(first, end)]}))
         tell("ack", first, end)
 
+    async def index(self) -> None:
+        kind = self.chance.choice(["btree", "zonemap"])
+        await self.backend.create_index("n", kind, name="found", replace=True)
+
     async def run(self) -> None:
         """Go on for ever."""
         ways = [self.single] * 4 + [self.batch, self.at_once] * 4 + [self.arrow]
         while True:
             await self.chance.choice(ways)()
             if self.chance.random() < 0.05:
-                await self.chance.choice([self.backend.flush, self.backend.compact])()
+                await self.chance.choice([self.backend.flush, self.backend.compact, self.index])()
 
 
 async def main(directory: str, sync: float, seed: int) -> None:

@@ -1,7 +1,8 @@
 """numpy arrays as columns that keep dtype and shape.
 
 The field metadata ``persisting:kind`` = ``ndarray`` marks such a column. Its type is the bare
-element type for arrays without dimensions, ``list<item: T>`` for one dimension, for more of them
+element type for arrays without dimensions, ``list<item: T>`` for one dimension, or
+``fixed_size_list<item: T>[n]`` where a cast fixed the length, for more dimensions
 ``struct<data: list<item: T>, shape: fixed_size_list<item: int32>[ndim]>``, the layout of Arrow's
 variable shape tensor, with the elements in C order. numpy is imported only to make arrays.
 """
@@ -54,17 +55,22 @@ class NdArray(Codec):
         Arrow type of the elements.
     ndim : int
         Number of dimensions.
+    length : int, optional
+        Number of elements of all arrays, which have one dimension.
     """
 
-    def __init__(self, element: pa.DataType, ndim: int) -> None:
-        storage = element if ndim == 0 else pa.list_(element)
+    def __init__(self, element: pa.DataType, ndim: int, length: int | None = None) -> None:
+        storage = element if ndim == 0 else pa.list_(element, -1 if length is None else length)
         if ndim > 1:
             storage = pa.struct([("data", storage), ("shape", pa.list_(pa.int32(), ndim))])
         super().__init__(storage, METADATA)
         self.element = element
         self.ndim = ndim
+        self.length = length
         self.dtype = _NAMES[element]
         self.name = f"ndarray({self.dtype}, {ndim}-D)"
+        if length is not None:
+            self.name = f"ndarray({self.dtype}, {length} elements)"
 
     def fit(self, values: list[Any]) -> Payload | None:
         """Copy the elements; arrays of another dtype, byte order or ndim do not fit."""
@@ -72,12 +78,14 @@ class NdArray(Codec):
         if numpy is None:
             return None
         dtype = numpy.dtype(self.dtype)
-        blank = numpy.zeros((0,) * self.ndim, dtype)
+        blank = numpy.zeros((self.length or 0,) * self.ndim, dtype)
         values = [blank if value is _json.NOTHING else value for value in values]
         for value in values:
             if not is_ndarray(value) or value.dtype != dtype or value.ndim != self.ndim:
                 return None
         lengths = [value.size for value in values]
+        if self.length is not None and lengths.count(self.length) < len(lengths):
+            return None
         shapes = [*chain.from_iterable([value.shape for value in values])] if self.ndim > 1 else []
         if max(shapes, default=0) >= 2**31:
             return None
@@ -95,7 +103,8 @@ class NdArray(Codec):
         if self.ndim > 1:
             out.begin(len(lengths), None)
         if self.ndim:
-            out.buffers.append(pack_offsets(lengths))
+            if self.length is None:
+                out.buffers.append(pack_offsets(lengths))
             out.begin(sum(lengths), None)
         out.buffers.append(pack_bits(b"".join(data)) if self.dtype == "bool" else data)
         if self.ndim > 1:
@@ -125,7 +134,7 @@ def codec_for(value: Any) -> NdArray | None:
 
 def codec_of(storage: pa.DataType) -> NdArray | None:
     """Return the codec of a column marked as ndarray, or None when its type is none of those."""
-    ndim, element = 0, storage
+    ndim, element, length = 0, storage, None
     if pa.types.is_struct(storage):
         if [field.name for field in storage] != ["data", "shape"]:
             return None
@@ -136,9 +145,11 @@ def codec_of(storage: pa.DataType) -> NdArray | None:
         ndim, element = shape.list_size, element.value_type
     elif pa.types.is_list(storage):
         ndim, element = 1, storage.value_type
+    elif pa.types.is_fixed_size_list(storage):
+        ndim, element, length = 1, storage.value_type, storage.list_size
     if element not in _NAMES:
         return None
-    codec = NdArray(element, ndim)
+    codec = NdArray(element, ndim, length)
     return codec if codec.type.equals(storage) else None
 
 
@@ -168,6 +179,10 @@ def read(codec: NdArray, array: pa.Array) -> list[Any]:
         shapes: list[Any] = [()] * n
         offsets = [*range(n + 1)]
         items = array
+    elif codec.length is not None:
+        shapes = [-1] * n
+        offsets = [i * codec.length for i in range(n + 1)]
+        items = array.values.slice(array.offset * codec.length, n * codec.length)
     else:
         lists = array if codec.ndim == 1 else array.field(0)
         shapes = [-1] * n if codec.ndim == 1 else array.field(1).to_pylist()
