@@ -54,7 +54,7 @@ async def work(
     await write(run.path / "warm-up", data.slice(0, 1_000))
     shutil.rmtree(run.path / "warm-up")
     clock = time.perf_counter
-    with run.measure("put and flush", megabytes, "MB", by_laps=True) as laps:
+    with run.measure("put and flush", megabytes, "MB", by_laps=True, put_bytes=1e6) as laps:
         for number in range(repeats):
             laps.append(await write(run.path / str(number), data))
     run.notes["MB over the data, put"] = run.figures[-1].peak / 1e6 - megabytes

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.model import Benchmark, Environment, Side
 from benchmarks.peers import Rocks, Sqlite
-from benchmarks.records import batches, encoded, json_bytes, trajectories
+from benchmarks.records import batches, encoded, json_bytes, record_bytes, trajectories
 from benchmarks.worker import each, one_by_one, warm_up
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def backend(run: Run, make: Callable[[str], Any], *, slow: bool = False) -
     await warm_up(make, run.path)
     for name, lists in workloads(run, slow=slow):
         target = make(str(run.path / str(len(lists))))
-        with run.measure(name, BATCH) as laps:
+        with run.measure(name, BATCH, put_bytes=record_bytes()) as laps:
             await one_by_one(laps, map(target.put_batch, lists))
         if hasattr(target, "close"):
             target.close()
@@ -53,7 +53,7 @@ async def store(run: Run, put_batch: Callable[[list[bytes]], None]) -> None:
         put_batch([encoded(record) for record in records])
 
     for name, lists in workloads(run, slow=False):
-        with run.measure(name, BATCH) as laps:
+        with run.measure(name, BATCH, put_bytes=record_bytes()) as laps:
             each(laps, put, lists)
 
 
@@ -109,7 +109,7 @@ async def pylance(run: Run) -> None:
         lance.write_dataset(pa.Table.from_pylist(records), str(run.path / "table"), mode="append")
 
     for name, lists in workloads(run, slow=True):
-        with run.measure(name, BATCH) as laps:
+        with run.measure(name, BATCH, put_bytes=record_bytes()) as laps:
             each(laps, append, lists)
 
 

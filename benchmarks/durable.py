@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.model import Benchmark, Environment, Side
 from benchmarks.peers import RawFile, Rocks, Sqlite, jetstream, nats_server
-from benchmarks.records import encoded, trajectories
+from benchmarks.records import encoded, record_bytes, trajectories
 from benchmarks.worker import warm_up
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ async def measure_tasks(run: Run, put: Callable[[dict[str, Any]], Awaitable[obje
             await put(record)
             laps.append(clock() - started)
 
-    with run.measure("1 writer") as laps:
+    with run.measure("1 writer", put_bytes=record_bytes()) as laps:
         await writer(laps, clock() + seconds(run), 0)
-    with run.measure(f"{WRITERS} writers") as laps:
+    with run.measure(f"{WRITERS} writers", put_bytes=record_bytes()) as laps:
         deadline = clock() + seconds(run)
         await asyncio.gather(*(writer(laps, deadline, number) for number in range(WRITERS)))
 
@@ -68,7 +68,8 @@ def measure_threads(run: Run, put: Callable[[bytes], None], counts: tuple[int, .
             laps.append(clock() - started)
 
     for count in counts:
-        with run.measure("1 writer" if count == 1 else f"{count} writers") as laps:
+        name = "1 writer" if count == 1 else f"{count} writers"
+        with run.measure(name, put_bytes=record_bytes()) as laps:
             end = clock() + seconds(run)
             threads = [
                 threading.Thread(target=writer, args=(laps, end, number)) for number in range(count)

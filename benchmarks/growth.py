@@ -36,7 +36,8 @@ async def persisting(run: Run) -> None:
         if goal == 0:
             continue
         backend = PersistingBackend(0, str(run.path))
-        with run.measure(f"put_batch(100) up to {goal:,}", BATCH) as laps:
+        name = f"put_batch(100) up to {goal:,}"
+        with run.measure(name, BATCH, put_bytes=put_bytes) as laps:
             share = itertools.islice(lists, (goal - rows) // BATCH)
             await one_by_one(laps, map(backend.put_batch, share))
             await backend.flush()

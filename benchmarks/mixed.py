@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.model import Benchmark, Environment, Side
-from benchmarks.records import batches, trajectories
+from benchmarks.records import batches, record_bytes, trajectories
 from benchmarks.worker import one_by_one, warm_up
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ async def tail(run: Run, lists: list[Any]) -> None:
             got += len(page)
         assert got == count
 
-    with run.measure(f"put_batch(100), {READERS} readers", BATCH) as laps:
+    name = f"put_batch(100), {READERS} readers"
+    with run.measure(name, BATCH, put_bytes=record_bytes()) as laps:
         seen: list[float] = []
         readers = [asyncio.ensure_future(follow(seen)) for _ in range(READERS)]
         await one_by_one(laps, map(backend.put_batch, lists))
@@ -86,7 +87,8 @@ async def buckets(run: Run, lists: list[Any]) -> None:
     for number in (1, BUCKETS):
         paths = [str(run.path / f"{number}-{i}") for i in range(number)]
         backends = [PersistingBackend(i, path) for i, path in enumerate(paths)]
-        with run.measure(f"put_batch(100), {number} bucket{'s' * (number > 1)}", BATCH) as laps:
+        name = f"put_batch(100), {number} bucket{'s' * (number > 1)}"
+        with run.measure(name, BATCH, put_bytes=record_bytes()) as laps:
             turns = zip(itertools.cycle(backends), lists, strict=False)
             await one_by_one(laps, (backend.put_batch(records) for backend, records in turns))
         for backend in backends:

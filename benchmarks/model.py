@@ -75,6 +75,8 @@ class Figure:
         Seconds of processor time, of all threads and of a server that the side started.
     peak
         Most resident bytes while this was measured, with those of a server.
+    written
+        Bytes written to the disk per byte put, with those of a server; None where nothing is put.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Figure:
     p99: float
     cpu: float
     peak: int
+    written: float | None
 
 
 @dataclass
@@ -102,7 +105,13 @@ class Run:
 
     @contextlib.contextmanager
     def measure(
-        self, name: str, per_lap: float = 1, unit: str = "records", *, by_laps: bool = False
+        self,
+        name: str,
+        per_lap: float = 1,
+        unit: str = "records",
+        *,
+        by_laps: bool = False,
+        put_bytes: float = 0,
     ) -> Iterator[list[float]]:
         """Measure a block that appends the seconds of each call to the list it is given.
 
@@ -117,28 +126,38 @@ class Run:
         by_laps
             Whether the rate is that of the calls, which come one at a time, and not that of the
             block.
+        put_bytes
+            Bytes that one unit puts.
         """
         laps: list[float] = []
         self._reset_peak()
-        cpu, started = self._cpu(), time.perf_counter()
+        cpu, written, started = self._cpu(), self._written(), time.perf_counter()
         yield laps
         seconds = sum(laps) if by_laps else time.perf_counter() - started
-        cpu = self._cpu() - cpu
-        rate = len(laps) * per_lap / seconds
+        cpu, written = self._cpu() - cpu, self._written() - written
+        units = len(laps) * per_lap
         figure = Figure(
-            name, unit, rate, percentile(laps, 0.5), percentile(laps, 0.99), cpu, self._peak()
+            name=name,
+            unit=unit,
+            rate=units / seconds,
+            p50=percentile(laps, 0.5),
+            p99=percentile(laps, 0.99),
+            cpu=cpu,
+            peak=self._peak(),
+            written=written / (units * put_bytes) if put_bytes else None,
         )
         self.figures.append(figure)
 
     def note_disk(self, put_bytes: float) -> None:
-        """Note what is on disk now, and what was written so far, per byte put."""
+        """Note what is on disk now per byte put."""
         self.notes["bytes on disk per byte put"] = disk_bytes(self.path) / put_bytes
-        if not self.servers:
-            self.notes["bytes written per byte put"] = written_bytes() / put_bytes
 
     def _cpu(self) -> float:
         own = resource.getrusage(resource.RUSAGE_SELF)
         return own.ru_utime + own.ru_stime + sum(map(_server_cpu, self.servers))
+
+    def _written(self) -> int:
+        return sum(map(_written_bytes, (os.getpid(), *self.servers)))
 
     def _peak(self) -> int:
         return sum(_peak_bytes(process) for process in (os.getpid(), *self.servers))
@@ -159,9 +178,9 @@ def disk_bytes(path: Path) -> int:
     return sum(file.stat().st_blocks * 512 for file in path.rglob("*") if file.is_file())
 
 
-def written_bytes() -> int:
-    """Return how much this process has caused to be written to disk."""
-    lines = Path("/proc/self/io").read_text().splitlines()
+def _written_bytes(process: int) -> int:
+    """Return how much a process has caused to be written to disk."""
+    lines = Path(f"/proc/{process}/io").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("write_bytes")).split()[1])
 
 

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.model import Benchmark, Environment, Side
-from benchmarks.records import trajectories
+from benchmarks.records import record_bytes, trajectories
 from benchmarks.worker import one_by_one
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def work(run: Run, backend: str) -> None:
     records = trajectories(run.sized(10_000, 1_000))
     await writer.put(records[0])
     half = len(records) // 2
-    with run.measure("put, 1 task") as laps:
+    with run.measure("put, 1 task", put_bytes=record_bytes()) as laps:
         await one_by_one(laps, map(writer.put, records[:half]))
 
     async def put(laps: list[float], waiting: Iterator[dict[str, Any]]) -> None:
@@ -49,7 +49,7 @@ async def work(run: Run, backend: str) -> None:
             await writer.put(record)
             laps.append(time.perf_counter() - started)
 
-    with run.measure(f"put, {WRITERS} tasks") as laps:
+    with run.measure(f"put, {WRITERS} tasks", put_bytes=record_bytes()) as laps:
         waiting = iter(records[half:])
         await asyncio.gather(*(put(laps, waiting) for _ in range(WRITERS)))
     repeats = run.sized(5, 2)

@@ -13,7 +13,7 @@ import statistics
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.model import Benchmark, Environment, Side
-from benchmarks.records import batches, json_bytes, trajectories
+from benchmarks.records import batches, json_bytes, record_bytes, trajectories
 from benchmarks.worker import one_by_one, warm_up
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def work(run: Run) -> None:
 
     await warm_up(lambda path: PersistingBackend(0, path), run.path)
     backend = PersistingBackend(bucket_id=0, storage_path=str(run.path / "batched"))
-    with run.measure("put_batch(100)", BATCH) as laps:
+    with run.measure("put_batch(100)", BATCH, put_bytes=record_bytes()) as laps:
         await one_by_one(laps, map(backend.put_batch, batches(records, BATCH)))
     tenth = len(laps) // 10
     slower = statistics.fmean(laps[-tenth:]) / statistics.fmean(laps[:tenth])
@@ -75,7 +75,7 @@ async def work(run: Run) -> None:
     backend.close()
 
     backend = PersistingBackend(bucket_id=0, storage_path=str(run.path / "single"))
-    with run.measure("put") as laps:
+    with run.measure("put", put_bytes=record_bytes()) as laps:
         await one_by_one(laps, map(backend.put, records))
     backend.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,12 @@ def encoded(record: dict[str, Any]) -> bytes:
 def json_bytes(records: Sequence[dict[str, Any]]) -> int:
     """Return the size of records as JSON."""
     return sum(len(encoded(record)) for record in records)
+
+
+@functools.cache
+def record_bytes() -> float:
+    """Return the mean size of a record as JSON."""
+    return json_bytes(trajectories(1_000)) / 1_000
 
 
 def batches(records: Sequence[dict[str, Any]], size: int) -> list[list[dict[str, Any]]]:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-HEADER = ("figure", "side", "rate", "p50", "p99", "ours / side", "CPU s", "peak MB")
+HEADER = (
+    *("figure", "side", "rate", "p50", "p99", "ours / side"),
+    *("CPU s", "peak MB", "written / put"),
+)
 
 
 def figures(result: dict[str, Any]) -> list[str]:
@@ -30,7 +33,7 @@ def pick(round_: dict[str, Any], label: str, name: str) -> dict[str, Any] | None
 def median(result: dict[str, Any], label: str, name: str, key: str) -> float | None:
     """Return the median over the rounds of one value of a figure."""
     found = [pick(round_, label, name) for round_ in result["rounds"]]
-    values = [figure[key] for figure in found if figure is not None]
+    values = [figure[key] for figure in found if figure and figure.get(key) is not None]
     return statistics.median(values) if values else None
 
 
@@ -60,6 +63,7 @@ def rows(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
                 continue
             against = None if label == result["sides"][0] else ratio(result, label, name)
             peak = median(result, label, name, "peak")
+            written = median(result, label, name, "written")
             yield (
                 shown,
                 label,
@@ -69,6 +73,7 @@ def rows(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
                 "" if against is None else f"{against:.3g}",
                 f"{median(result, label, name, 'cpu') or 0:.2f}",
                 f"{(peak or 0) / 1e6:,.0f}",
+                "" if written is None else f"{written:.3g}",
             )
             shown = ""
 
@@ -116,6 +121,15 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join(map(aligned, content))
 
 
+def setting(result: dict[str, Any]) -> str:
+    """Return the machine that a benchmark ran on, with the raw rates of its disk."""
+    raw = result.get("disk")
+    if raw is None:
+        return str(result["machine"])
+    disk = f"{number(raw['write'] / 1e6)} MB/s written, {number(raw['syncs'])} fdatasync/s"
+    return f"{result['machine']}, disk alone {disk}"
+
+
 def text(result: dict[str, Any]) -> str:
     """Return a benchmark's result for a terminal."""
     lines = [f"\n{result['name']}: {result['title']}", table(HEADER, rows(result)), *notes(result)]
@@ -138,6 +152,6 @@ def markdown(result: dict[str, Any], description: str) -> str:
     lines += [f"| {' | '.join(HEADER)} |", "|---|---|" + "---:|" * (len(HEADER) - 2)]
     lines += [f"| {' | '.join(row)} |" for row in rows(result)]
     lines += ["", *(f"- {note}" for note in notes(result))]
-    lines += ["", f"{len(result['rounds'])} rounds, {result['date']}, {result['machine']}."]
+    lines += ["", f"{len(result['rounds'])} rounds, {result['date']}, {setting(result)}."]
     lines += ["", f"![{name}](benchmarks/{name}.svg)", ""]
     return "\n".join(lines)

@@ -44,6 +44,7 @@ def run(
     quick
         Whether to take the small sizes.
     """
+    disk = raw_rates(directory)
     rounds: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
     for number in range(round_count):
@@ -67,6 +68,7 @@ def run(
         "ours": benchmark.ours,
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(directory),
+        "disk": disk,
         "quick": quick,
         "rounds": rounds,
         "failures": failures,
@@ -103,6 +105,29 @@ def run_side(name: str, label: str, side: Side, *, quick: bool, directory: Path)
         raise SideError("\n".join([*lines[-20:], f"exit status {done.returncode}"]))
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+def raw_rates(directory: Path) -> dict[str, float]:
+    """Return what the disk does alone.
+
+    Returns
+    -------
+    dict
+        "write": bytes written and synced per second, of 256 MB in blocks of 1 MB. "syncs":
+        fdatasync calls per second, each after 400 bytes over blocks that exist.
+    """
+    block, count, puts = os.urandom(1 << 20), 256, 500
+    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+        started = time.perf_counter()
+        for _ in range(count):
+            file.write(block)
+        os.fdatasync(file.fileno())
+        write = count * len(block) / (time.perf_counter() - started)
+        started = time.perf_counter()
+        for number in range(puts):
+            os.pwrite(file.fileno(), block[:400], number * 400)
+            os.fdatasync(file.fileno())
+        return {"write": write, "syncs": puts / (time.perf_counter() - started)}
 
 
 def machine(directory: Path) -> str:

@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.model import Benchmark, Environment, Side
-from benchmarks.records import batches, trajectories
+from benchmarks.records import batches, record_bytes, trajectories
 from benchmarks.worker import warm_up
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ async def measure(run: Run, *, scraped: bool) -> None:
                 server = stack.enter_context(metrics.start_http_server(port=0))
                 scraper = stack.enter_context(scraping(server.url))
             turns = itertools.cycle(backends)
-            with run.measure(name, BATCH) as laps:
+            with run.measure(name, BATCH, put_bytes=record_bytes()) as laps:
                 deadline = clock() + run.sized(10, 1)
                 while (started := clock()) < deadline:
                     await next(turns).put_batch(next(lists))

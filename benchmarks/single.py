@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.model import Benchmark, Environment, Side
 from benchmarks.peers import Rocks, Sqlite
-from benchmarks.records import encoded, trajectories
+from benchmarks.records import encoded, record_bytes, trajectories
 from benchmarks.worker import each, one_by_one, warm_up
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ async def backend(run: Run, make: Callable[[str], Any], *, count: int) -> None:
 
     await warm_up(make, run.path)
     target = make(str(run.path / "one"))
-    with run.measure("1 task") as laps:
+    with run.measure("1 task", put_bytes=record_bytes()) as laps:
         await one_by_one(laps, map(target.put, records))
     if hasattr(target, "close"):
         target.close()
     target = make(str(run.path / "many"))
-    with run.measure(f"{TASKS} tasks") as laps:
+    with run.measure(f"{TASKS} tasks", put_bytes=record_bytes()) as laps:
         waiting = iter(records)
         await asyncio.gather(*(put(laps, waiting) for _ in range(TASKS)))
     if hasattr(target, "close"):
@@ -50,7 +50,7 @@ async def backend(run: Run, make: Callable[[str], Any], *, count: int) -> None:
 def store(run: Run, put: Callable[[bytes], None]) -> None:
     """Measure a store of bytes."""
     records = trajectories(run.sized(50_000, 5_000))
-    with run.measure("1 task") as laps:
+    with run.measure("1 task", put_bytes=record_bytes()) as laps:
         each(laps, lambda record: put(encoded(record)), records)
 
 
