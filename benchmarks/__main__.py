@@ -22,7 +22,16 @@ NAMES = (
     *("queue", "batch", "single", "durable", "pulsing", "arrow"),
     *("reads", "mixed", "queries", "recovery", "growth", "scrapes"),
 )
+# What the README shows, with docs/benchmarks/summary.svg.
+HEADLINES = (
+    ("queue", "put_batch(100)"),
+    ("queue", "get_stream, reopened"),
+    ("single", "1 task"),
+    ("durable", "64 writers"),
+    ("reads", "get(1, random), cold"),
+)
 RESULTS = ROOT / "docs" / "benchmarks"
+SUMMARY = RESULTS / "summary.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 QUICK_RESULTS = ROOT / ".build" / "benchmarks"
 
@@ -36,7 +45,8 @@ Each side runs in a process, a Python environment and a directory of its own. Th
 beginning with another one in each round; rates, p50 and p99 (of one call) are medians over the
 rounds. "ours / side" is the median of our rate over that side's in the same round: above 1, ours is
 faster. "CPU s" is the processor time of all threads, and of the server where there is one;
-"peak MB" the most resident memory while that figure was measured. The peers' libraries and versions
+"peak MB" the most resident memory while that figure was measured; "written / put" the bytes written
+to the disk per byte of records as JSON, or of Arrow data. The peers' libraries and versions
 are in `benchmarks/environments.py`.
 """
 
@@ -59,8 +69,12 @@ def save(result: dict[str, Any]) -> Path:
 def publish() -> None:
     """Draw the committed results and write the page that shows them."""
     files = [file for name in NAMES if (file := RESULTS / f"{name}.json").exists()]
-    subprocess.run([peers(), "-m", "benchmarks.plots", *files], cwd=ROOT, check=True)
-    sections = []
+    found = {file.stem: json.loads(file.read_text()) for file in files}
+    chosen = [(found[name], figure) for name, figure in HEADLINES if name in found]
+    headlines = report.summary("summary", "the figures in short", chosen)
+    SUMMARY.write_text(json.dumps(headlines, indent=1) + "\n")
+    subprocess.run([peers(), "-m", "benchmarks.plots", SUMMARY, *files], cwd=ROOT, check=True)
+    sections = [report.markdown(headlines, "From the benchmarks below.")]
     for file in files:
         module = importlib.import_module(f"benchmarks.{file.stem}")
         sections.append(report.markdown(json.loads(file.read_text()), module.__doc__ or ""))

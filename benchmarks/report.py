@@ -53,6 +53,34 @@ def unit(result: dict[str, Any], name: str) -> str:
     return next(str(figure["unit"]) for figure in found if figure is not None)
 
 
+def summary(name: str, title: str, chosen: Sequence[tuple[dict[str, Any], str]]) -> dict[str, Any]:
+    """Return a result that has single figures of others, with the setting of the first.
+
+    Parameters
+    ----------
+    name, title
+        Of the new result.
+    chosen
+        Results, which have the same side of ours first, and figures of them, at least one.
+    """
+    sides: dict[str, None] = {}
+    for result, _ in chosen:
+        sides |= dict.fromkeys(result["sides"])
+    rounds: list[dict[str, Any]] = []
+    for result, wanted in chosen:
+        for at, round_ in enumerate(result["rounds"]):
+            if at == len(rounds):
+                rounds.append({})
+            for label in round_:
+                figure = pick(round_, label, wanted)
+                if figure is not None:
+                    side = rounds[at].setdefault(label, {"figures": [], "notes": {}})
+                    side["figures"].append(figure | {"name": f"{result['name']}: {wanted}"})
+    first = chosen[0][0]
+    own = {"name": name, "title": title, "sides": list(sides), "ours": 1, "rounds": rounds}
+    return first | own
+
+
 def rows(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """Yield the table of a benchmark, row by row."""
     for name in figures(result):
