@@ -431,6 +431,13 @@ func (f *diskFile) WriteAt(pieces [][]byte, off int64) error {
 	return f.do("writeat", func() error { return f.File.WriteAt(pieces, off) })
 }
 
+func (f *diskFile) WriteSync(pieces [][]byte, off int64) error {
+	if err := f.WriteAt(pieces, off); err != nil {
+		return err
+	}
+	return f.Datasync()
+}
+
 func (f *diskFile) Datasync() error { return f.do("datasync", f.node.sync) }
 
 func (f *diskFile) Sync() error { return f.do("sync", f.node.sync) }

@@ -33,8 +33,12 @@ func (l lazy) Open(path string) (wal.File, error)      { return lazily(l.FS.Open
 func (l lazy) OpenWrite(path string) (wal.File, error) { return lazily(l.FS.OpenWrite(path)) }
 func (lazy) SyncDir(string) error                      { return nil }
 func (lazyFile) Sync() error                           { return nil }
-func (lazyFile) Datasync() error                       { return nil }
-func (f lazyFile) Preallocate(size int64) error        { return f.Truncate(size) }
+func (f lazyFile) WriteSync(pieces [][]byte, off int64) error {
+	return f.WriteAt(pieces, off)
+}
+
+func (lazyFile) Datasync() error                { return nil }
+func (f lazyFile) Preallocate(size int64) error { return f.Truncate(size) }
 
 // script is a bucket that goes through all that writes, and what came of it.
 type script struct {

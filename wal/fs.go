@@ -40,6 +40,8 @@ type File interface {
 	io.Closer
 	// WriteAt writes the pieces one after the other from off on. It writes all of them or returns an error.
 	WriteAt(pieces [][]byte, off int64) error
+	// WriteSync is WriteAt of bytes that are on the disk when it returns.
+	WriteSync(pieces [][]byte, off int64) error
 	// Datasync brings content and size to the disk.
 	Datasync() error
 	// Sync brings content and all metadata to the disk.

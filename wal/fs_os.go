@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 )
 
@@ -93,13 +94,16 @@ func (osFS) SyncDir(path string) error {
 type osFile struct {
 	*os.File
 	fd int
+
+	asked sync.Once
+	dsync bool // the file system takes synced writes
 }
 
 func wrapFile(f *os.File, err error) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &osFile{f, int(f.Fd())}, nil
+	return &osFile{File: f, fd: int(f.Fd())}, nil
 }
 
 func (f *osFile) Size() (int64, error) {

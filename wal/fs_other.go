@@ -14,6 +14,13 @@ func (f *osFile) WriteAt(pieces [][]byte, off int64) error {
 	return nil
 }
 
+func (f *osFile) WriteSync(pieces [][]byte, off int64) error {
+	if err := f.WriteAt(pieces, off); err != nil {
+		return err
+	}
+	return f.Datasync()
+}
+
 func (f *osFile) Datasync() error { return f.Sync() }
 
 func (f *osFile) Preallocate(size int64) error { return f.Truncate(size) }

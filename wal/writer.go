@@ -126,7 +126,7 @@ func (l *Log) writeRun(entries []queued) (int, error) {
 	entries = entries[:n]
 	for {
 		chain := l.image(s, entries)
-		if err := s.file.WriteAt(l.pieces, s.end); err != nil {
+		if err := l.put(s); err != nil {
 			s.rollback()
 			return 0, err
 		}
@@ -143,10 +143,7 @@ func (l *Log) writeRun(entries []queued) (int, error) {
 		l.o.Observer.Wrote(n, bytesOfRun)
 	}
 	if l.o.SyncInterval == 0 {
-		if err := l.syncActive(); err != nil {
-			s.rollback()
-			return 0, err
-		}
+		s.synced.Store(s.end)
 	} else {
 		select {
 		case l.dirty <- struct{}{}:
@@ -159,6 +156,19 @@ func (l *Log) writeRun(entries []queued) (int, error) {
 	}
 	s.acked = s.end
 	return n, nil
+}
+
+// put writes l.pieces, to the disk if that is what the entries wait for.
+func (l *Log) put(s *segment) error {
+	if l.o.SyncInterval > 0 {
+		return s.file.WriteAt(l.pieces, s.end)
+	}
+	began := time.Now()
+	err := s.file.WriteSync(l.pieces, s.end)
+	if err == nil && l.o.Observer.Synced != nil {
+		l.o.Observer.Synced(time.Since(began))
+	}
+	return err
 }
 
 // image sets l.pieces to what the file gets, with the heads filled in, and returns the chain after it.

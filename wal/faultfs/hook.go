@@ -151,6 +151,14 @@ func (f *hookFile) WriteAt(pieces [][]byte, off int64) error {
 	return err
 }
 
+// WriteSync is a write and a sync, each of which may fail.
+func (f *hookFile) WriteSync(pieces [][]byte, off int64) error {
+	if err := f.WriteAt(pieces, off); err != nil {
+		return err
+	}
+	return f.Datasync()
+}
+
 func (f *hookFile) Datasync() error {
 	if err := f.before("datasync"); err != nil {
 		return err

@@ -332,6 +332,13 @@ func (f *file) Sync() error {
 
 func (f *file) Datasync() error { return f.Sync() }
 
+func (f *file) WriteSync(pieces [][]byte, off int64) error {
+	if err := f.WriteAt(pieces, off); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
 func (f *file) Truncate(size int64) error {
 	unlock, err := f.use(true)
 	if err != nil {
