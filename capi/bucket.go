@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -55,7 +56,7 @@ func persistingBucketAppendGo(id C.persisting_bucket, a *C.struct_ArrowArray, s 
 	defer C.shim_release_array(a)
 	defer C.shim_release_schema(s)
 	return onBucket(id, e, func(b *engine.Bucket) error {
-		noWait, err := parseFlags(flags)
+		noWait, err := appendFlags(flags)
 		if err != nil {
 			return err
 		}
@@ -68,7 +69,7 @@ func persistingBucketAppendGo(id C.persisting_bucket, a *C.struct_ArrowArray, s 
 		if err != nil {
 			return err
 		}
-		return placed(b, first, end, waitNs, outFirst, outAcknowledged)
+		return placed(b, first, end, flags, waitNs, outFirst, outAcknowledged)
 	}, arg("array", a), arg("schema", s), arg("out_first", outFirst), arg("out_acknowledged", outAcknowledged))
 }
 
@@ -78,7 +79,7 @@ func persistingBucketAppendMessageGo(id C.persisting_bucket, columns C.persistin
 		if size < 0 || size > math.MaxInt32 {
 			return fmt.Errorf("%w: size %d, want 0 to %d", errArgument, size, math.MaxInt32)
 		}
-		noWait, err := parseFlags(flags)
+		noWait, err := appendFlags(flags)
 		if err != nil {
 			return err
 		}
@@ -87,21 +88,29 @@ func persistingBucketAppendMessageGo(id C.persisting_bucket, columns C.persistin
 			if err != nil {
 				return err
 			}
-			return placed(b, first, end, waitNs, outFirst, outAcknowledged)
+			return placed(b, first, end, flags, waitNs, outFirst, outAcknowledged)
 		})
 	}, argument{"message", message == nil}, arg("out_first", outFirst), arg("out_acknowledged", outAcknowledged))
 }
 
 // placed waits for the acknowledgement of an append as its caller wants it, and
 // tells where the rows are.
-func placed(b *engine.Bucket, first, end int64, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t) error {
+func placed(b *engine.Bucket, first, end int64, flags C.uint32_t, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t) error {
 	if waitNs != 0 {
 		if err := waitFor(b, end, time.Duration(waitNs)); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
 	}
-	*outFirst, *outAcknowledged = C.int64_t(first), C.int64_t(b.Acknowledged())
+	acknowledged := b.Acknowledged()
+	if acknowledged < end && flags&C.PERSISTING_NOTIFY != 0 {
+		b.Notify(end)
+	}
+	*outFirst, *outAcknowledged = C.int64_t(first), C.int64_t(acknowledged)
 	return nil
+}
+
+func appendFlags(flags C.uint32_t) (noWait bool, err error) {
+	return flags&C.PERSISTING_NO_WAIT != 0, checkFlags(flags, C.PERSISTING_NO_WAIT|C.PERSISTING_NOTIFY)
 }
 
 func parseFlags(flags C.uint32_t) (noWait bool, err error) {
@@ -187,18 +196,31 @@ func persistingBucketWaitGo(id C.persisting_bucket, rows, timeoutNs C.int64_t, e
 	})
 }
 
-//export persistingBucketNotifyGo
-func persistingBucketNotifyGo(id C.persisting_bucket, rows C.int64_t, fd C.int32_t, e *C.struct_persisting_error) C.persisting_status {
+//export persistingBucketSetBellGo
+func persistingBucketSetBellGo(id C.persisting_bucket, fd C.int32_t, e *C.struct_persisting_error) C.persisting_status {
 	return onBucket(id, e, func(b *engine.Bucket) error {
 		if fd < 0 {
-			b.Notify(0, nil)
+			b.SetBell(nil)
 			return nil
 		}
-		b.Notify(int64(rows), func() {
-			one := [8]byte{1}
-			// A full pipe holds a wake-up already, and a closed one wants none.
-			_, _ = unix.Write(int(fd), one[:])
+		b.SetBell(func(rows int64, over bool) {
+			number := uint64(rows)
+			if over {
+				number += C.PERSISTING_OVER
+			}
+			var text [8]byte
+			binary.NativeEndian.PutUint64(text[:], number)
+			// A pipe has room for all that is asked for, and a closed one wants nothing.
+			_, _ = unix.Write(int(fd), text[:])
 		})
+		return nil
+	})
+}
+
+//export persistingBucketNotifyGo
+func persistingBucketNotifyGo(id C.persisting_bucket, rows C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		b.Notify(int64(rows))
 		return nil
 	})
 }

@@ -116,6 +116,9 @@ typedef uint64_t persisting_view; /* one version of a bucket */
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
 
+/* Ring the bell when the rows of this append are acknowledged. */
+#define PERSISTING_NOTIFY 8u
+
 /* Read up to the first row that was removed, and return PERSISTING_REMOVED when the
  * first row of the read was: row i of the read has the offset offset + i. */
 #define PERSISTING_RUN 2u
@@ -238,7 +241,8 @@ persisting_status persisting_bucket_open(const char* path, const char* options, 
  *
  * With PERSISTING_NO_WAIT in `flags` the call returns PERSISTING_WOULD_BLOCK,
  * and has stored nothing, where it would have to wait for a flush or a change
- * of the schema.
+ * of the schema. With PERSISTING_NOTIFY it ends with persisting_bucket_notify of
+ * the end of the batch, unless `*out_acknowledged` has reached that.
  */
 persisting_status persisting_bucket_append(persisting_bucket bucket, struct ArrowArray* array,
                                            struct ArrowSchema* schema, uint32_t flags, int64_t wait_ns,
@@ -300,14 +304,22 @@ persisting_status persisting_bucket_wait(persisting_bucket bucket, int64_t rows,
                                          struct persisting_error* error);
 
 /*
- * Writes the 8 bytes of the number 1 to the non-blocking file descriptor `fd`
- * (an eventfd, or the writing end of a pipe) once: as soon as `rows` rows are
- * acknowledged, the bucket is poisoned or it is closed, at once if that is so
- * already. It replaces an earlier request that has not been served; fd -1 takes
- * that back. The descriptor stays the caller's and must stay open until then.
+ * Has the bucket write to the non-blocking file descriptor `fd` (an eventfd, or
+ * the writing end of a pipe) where a PERSISTING_NOTIFY or a call of
+ * persisting_bucket_notify asks for that: a number of 8 bytes, by how many the
+ * acknowledged rows are more than they were at the write before, at first than
+ * none; plus PERSISTING_OVER when the bucket was poisoned or closed. -1 is for
+ * none. The descriptor stays the caller's and must stay open until it is replaced.
  */
-persisting_status persisting_bucket_notify(persisting_bucket bucket, int64_t rows, int32_t fd,
-                                           struct persisting_error* error);
+persisting_status persisting_bucket_set_bell(persisting_bucket bucket, int32_t fd, struct persisting_error* error);
+#define PERSISTING_OVER (UINT64_C(1) << 62)
+
+/*
+ * Asks for one such write, as soon as `rows` rows are acknowledged or the bucket
+ * is poisoned or closed, at once if that is so already. Several calls before it
+ * ask for one write, for the fewest of their rows.
+ */
+persisting_status persisting_bucket_notify(persisting_bucket bucket, int64_t rows, struct persisting_error* error);
 
 /*
  * Reads the acknowledged rows [offset, offset + count), cut to those that

@@ -164,10 +164,14 @@ persisting_status persisting_bucket_wait(persisting_bucket bucket, int64_t rows,
   return persistingBucketWaitGo(bucket, rows, timeout_ns, error);
 }
 
-persisting_status persisting_bucket_notify(persisting_bucket bucket, int64_t rows, int32_t fd,
-                                           struct persisting_error* error) {
+persisting_status persisting_bucket_set_bell(persisting_bucket bucket, int32_t fd, struct persisting_error* error) {
   if (forked) return fail_forked(error);
-  return persistingBucketNotifyGo(bucket, rows, fd, error);
+  return persistingBucketSetBellGo(bucket, fd, error);
+}
+
+persisting_status persisting_bucket_notify(persisting_bucket bucket, int64_t rows, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketNotifyGo(bucket, rows, error);
 }
 
 persisting_status persisting_bucket_read(persisting_bucket bucket, int64_t offset, int64_t count, uint32_t flags,

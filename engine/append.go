@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -156,7 +155,7 @@ func (b *Bucket) commit(first, end int64, body [][]byte, put counted, release fu
 			b.acknowledged(put.began)
 		} else {
 			b.failed(metrics.Put, b.writeError(failed))
-			b.alarm.advance(math.MaxInt64)
+			b.alarm.end()
 		}
 		release()
 	}

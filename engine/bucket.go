@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -164,20 +163,24 @@ func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 	return b, nil
 }
 
-// Notify calls f once, as soon as rows rows are acknowledged or the bucket is
-// poisoned: at once if that is so already. It replaces an earlier f that was not
-// called yet; nil for none. f may be called on any goroutine and must not wait.
-func (b *Bucket) Notify(rows int64, f func()) {
-	b.alarm.set(rows, f)
-	if f != nil {
-		_ = b.catchUp(true) // or the ring is taken over a little later
-		b.moveAlarm()
-	}
+// SetBell has f called where that is asked for: with the number of rows that were
+// acknowledged since the call before, at first since there are any, and whether the
+// bucket was poisoned or closed. nil for none. f may be called on any goroutine and
+// must not wait.
+func (b *Bucket) SetBell(f func(rows int64, over bool)) { b.alarm.set(f) }
+
+// Notify rings the bell once, as soon as rows rows are acknowledged or the bucket
+// is poisoned or closed: at once if that is so already. Of several calls before it
+// rings the one for the fewest rows counts.
+func (b *Bucket) Notify(rows int64) {
+	_ = b.catchUp(true) // or the ring is taken over a little later
+	b.alarm.arm(rows)
+	b.moveAlarm()
 }
 
 func (b *Bucket) moveAlarm() {
 	if b.writeFault() != nil {
-		b.alarm.advance(math.MaxInt64)
+		b.alarm.end()
 		return
 	}
 	b.alarm.advance(b.acknowledgedRows())
@@ -276,7 +279,7 @@ func (b *Bucket) Close() error {
 	b.mu.Unlock()
 	flushed := err == nil
 	err = errors.Join(err, b.release(), b.closeRing(flushed))
-	b.alarm.advance(math.MaxInt64)
+	b.alarm.end()
 	return err
 }
 

@@ -353,8 +353,15 @@ func TestWaitEnds(t *testing.T) {
 			if err := b.Wait(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
 				t.Fatalf("got %v, want the deadline", err)
 			}
-			rung := make(chan struct{})
-			b.Notify(1, func() { close(rung) })
+			rung := make(chan int64, 4)
+			b.SetBell(func(rows int64, over bool) {
+				if over {
+					rows = -rows - 1
+				}
+				rung <- rows
+			})
+			b.Notify(1)
+			b.Notify(2) // the fewest count
 			waited := make(chan error, 2)
 			go func() { waited <- b.Wait(background, 1) }()
 			go func() { waited <- b.Wait(background, 2) }()
@@ -362,9 +369,15 @@ func TestWaitEnds(t *testing.T) {
 			if err := <-waited; err != nil {
 				t.Fatal(err)
 			}
-			<-rung
+			if rows := <-rung; rows != 1 {
+				t.Errorf("the bell said %d, want 1", rows)
+			}
+			b.Notify(2)
 			if err := b.Close(); err != nil {
 				t.Fatal(err)
+			}
+			if rows := <-rung; rows != -1 {
+				t.Errorf("the bell said %d, want the end", rows)
 			}
 			if err := <-waited; !errors.Is(err, ErrClosed) {
 				t.Fatalf("got %v, want %v", err, ErrClosed)

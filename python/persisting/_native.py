@@ -38,7 +38,7 @@ from persisting._errors import LockedError, RemovedError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_NO_WAIT, _RUN = 1, 2
+_NO_WAIT, _RUN, _NOTIFY = 1, 2, 8
 _QUICK, _APPLY = 2, 4
 
 
@@ -247,7 +247,12 @@ class Bucket(Handle):
         self._schemas: dict[int, pa.Schema] = {}
 
     def append(
-        self, batch: pa.RecordBatch, *, no_wait: bool = False, wait_ns: int = 0
+        self,
+        batch: pa.RecordBatch,
+        *,
+        no_wait: bool = False,
+        notify: bool = False,
+        wait_ns: int = 0,
     ) -> tuple[int, int]:
         """Append the rows of `batch`; no column is copied.
 
@@ -257,6 +262,8 @@ class Bucket(Handle):
             Must not be changed afterwards.
         no_wait
             Raise `WouldBlockError`, with nothing stored, where the call would wait.
+        notify
+            Do `notify` for the end of the batch, unless it is acknowledged at once.
         wait_ns
             Nanoseconds to wait for the acknowledgement; negative is without limit.
 
@@ -271,7 +278,7 @@ class Bucket(Handle):
             self._append,
             _capsule_pointer(array_capsule, b"arrow_array"),
             _capsule_pointer(schema_capsule, b"arrow_schema"),
-            _NO_WAIT if no_wait else 0,
+            (_NO_WAIT if no_wait else 0) | (_NOTIFY if notify else 0),
             wait_ns,
             byref(first),
             byref(acknowledged),
@@ -279,7 +286,7 @@ class Bucket(Handle):
         return first.value, acknowledged.value
 
     def append_message(
-        self, columns: Columns, message: bytes, *, no_wait: bool = False
+        self, columns: Columns, message: bytes, *, no_wait: bool = False, notify: bool = False
     ) -> tuple[int, int]:
         """Append the rows of an Arrow IPC record batch message; see `append`."""
         out = _scratch.out
@@ -288,7 +295,7 @@ class Bucket(Handle):
             columns._number,
             message,
             len(message),
-            _NO_WAIT if no_wait else 0,
+            (_NO_WAIT if no_wait else 0) | (_NOTIFY if notify else 0),
             0,
             _scratch.first,
             _scratch.second,
@@ -317,9 +324,13 @@ class Bucket(Handle):
         """Wait until `rows` rows are acknowledged, at most `timeout_ns` nanoseconds."""
         self._use(_library().persisting_bucket_wait, rows, timeout_ns)
 
-    def notify(self, rows: int, fd: int) -> None:
-        """Have 8 bytes written to `fd` once `rows` rows are acknowledged; -1 for none."""
-        self._use(_library().persisting_bucket_notify, rows, fd)
+    def set_bell(self, fd: int) -> None:
+        """Have `notify` write to `fd` how many more rows are acknowledged; -1 is for none."""
+        self._use(_library().persisting_bucket_set_bell, fd)
+
+    def notify(self, rows: int) -> None:
+        """Ask for the bell to be rung once `rows` rows are acknowledged."""
+        self._use(_library().persisting_bucket_notify, rows)
 
     def read(self, offset: int, count: int, *, no_wait: bool = False, run: bool = False) -> Cursor:
         """Read the rows left of `[offset, offset + count)`; may wait unless `no_wait`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import struct
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from persisting._native import Bucket
+
+_OVER = 1 << 62
 
 
 class Acknowledgements:
@@ -36,25 +39,37 @@ class Acknowledgements:
         self._advance = advance
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._bell: _Bell | None = None
+        self._acknowledged = 0  # as the bell says
+        self._asked = False
+        self._over = False  # the bucket was poisoned or closed
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
+
+    def ask(self) -> bool:
+        """Tell whether the append that comes now, if `wait` follows, has to ask for the bell."""
+        self._asked = self._bell is not None and not self._waiting
+        return self._asked
 
     def wait(self, rows: int) -> asyncio.Future[None]:
         """Return a future that is done once `rows` rows are acknowledged.
 
         It fails with the cause when the bucket is poisoned or closed first. Calls must
-        come in ascending order of `rows`.
+        come in ascending order of `rows`, each after an `ask` before its append.
         """
         loop = asyncio.get_running_loop()
         if self._bell is None:
             self._bell = _Bell()
             weakref.finalize(self, self._bell.stop, self._bucket)
+            self._bucket.set_bell(self._bell.writing)
         self._bell.watch(loop, self)
         future: asyncio.Future[None] = loop.create_future()
+        if rows <= self._acknowledged:  # the append was on a thread, and the bell was faster
+            future.set_result(None)
+            return future
         self._waiting.append((rows, future))
-        if len(self._waiting) == 1:
-            self._bucket.notify(rows, self._bell.writing)
+        if len(self._waiting) == 1 and (self._over or not self._asked):
+            self._bucket.notify(rows)
         return future
 
     async def settle(self) -> None:
@@ -69,31 +84,31 @@ class Acknowledgements:
         while self._waiting:
             _resolve(self._waiting.popleft()[1], cause)
 
-    def ring(self) -> None:
+    def ring(self, rows: int, *, over: bool) -> None:
         """Resolve every future whose outcome is known, and ask to be called for the next.
 
-        The loop of the futures calls it.
+        The loop of the futures calls it, with how many more rows are acknowledged, and whether
+        the bucket was poisoned or closed.
         """
         if self._bell is None or self._bucket.closed:
             return
-        while True:
-            acknowledged = self._bucket.acknowledged()
-            self._advance(acknowledged)
-            while self._waiting and self._waiting[0][0] <= acknowledged:
-                future = self._waiting.popleft()[1]
-                if not future.done():
-                    future.set_result(None)
-            if not self._waiting:
-                return
-            try:
-                self._bucket.wait(self._waiting[0][0], 0)
-            except WaitTimeoutError:
-                self._bucket.notify(self._waiting[0][0], self._bell.writing)
-                return
-            except PersistingError as cause:
-                while self._waiting:
-                    _resolve(self._waiting.popleft()[1], cause)
-                return
+        self._acknowledged += rows
+        self._over = over
+        self._advance(self._acknowledged)
+        while self._waiting and self._waiting[0][0] <= self._acknowledged:
+            future = self._waiting.popleft()[1]
+            if not future.done():
+                future.set_result(None)
+        if not self._waiting:
+            return
+        try:
+            if over:
+                with contextlib.suppress(WaitTimeoutError):
+                    self._bucket.wait(self._waiting[0][0], 0)
+            self._bucket.notify(self._waiting[0][0])
+        except PersistingError as cause:
+            while self._waiting:
+                _resolve(self._waiting.popleft()[1], cause)
 
 
 class _Bell:
@@ -119,7 +134,7 @@ class _Bell:
     def stop(self, bucket: Bucket) -> None:
         """Let go of the descriptor, once the engine cannot write to it any more."""
         with contextlib.suppress(ClosedError):
-            bucket.notify(0, -1)
+            bucket.set_bell(-1)
         loop, self._loop = self._loop, None
         fds, self._reading, self.writing = {self._reading, self.writing} - {-1}, -1, -1
         if loop is None or loop.is_closed():
@@ -131,11 +146,14 @@ class _Bell:
 
 
 def _wake(fd: int, owner: weakref.ref[Acknowledgements]) -> None:
-    with contextlib.suppress(BlockingIOError):
-        os.read(fd, 512)
+    try:
+        text = os.read(fd, 512)
+    except BlockingIOError:
+        return
+    number = sum(struct.unpack(f"{len(text) // 8}Q", text))
     acknowledgements = owner()
     if acknowledgements is not None:
-        acknowledgements.ring()
+        acknowledgements.ring(number % _OVER, over=number >= _OVER)
 
 
 def _close(fds: set[int], loop: asyncio.AbstractEventLoop | None = None) -> None:

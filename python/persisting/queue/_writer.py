@@ -202,7 +202,8 @@ class Writer:
         """Append a batch; return the offset after it and the rows that are acknowledged."""
         if not isinstance(batch, Message):
             self._ringed = None
-            first, acknowledged = self._bucket.append(batch, no_wait=no_wait)
+            notify = self._acknowledgements.ask()
+            first, acknowledged = self._bucket.append(batch, no_wait=no_wait, notify=notify)
             return first + batch.num_rows, acknowledged
         schema, rows, data = batch
         ring = self._ring
@@ -211,7 +212,10 @@ class Writer:
         elif not self._acknowledgements and ring.put(data, rows):
             return ring.following, ring.following
         columns = self._columns_of(batch)
-        first, acknowledged = self._bucket.append_message(columns, data, no_wait=no_wait)
+        notify = self._acknowledgements.ask()
+        first, acknowledged = self._bucket.append_message(
+            columns, data, no_wait=no_wait, notify=notify
+        )
         ring.following = end = first + rows
         if self._ringed is None and acknowledged == end:
             self._enter_ring(schema, columns)
