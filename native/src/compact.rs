@@ -12,12 +12,15 @@ use lance_table::format::{Fragment, IndexMetadata};
 use crate::error::Result;
 use crate::files::data_bytes;
 use crate::layout::Layout;
-use crate::runtime::block_on;
+use crate::runtime::{block_on, trim_heaps};
 use crate::snapshot::Snapshot;
 use crate::table::Table;
 
 /// Bytes that one batch of a compaction takes, about.
 const BATCH_BYTES: u64 = 8 << 20;
+
+/// Bytes that a compaction reads ahead.
+const READ_BYTES: u64 = 16 << 20;
 
 /// A fragment is rewritten when more than one row in so many is deleted.
 const WASTE: usize = 10;
@@ -51,6 +54,9 @@ impl Table {
             let fragments = newest.fragments();
             let groups = plan(fragments, &layout, &indices, &live, options, &mut stats);
             let mut results = Vec::with_capacity(groups.len());
+            if !groups.is_empty() {
+                trim_heaps(); // of what flushes have left
+            }
             for group in groups {
                 stats.bytes_read += group.iter().map(data_bytes).sum::<u64>();
                 let task = CompactionTask {
@@ -61,6 +67,7 @@ impl Table {
                 let mut result = task.execute(&newest).await?;
                 result.new_fragments.iter_mut().for_each(forget_history);
                 results.push(result);
+                trim_heaps();
             }
             if results.is_empty() {
                 return Ok((self.snapshot()?, stats));
@@ -88,7 +95,7 @@ impl Table {
         CompactionOptions {
             target_rows_per_fragment: rows.max(1),
             batch_size: Some((BATCH_BYTES / row_bytes).clamp(1, 8192) as usize),
-            io_buffer_size: Some(self.shared.io_buffer_bytes),
+            io_buffer_size: Some(self.shared.io_buffer_bytes.min(READ_BYTES)),
             ..Default::default()
         }
     }

@@ -70,6 +70,19 @@ pub fn session(metadata_bytes: usize, index_bytes: usize) -> Arc<Session> {
     session
 }
 
+/// Gives the memory that is free in the heaps of all threads back to the system:
+/// glibc keeps what lies below anything in use.
+pub fn trim_heaps() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        extern "C" {
+            fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        // SAFETY: it may be called at any time, on any thread.
+        unsafe { malloc_trim(0) };
+    }
+}
+
 /// A session that nothing else uses: it reads what is on disk now.
 pub fn private_session() -> Arc<Session> {
     Arc::new(Session::new(0, 0, Default::default()))
