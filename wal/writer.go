@@ -3,7 +3,6 @@ package wal
 import (
 	"bytes"
 	"hash/crc32"
-	"runtime"
 	"time"
 )
 
@@ -38,7 +37,7 @@ func (l *Log) linger() {
 		return
 	}
 	acked := l.acked.Load()
-	for began := time.Now(); time.Since(began) < lingerTime; runtime.Gosched() {
+	for began := time.Now(); time.Since(began) < lingerTime; {
 		if l.seen.Load() > acked {
 			return
 		}
