@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import signal
@@ -13,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from persisting._errors import ForkedError
 from persisting.queue import LanceBackend, PersistingBackend
-from tests.support import run
+from tests.support import python, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,19 +125,30 @@ async def test_all_ways_of_putting_keep_their_order(
     assert await again.get(len(model), 0) == model
 
 
-async def test_a_forked_child_leaves_the_ring_alone(opening: Opener, bucket: Path) -> None:
-    backend = opening(PersistingBackend, bucket)
-    for record in records(0, 20):
-        await backend.put(record)
+FORK = """
+import asyncio, os, sys
+from persisting._errors import ForkedError
+from persisting.queue import PersistingBackend
+
+async def live():
+    backend = PersistingBackend(0, sys.argv[1])
+    for n in range(20):
+        await backend.put({"n": n})
+    assert os.path.exists(os.path.join(sys.argv[1], "puts.ring"))
     if (child := os.fork()) == 0:
-        code = 1
         try:
-            storing = backend.put({"n": 20, "text": ""})
-            storing.send(None)
+            await backend.put({"n": -1})
         except ForkedError:
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
-    await backend.put(records(20, 1)[0])
-    assert await backend.get(30, 0) == records(0, 21)
+            os._exit(7)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    await backend.put({"n": 20})
+    assert await backend.get(30, 0) == [{"n": n} for n in range(21)]
+    await backend.aclose()
+
+asyncio.run(live())
+"""
+
+
+def test_a_forked_child_leaves_the_ring_alone(tmp_path: Path) -> None:
+    python(FORK, tmp_path / "bucket")
