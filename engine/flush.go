@@ -295,15 +295,33 @@ func (b *Bucket) syncTable(before, after *lance.Snapshot, fresh bool) error {
 	if err != nil {
 		return fmt.Errorf("engine: list files of table: %w", err)
 	}
-	if fresh {
-		lines, err := b.sums.of(files)
-		if err != nil {
-			return fmt.Errorf("engine: read what was written to the table: %w", err)
-		}
-		if err := b.sums.add(lines); err != nil { // nobody needs them but a verification
-			b.logger.Warn("checksums of files of the table were not noted", "error", err)
-		}
+	if !fresh {
+		return b.syncFiles(files, before == nil)
 	}
+	var lines []byte
+	var unread error
+	summed := make(chan struct{})
+	go func() { // while the disk is busy
+		defer close(summed)
+		lines, unread = b.sums.of(files)
+	}()
+	err = b.syncFiles(files, before == nil)
+	<-summed
+	switch {
+	case err != nil:
+		return err
+	case unread != nil:
+		return fmt.Errorf("engine: read what was written to the table: %w", unread)
+	}
+	if err := b.sums.add(lines); err != nil { // nobody needs them but a verification
+		b.logger.Warn("checksums of files of the table were not noted", "error", err)
+	}
+	return nil
+}
+
+// syncFiles brings files of the table to disk, and the directories that name them,
+// that of the bucket as well where the table is new.
+func (b *Bucket) syncFiles(files []string, isNew bool) error {
 	dirs := []string{}
 	for _, f := range files {
 		path := filepath.Join(b.tablePath(), f)
@@ -319,7 +337,7 @@ func (b *Bucket) syncTable(before, after *lance.Snapshot, fresh bool) error {
 			dirs = append(dirs, dir)
 		}
 	}
-	if before == nil {
+	if isNew {
 		dirs = append(dirs, b.dir)
 	}
 	slices.Sort(dirs)

@@ -325,7 +325,8 @@ class LanceBackend(Changes, Versions, Queries):
                 records = self._decoder.decode(batches)
                 count = len(records)
                 size = sum(batch.nbytes for batch in batches) // count or 1
-                self._ahead = max(self.batch_size, min(_AHEAD_ROWS, _AHEAD_BYTES // size))
+                pages = min(_AHEAD_ROWS, _AHEAD_BYTES // size) // self.batch_size
+                self._ahead = max(pages, 1) * self.batch_size
                 for start in range(0, count, self.batch_size):
                     yield records[start : start + self.batch_size]
                 offset += count
