@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	pageBytes   = 128 << 10 // about what a page takes in the files of the table
+	pageBytes   = 16 << 10 // about what a page takes in the files of the table
 	maxPageRows = 4096
 )
 

@@ -216,7 +216,7 @@ func (b *Bucket) page(v *view, key pageKey, want int64, noWait bool) (arrow.Reco
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.closed {
-		b.pages.put(key, rec, b.opts.CacheBytes/2)
+		b.pages.put(key, rec, max(b.opts.CacheBytes/2, b.opts.CacheBytes-b.tail.bytes))
 		b.account()
 	}
 	return rec, nil
