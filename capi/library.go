@@ -5,8 +5,6 @@ package main
 import "C"
 
 import (
-	"os"
-	"runtime"
 	"unsafe"
 
 	"github.com/persisting/persisting/engine"
@@ -14,16 +12,6 @@ import (
 
 // version is set by the build.
 var version = "0.0.0"
-
-// leastProcs are Go's processors on a small machine. One is held by each thread
-// that waits for a disk or for the next entry of a log, and callers need more.
-const leastProcs = 4
-
-func init() {
-	if _, chosen := os.LookupEnv("GOMAXPROCS"); !chosen && runtime.GOMAXPROCS(0) < leastProcs {
-		runtime.GOMAXPROCS(leastProcs)
-	}
-}
 
 //export persistingAbiVersionGo
 func persistingAbiVersionGo(out *C.uint32_t, e *C.struct_persisting_error) C.persisting_status {

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -201,6 +203,9 @@ func (b *Bucket) openLog() error {
 		}
 	}
 	standing := b.mark.state.Logging
+	if b.opts.WALSyncInterval == 0 {
+		moreProcs()
+	}
 	var d decoder
 	defer d.close()
 	log, report, err := wal.Open(o, b.checkpoint, func(e wal.Entry) error { return b.replay(&d, e) })
@@ -219,6 +224,17 @@ func (b *Bucket) openLog() error {
 	}
 	return nil
 }
+
+// leastProcs are Go's processors beside a log that syncs each entry: one is held by
+// each thread that waits for the disk or for the next entry, and callers need more.
+const leastProcs = 4
+
+// moreProcs lets Go have that many on a small machine.
+var moreProcs = sync.OnceFunc(func() {
+	if _, chosen := os.LookupEnv("GOMAXPROCS"); !chosen && runtime.GOMAXPROCS(0) < leastProcs {
+		runtime.GOMAXPROCS(leastProcs)
+	}
+})
 
 // syncInterval is how long the log may leave an entry unsynced: less than asked
 // for, where puts may stay in the ring before.
