@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -191,7 +192,10 @@ func failNth(t *testing.T, o Options, n int64, sticky bool) {
 	s := &script{t: t, cause: errFire}
 	nth := &faultfs.Nth{N: n, Sticky: sticky, Err: errFire}
 	optional := false
+	var mu sync.Mutex // files are read while others are synced
 	o.FS = &faultfs.Hook{FS: lazy{wal.OS}, Short: true, Before: func(op faultfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
 		err := nth.Before(op)
 		if err != nil && s.what == "" {
 			optional = op.Name == "stat" || strings.HasSuffix(op.Path, sumsFile)
