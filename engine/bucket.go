@@ -151,7 +151,7 @@ func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 	}
 	opts.Budget.join(b)
 	if err := b.recover(); err != nil {
-		return nil, errors.Join(err, b.release())
+		return nil, errors.Join(err, b.release(false))
 	}
 	b.recoverTimes()
 	b.opened(began)
@@ -277,18 +277,20 @@ func (b *Bucket) Close() error {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
-	flushed := err == nil
-	err = errors.Join(err, b.release(), b.closeRing(flushed))
+	err = errors.Join(err, b.release(err == nil))
 	b.alarm.end()
 	return err
 }
 
-// release lets go of everything that recover or Open took.
-func (b *Bucket) release() error {
+// release lets go of everything that recover or Open took; flushed says that all
+// rows in memory are in the table.
+func (b *Bucket) release(flushed bool) error {
 	var faults []error
 	if b.log != nil {
 		faults = append(faults, b.log.Close())
 	}
+	// After the log has written, and while no other opener can have a ring.
+	faults = append(faults, b.closeRing(flushed))
 	b.mu.Lock()
 	b.tail.drop(len(b.tail.chunks))
 	b.pages.clear()

@@ -37,7 +37,10 @@ func (b *Bucket) recover() error {
 	b.recovered.versionsSetAside = len(healed)
 	_, err = os.Stat(b.walPath())
 	if errors.Is(err, fs.ErrNotExist) && !b.opts.EnableWAL && !b.mark.state.Logging {
-		return errors.Join(b.checkRows(), b.replayRing())
+		if err := b.checkRows(); err != nil {
+			return err
+		}
+		return b.replayRing()
 	}
 	if err := b.openLog(); err != nil {
 		return err
