@@ -28,20 +28,15 @@ func (b *Bucket) compactNow(thorough bool) error {
 	if b.closing.Load() {
 		return ErrClosed
 	}
-	b.mu.Lock()
-	table, empty, closed := b.table, b.snapshot == nil, b.closed
-	b.mu.Unlock()
 	if cause := b.poison.Load(); cause != nil {
 		return fmt.Errorf("%w: %w", ErrPoisoned, *cause)
 	}
-	switch {
-	case closed:
-		return ErrClosed
-	case empty:
-		return nil
+	table, _, err := b.committed()
+	if err != nil || table == nil {
+		return err
 	}
 	started := time.Now()
-	err := b.merge(table, thorough)
+	err = b.merge(table, thorough)
 	if err == nil {
 		err = b.extendIndexes(1)
 	}

@@ -176,15 +176,13 @@ func (b *Bucket) haveIndex(name string) error {
 // changeIndexes makes a version of the table with other indexes. The caller holds
 // b.compacting.
 func (b *Bucket) changeIndexes(do func(*lance.Table) (*lance.Snapshot, error)) error {
-	b.mu.Lock()
-	table, closed := b.table, b.closed
-	b.mu.Unlock()
 	if cause := b.poison.Load(); cause != nil {
 		return fmt.Errorf("%w: %w", ErrPoisoned, *cause)
 	}
+	table, _, err := b.committed()
 	switch {
-	case closed:
-		return ErrClosed
+	case err != nil:
+		return err
 	case table == nil:
 		return fmt.Errorf("%w: the bucket has no rows to index", ErrInvalid)
 	}

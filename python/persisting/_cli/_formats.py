@@ -155,7 +155,12 @@ def written(file: Path, *, force: bool) -> Iterator[IO[bytes]]:
         temp.replace(file)
     finally:
         temp.unlink(missing_ok=True)
-    directory = os.open(file.parent, os.O_RDONLY)
+    sync_directory(file.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Bring the names in a directory to the disk."""
+    directory = os.open(path, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -80,11 +79,7 @@ def make(path: Path, source: _formats.Source, arguments: argparse.Namespace) -> 
         if path.is_dir():
             path.rmdir()  # it is empty
         temp.rename(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _formats.sync_directory(path.parent)
     except BaseException:
         shutil.rmtree(temp, ignore_errors=True)
         raise
