@@ -10,22 +10,23 @@ import asyncio
 import contextlib
 import html
 import json
+import math
 import re
 import shutil
 import socket
 import subprocess
-import time
 import urllib.parse
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
-from persisting import PersistingBackend, metrics
+from persisting import PersistingBackend, SchemaError, metrics
 from tests.support import QUIET, ROOT, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 pytestmark = pytest.mark.external
@@ -85,6 +86,20 @@ class Prometheus:
         result = self.ask("query", query=query)["result"]
         return float(result[0]["value"][1]) if len(result) == 1 else None
 
+    def has_data(self, query: str) -> bool:
+        """Tell whether the answer to a query has a series with a number."""
+        result = self.ask("query", query=query)["result"]
+        return any(math.isfinite(float(series["value"][1])) for series in result)
+
+    def expect(self, values: Mapping[str, float]) -> None:
+        """Wait until queries have these values."""
+
+        def others() -> dict[str, float | None]:
+            now = {query: self.value(query) for query in values}
+            return {query: value for query, value in now.items() if value != values[query]}
+
+        assert eventually(lambda: not others(), within=60), (others(), values)
+
 
 @contextlib.contextmanager
 def prometheus(directory: Path, target: str, *features: str) -> Iterator[Prometheus]:
@@ -96,38 +111,72 @@ def prometheus(directory: Path, target: str, *features: str) -> Iterator[Prometh
         server.process.wait(60)
 
 
-async def work(directory: Path) -> tuple[list[PersistingBackend], dict[str, float]]:
-    """Do something of everything; return what was done by the query that asks for it."""
-    options = {**QUIET, "wal_sync_interval": 0, "cache_bytes": 1 << 16}
-    for i in range(2):  # so that something is read back that was not just written
-        earlier = PersistingBackend(i, directory / f"queue/bucket_{i}", **options)
-        await earlier.put_batch([{"n": n, "text": "x" * 100} for n in range(5000)])
-        await earlier.aclose()
-    backends = [PersistingBackend(i, directory / f"queue/bucket_{i}", **options) for i in range(2)]
-    for _ in range(60):
+ROUNDS = 3
+
+
+def nothing_to_wait_for(_: dict[str, float]) -> None:
+    """Go on at once."""
+
+
+async def work(
+    directory: Path, see: Callable[[dict[str, float]], None] = nothing_to_wait_for
+) -> tuple[list[PersistingBackend], dict[str, float]]:
+    """Do something of everything in each of some rounds.
+
+    Parameters
+    ----------
+    directory
+        Where the buckets are.
+    see
+        Is given, after each round, what was done so far by the query that asks for it, and
+        returns when it is known.
+
+    Returns
+    -------
+    tuple
+        The backends, which are open, and what was done.
+    """
+    paths = [directory / f"queue/bucket_{i}" for i in range(2)]
+    options = {**QUIET, "wal_sync_interval": 0, "cache_bytes": 1 << 20}
+    for path in paths:  # of whose rows none is in memory when they are opened again
+        async with PersistingBackend(0, path, **options) as earlier:
+            await earlier.put_batch([{"n": n, "text": f"old {n}"} for n in range(5000)])
+    backends = [PersistingBackend(i, path, **options) for i, path in enumerate(paths)]
+    done: dict[str, float] = {}
+    for number in range(1, ROUNDS + 1):
         for backend in backends:
-            for n in range(20):
+            for n in range(32):
                 await backend.put({"n": n, "text": "single"})
             await backend.put_batch([{"n": n, "text": "batch"} for n in range(100)])
-            await backend.get(5, 0)
-        await asyncio.sleep(0.05)
-    await backends[0].get(100, 3000)
-    for _ in range(3):
+            for _ in range(2):
+                await backend.get(5, 1000)
+            with pytest.raises(SchemaError):
+                await backend.put_arrow(pa.table({"n": ["no number"]}))
         await backends[0].flush()
-        await backends[0].put({"n": 0})
-    await backends[0].compact()
-    return backends, {
-        'sum(persisting_records_total{operation="put"})': 2 * 60 * 120 + 3,
-        'sum(persisting_records_total{operation="get"})': 2 * 60 * 5 + 100,
-        'sum(persisting_operations_total{operation="get"})': 2 * 60 + 1,
-        "sum(persisting_rows)": 2 * 5000 + 2 * 60 * 120 + 3,
-        'sum(persisting_operations_total{operation="flush"})': 3,
-        "sum(persisting_flush_duration_seconds_count)": 3,
-        "sum(persisting_compaction_duration_seconds_count)": 1,
-        "sum(persisting_buffer_size)": 60 * 120 + 1,
-        "sum(persisting_poisoned)": 0,
-        "persisting_open_buckets": 2,
-    }
+        await backends[0].create_index("n", "btree", name=f"round {number}")
+        await backends[0].compact()
+        done = {
+            'sum(persisting_records_total{operation="put"})': number * 264,
+            'sum(persisting_records_total{operation="get"})': number * 20,
+            'sum(persisting_operations_total{operation="put"})': number * 66,
+            'sum(persisting_operations_total{operation="get"})': number * 4,
+            'sum(persisting_operations_total{operation="flush"})': number,
+            'sum(persisting_errors_total{operation="put",kind="schema"})': number * 2,
+            "sum(persisting_errors_total)": number * 2,
+            "sum(persisting_put_duration_seconds_count)": 2 * -(-number * 33 // 16),
+            "sum(persisting_flush_duration_seconds_count)": number,
+            "sum(persisting_compaction_duration_seconds_count)": number,
+            # built, and those of earlier rounds extended together
+            "sum(persisting_index_duration_seconds_count)": number * 2 - 1,
+            'sum(persisting_page_cache_reads_total{result="hit"})': number * 4 - 2,
+            "sum(persisting_indexes)": number,
+            "sum(persisting_rows)": 10_000 + number * 264,
+            "sum(persisting_buffer_size)": number * 132,
+            "sum(persisting_poisoned)": 0,
+            "persisting_open_buckets": 2,
+        }
+        see(done)
+    return backends, done
 
 
 def dashboard_queries() -> list[str]:
@@ -140,28 +189,19 @@ def dashboard_queries() -> list[str]:
 
 async def test_prometheus_counts_what_was_done(tmp_path: Path) -> None:
     with metrics.start_http_server(port=0) as server, prometheus(tmp_path, server.url) as found:
-        backends, done = await work(tmp_path)
-        for query, count in done.items():
-            assert eventually(lambda q=query, c=count: found.value(q) == c), (  # type: ignore[misc]
-                query,
-                found.value(query),
-                count,
-            )
-        assert found.value("up") == 1
-        own = sum(backend.get_metrics()["wal_sync_count"] for backend in backends)
-        assert found.value("sum(persisting_wal_fsync_duration_seconds_count)") == own
-        time.sleep(0.3)
-        without = [q for q in dashboard_queries() if not found.ask("query", query=q)["result"]]
+        backends, _ = await work(tmp_path, found.expect)
+        fsyncs = sum(backend.get_metrics()["wal_sync_count"] for backend in backends)
+        found.expect({"up": 1, "sum(persisting_wal_fsync_duration_seconds_count)": fsyncs})
+        without = [query for query in dashboard_queries() if not found.has_data(query)]
         assert without == []
         rules = found.ask("rules")["groups"][0]["rules"]
         assert len(rules) > 5
         assert {rule["health"] for rule in rules} == {"ok"}
         assert {rule["state"] for rule in rules} == {"inactive"}
-        backends[0]._bucket.close()
-        assert eventually(lambda: found.value("persisting_open_buckets") == 1)
-        assert eventually(lambda: found.value("sum(persisting_rows)") == 5000 + 60 * 120)
-        for backend in backends:
-            await backend.aclose()
+        await backends[0].aclose()
+        left = {"persisting_open_buckets": 1, "sum(persisting_rows)": 5000 + ROUNDS * 132}
+        found.expect(left)
+        await backends[1].aclose()
 
 
 async def test_prometheus_takes_native_histograms(tmp_path: Path) -> None:
@@ -170,9 +210,8 @@ async def test_prometheus_takes_native_histograms(tmp_path: Path) -> None:
         prometheus(tmp_path, server.url, "native-histograms") as found,
     ):
         backends, _ = await work(tmp_path)
-        puts = sum(backend.get_metrics()["wal_sync_count"] for backend in backends)
-        query = "sum(histogram_count(persisting_wal_fsync_duration_seconds))"
-        assert eventually(lambda: found.value(query) == puts)
+        fsyncs = sum(backend.get_metrics()["wal_sync_count"] for backend in backends)
+        found.expect({"sum(histogram_count(persisting_wal_fsync_duration_seconds))": fsyncs})
         query = "histogram_quantile(0.5, sum(persisting_wal_fsync_duration_seconds))"
         assert 0 < (found.value(query) or 0) < 1
         for backend in backends:
