@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     *("queue", "batch", "single", "durable", "pulsing", "arrow"),
-    *("reads", "mixed", "queries", "recovery", "growth", "scrapes"),
+    *("reads", "mixed", "queries", "recovery", "growth", "counting", "scrapes"),
 )
 # What the README shows, with docs/benchmarks/summary.svg.
 HEADLINES = (

@@ -130,7 +130,7 @@ class Run:
             Bytes that one unit puts.
         """
         laps: list[float] = []
-        self._reset_peak()
+        self.reset_peak()
         cpu, written, started = self._cpu(), self._written(), time.perf_counter()
         yield laps
         seconds = sum(laps) if by_laps else time.perf_counter() - started
@@ -143,7 +143,7 @@ class Run:
             p50=percentile(laps, 0.5),
             p99=percentile(laps, 0.99),
             cpu=cpu,
-            peak=self._peak(),
+            peak=self.peak(),
             written=written / (units * put_bytes) if put_bytes else None,
         )
         self.figures.append(figure)
@@ -159,10 +159,12 @@ class Run:
     def _written(self) -> int:
         return sum(map(_written_bytes, (os.getpid(), *self.servers)))
 
-    def _peak(self) -> int:
+    def peak(self) -> int:
+        """Return the most bytes that were resident since reset_peak, with those of servers."""
         return sum(_peak_bytes(process) for process in (os.getpid(), *self.servers))
 
-    def _reset_peak(self) -> None:
+    def reset_peak(self) -> None:
+        """Forget how much was resident."""
         for process in (os.getpid(), *self.servers):
             Path(f"/proc/{process}/clear_refs").write_text("5")
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // Process is the state of the process at one moment.
@@ -25,6 +26,7 @@ type Set struct {
 	version  string
 	process  func() Process
 	descs    map[string]*prometheus.Desc // of all but histograms, by name
+	columns  []column                    // every counter and gauge of a bucket
 	histos   map[string]*prometheus.HistogramVec
 	failures *prometheus.CounterVec
 	limit    int
@@ -42,8 +44,9 @@ var other = labels{"other", "other"}
 
 // group is the buckets that share labels: one, or those beyond the limit.
 type group struct {
-	open []*Bucket
-	past numbers // counts of those that were closed
+	open   []*Bucket
+	past   numbers            // counts of those that were closed
+	labels [][]*dto.LabelPair // of each column of the set
 }
 
 // NewSet makes a set of no buckets. At each scrape process is asked for the state
@@ -66,6 +69,7 @@ func NewSet(version string, process func() Process) *Set {
 			s.failures = prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help}, d.Labels)
 		default:
 			s.descs[d.Name] = d.desc()
+			s.columns = append(s.columns, d.columns(s.descs[d.Name])...)
 		}
 	}
 	for _, k := range []Kind{Invalid, Locked, Corrupt, Storage} {
@@ -87,7 +91,7 @@ func (s *Set) Bucket(path string, state func() State) *Bucket {
 		g, ok = s.groups[l]
 	}
 	if !ok {
-		g = &group{}
+		g = &group{labels: l.pairs(s.columns)}
 		s.groups[l] = g
 	}
 	b := &Bucket{set: s, labels: l, path: path, state: state}
@@ -163,23 +167,9 @@ func (s *Set) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (s *Set) Collect(ch chan<- prometheus.Metric) {
-	totals, open := s.totals()
-	for i := range Descriptions {
-		d := &Descriptions[i]
-		kind := prometheus.GaugeValue
-		if d.Type == CounterType {
-			kind = prometheus.CounterValue
-		}
-		for _, one := range d.series {
-			scale := one.scale
-			if scale == 0 {
-				scale = 1
-			}
-			for l, n := range totals {
-				values := append([]string{l.topic, l.bucket}, one.labels...)
-				ch <- prometheus.MustNewConstMetric(s.descs[d.Name], kind, n[one.number]*scale, values...)
-			}
-		}
+	readings, open := s.readings()
+	for i := range readings {
+		ch <- &readings[i]
 	}
 	for _, h := range s.histos {
 		h.Collect(ch)
@@ -199,22 +189,29 @@ func (s *Set) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(s.descs[logDrops], prometheus.CounterValue, float64(p.LogDrops))
 }
 
-// totals reads the buckets, outside the lock that opening and closing take.
-func (s *Set) totals() (all map[labels]*numbers, open int) {
+// readings reads the buckets, outside the lock that opening and closing take.
+func (s *Set) readings() (all []reading, open int) {
+	type total struct {
+		buckets []*Bucket
+		labels  [][]*dto.LabelPair
+		numbers numbers
+	}
 	s.mu.Lock()
-	buckets := map[labels][]*Bucket{}
-	all = make(map[labels]*numbers, len(s.groups))
-	for l, g := range s.groups {
-		past := g.past
-		all[l] = &past
-		buckets[l] = slices.Clone(g.open)
+	totals := make([]total, 0, len(s.groups))
+	for _, g := range s.groups {
+		totals = append(totals, total{slices.Clone(g.open), g.labels, g.past})
 		open += len(g.open)
 	}
 	s.mu.Unlock()
-	for l, those := range buckets {
-		for _, b := range those {
+	all = make([]reading, 0, len(totals)*len(s.columns))
+	for _, t := range totals {
+		for _, b := range t.buckets {
 			n := b.numbers()
-			all[l].add(&n)
+			t.numbers.add(&n)
+		}
+		for i := range s.columns {
+			c := &s.columns[i]
+			all = append(all, reading{c, t.labels[i], t.numbers[c.number] * c.scale})
 		}
 	}
 	return all, open

@@ -2,18 +2,21 @@ package exporter
 
 import (
 	"bytes"
+	"compress/gzip"
+	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
 
 // An answer to a scrape is given again for recentTime, and for recentShare times as
 // long as it took to make: many scrapers cost no more than one that asks ten times a
-// second, and a 64th of a processor however many buckets there are.
+// second, and a hundredth of a processor however many buckets there are.
 const (
 	recentTime  = 100 * time.Millisecond
-	recentShare = 64
+	recentShare = 100
 )
 
 // maxRecent is the number of answers in different formats that are kept.
@@ -25,15 +28,28 @@ type recent struct {
 	next http.Handler
 
 	mu      sync.Mutex
-	answers map[[2]string]*answer // by what the client accepts: formats, encodings
+	answers map[wanted]*answer
+	gzip    *gzip.Writer
+}
+
+// wanted is what a client accepts.
+type wanted struct {
+	formats, query string // as it says; name[] in the query selects metrics
+	gzip           bool
 }
 
 // answer is a response as it was written.
 type answer struct {
-	until  time.Time // when it is recent no more
-	header http.Header
-	status int
-	body   bytes.Buffer
+	io.Writer           // into the body
+	until     time.Time // when it is recent no more
+	header    http.Header
+	status    int
+	body      bytes.Buffer
+}
+
+func newRecent(next http.Handler) *recent {
+	fast, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // which is a level
+	return &recent{next: next, answers: map[wanted]*answer{}, gzip: fast}
 }
 
 // ServeHTTP implements http.Handler.
@@ -47,7 +63,7 @@ func (h *recent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *recent) answer(r *http.Request) *answer {
-	key := [2]string{r.Header.Get("Accept"), r.Header.Get("Accept-Encoding")}
+	key := wanted{r.Header.Get("Accept"), r.URL.RawQuery, acceptsGzip(r.Header.Get("Accept-Encoding"))}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
@@ -60,11 +76,33 @@ func (h *recent) answer(r *http.Request) *answer {
 		}
 	}
 	a := &answer{header: http.Header{}, status: http.StatusOK}
+	a.Writer = &a.body
+	if key.gzip {
+		h.gzip.Reset(&a.body)
+		a.Writer = h.gzip
+	}
 	h.next.ServeHTTP(a, r)
+	if key.gzip {
+		_ = h.gzip.Close() // a buffer takes everything
+		a.header.Set("Content-Encoding", "gzip")
+	}
+	a.header.Add("Vary", "Accept-Encoding")
 	a.header.Set("Content-Length", strconv.Itoa(a.body.Len()))
 	a.until = now.Add(max(recentTime, recentShare*time.Since(now)))
 	h.answers[key] = a
 	return a
+}
+
+// acceptsGzip reads a header Accept-Encoding.
+func acceptsGzip(header string) bool {
+	for one := range strings.SplitSeq(header, ",") {
+		name, weight, weighted := strings.Cut(one, ";")
+		if strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			q, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimSpace(weight), "q="), 64)
+			return !weighted || err == nil && q > 0
+		}
+	}
+	return false
 }
 
 // Header implements http.ResponseWriter.
@@ -72,6 +110,3 @@ func (a *answer) Header() http.Header { return a.header }
 
 // WriteHeader implements http.ResponseWriter.
 func (a *answer) WriteHeader(status int) { a.status = status }
-
-// Write implements http.ResponseWriter.
-func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }

@@ -107,8 +107,9 @@ func (s *Server) Close() error {
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	scrape := promhttp.HandlerFor(s.source.Gatherer, promhttp.HandlerOpts{ErrorLog: s.http.ErrorLog, EnableOpenMetrics: true})
-	mux.Handle("/metrics", &recent{next: scrape, answers: map[[2]string]*answer{}})
+	mux.Handle("/metrics", newRecent(promhttp.HandlerFor(s.source.Gatherer, promhttp.HandlerOpts{
+		ErrorLog: s.http.ErrorLog, EnableOpenMetrics: true, DisableCompression: true, // recent does it in less time
+	})))
 	mux.HandleFunc("/status.json", s.status)
 	for path, file := range map[string]string{"/{$}": "page/page.html", "/page.js": "page/page.js", "/page.css": "page/page.css"} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, page, file) })

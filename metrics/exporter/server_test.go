@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -19,6 +20,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,16 +90,8 @@ func TestServesMetricsInTheFormatAskedFor(t *testing.T) {
 	if !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/openmetrics-text") || !strings.HasSuffix(body, "# EOF\n") || !strings.Contains(body, series+".0\n") {
 		t.Errorf("OpenMetrics: %s %.300s", answer.Header, body)
 	}
-	answer, body = ask(t, s, "/metrics", func(r *http.Request) { r.Header.Set("Accept-Encoding", "gzip") })
-	if answer.Header.Get("Content-Encoding") != "gzip" {
-		t.Fatalf("not compressed: %s", answer.Header)
-	}
-	plain, err := gzip.NewReader(strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if text, err := io.ReadAll(plain); err != nil || !strings.Contains(string(text), series) {
-		t.Errorf("compressed: %v", err)
+	if _, body := ask(t, s, "/metrics?name[]=persisting_rows", nil); strings.Contains(body, series) || !strings.Contains(body, "persisting_rows{") {
+		t.Errorf("one metric: %.300s", body)
 	}
 	answer, body = ask(t, s, "/metrics", func(r *http.Request) {
 		r.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
@@ -112,16 +106,16 @@ func TestAnswersAreGivenAgainForAMoment(t *testing.T) {
 		asked int
 		slow  time.Duration
 	)
-	h := &recent{answers: map[[2]string]*answer{}, next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := newRecent(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked++
 		time.Sleep(slow)
 		w.Header().Set("Content-Type", r.Header.Get("Accept"))
 		w.WriteHeader(http.StatusAccepted)
 		fmt.Fprint(w, "answer ", asked)
-	})}
-	scrape := func(accept string) string {
+	}))
+	scrape := func(path, accept string) string {
 		t.Helper()
-		r, w := httptest.NewRequest(http.MethodGet, "/metrics", nil), httptest.NewRecorder()
+		r, w := httptest.NewRequest(http.MethodGet, path, nil), httptest.NewRecorder()
 		r.Header.Set("Accept", accept)
 		h.ServeHTTP(w, r)
 		if w.Code != http.StatusAccepted || w.Header().Get("Content-Type") != accept {
@@ -129,25 +123,64 @@ func TestAnswersAreGivenAgainForAMoment(t *testing.T) {
 		}
 		return w.Body.String()
 	}
-	first, again, other := scrape("a"), scrape("a"), scrape("b")
-	if first != "answer 1" || again != first || other != "answer 2" {
-		t.Errorf("%q, %q, %q", first, again, other)
+	first, again, format, names := scrape("/", "a"), scrape("/", "a"), scrape("/", "b"), scrape("/?name[]=x", "a")
+	if first != "answer 1" || again != first || format != "answer 2" || names != "answer 3" {
+		t.Errorf("%q, %q, %q, %q", first, again, format, names)
 	}
-	h.answers[[2]string{"a", ""}].until = time.Now()
-	if late := scrape("a"); late != "answer 3" {
+	h.answers[wanted{formats: "a"}].until = time.Now()
+	if late := scrape("/", "a"); late != "answer 4" {
 		t.Errorf("an old answer: %q", late)
 	}
 	slow = 10 * time.Millisecond
-	scrape("slow")
+	scrape("/", "slow")
 	slow = 0
-	if rest := time.Until(h.answers[[2]string{"slow", ""}].until); rest < 500*time.Millisecond {
+	if rest := time.Until(h.answers[wanted{formats: "slow"}].until); rest < 900*time.Millisecond {
 		t.Errorf("an answer that took 10 ms is recent for another %v", rest)
 	}
 	for i := range 3 * maxRecent {
-		scrape(fmt.Sprint("format ", i))
+		scrape("/", fmt.Sprint("format ", i))
 	}
 	if n := len(h.answers); n > maxRecent {
 		t.Errorf("%d answers are kept", n)
+	}
+}
+
+func TestCompressesForThoseWhoSayThatTheyReadIt(t *testing.T) {
+	tests := map[string]bool{
+		"":                        false,
+		"identity":                false,
+		"gzip":                    true,
+		"deflate, GZIP ;q=0.5":    true,
+		"br,gzip; q=1.0, *;q=0.1": true,
+		"gzip;q=0":                false,
+		"gzip;q=much":             false,
+		"*":                       false,
+		"gzipped":                 false,
+	}
+	s, _ := start(t, nil)
+	for accepted, compressed := range tests {
+		t.Run(accepted, func(t *testing.T) {
+			answer, body := ask(t, s, "/metrics", func(r *http.Request) { r.Header.Set("Accept-Encoding", accepted) })
+			if got := answer.Header.Get("Content-Encoding") == "gzip"; got != compressed {
+				t.Errorf("compressed: %v, want %v", got, compressed)
+			}
+			if vary := answer.Header.Values("Vary"); !slices.Contains(vary, "Accept-Encoding") {
+				t.Errorf("varies by %q", vary)
+			}
+			text := []byte(body)
+			if compressed {
+				plain, err := gzip.NewReader(strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if text, err = io.ReadAll(plain); err != nil {
+					t.Error(err)
+				}
+			}
+			if !bytes.Contains(text, []byte(`persisting_build_info{version="1.2.3"} 1`)) {
+				t.Errorf("%.200s", text)
+			}
+		})
 	}
 }
 

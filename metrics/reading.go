@@ -1,0 +1,66 @@
+package metrics
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// column is a counter or a gauge that every bucket has.
+type column struct {
+	desc   *prometheus.Desc
+	kind   Type
+	number number
+	scale  float64
+	labels []*dto.LabelPair // those that are not of the bucket
+}
+
+// columns are the series of the metric that a bucket has.
+func (d *Description) columns(desc *prometheus.Desc) []column {
+	all := make([]column, len(d.series))
+	for i, s := range d.series {
+		all[i] = column{desc: desc, kind: d.Type, number: s.number, scale: cmp.Or(s.scale, 1)}
+		for at, value := range s.labels {
+			all[i].labels = append(all[i].labels, pair(d.Labels[at], value))
+		}
+	}
+	return all
+}
+
+// pairs are the labels of each column of a bucket with the labels l, in the order
+// that Prometheus wants.
+func (l labels) pairs(columns []column) [][]*dto.LabelPair {
+	own := []*dto.LabelPair{pair("topic", l.topic), pair("bucket", l.bucket)}
+	all := make([][]*dto.LabelPair, len(columns))
+	for i, c := range columns {
+		all[i] = slices.Concat(own, c.labels)
+		slices.SortFunc(all[i], func(a, b *dto.LabelPair) int { return cmp.Compare(a.GetName(), b.GetName()) })
+	}
+	return all
+}
+
+func pair(name, value string) *dto.LabelPair { return &dto.LabelPair{Name: &name, Value: &value} }
+
+// reading is the value of a column at one moment. It is a prometheus.Metric whose
+// labels were made when the bucket was opened.
+type reading struct {
+	column *column
+	labels []*dto.LabelPair
+	value  float64
+}
+
+// Desc implements prometheus.Metric.
+func (r *reading) Desc() *prometheus.Desc { return r.column.desc }
+
+// Write implements prometheus.Metric.
+func (r *reading) Write(out *dto.Metric) error {
+	out.Label = r.labels
+	if r.column.kind == CounterType {
+		out.Counter = &dto.Counter{Value: &r.value}
+	} else {
+		out.Gauge = &dto.Gauge{Value: &r.value}
+	}
+	return nil
+}
