@@ -115,11 +115,7 @@ func linkTable(table, into string, m markState) (uint64, error) {
 	if _, err := os.Lstat(table); errors.Is(err, fs.ErrNotExist) || m.Changing && m.Version == 0 {
 		return 0, nil
 	}
-	var newest uint64
-	if m.Changing {
-		newest = m.Version
-	}
-	state, err := lance.Check(table, newest, false)
+	state, err := checkTable(table, m, false)
 	if err != nil {
 		return 0, fmt.Errorf("engine: clone: %w", err)
 	}

@@ -360,20 +360,16 @@ func (x *examiner) readConsumers() {
 // readTable finds the version that the next open begins with, as heal does.
 func (x *examiner) readTable() {
 	table := filepath.Join(x.dir, tableDir)
-	var newest uint64
-	if x.mark.Changing {
-		newest = x.mark.Version
-	}
 	_, err := os.Lstat(table)
 	if x.hasTable = err == nil; !x.hasTable {
 		return
 	}
-	if x.mark.Changing && newest == 0 {
+	if x.mark.Changing && x.mark.Version == 0 {
 		x.hasTable = false
 		x.note("%s was being made, and is begun anew", tableDir)
 		return
 	}
-	if x.state, err = lance.Check(table, newest, x.o.Layout); err != nil {
+	if x.state, err = checkTable(table, x.mark, x.o.Layout); err != nil {
 		x.stop(tableDir, err)
 		return
 	}

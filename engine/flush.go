@@ -122,17 +122,18 @@ func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, er
 	if before != nil {
 		defer before.Release()
 	}
+	var manifest string
 	if cause := b.poison.Load(); cause != nil {
 		err = *cause
 	} else if before == nil || after.Version() != before.Version() {
-		err = b.syncTable(before, after, true)
+		manifest, err = b.syncTable(before, after, true)
 	}
 	if err == nil {
 		// Reads that may not wait find what was removed in memory.
 		_, _, _, err = after.Place(0)
 	}
 	if err == nil {
-		err = b.mark.end(ticket, after.Version(), after.NextRowID())
+		err = b.mark.end(ticket, after.Version(), manifest, after.NextRowID())
 	}
 	if err != nil { // the mark stays as it is: what is above it is void
 		after.Release()
@@ -289,34 +290,35 @@ func (b *Bucket) install(snapshot *lance.Snapshot, checkpoint int64) {
 
 // syncTable brings to disk the files of the version after that before, which
 // may be nil, has not, and then the directories that name them. Sums are noted of
-// those that are fresh, so that they are not those of damage.
-func (b *Bucket) syncTable(before, after *lance.Snapshot, fresh bool) error {
+// those that are fresh, so that they are not those of damage; that of the manifest
+// is returned.
+func (b *Bucket) syncTable(before, after *lance.Snapshot, fresh bool) (manifest string, err error) {
 	files, err := lance.ChangedFiles(before, after)
 	if err != nil {
-		return fmt.Errorf("engine: list files of table: %w", err)
+		return "", fmt.Errorf("engine: list files of table: %w", err)
 	}
 	if !fresh {
-		return b.syncFiles(files, before == nil)
+		return "", b.syncFiles(files, before == nil)
 	}
 	var lines []byte
 	var unread error
 	summed := make(chan struct{})
 	go func() { // while the disk is busy
 		defer close(summed)
-		lines, unread = b.sums.of(files)
+		lines, manifest, unread = b.sums.of(files)
 	}()
 	err = b.syncFiles(files, before == nil)
 	<-summed
 	switch {
 	case err != nil:
-		return err
+		return "", err
 	case unread != nil:
-		return fmt.Errorf("engine: read what was written to the table: %w", unread)
+		return "", fmt.Errorf("engine: read what was written to the table: %w", unread)
 	}
 	if err := b.sums.add(lines); err != nil { // nobody needs them but a verification
 		b.logger.Warn("checksums of files of the table were not noted", "error", err)
 	}
-	return nil
+	return manifest, nil
 }
 
 // syncFiles brings files of the table to disk, and the directories that name them,

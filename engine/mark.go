@@ -24,6 +24,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type markState struct {
 	Sequence uint64 `json:"sequence"` // of the writes of the mark
 	Version  uint64 `json:"version"`  // the newest version that is on disk; 0: none
+	Manifest string `json:"manifest"` // CRC-32C of its manifest, in hexadecimal; empty: not known
 	Rows     int64  `json:"rows"`     // that the bucket had when it came there
 	Changing bool   `json:"changing"` // newer versions may be there that are not on disk as a whole
 	Logging  bool   `json:"logging"`  // there is a segment of the log, with rows that the table may lack
@@ -107,7 +108,9 @@ func decodeSlot(b []byte, i int) (s markState, ok bool) {
 	return s, json.Unmarshal([]byte(line), &s) == nil
 }
 
-func lineSum(line []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(line, castagnoli)) }
+func lineSum(line []byte) string { return sumText(crc32.Checksum(line, castagnoli)) }
+
+func sumText(sum uint32) string { return fmt.Sprintf("%08x", sum) }
 
 func encodeSlot(s markState) ([]byte, error) {
 	line, err := json.Marshal(s)
@@ -130,8 +133,9 @@ func (m *mark) begin() (ticket int, err error) {
 	return m.failures, nil
 }
 
-// end says that a change has led to a version which is on disk, with all before.
-func (m *mark) end(ticket int, version uint64, rows int64) error {
+// end says that a change has led to a version which is on disk, with all before,
+// and whose manifest has that checksum.
+func (m *mark) end(ticket int, version uint64, manifest string, rows int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.running--
@@ -139,7 +143,9 @@ func (m *mark) end(ticket int, version uint64, rows int64) error {
 		m.unsure = false
 	}
 	s := m.state
-	s.Version = max(s.Version, version)
+	if version > s.Version {
+		s.Version, s.Manifest = version, manifest
+	}
 	s.Rows = max(s.Rows, rows)
 	s.Changing = m.running > 0 || m.unsure
 	return m.write(s, 2)
@@ -160,7 +166,10 @@ func (m *mark) settle(version uint64, rows int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.state
-	s.Version, s.Rows, s.Changing = version, max(s.Rows, rows), false
+	if version != s.Version {
+		s.Version, s.Manifest = version, ""
+	}
+	s.Rows, s.Changing = max(s.Rows, rows), false
 	return m.write(s, 2)
 }
 

@@ -65,16 +65,10 @@ func (b *Bucket) heal() (aside []string, err error) {
 	}
 	b.consumers.mark = b.mark
 	table, m := b.tablePath(), b.mark.state
-	if err := refuseOlder(table, m); err != nil {
-		return nil, err
-	}
-	switch {
-	case m.Changing && m.Version == 0:
+	if m.Changing && m.Version == 0 {
 		aside, err = lance.Discard(table)
-	case m.Changing:
-		aside, err = lance.HealTo(table, m.Version)
-	default:
-		aside, err = lance.Heal(table)
+	} else {
+		aside, err = healTo(table, m)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("engine: heal table: %w", err)
@@ -92,26 +86,37 @@ func (b *Bucket) heal() (aside []string, err error) {
 	return aside, nil
 }
 
-// refuseOlder refuses a table whose newest sound version is older than the one that
-// was on disk: the log has the rows that came between, if at all, but not what was
-// removed or changed.
-func refuseOlder(table string, m markState) error {
-	if m.Version == 0 {
-		return nil
-	}
-	var newest uint64
-	if m.Changing {
-		newest = m.Version
-	}
-	state, err := lance.Check(table, newest, false)
+// healTo sets aside what is newer than the newest sound version of the table. It
+// refuses one that is older than the version that was on disk: the log has the rows
+// that came between, if at all, but not what was removed or changed.
+func healTo(table string, m markState) (aside []string, err error) {
+	state, err := checkTable(table, m, false)
 	if err != nil {
-		return fmt.Errorf("engine: heal table: %w", err)
+		return nil, err
 	}
 	head := state.Head()
-	if head == nil || head.Number >= m.Version {
-		return nil // without any version, rows are missing
+	if head != nil && head.Number < m.Version { // without any version, rows are missing
+		return nil, fmt.Errorf("%w: version %d of the table was on disk, and %s; version %d is the newest that is sound, to which persisting repair can go back", ErrCorrupt, m.Version, wrongWith(&state, m.Version), head.Number)
 	}
-	return fmt.Errorf("%w: version %d of the table was on disk, and %s; version %d is the newest that is sound, to which persisting repair can go back", ErrCorrupt, m.Version, wrongWith(&state, m.Version), head.Number)
+	return lance.Heal(table, &state)
+}
+
+// checkTable looks at the versions of the table that an open may begin with.
+func checkTable(table string, m markState, layout bool) (lance.State, error) {
+	o := lance.CheckOptions{Layout: layout}
+	if m.Changing {
+		o.Newest = m.Version
+	}
+	if m.Manifest != "" {
+		sum, _, err := sumOf(wal.OS, lance.ManifestPath(table, m.Version))
+		switch {
+		case err == nil && sumText(sum) != m.Manifest:
+			o.Damaged = m.Version
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return lance.State{}, err
+		}
+	}
+	return lance.Check(table, o)
 }
 
 // wrongWith says what is wrong with a version.
@@ -162,7 +167,7 @@ func (b *Bucket) settle() error {
 	version := b.snapshot.Version()
 	if version != m.Version {
 		// Not a version that this bucket has brought to disk.
-		if err := b.syncTable(nil, b.snapshot, false); err != nil {
+		if _, err := b.syncTable(nil, b.snapshot, false); err != nil {
 			return err
 		}
 	}

@@ -209,6 +209,10 @@ func TestRepair(t *testing.T) {
 			},
 			fault: ".manifest", lost: rows{{80, 120}, {120, -1}}, ends: 80,
 		},
+		"the newest manifest is another than was written": {
+			damage: func(_ *testing.T, dir string) error { return flipped(30)(newestManifest(dir)) },
+			fault:  ".manifest", lost: rows{{80, 120}}, ends: 280,
+		},
 		"the log is gone": {
 			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, "wal")) },
 			fault:  "wal", lost: rows{{120, -1}}, ends: 120,
@@ -305,7 +309,7 @@ func TestRepair(t *testing.T) {
 func fragmentFile(t *testing.T, dir string, n int) string {
 	t.Helper()
 	table := filepath.Join(dir, "data.lance")
-	state, err := lance.Check(table, 0, true)
+	state, err := lance.Check(table, lance.CheckOptions{Layout: true})
 	must(t, err)
 	return filepath.Join(table, "data", state.Fragments[n].Files[0])
 }

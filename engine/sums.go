@@ -42,21 +42,26 @@ func newSums(filesystem wal.FS, dir string) *sums {
 	return &sums{fs: filesystem, path: filepath.Join(dir, sumsFile), table: filepath.Join(dir, tableDir), most: leastSums}
 }
 
-// of returns the lines of those of the files that get one. They have just been
-// written, and are in the memory of the system.
-func (s *sums) of(files []string) ([]byte, error) {
-	var lines bytes.Buffer
-	for _, f := range files {
-		if !summed(f) {
+// of returns the lines of those of the files that get one, and the sum of the last
+// manifest, which the mark has. They have just been written, and are in the memory
+// of the system.
+func (s *sums) of(files []string) (lines []byte, manifest string, err error) {
+	for i, f := range files {
+		newest := i == len(files)-1 && isManifest(f)
+		if !newest && !summed(f) {
 			continue
 		}
 		sum, size, err := sumOf(s.fs, filepath.Join(s.table, f))
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		lines.WriteString(sumLine(f, sum, size))
+		if newest {
+			manifest = sumText(sum)
+			continue
+		}
+		lines = append(lines, sumLine(f, sum, size)...)
 	}
-	return lines.Bytes(), nil
+	return lines, manifest, nil
 }
 
 // add writes lines. They come to the disk some time: what is lost in a power failure
@@ -150,6 +155,8 @@ func summed(file string) bool {
 	dir, _, _ := strings.Cut(file, "/")
 	return dir == "data" || dir == "_deletions" || dir == "_indices"
 }
+
+func isManifest(file string) bool { return strings.HasPrefix(file, "_versions/") }
 
 // fileSum is what a line says of a file.
 type fileSum struct {

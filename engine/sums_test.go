@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -47,6 +49,39 @@ func TestExamineNoticesEveryByte(t *testing.T) {
 				}
 			}
 		}
+	}
+	if decoded < 20 {
+		t.Errorf("only %d changes could be decoded", decoded)
+	}
+}
+
+// TestEveryByteOfTheManifestCounts opens tables whose manifest is not the one that
+// was written, however well it can be read.
+func TestEveryByteOfTheManifestCounts(t *testing.T) {
+	dir, _ := atRest(t)
+	path := newestManifest(dir)
+	text, err := os.ReadFile(path)
+	must(t, err)
+	m, err := readMark(wal.OS, dir)
+	must(t, err)
+	decoded := 0
+	for at := range text {
+		must(t, flipped(int64(at))(path))
+		if state, err := lance.Check(filepath.Join(dir, tableDir), lance.CheckOptions{}); err == nil && state.Head().Number == m.state.Version {
+			decoded++
+		}
+		state, err := checkTable(filepath.Join(dir, tableDir), m.state, false)
+		if err != nil || state.Head() == nil || state.Head().Number != m.state.Version-1 {
+			t.Fatalf("byte %d: %+v, %v", at, state, err)
+		}
+		if at%100 == 0 {
+			unchanged(t, dir, func() {
+				if _, err := Open(dir, quiet()); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), filepath.Base(path)) {
+					t.Errorf("opened with byte %d flipped: %v", at, err)
+				}
+			})
+		}
+		must(t, os.WriteFile(path, text, 0o644))
 	}
 	if decoded < 20 {
 		t.Errorf("only %d changes could be decoded", decoded)

@@ -301,8 +301,6 @@ func (b *Bucket) checkRefs() error {
 
 // manifestSize is the size of the manifest of a version.
 func (b *Bucket) manifestSize(version uint64) (int64, error) {
-	// Names fall as versions rise, so that the newest comes first in a listing.
-	name := fmt.Sprintf("%020d.manifest", ^version)
-	info, err := b.opts.FS.Stat(filepath.Join(b.tablePath(), "_versions", name))
+	info, err := b.opts.FS.Stat(lance.ManifestPath(b.tablePath(), version))
 	return info.Size, err
 }

@@ -369,33 +369,26 @@ int32_t pn_snapshot_index_statistics(const pn_snapshot *snapshot,
 
 /* ---- recovery --------------------------------------------------------- */
 
-/* Makes the newest sound version, not above `newest` (0: no limit), the head:
- * manifests above it are renamed to <name>.manifest.corrupt (all of them when
- * none is sound), and so are older ones that are torn; *out names them relative
- * to dir. A version is sound when its manifest parses and the files it refers
- * to have the recorded size and a sound footer. Call it before the table is
- * opened. PN_SCHEMA when the head was written by a newer Lance. */
-int32_t pn_heal(const char *dir, uint64_t newest, pn_strings **out,
-                struct persisting_native_error *error);
-
-/* Makes `version` the head, renaming the manifests above it as pn_heal does, and
- * commits a version after it that refers to none of the data files and indexes
+/* Makes `version` the head, renames the manifests above it to
+ * <name>.manifest.corrupt, which *out names relative to dir, and commits a version after it that refers to none of the data files and indexes
  * that are missing or short: rows keep their ids, and what such a file held is
- * null. Nothing is fsynced but the new names, which *out lists. PN_CORRUPT when
- * the manifest of `version`, or a list of deleted rows, is what is missing. */
+ * null. Nothing is fsynced but the new names. PN_CORRUPT when the manifest of `version`, or a list of deleted rows, is what is missing. */
 int32_t pn_mend(const char *dir, uint64_t version, pn_strings **out,
                 struct persisting_native_error *error);
 
 /* Describes the versions of the table in dir, which need not open. Changes
- * nothing. *out is one string, a JSON object:
+ * nothing. A version is sound when its manifest parses, is not that of `damaged`
+ * (0: none), and the files it refers to have the recorded size and a sound footer;
+ * the head is the newest sound one, not above `newest` (0: no limit). PN_SCHEMA
+ * when it was written by a newer Lance. *out is one string, a JSON object:
  *
  *   versions   the newest first, each an object of
  *     version, manifest (file, relative to dir)
- *     above      whether it is above `newest` (0: no limit); then no more is known
+ *     above      whether it is above `newest`; then no more is known
  *     torn       what is wrong with the manifest, or null
  *     next_row_id, seconds (since 1970)
  *     checked    whether all that follows was looked at, which ends with the
- *                head: the first version that pn_heal would leave alone
+ *                head
  *     rows, bytes
  *     flaws      files that are missing or short: file, what, kind ("data",
  *                "deletions", "index"), rows (pairs of the first row id and the
@@ -403,8 +396,9 @@ int32_t pn_mend(const char *dir, uint64_t version, pn_strings **out,
  *   fragments  of the newest version that can be read, if layout is not 0: id,
  *              rows (pairs as above), bytes, files
  */
-int32_t pn_check(const char *dir, uint64_t newest, int32_t layout,
-                 pn_strings **out, struct persisting_native_error *error);
+int32_t pn_check(const char *dir, uint64_t newest, uint64_t damaged,
+                 int32_t layout, pn_strings **out,
+                 struct persisting_native_error *error);
 
 /* ---- strings, bookkeeping --------------------------------------------- */
 

@@ -18,7 +18,7 @@ type State struct {
 type Version struct {
 	Number    uint64  `json:"version"`
 	Manifest  string  `json:"manifest"` // file, relative to the table
-	Above     bool    `json:"above"`    // above all that were looked at
+	Above     bool    `json:"above"`    // CheckOptions.Newest
 	Seconds   *int64  `json:"seconds"`  // since 1970
 	NextRowID int64   `json:"next_row_id"`
 	Torn      *string `json:"torn"`    // why the manifest cannot be read
@@ -70,7 +70,7 @@ func (s *State) Newest() *Version {
 	return nil
 }
 
-// Head returns the newest sound version, which Heal makes the head, or nil.
+// Head returns the newest sound version, which [Heal] makes the head, or nil.
 func (s *State) Head() *Version {
 	for i := range s.Versions {
 		if s.Versions[i].Sound() {
@@ -80,16 +80,26 @@ func (s *State) Head() *Version {
 	return nil
 }
 
+// CheckOptions says what [Check] looks at.
+type CheckOptions struct {
+	// Newest is the version above which none is taken: versions that were not synced
+	// yet when the power went may be damaged in ways that their sizes and footers do
+	// not show. 0 is no bound.
+	Newest uint64
+	// Damaged is a version whose manifest is not what was written. 0 is none.
+	Damaged uint64
+	// Layout asks for the fragments.
+	Layout bool
+}
+
 // Check looks at the files of the table in dir, which need not open, and
-// changes nothing. It reads no more than HealTo does, for which newest is meant
-// (0: Heal), and with layout the fragments as well. A directory that does not
-// exist gives no versions.
-func Check(dir string, newest uint64, layout bool) (State, error) {
+// changes nothing. A directory that does not exist gives no versions.
+func Check(dir string, o CheckOptions) (State, error) {
 	var state State
 	if err := checkDir(dir); err != nil {
 		return state, err
 	}
-	text, err := nativeCheck(dir, newest, layout)
+	text, err := nativeCheck(dir, o)
 	if err != nil {
 		return state, in(dir, err)
 	}

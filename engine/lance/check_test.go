@@ -124,7 +124,7 @@ func TestCheckTornManifest(t *testing.T) {
 func TestCheckTo(t *testing.T) {
 	dir, manifests := damaged(t)
 	edit(t, manifests[0], func([]byte) []byte { return nil })
-	state, err := Check(dir, 2, true)
+	state, err := Check(dir, CheckOptions{Newest: 2, Layout: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestCheckNothing(t *testing.T) {
 	if len(state.Versions) != 0 || state.Head() != nil || state.Newest() != nil {
 		t.Fatalf("%+v", state)
 	}
-	if _, err := Check("/tmp/not a table", 0, false); !errors.Is(err, ErrInvalid) {
+	if _, err := Check("/tmp/not a table", CheckOptions{}); !errors.Is(err, ErrInvalid) {
 		t.Fatalf("not a table's name: %v", err)
 	}
 }
@@ -247,7 +247,7 @@ func TestMend(t *testing.T) {
 			wantOptional(t, s, 30, lost)
 			s.Release()
 
-			if aside, err := Heal(dir); err != nil || aside != nil {
+			if aside, err := heal(dir); err != nil || aside != nil {
 				t.Fatalf("%v, %v", aside, err)
 			}
 			table := open(t, dir)
@@ -323,7 +323,7 @@ func TestMendRefuses(t *testing.T) {
 
 func look(t *testing.T, dir string, layout bool) State {
 	t.Helper()
-	state, err := Check(dir, 0, layout)
+	state, err := Check(dir, CheckOptions{Layout: layout})
 	if err != nil {
 		t.Fatal(err)
 	}

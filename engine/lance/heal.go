@@ -2,6 +2,7 @@ package lance
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,24 +19,29 @@ const (
 	maxHintBytes = 4 << 10
 )
 
-// Heal makes the newest sound version of the table in dir its head. Manifests of
-// newer versions, which a crash left torn or without their data, and older ones
-// that are torn, are renamed to *.manifest.corrupt, and so is Lance's hint at the
-// newest version when it is no small file; it returns their new names, relative
-// to dir. When no version is sound all are set aside, and Open will
-// find no table. A directory that does not exist, or needs nothing, gives nil.
+// ManifestPath is the file of a version of the table in dir. Names fall as versions
+// rise, so that the newest comes first in a listing.
+func ManifestPath(dir string, version uint64) string {
+	return filepath.Join(dir, versionsDir, fmt.Sprintf("%020d%s", ^version, manifestSuffix))
+}
+
+// Heal makes the newest sound version of the table in dir, which [Check] has found
+// in that state, its head. Manifests of newer versions, which a crash left torn or
+// without their data, and older ones that are torn, are renamed to
+// *.manifest.corrupt, and so is Lance's hint at the newest version when it is no
+// small file; it returns their new names, relative to dir. When no version is sound
+// all are set aside, and Open will find no table.
 //
 // Call it before Open; it must not run on a table that is open.
-func Heal(dir string) ([]string, error) { return heal(dir, 0) }
-
-// HealTo does what Heal does and sets aside all versions above newest as well:
-// those that were not synced yet when the power went, and whose files may be
-// damaged in ways that their sizes and footers do not show.
-func HealTo(dir string, newest uint64) ([]string, error) {
-	if newest == 0 {
-		return nil, ErrInvalid
+func Heal(dir string, state *State) ([]string, error) {
+	head := state.Head()
+	unsound := map[string]bool{}
+	for i := range state.Versions {
+		v := &state.Versions[i]
+		newer := head == nil || v.Number > head.Number
+		unsound[filepath.Base(v.Manifest)] = newer || !v.Readable()
 	}
-	return heal(dir, newest)
+	return setAside(dir, func(e fs.DirEntry) bool { return unsound[e.Name()] || unfitHint(e) })
 }
 
 // Discard sets all versions of the table aside, so that Open finds no table, and
@@ -93,16 +99,4 @@ func syncDir(path string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
-}
-
-func heal(dir string, newest uint64) ([]string, error) {
-	if err := checkDir(dir); err != nil {
-		return nil, err
-	}
-	hints, err := setAside(dir, unfitHint)
-	if err != nil {
-		return nil, err
-	}
-	renamed, err := nativeHeal(dir, newest)
-	return append(hints, renamed...), in(dir, err)
 }

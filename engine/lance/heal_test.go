@@ -62,6 +62,17 @@ func edit(t *testing.T, path string, change func([]byte) []byte) {
 	}
 }
 
+// heal puts a table in order, whatever its newest version is.
+func heal(dir string) ([]string, error) { return healTo(dir, 0) }
+
+func healTo(dir string, newest uint64) ([]string, error) {
+	state, err := Check(dir, CheckOptions{Newest: newest})
+	if err != nil {
+		return nil, err
+	}
+	return Heal(dir, &state)
+}
+
 func TestHeal(t *testing.T) {
 	cut := func(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:n] } }
 	cutEnd := func(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:len(b)-n] } }
@@ -128,7 +139,7 @@ func TestHeal(t *testing.T) {
 				}
 				edit(t, path, d.change)
 			}
-			aside, err := Heal(dir)
+			aside, err := heal(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -140,7 +151,7 @@ func TestHeal(t *testing.T) {
 					t.Fatalf("%s: %v", name, err)
 				}
 			}
-			if again, err := Heal(dir); err != nil || again != nil {
+			if again, err := heal(dir); err != nil || again != nil {
 				t.Fatalf("healed again: %v, %v", again, err)
 			}
 			table := open(t, dir)
@@ -167,7 +178,7 @@ func TestHealNothingSound(t *testing.T) {
 	for _, m := range manifests {
 		edit(t, m, func([]byte) []byte { return nil })
 	}
-	aside, err := Heal(dir)
+	aside, err := heal(dir)
 	if err != nil || len(aside) != 4 {
 		t.Fatalf("%v, %v", aside, err)
 	}
@@ -187,19 +198,33 @@ func TestHealNothingSound(t *testing.T) {
 
 func TestHealTo(t *testing.T) {
 	dir, _ := damaged(t)
-	if _, err := HealTo(dir, 0); !errors.Is(err, ErrInvalid) {
-		t.Errorf("no limit: %v", err)
-	}
-	if aside, err := HealTo(dir, 9); err != nil || aside != nil {
+	if aside, err := healTo(dir, 9); err != nil || aside != nil {
 		t.Fatalf("%v, %v", aside, err)
 	}
-	aside, err := HealTo(dir, 2)
+	aside, err := healTo(dir, 2)
 	if err != nil || len(aside) != 2 {
 		t.Fatalf("%v, %v", aside, err)
 	}
 	table := open(t, dir)
 	checkIDs(t, must(t)(table.Snapshot()), 10)
 	checkIDs(t, appendRows(t, table, 10, 12), 12)
+}
+
+// TestHealDamaged goes back behind a version whose manifest looks sound.
+func TestHealDamaged(t *testing.T) {
+	dir, manifests := damaged(t)
+	state, err := Check(dir, CheckOptions{Damaged: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := state.Versions[0]; v.Torn == nil || v.Checked || v.Sound() || state.Head().Number != 3 {
+		t.Fatalf("%+v", state)
+	}
+	aside, err := Heal(dir, &state)
+	if err != nil || len(aside) != 1 || filepath.Base(aside[0]) != filepath.Base(manifests[0])+asideSuffix {
+		t.Fatalf("%v, %v", aside, err)
+	}
+	checkIDs(t, must(t)(open(t, dir).Snapshot()), 20)
 }
 
 // Lance keeps a hint at the newest version. A stale one, with a gap after the
@@ -227,17 +252,17 @@ func TestStaleHint(t *testing.T) {
 	if err := os.WriteFile(hint, stale, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if aside, err := Heal(table.Dir()); err != nil || aside != nil {
+	if aside, err := heal(table.Dir()); err != nil || aside != nil {
 		t.Fatalf("%v, %v", aside, err)
 	}
 	checkIDs(t, must(t)(open(t, table.Dir()).Snapshot()), 50)
 }
 
 func TestHealLeavesAlone(t *testing.T) {
-	if aside, err := Heal(filepath.Join(t.TempDir(), "none.lance")); err != nil || aside != nil {
+	if aside, err := heal(filepath.Join(t.TempDir(), "none.lance")); err != nil || aside != nil {
 		t.Fatalf("nothing there: %v, %v", aside, err)
 	}
-	if _, err := Heal("/tmp/not a table"); !errors.Is(err, ErrInvalid) {
+	if _, err := heal("/tmp/not a table"); !errors.Is(err, ErrInvalid) {
 		t.Fatalf("not a table's name: %v", err)
 	}
 	dir, manifests := damaged(t)
@@ -247,7 +272,7 @@ func TestHealLeavesAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if aside, err := Heal(dir); err != nil || aside != nil {
+	if aside, err := heal(dir); err != nil || aside != nil {
 		t.Fatalf("foreign files: %v, %v", aside, err)
 	}
 	checkIDs(t, must(t)(open(t, dir).Snapshot()), 30)
@@ -259,7 +284,7 @@ func TestHealLeavesAlone(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(file, "_versions"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Heal(file); !errors.Is(err, ErrIO) {
+	if _, err := heal(file); !errors.Is(err, ErrIO) {
 		t.Fatalf("_versions is a file: %v", err)
 	}
 }
@@ -273,7 +298,7 @@ func TestHealUnreadable(t *testing.T) {
 	if err := os.Mkdir(manifests[0], 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if aside, err := Heal(dir); !errors.Is(err, ErrIO) || aside != nil {
+	if aside, err := heal(dir); !errors.Is(err, ErrIO) || aside != nil {
 		t.Fatalf("%v, %v", aside, err)
 	}
 }
@@ -289,7 +314,7 @@ func FuzzHeal(f *testing.F) {
 			b[int(at)%len(b)] ^= flip
 			return b[:len(b)-int(cut)%len(b)]
 		})
-		if _, err := Heal(dir); err != nil {
+		if _, err := heal(dir); err != nil {
 			t.Skip(err)
 		}
 		table, err := Open(dir, Config{})

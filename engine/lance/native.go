@@ -281,17 +281,6 @@ func nativeChangedFiles(before, after snapshotHandle) ([]string, error) {
 	return goStrings(list)
 }
 
-func nativeHeal(dir string, newest uint64) ([]string, error) {
-	cDir := C.CString(dir)
-	defer C.free(unsafe.Pointer(cDir))
-	var list *C.pn_strings
-	var e C.struct_persisting_native_error
-	if err := check("heal", C.pn_heal(cDir, C.uint64_t(newest), &list, &e), &e); err != nil {
-		return nil, err
-	}
-	return goStrings(list)
-}
-
 func nativeMend(dir string, version uint64) ([]string, error) {
 	cDir := C.CString(dir)
 	defer C.free(unsafe.Pointer(cDir))
@@ -303,16 +292,16 @@ func nativeMend(dir string, version uint64) ([]string, error) {
 	return goStrings(list)
 }
 
-func nativeCheck(dir string, newest uint64, layout bool) (string, error) {
+func nativeCheck(dir string, o CheckOptions) (string, error) {
 	cDir := C.CString(dir)
 	defer C.free(unsafe.Pointer(cDir))
 	var cLayout C.int32_t
-	if layout {
+	if o.Layout {
 		cLayout = 1
 	}
 	var list *C.pn_strings
 	var e C.struct_persisting_native_error
-	if err := check("check", C.pn_check(cDir, C.uint64_t(newest), cLayout, &list, &e), &e); err != nil {
+	if err := check("check", C.pn_check(cDir, C.uint64_t(o.Newest), C.uint64_t(o.Damaged), cLayout, &list, &e), &e); err != nil {
 		return "", err
 	}
 	texts, err := goStrings(list)

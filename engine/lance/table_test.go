@@ -410,7 +410,7 @@ func TestNothingLeaks(t *testing.T) {
 		if _, err := ChangedFiles(nil, s); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Heal(table.Dir()); err != nil {
+		if _, err := heal(table.Dir()); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -100,8 +100,9 @@ pub struct Version {
 
 /// The versions, the newest first: those above `newest` (0: none) are not looked
 /// at; the others are, with all their files, down to the first sound one, the
-/// head; and below it whether their manifests are torn.
-pub fn versions(dir: &Path, newest: u64) -> Result<Vec<Version>> {
+/// head; and below it whether their manifests are torn. The manifest of `damaged`
+/// (0: none) is, however it looks.
+pub fn versions(dir: &Path, newest: u64, damaged: u64) -> Result<Vec<Version>> {
     let mut head = false;
     let mut versions = Vec::new();
     for (number, name) in manifests(dir)? {
@@ -110,12 +111,12 @@ pub fn versions(dir: &Path, newest: u64) -> Result<Vec<Version>> {
             number,
             name,
             above: newest != 0 && number > newest,
-            torn: None,
+            torn: (number == damaged).then(|| "is not what was written".into()),
             manifest: None,
             flaws: Vec::new(),
             brief: Brief::default(),
         };
-        if !version.above {
+        if !version.above && version.torn.is_none() {
             match look(dir, &path, &mut version, !head) {
                 Ok(()) => head |= version.flaws.is_empty(),
                 Err(Fault::Unsound(what)) => version.torn = Some(what),
@@ -300,8 +301,8 @@ fn inside(base: &Path, relative: &str) -> Check<PathBuf> {
 }
 
 /// Describes the versions as JSON; see pn_check.
-pub fn check(dir: &Path, newest: u64, layout: bool) -> Result<String> {
-    let versions = versions(dir, newest)?;
+pub fn check(dir: &Path, newest: u64, damaged: u64, layout: bool) -> Result<String> {
+    let versions = versions(dir, newest, damaged)?;
     let newest = versions.iter().find_map(|v| v.manifest.as_ref());
     let fragments = match newest {
         Some(manifest) if layout => manifest.fragments.iter().map(describe).collect(),

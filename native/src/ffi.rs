@@ -15,7 +15,7 @@ use crate::live::{live, Counted, Live, Strings};
 use crate::read::Reader;
 use crate::snapshot::Snapshot;
 use crate::table::{self, Table};
-use crate::{check, cleanup, compact, files, heal, snapshot};
+use crate::{check, cleanup, compact, files, mend, snapshot};
 
 /// The default size of each cache and of the I/O buffer.
 const DEFAULT_BYTES: u64 = 64 << 20;
@@ -503,20 +503,6 @@ pub unsafe extern "C" fn pn_changed_files(
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn pn_heal(
-    dir: *const c_char,
-    newest: u64,
-    out: *mut *mut StringList,
-    error: *mut NativeError,
-) -> i32 {
-    guard(error, || {
-        let out = writable(out)?;
-        *out = list(heal::heal(Path::new(text(dir)?), newest)?)?;
-        Ok(())
-    })
-}
-
-#[no_mangle]
 pub unsafe extern "C" fn pn_mend(
     dir: *const c_char,
     version: u64,
@@ -525,7 +511,7 @@ pub unsafe extern "C" fn pn_mend(
 ) -> i32 {
     guard(error, || {
         let out = writable(out)?;
-        *out = list(heal::mend(Path::new(text(dir)?), version)?)?;
+        *out = list(mend::mend(Path::new(text(dir)?), version)?)?;
         Ok(())
     })
 }
@@ -534,6 +520,7 @@ pub unsafe extern "C" fn pn_mend(
 pub unsafe extern "C" fn pn_check(
     dir: *const c_char,
     newest: u64,
+    damaged: u64,
     layout: i32,
     out: *mut *mut StringList,
     error: *mut NativeError,
@@ -543,6 +530,7 @@ pub unsafe extern "C" fn pn_check(
         *out = list(vec![check::check(
             Path::new(text(dir)?),
             newest,
+            damaged,
             layout != 0,
         )?])?;
         Ok(())

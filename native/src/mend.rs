@@ -1,5 +1,4 @@
-//! Sets aside what a crash left of versions, before a table is opened; and mends
-//! a version whose files are gone.
+//! Mends a version whose files are gone.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
@@ -25,22 +24,6 @@ use crate::runtime::{block_on, private_session};
 /// Rows of one batch of nulls.
 const NULL_ROWS: usize = 8192;
 
-/// Makes the newest sound version, not above `newest` (0: no limit), the head:
-/// renames the manifests above it, and older ones that are torn, and returns
-/// their new names relative to `dir`.
-pub fn heal(dir: &Path, newest: u64) -> Result<Vec<String>> {
-    let mut head = false;
-    let mut aside = Vec::new();
-    for v in versions(dir, newest)? {
-        if v.above || v.torn.is_some() || !head && !v.flaws.is_empty() {
-            aside.push(v.name);
-        } else {
-            head = true;
-        }
-    }
-    set_aside(dir, aside)
-}
-
 fn set_aside(dir: &Path, names: Vec<String>) -> Result<Vec<String>> {
     let versions = dir.join(VERSIONS_DIR);
     let mut renamed = Vec::with_capacity(names.len());
@@ -59,7 +42,7 @@ fn set_aside(dir: &Path, names: Vec<String>) -> Result<Vec<String>> {
 /// version after it that refers to none of the files that are missing or short:
 /// what they held is null. Returns the new names, relative to `dir`.
 pub fn mend(dir: &Path, number: u64) -> Result<Vec<String>> {
-    let mut all = versions(dir, number)?;
+    let mut all = versions(dir, number, 0)?;
     let version = match all.iter().position(|v| !v.above) {
         Some(i) if all[i].number == number && all[i].torn.is_none() => all.remove(i),
         _ => return Err(Error::corrupt(format!("version {number} cannot be read"))),
