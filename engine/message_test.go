@@ -226,3 +226,64 @@ func TestUndoTakesBackOnlyTheLastRows(t *testing.T) {
 		b.drop(len(b.chunks))
 	}
 }
+
+// TestMessagesAreJoinedAsTheyAreRead joins messages of several rows, with nulls in
+// some of them, that were cut out of longer batches.
+func TestMessagesAreJoinedAsTheyAreRead(t *testing.T) {
+	for name := range messageColumns {
+		t.Run(name, func(t *testing.T) {
+			schema, _, rec := aMessage(t, name)
+			e, err := newEncoder(rec.Schema())
+			must(t, err)
+			var messages [][]byte
+			var read []arrow.Record
+			for _, cut := range [][2]int64{{0, 3}, {1, 2}, {0, 1}, {2, 3}, {0, 0}, {0, 2}, {0, 3}, {0, 3}, {1, 3}} {
+				pieces, err := e.encode(rec.NewSlice(cut[0], cut[1]))
+				must(t, err)
+				message := bytes.Join(pieces, nil)
+				one, _, err := schema.copy(message)
+				must(t, err)
+				defer one.Release()
+				messages, read = append(messages, message), append(read, one)
+			}
+			want, err := concat(rec.Schema(), read)
+			must(t, err)
+			defer want.Release()
+			got, err := schema.join(messages)
+			must(t, err)
+			defer got.Release()
+			if !array.RecordEqual(got, want) || got.Column(0).NullN() != want.Column(0).NullN() {
+				t.Errorf("joined to %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// BenchmarkUnpack makes columns of 256 messages of one row with as many columns as
+// there are forms.
+func BenchmarkUnpack(b *testing.B) {
+	var fields []arrow.Field
+	var columns []arrow.Array
+	for name := range messageColumns {
+		_, _, rec := aMessage(b, name)
+		fields, columns = append(fields, rec.Schema().Field(0)), append(columns, rec.Column(0))
+	}
+	rec := array.NewRecord(arrow.NewSchema(fields, nil), columns, 3).NewSlice(0, 1)
+	schema, err := NewMessageSchema(rec.Schema())
+	must(b, err)
+	e, err := newEncoder(rec.Schema())
+	must(b, err)
+	pieces, err := e.encode(rec)
+	must(b, err)
+	message := bytes.Join(pieces, nil)
+	p := packed{columns: schema, schema: rec.Schema()}
+	for !p.full() {
+		p.bytes = append(p.bytes, message...)
+		p.ends = append(p.ends, len(p.bytes))
+	}
+	for b.Loop() {
+		rec, err := p.record()
+		must(b, err)
+		rec.Release()
+	}
+}

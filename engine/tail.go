@@ -41,18 +41,11 @@ func (p *packed) full() bool { return len(p.ends) == packedCount }
 
 // record makes one batch of the messages. The caller releases it.
 func (p *packed) record() (arrow.Record, error) {
-	recs := make([]arrow.Record, 0, len(p.ends))
-	defer func() { releaseAll(recs) }()
-	from := 0
-	for _, end := range p.ends {
-		rec, _, err := p.columns.copy(p.bytes[from:end])
-		if err != nil {
-			return nil, err
-		}
-		recs = append(recs, rec)
-		from = end
+	messages, from := make([][]byte, len(p.ends)), 0
+	for i, end := range p.ends {
+		messages[i], from = p.bytes[from:end], end
 	}
-	joined, err := concat(p.columns.schema, recs)
+	joined, err := p.columns.join(messages)
 	if err != nil {
 		return nil, err
 	}
