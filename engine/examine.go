@@ -465,12 +465,12 @@ func (x *examiner) readFiles() error {
 			x.Table.Unsummed++
 			continue
 		}
-		sum, size, err := sumOf(wal.OS, filepath.Join(table, f))
+		is, err := sumOf(wal.OS, filepath.Join(table, f))
 		if err != nil {
 			return err
 		}
-		if is := (fileSum{sum, size}); is != was {
-			x.stop(filepath.Join(tableDir, f), fmt.Errorf("its %d bytes with checksum %08x are not the %d with %08x that were written", size, sum, was.size, was.sum))
+		if is != was {
+			x.stop(filepath.Join(tableDir, f), fmt.Errorf("its %d bytes with checksum %08x are not the %d with %08x that were written", is.Bytes, is.CRC32C, was.Bytes, was.CRC32C))
 		}
 	}
 	return nil

@@ -122,7 +122,7 @@ func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, er
 	if before != nil {
 		defer before.Release()
 	}
-	var manifest string
+	var manifest fileSum
 	if cause := b.poison.Load(); cause != nil {
 		err = *cause
 	} else if before == nil || after.Version() != before.Version() {
@@ -292,13 +292,13 @@ func (b *Bucket) install(snapshot *lance.Snapshot, checkpoint int64) {
 // may be nil, has not, and then the directories that name them. Sums are noted of
 // those that are fresh, so that they are not those of damage; that of the manifest
 // is returned.
-func (b *Bucket) syncTable(before, after *lance.Snapshot, fresh bool) (manifest string, err error) {
+func (b *Bucket) syncTable(before, after *lance.Snapshot, fresh bool) (manifest fileSum, err error) {
 	files, err := lance.ChangedFiles(before, after)
 	if err != nil {
-		return "", fmt.Errorf("engine: list files of table: %w", err)
+		return fileSum{}, fmt.Errorf("engine: list files of table: %w", err)
 	}
 	if !fresh {
-		return "", b.syncFiles(files, before == nil)
+		return fileSum{}, b.syncFiles(files, before == nil)
 	}
 	var lines []byte
 	var unread error
@@ -311,9 +311,9 @@ func (b *Bucket) syncTable(before, after *lance.Snapshot, fresh bool) (manifest 
 	<-summed
 	switch {
 	case err != nil:
-		return "", err
+		return fileSum{}, err
 	case unread != nil:
-		return "", fmt.Errorf("engine: read what was written to the table: %w", unread)
+		return fileSum{}, fmt.Errorf("engine: read what was written to the table: %w", unread)
 	}
 	if err := b.sums.add(lines); err != nil { // nobody needs them but a verification
 		b.logger.Warn("checksums of files of the table were not noted", "error", err)

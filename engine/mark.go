@@ -22,13 +22,13 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // markState is what the bucket knows for certain of its table.
 type markState struct {
-	Sequence uint64 `json:"sequence"` // of the writes of the mark
-	Version  uint64 `json:"version"`  // the newest version that is on disk; 0: none
-	Manifest string `json:"manifest"` // CRC-32C of its manifest, in hexadecimal; empty: not known
-	Rows     int64  `json:"rows"`     // that the bucket had when it came there
-	Changing bool   `json:"changing"` // newer versions may be there that are not on disk as a whole
-	Logging  bool   `json:"logging"`  // there is a segment of the log, with rows that the table may lack
-	Consumed bool   `json:"consumed"` // there is a file of the offsets of consumers
+	Sequence uint64  `json:"sequence"` // of the writes of the mark
+	Version  uint64  `json:"version"`  // the newest version that is on disk; 0: none
+	Manifest fileSum `json:"manifest"` // of that version; zero: not known
+	Rows     int64   `json:"rows"`     // that the bucket had when it came there
+	Changing bool    `json:"changing"` // newer versions may be there that are not on disk as a whole
+	Logging  bool    `json:"logging"`  // there is a segment of the log, with rows that the table may lack
+	Consumed bool    `json:"consumed"` // there is a file of the offsets of consumers
 }
 
 // mark is the file table.mark. Lance makes a version of the table visible
@@ -108,9 +108,7 @@ func decodeSlot(b []byte, i int) (s markState, ok bool) {
 	return s, json.Unmarshal([]byte(line), &s) == nil
 }
 
-func lineSum(line []byte) string { return sumText(crc32.Checksum(line, castagnoli)) }
-
-func sumText(sum uint32) string { return fmt.Sprintf("%08x", sum) }
+func lineSum(line []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(line, castagnoli)) }
 
 func encodeSlot(s markState) ([]byte, error) {
 	line, err := json.Marshal(s)
@@ -134,8 +132,8 @@ func (m *mark) begin() (ticket int, err error) {
 }
 
 // end says that a change has led to a version which is on disk, with all before,
-// and whose manifest has that checksum.
-func (m *mark) end(ticket int, version uint64, manifest string, rows int64) error {
+// and has that manifest.
+func (m *mark) end(ticket int, version uint64, manifest fileSum, rows int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.running--
@@ -167,7 +165,7 @@ func (m *mark) settle(version uint64, rows int64) error {
 	defer m.mu.Unlock()
 	s := m.state
 	if version != s.Version {
-		s.Version, s.Manifest = version, ""
+		s.Version, s.Manifest = version, fileSum{}
 	}
 	s.Rows, s.Changing = max(s.Rows, rows), false
 	return m.write(s, 2)

@@ -107,13 +107,13 @@ func checkTable(table string, m markState, layout bool) (lance.State, error) {
 	if m.Changing {
 		o.Newest = m.Version
 	}
-	if m.Manifest != "" {
-		sum, _, err := sumOf(wal.OS, lance.ManifestPath(table, m.Version))
-		switch {
-		case err == nil && sumText(sum) != m.Manifest:
-			o.Damaged = m.Version
-		case err != nil && !errors.Is(err, fs.ErrNotExist):
+	if m.Manifest != (fileSum{}) {
+		damaged, err := differs(wal.OS, lance.ManifestPath(table, m.Version), m.Manifest)
+		if err != nil {
 			return lance.State{}, err
+		}
+		if damaged {
+			o.Damaged = m.Version
 		}
 	}
 	return lance.Check(table, o)

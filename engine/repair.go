@@ -256,13 +256,13 @@ func (p *plan) applyTable(m *mark) error {
 		if err := keepBroken(table); err != nil {
 			return err
 		}
-		state.Version, state.Manifest, state.Changing = 0, "", false
+		state.Version, state.Manifest, state.Changing = 0, fileSum{}, false
 	case p.version != nil && !p.mend && p.version.Number < state.Version:
 		// The open sets aside what is newer, however sound it looks.
-		state.Version, state.Manifest, state.Changing = p.version.Number, "", true
+		state.Version, state.Manifest, state.Changing = p.version.Number, fileSum{}, true
 	case p.mend:
 		// Otherwise the next open would take the mended version for an unfinished one.
-		state.Version, state.Manifest, state.Changing = p.version.Number, "", false
+		state.Version, state.Manifest, state.Changing = p.version.Number, fileSum{}, false
 		if err := m.write(state, 2); err != nil {
 			return err
 		}

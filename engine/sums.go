@@ -45,21 +45,21 @@ func newSums(filesystem wal.FS, dir string) *sums {
 // of returns the lines of those of the files that get one, and the sum of the last
 // manifest, which the mark has. They have just been written, and are in the memory
 // of the system.
-func (s *sums) of(files []string) (lines []byte, manifest string, err error) {
+func (s *sums) of(files []string) (lines []byte, manifest fileSum, err error) {
 	for i, f := range files {
 		newest := i == len(files)-1 && isManifest(f)
 		if !newest && !summed(f) {
 			continue
 		}
-		sum, size, err := sumOf(s.fs, filepath.Join(s.table, f))
+		sum, err := sumOf(s.fs, filepath.Join(s.table, f))
 		if err != nil {
-			return nil, "", err
+			return nil, fileSum{}, err
 		}
 		if newest {
-			manifest = sumText(sum)
+			manifest = sum
 			continue
 		}
-		lines = append(lines, sumLine(f, sum, size)...)
+		lines = append(lines, sumLine(f, sum)...)
 	}
 	return lines, manifest, nil
 }
@@ -122,7 +122,7 @@ func (s *sums) trim() error {
 	for name, is := range known {
 		_, err := s.fs.Stat(filepath.Join(s.table, name))
 		if err == nil {
-			lines.WriteString(sumLine(name, is.sum, is.size))
+			lines.WriteString(sumLine(name, is))
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -158,14 +158,14 @@ func summed(file string) bool {
 
 func isManifest(file string) bool { return strings.HasPrefix(file, "_versions/") }
 
-// fileSum is what a line says of a file.
+// fileSum is what is noted of a file.
 type fileSum struct {
-	sum  uint32
-	size int64
+	CRC32C uint32 `json:"crc32c"`
+	Bytes  int64  `json:"bytes"`
 }
 
-func sumLine(file string, sum uint32, size int64) string {
-	line := fmt.Sprintf("%08x %d %s", sum, size, file)
+func sumLine(file string, is fileSum) string {
+	line := fmt.Sprintf("%08x %d %s", is.CRC32C, is.Bytes, file)
 	return line + " " + lineSum([]byte(line)) + "\n"
 }
 
@@ -186,7 +186,7 @@ func readSums(filesystem wal.FS, path string) (map[string]fileSum, error) {
 		}
 		var is fileSum
 		var name string
-		if n, err := fmt.Sscanf(line[:at], "%x %d %s", &is.sum, &is.size, &name); n == 3 && err == nil {
+		if n, err := fmt.Sscanf(line[:at], "%x %d %s", &is.CRC32C, &is.Bytes, &name); n == 3 && err == nil {
 			known[name] = is
 		}
 	}
@@ -196,20 +196,38 @@ func readSums(filesystem wal.FS, path string) (map[string]fileSum, error) {
 // maxSumsBytes is more than table.sums ever has.
 const maxSumsBytes = 1 << 30
 
-// sumOf returns the CRC-32C of a file, and its size.
-func sumOf(filesystem wal.FS, path string) (sum uint32, size int64, err error) {
+// sumOf reads a file.
+func sumOf(filesystem wal.FS, path string) (is fileSum, err error) {
 	f, err := filesystem.Open(path)
 	if err != nil {
-		return 0, 0, err
+		return is, err
 	}
 	defer f.Close()
-	if size, err = f.Size(); err != nil {
-		return 0, 0, err
+	if is.Bytes, err = f.Size(); err != nil {
+		return is, err
 	}
 	h := crc32.New(castagnoli)
-	n, err := io.CopyBuffer(h, io.NewSectionReader(f, 0, size), make([]byte, 256<<10))
-	if err == nil && n != size {
+	n, err := io.CopyBuffer(h, io.NewSectionReader(f, 0, is.Bytes), make([]byte, 256<<10))
+	if err == nil && n != is.Bytes {
 		err = io.ErrUnexpectedEOF
 	}
-	return h.Sum32(), size, err
+	is.CRC32C = h.Sum32()
+	return is, err
+}
+
+// differs says whether a file is there and is not what was noted of it.
+func differs(filesystem wal.FS, path string, noted fileSum) (bool, error) {
+	f, err := filesystem.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	size, err := f.Size()
+	if err = errors.Join(err, f.Close()); err != nil || size != noted.Bytes {
+		return err == nil, err
+	}
+	is, err := sumOf(filesystem, path)
+	return is != noted, err
 }
