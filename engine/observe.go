@@ -11,6 +11,7 @@ import (
 
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
+	"golang.org/x/sys/unix"
 )
 
 // tally is what the metrics know of appends. The bucket's lock guards it.
@@ -129,6 +130,9 @@ func (b *Bucket) ended(o metrics.Operation, asked bool, began time.Time, err err
 	took := time.Since(began)
 	level, text := slog.LevelDebug, string(o)+" done"
 	attrs := []slog.Attr{slog.String("operation", string(o)), slog.Bool("asked", asked), slog.Duration("took", took)}
+	if !asked { // the caller that has called from this thread, if there is one, wanted something else
+		attrs = append(attrs, slog.Int("thread", unix.Gettid()))
+	}
 	switch {
 	case err != nil:
 		b.failed(o, err)

@@ -31,7 +31,7 @@ const (
 // exact, and else once they are worth it, and then gives their space back.
 func (b *Bucket) retain(exact bool) error {
 	if exact && b.opts.bounded() {
-		if err := b.Flush(); err != nil {
+		if err := b.flush(false); err != nil {
 			return err
 		}
 	}

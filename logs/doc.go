@@ -8,5 +8,6 @@
 // Messages with the attribute "operation" say how long a piece of work took. With
 // tracing on they are kept whatever their level, marked, so that spans can be made
 // of them; but where the attribute "asked" is true: whoever asked for the work knows
-// himself how long it took, and for whom.
+// himself how long it took, and for whom. Others have the attribute "thread": it is
+// that of a caller, who asked for something else, or one of the engine.
 package logs

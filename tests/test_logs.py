@@ -172,14 +172,32 @@ async def test_work_becomes_spans(
     assert "flush done" not in caplog.text, "spans are no log messages"
 
 
+@pytest.mark.parametrize("asked", ["count", "create_index", "snapshot", "aclose", "close"])
+async def test_a_flush_on_the_way_belongs_to_what_was_asked_for(
+    spans: InMemorySpanExporter, opening: Opener, bucket: Path, asked: str
+) -> None:
+    backend = opening(PersistingBackend, bucket)
+    await backend.put({"n": 1})
+    arguments = {"count": ("n = 1",), "create_index": ("n",), "snapshot": ("now",)}
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        done = getattr(backend, asked)(*arguments.get(asked, ()))
+        if asked != "close":
+            await done
+    by_name = named(spans, "outer", "persisting.flush")
+    (outer,), (flush,) = by_name["outer"], by_name["persisting.flush"]
+    around = by_name["persisting.index"][0] if asked == "create_index" else outer
+    assert flush.parent.span_id == around.context.span_id
+    assert outer.start_time <= flush.start_time <= flush.end_time <= outer.end_time
+
+
 async def test_what_the_engine_does_by_itself_has_no_parent(
     spans: InMemorySpanExporter, opening: Opener, bucket: Path
 ) -> None:
     with trace.get_tracer("test").start_as_current_span("outer"):
         backend = opening(PersistingBackend, bucket, flush_threshold=100, compaction_threshold=3)
-        for _ in range(3):
+        for flushes in (1, 2, 3):
             await backend.put_batch([{"n": n} for n in range(100)])
-            await backend.count("n = 1")
+            assert eventually(lambda n=flushes: backend.get_metrics()["flush_count"] == n)  # type: ignore[misc]
     found = named(spans, "persisting.flush", "persisting.compaction")
     for span in found["persisting.flush"] + found["persisting.compaction"]:
         assert span.parent is None

@@ -79,8 +79,9 @@ ones are dropped and counted.
 
 In a program that has set up OpenTelemetry (` + "`trace.set_tracer_provider`" + `) there are spans of what it
 asks for, ` + "`persisting.put`, `persisting.flush`, `persisting.compaction`, `persisting.index` and `persisting.recovery`" + ` (the
-opening of a bucket), children of its current span. What the engine flushes, compacts and indexes of its own accord, or on
-the way to something else, are roots. Without a provider a put does nothing for spans.
+opening of a bucket), children of its current span. So are flushes on the way to what it asks for, such as those before
+queries. What the engine flushes, compacts and indexes of its own accord are roots. Without a provider a put does nothing
+for spans.
 `
 
 func table(b *strings.Builder, perBucket bool) {

@@ -492,7 +492,7 @@ class LanceBackend(Changes, Versions, Queries):
         self._closing = True
         stored = False
         try:
-            self._bucket.close()
+            _tracing.caller(self._bucket.close)()
             stored = True
         finally:
             self._end(stored)

@@ -6,6 +6,8 @@ import asyncio
 import functools
 from typing import TYPE_CHECKING, Any
 
+from persisting import _tracing
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
@@ -42,6 +44,5 @@ def drain(cursor: Cursor) -> list[pa.RecordBatch]:
 
 async def on_thread(function: Callable[..., T], *arguments: Any) -> T:
     """Call a function that may wait for a disk."""
-    return await asyncio.get_running_loop().run_in_executor(
-        None, functools.partial(function, *arguments)
-    )
+    call = _tracing.caller(functools.partial(function, *arguments))
+    return await asyncio.get_running_loop().run_in_executor(None, call)

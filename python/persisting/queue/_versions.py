@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
+from persisting import _tracing
 from persisting._errors import InvalidArgumentError, NotFoundError
 from persisting._records import RecordDecoder, strip, visible
 from persisting.queue._base import Base, drain, on_thread
@@ -79,7 +80,8 @@ class Versions(Base):
             The bucket never had a record.
         """
         self._check_open()
-        await on_thread(self._bucket.flush)
+        with _tracing.span("flush", self.storage_path):
+            await on_thread(self._bucket.flush)
         version = await self._newest()
         await self.tag(tag, version)
         return version
