@@ -109,7 +109,9 @@ func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, er
 	if err != nil {
 		return nil, b.poisonWith(err)
 	}
+	end := b.writeback()
 	after, err := do()
+	end()
 	if err != nil {
 		b.mark.fail()
 		return nil, err

@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"runtime"
 	"slices"
 
@@ -106,4 +107,15 @@ func retry(call func() error) error {
 			return err
 		}
 	}
+}
+
+// StartWriteback has the kernel begin to write the pages of a file that are not on the disk, and waits for
+// none. What it cannot do is left to the sync that is due later.
+func StartWriteback(path string) {
+	file, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	_ = unix.SyncFileRange(int(file.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 }

@@ -147,3 +147,34 @@ func TestDeletedRows(t *testing.T) {
 	added := must(t)(table.CastColumn("i", arrow.Field{Type: i64, Nullable: true, Metadata: tags}))
 	check(added)
 }
+
+// TestUnfinished sees the file that an append is making while it makes it.
+func TestUnfinished(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "t.lance")
+	table := createIn(t, dir, ids, Config{})
+	batch := rows(t, 0, 100_000)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 20 {
+			snapshot, err := table.Append([]arrow.Record{batch})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			snapshot.Release()
+		}
+	}()
+	seen := false
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+			seen = seen || len(Unfinished(dir)) > 0
+		}
+	}
+	if left := Unfinished(dir); !seen || len(left) > 0 {
+		t.Errorf("seen while it was written: %v; left: %v", seen, left)
+	}
+}

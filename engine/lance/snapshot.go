@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -163,6 +164,13 @@ func (s *Snapshot) project(names []string) (*arrow.Schema, []string, error) {
 		return nil, nil, err
 	}
 	return c.project(names)
+}
+
+// Unfinished returns the paths of the data files that are being made in the
+// directory of a table.
+func Unfinished(dir string) []string {
+	paths, _ := filepath.Glob(filepath.Join(dir, "data", ".tmp*")) // the pattern is sound
+	return paths
 }
 
 // ChangedFiles returns the files, relative to the table's directory, that after

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use lance::session::Session;
@@ -68,6 +69,19 @@ pub fn session(metadata_bytes: usize, index_bytes: usize) -> Arc<Session> {
     ));
     sessions.insert(key, Arc::downgrade(&session));
     session
+}
+
+/// Bytes written after which the heaps are trimmed.
+const TRIM_BYTES: usize = 64 << 20;
+
+/// Takes note that so many bytes of arrays were encoded, which leaves about as much in the
+/// heaps of the threads that did it.
+pub fn encoded(bytes: usize) {
+    static SINCE: AtomicUsize = AtomicUsize::new(0);
+    if SINCE.fetch_add(bytes, Relaxed) + bytes >= TRIM_BYTES {
+        SINCE.store(0, Relaxed);
+        trim_heaps();
+    }
 }
 
 /// Gives the memory that is free in the heaps of all threads back to the system:
