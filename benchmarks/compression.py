@@ -1,4 +1,4 @@
-"""Sizes and speeds of the compressions, for the table in docs/compression.md.
+"""Sizes and speeds of the compressions, for the tables in docs/compression.md.
 
 python3 -m benchmarks.compression
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from persisting import LanceBackend
+from benchmarks.records import trajectories
+from persisting import LanceBackend, PersistingBackend
 
 QUIET = {"flush_interval": 0, "compaction_threshold": 0, "cache_bytes": 0}
 COMPRESSIONS = ("none", "auto", "lz4", "zstd:1", "zstd", "zstd:9", "zstd:19")
@@ -74,8 +76,44 @@ async def measure(values: pa.Array, compression: str) -> tuple[float, float, flo
     return size, megabytes / wrote, megabytes / min(rounds)
 
 
+async def measure_log(
+    records: list[dict[str, object]], at_once: int, compression: str
+) -> tuple[float, float, float]:
+    """Return bytes in the log, and us of CPU of a put and of recovery, at best, per record."""
+    put, recovered = [], []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as root:
+            options = {**QUIET, "wal_compression": compression, "flush_threshold": 10**9}
+            bucket, copy = Path(root) / "bucket", Path(root) / "copy"
+            async with PersistingBackend(0, bucket, **options) as backend:
+                began = time.process_time()
+                for first in range(0, len(records), at_once):
+                    await backend.put_batch(records[first : first + at_once])
+                put.append(time.process_time() - began)
+                await asyncio.sleep(0.1)
+                size = (await backend.stats())["wal_bytes"]
+                shutil.copytree(bucket, copy)
+            began = time.process_time()
+            async with PersistingBackend(0, copy, **options) as backend:
+                assert backend.total_count() == len(records)
+                recovered.append(time.process_time() - began)
+    return (*(n / len(records) for n in (size, min(put) * 1e6, min(recovered) * 1e6)),)
+
+
+async def log_table() -> None:
+    """Print the table of the log."""
+    records = trajectories(40_000)
+    print("| puts | compression | bytes in the log | CPU of a put | of recovery |")
+    print("|---|---|---:|---:|---:|")
+    for at_once in (1, 100, 4000):
+        for compression in ("none", "lz4", "zstd"):
+            size, put, recovered = await measure_log(records, at_once, compression)
+            print(f"| {at_once} | `{compression}` | {size:.0f} | {put:.1f} us | {recovered:.1f} us |")
+
+
 async def main() -> None:
-    """Print the table."""
+    """Print the tables."""
+    await log_table()
     print("| data | compression | size | write MB/s | read MB/s |")
     print("|---|---|---:|---:|---:|")
     for name, values in columns(random.Random(7)).items():

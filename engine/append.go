@@ -159,7 +159,7 @@ func (b *Bucket) commit(first, end int64, body [][]byte, put counted, release fu
 		}
 		release()
 	}
-	if _, err := b.log.AppendNow(b.encoder.preamble, body, end-first, done); err != nil {
+	if _, err := b.log.AppendNow(b.encoder.preamble, b.compressor.compress(body), end-first, done); err != nil {
 		release()
 		b.mu.Lock()
 		b.tail.undo(first)

@@ -65,6 +65,7 @@ type Bucket struct {
 	ringSchema *MessageSchema
 	draining   atomic.Bool // who has it takes puts over
 	encoder    *encoder
+	compressor *compressor   // of log entries; nil for none
 	fits       *arrow.Schema // of a batch that had just the columns of fitted
 	fitted     *arrow.Schema
 	declared   map[string]arrow.Field // nil unless only these columns may be appended
@@ -150,7 +151,11 @@ func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 		sums:      newSums(opts.FS, dir),
 	}
 	opts.Budget.join(b)
-	if err := b.recover(); err != nil {
+	var err error
+	if b.compressor, err = newCompressor(opts.WALCompression); err == nil {
+		err = b.recover()
+	}
+	if err != nil {
 		return nil, errors.Join(err, b.release(false))
 	}
 	b.recoverTimes()

@@ -31,6 +31,7 @@ func TestACloneHasAllRowsAndChangesNothing(t *testing.T) {
 	for name, change := range map[string]func(*Options){
 		"with a log":                  func(*Options) {},
 		"with a log that syncs":       func(o *Options) { o.WALSyncInterval = 0 },
+		"with a compressed log":       func(o *Options) { o.WALCompression = "zstd" },
 		"with many segments":          func(o *Options) { o.MaxWALBytes = minWALBytes },
 		"without a log, when flushed": func(o *Options) { o.EnableWAL = false },
 	} {

@@ -111,6 +111,7 @@ type decoder struct {
 	preamble []byte
 	reader   *ipc.Reader
 	feed     bytes.Reader
+	bodies   decompressor
 }
 
 // decode returns the batch of an entry. The caller releases it.
@@ -123,6 +124,10 @@ func (d *decoder) decode(preamble, body []byte) (arrow.Record, error) {
 			return nil, fmt.Errorf("engine: decode schema: %w", err)
 		}
 		d.reader, d.preamble = reader, bytes.Clone(preamble)
+	}
+	body, err := d.bodies.decompress(body)
+	if err != nil {
+		return nil, err
 	}
 	d.feed.Reset(body)
 	if !d.reader.Next() {
@@ -138,6 +143,7 @@ func (d *decoder) decode(preamble, body []byte) (arrow.Record, error) {
 }
 
 func (d *decoder) close() {
+	d.bodies.close()
 	if d.reader != nil {
 		d.reader.Release()
 		d.reader = nil

@@ -48,6 +48,8 @@ type world struct {
 }
 
 func newWorld(t *testing.T, seed uint64, change ...func(*Options)) *world {
+	compression := func(o *Options) { o.WALCompression = walCompressions[seed%3] }
+	change = append(change, compression)
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), o: quiet(change...), dir: t.TempDir(), gone: map[int64]bool{}, name: "text"}
 	w.o.MaxWALBytes = minWALBytes
 	w.o.CacheBytes = 0

@@ -33,6 +33,10 @@ type Options struct {
 	// WALRecovery is "strict" or "salvage". The default is "strict".
 	WALRecovery string
 
+	// WALCompression is "none", "lz4" or "zstd", for the entries of the log that are
+	// written. The default is "none".
+	WALCompression string
+
 	// FlushRows is the number of rows in the tail that starts a flush.
 	// The default is 65,536.
 	FlushRows int64
@@ -102,6 +106,7 @@ func DefaultOptions() Options {
 		WALSyncInterval:  time.Second,
 		MaxWALBytes:      512 << 20,
 		WALRecovery:      "strict",
+		WALCompression:   "none",
 		FlushRows:        1 << 16,
 		FlushBytes:       64 << 20,
 		FlushInterval:    5 * time.Second,
@@ -128,6 +133,7 @@ var optionSetters = map[string]func(*Options, json.RawMessage) error{
 	"wal_sync_interval":    func(o *Options, v json.RawMessage) error { return setSeconds(&o.WALSyncInterval, v) },
 	"max_wal_size":         func(o *Options, v json.RawMessage) error { return setInt(&o.MaxWALBytes, v) },
 	"wal_recovery":         func(o *Options, v json.RawMessage) error { return setString(&o.WALRecovery, v) },
+	"wal_compression":      func(o *Options, v json.RawMessage) error { return setString(&o.WALCompression, v) },
 	"flush_threshold":      func(o *Options, v json.RawMessage) error { return setInt(&o.FlushRows, v) },
 	"flush_bytes":          func(o *Options, v json.RawMessage) error { return setInt(&o.FlushBytes, v) },
 	"flush_interval":       func(o *Options, v json.RawMessage) error { return setSeconds(&o.FlushInterval, v) },
@@ -229,6 +235,7 @@ func (o Options) faults() *OptionError {
 	want(o.WALSyncInterval >= 0 && o.WALSyncInterval <= maxInterval, "wal_sync_interval: want 0 to %g seconds, got %g", maxInterval.Seconds(), o.WALSyncInterval.Seconds())
 	want(o.MaxWALBytes >= minWALBytes, "max_wal_size: want at least %d bytes, got %d", minWALBytes, o.MaxWALBytes)
 	want(slices.Contains(recoveries, o.WALRecovery), "wal_recovery: want one of %s, got %q", strings.Join(recoveries, ", "), o.WALRecovery)
+	want(slices.Contains(walCompressions, o.WALCompression), "wal_compression: want one of %s, got %q", strings.Join(walCompressions, ", "), o.WALCompression)
 	want(o.FlushRows >= 1, "flush_threshold: want at least 1 row, got %d", o.FlushRows)
 	want(o.FlushBytes >= minimumBytes, "flush_bytes: want at least %d bytes, got %d", minimumBytes, o.FlushBytes)
 	want(o.FlushInterval >= 0 && o.FlushInterval <= maxInterval, "flush_interval: want 0 (off) to %g seconds, got %g", maxInterval.Seconds(), o.FlushInterval.Seconds())

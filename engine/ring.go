@@ -230,7 +230,7 @@ func (b *Bucket) logPuts(r *ring.Ring, entries []*ring.Entry) error {
 				r.Hold(true)
 			}
 		}
-		if _, err := b.log.Defer(b.encoder.preamble, [][]byte{e.Message}, e.Rows, done); err != nil {
+		if _, err := b.log.Defer(b.encoder.preamble, b.compressor.compress([][]byte{e.Message}), e.Rows, done); err != nil {
 			return err
 		}
 	}
@@ -308,7 +308,7 @@ func (b *Bucket) replayPuts(preamble []byte, entries []ring.Entry) error {
 		if err := b.replay(&d, wal.Entry{First: e.First, Rows: e.Rows, Preamble: preamble, Body: e.Message}); err != nil {
 			return err
 		}
-		if _, err := b.log.Append(preamble, [][]byte{e.Message}, e.Rows, nil); err != nil {
+		if _, err := b.log.Append(preamble, b.compressor.compress([][]byte{e.Message}), e.Rows, nil); err != nil {
 			return b.writeError(err)
 		}
 	}

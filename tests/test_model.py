@@ -452,7 +452,7 @@ class SyncedMachine(Machine):
 
 
 class WrittenMachine(Machine):
-    cls, options = PersistingBackend, {"wal_sync_interval": 1.0}
+    cls, options = PersistingBackend, {"wal_sync_interval": 1.0, "wal_compression": "zstd"}
 
 
 NORMAL = settings(

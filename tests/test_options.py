@@ -34,6 +34,7 @@ LOGGED: dict[str, tuple[list[Any], list[Any]]] = {
     "enable_wal": ([True, False], [0, 1, "no", None]),
     "wal_sync_interval": ([0, 0.001, 1, 86400], [-1, 86401, "1", None, float("nan")]),
     "max_wal_size": ([2**20, 2**40], [0, 2**20 - 1, -1, 1e6 + 0.5, "1", None]),
+    "wal_compression": (["none", "lz4", "zstd"], ["", "auto", "zstd:3", "LZ4", 0, None]),
     "wal_recovery": (["strict", "salvage"], ["", "Strict", 0, None]),
 }
 OF: dict[type[LanceBackend], dict[str, tuple[list[Any], list[Any]]]] = {

@@ -90,7 +90,10 @@ class Writer:
 async def main(directory: str, sync: float, seed: int) -> None:
     """Open the bucket and write until killed."""
     tell("begin")
-    backend = PersistingBackend(0, directory, wal_sync_interval=sync, **OPTIONS)
+    compression = ("none", "lz4", "zstd")[seed % 3]
+    backend = PersistingBackend(
+        0, directory, wal_sync_interval=sync, wal_compression=compression, **OPTIONS
+    )
     tell("open", backend.total_count())
     await Writer(backend, seed).run()
 

@@ -550,6 +550,8 @@ class PersistingBackend(LanceBackend):
     max_wal_size
         Bytes of log that start a flush; puts wait while there are twice as many.
         Default 512 MiB.
+    wal_compression
+        "none", "lz4" or "zstd", of what is written to the log. Default "none".
     wal_recovery
         "strict" refuses to open a bucket whose log is damaged in the middle, "salvage"
         keeps what can be read and sets the damaged file aside. Default "strict".
@@ -560,6 +562,7 @@ class PersistingBackend(LanceBackend):
         "enable_wal",
         "wal_sync_interval",
         "max_wal_size",
+        "wal_compression",
         "wal_recovery",
     }
     _FIXED: ClassVar[dict[str, Any]] = {}
