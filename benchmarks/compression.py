@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -77,13 +78,13 @@ async def measure(values: pa.Array, compression: str) -> tuple[float, float, flo
 
 
 async def measure_log(
-    records: list[dict[str, object]], at_once: int, compression: str
+    records: list[dict[str, Any]], at_once: int, compression: str
 ) -> tuple[float, float, float]:
     """Return bytes in the log, and us of CPU of a put and of recovery, at best, per record."""
     put, recovered = [], []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as root:
-            options = {**QUIET, "wal_compression": compression, "flush_threshold": 10**9}
+            options: Any = {**QUIET, "wal_compression": compression, "flush_threshold": 10**9}
             bucket, copy = Path(root) / "bucket", Path(root) / "copy"
             async with PersistingBackend(0, bucket, **options) as backend:
                 began = time.process_time()
@@ -97,7 +98,8 @@ async def measure_log(
             async with PersistingBackend(0, copy, **options) as backend:
                 assert backend.total_count() == len(records)
                 recovered.append(time.process_time() - began)
-    return (*(n / len(records) for n in (size, min(put) * 1e6, min(recovered) * 1e6)),)
+    each = 1e6 / len(records)
+    return size / len(records), min(put) * each, min(recovered) * each
 
 
 async def log_table() -> None:
@@ -108,7 +110,8 @@ async def log_table() -> None:
     for at_once in (1, 100, 4000):
         for compression in ("none", "lz4", "zstd"):
             size, put, recovered = await measure_log(records, at_once, compression)
-            print(f"| {at_once} | `{compression}` | {size:.0f} | {put:.1f} us | {recovered:.1f} us |")
+            costs = f"{size:.0f} | {put:.1f} us | {recovered:.1f} us"
+            print(f"| {at_once} | `{compression}` | {costs} |")
 
 
 async def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -71,6 +72,59 @@ class Foreign(Codec):
         return array.nbytes, array
 
 
+class Numbers(Foreign):
+    """Lists of numbers, of one length or of any: takes arrays of that dtype as well as lists.
+
+    What comes back are lists. Arrays that came before the column have one that keeps them,
+    `NdArray`.
+
+    Parameters
+    ----------
+    storage : pa.DataType
+        A list, or a fixed-size list, of numbers that numpy has.
+    """
+
+    def __init__(self, storage: pa.DataType) -> None:
+        super().__init__(storage)
+        self.length = storage.list_size if pa.types.is_fixed_size_list(storage) else None
+        self.dtype = _ndarray.dtype_of(storage.value_type)
+
+    def fit(self, values: list[Any]) -> Payload | None:
+        """Copy the elements of arrays; do with lists as any other type does."""
+        if not any(map(_ndarray.is_ndarray, values)):
+            return super().fit(values)
+        if not all(self._takes(value) for value in values if _ndarray.is_ndarray(value)):
+            return None
+        if not all(map(_ndarray.is_ndarray, values)):
+            return super().fit([v.tolist() if _ndarray.is_ndarray(v) else v for v in values])
+        items = pa.array(_ndarray.flat(values))
+        if self.length is not None:
+            array = pa.FixedSizeListArray.from_arrays(items, type=self.type)
+        else:
+            ends = pa.array([0, *accumulate(map(len, values))], pa.int32())
+            array = pa.ListArray.from_arrays(ends, items, type=self.type)
+        return array.nbytes, array
+
+    def _takes(self, array: Any) -> bool:
+        return (
+            array.ndim == 1
+            and array.dtype.isnative
+            and array.dtype.name == self.dtype
+            and self.length in (None, array.size)
+        )
+
+    def why(self, value: Any) -> str:
+        """Name length, or dtype and shape."""
+        array = _ndarray.is_ndarray(value)
+        listed = value.ndim == 1 if array else isinstance(value, list)
+        if listed and self.length not in (None, len(value)):
+            return f"{len(value)} items, the column is vectors of {self.length}"
+        if array:
+            got = f"{_ndarray.describe(value)} of shape {value.shape}"
+            return f"{got} does not fit {self.name}; want {self.dtype}, 1-D"
+        return f"not all items are exact in {self.name}; put a numpy array of {self.dtype}"
+
+
 def same(one: object, two: object) -> bool:
     """Compare values and their classes; an int may have become a float."""
     if isinstance(one, list) and isinstance(two, list):
@@ -115,7 +169,13 @@ def codec_of(field: pa.Field) -> Codec:
         return Foreign(field.type)
     if (field.metadata or {}).get(b"persisting:kind") == b"ndarray":
         return _ndarray.codec_of(field.type) or Foreign(field.type)
-    return _native(field.type) or Foreign(field.type)
+    return _native(field.type) or _numbers(field.type) or Foreign(field.type)
+
+
+def _numbers(kind: pa.DataType) -> Numbers | None:
+    """Return the codec of lists of numbers."""
+    listed = pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)
+    return Numbers(kind) if listed and _ndarray.dtype_of(kind.value_type) else None
 
 
 def _native(kind: pa.DataType) -> Codec | None:

@@ -29,6 +29,7 @@ from ._codecs import (
     Timestamp,
     zone_of,
 )
+from ._foreign import Numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -308,6 +309,9 @@ def widen(codec: Codec | None, values: list[Any]) -> Codec | None:
     wider = found if codec is None else join(codec, found)
     if wider is None:
         assert codec is not None
+        if isinstance(codec, Numbers) and isinstance(found, (List, _ndarray.NdArray)):
+            wrong = next(value for value in values if codec.fit([value]) is None)
+            raise Refused(codec.why(wrong))
         if type(codec) is type(found) and not isinstance(codec, List):
             msg = codec.why(values[0])
         else:

@@ -46,6 +46,16 @@ def is_ndarray(value: object) -> bool:
     return numpy is not None and type(value) in (numpy.ndarray, numpy.memmap)
 
 
+def dtype_of(element: pa.DataType) -> str | None:
+    """Return the name of the dtype of elements, None if numpy has none."""
+    return _NAMES.get(element)
+
+
+def flat(arrays: list[Any]) -> Any:
+    """Join the elements of arrays of one dimension and one dtype."""
+    return sys.modules["numpy"].concatenate(arrays)
+
+
 class NdArray(Codec):
     """numpy arrays of one dtype and one number of dimensions.
 
