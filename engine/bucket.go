@@ -38,7 +38,8 @@ type Bucket struct {
 	table     *lance.Table // nil until the first flush
 	mark      *mark        // which version of the table is on disk
 	sums      *sums        // of the files of the table
-	consumers consumers
+	consumers *register    // offsets that they committed
+	tagged    *register    // versions that tags name
 	times     times
 	alarm     alarm         // see Notify
 	kick      chan struct{} // asks for a background flush
@@ -135,21 +136,21 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 	began := time.Now()
 	b := &Bucket{
-		opts:      opts,
-		dir:       dir,
-		lock:      lock,
-		logger:    opts.Logger.With("bucket", dir),
-		kick:      make(chan struct{}, 1),
-		tidy:      make(chan struct{}, 1),
-		stop:      make(chan struct{}),
-		packed:    make(chan struct{}, 1),
-		rung:      make(chan struct{}, 1),
-		tight:     make(chan struct{}, 1),
-		flushed:   make(chan struct{}),
-		consumers: consumersIn(opts.FS, dir),
-		times:     timesIn(opts.FS, dir, opts.RetentionAge),
-		sums:      newSums(opts.FS, dir),
+		opts:    opts,
+		dir:     dir,
+		lock:    lock,
+		logger:  opts.Logger.With("bucket", dir),
+		kick:    make(chan struct{}, 1),
+		tidy:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		packed:  make(chan struct{}, 1),
+		rung:    make(chan struct{}, 1),
+		tight:   make(chan struct{}, 1),
+		flushed: make(chan struct{}),
+		times:   timesIn(opts.FS, dir, opts.RetentionAge),
+		sums:    newSums(opts.FS, dir),
 	}
+	b.consumers, b.tagged = registersIn(opts.FS, dir)
 	opts.Budget.join(b)
 	var err error
 	if b.compressor, err = newCompressor(opts.WALCompression); err == nil {
@@ -324,6 +325,7 @@ const (
 	markFile      = "table.mark"
 	sumsFile      = "table.sums"
 	consumersFile = "consumers.json"
+	tagsFile      = "tags.json"
 	tableDir      = "data.lance"
 	logDir        = "wal"
 )

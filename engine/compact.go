@@ -86,6 +86,9 @@ func (b *Bucket) clean(table *lance.Table) error {
 	if err := b.checkRefs(); err != nil {
 		return err
 	}
+	if _, err := b.allTags(); err != nil { // what they name must stay
+		return err
+	}
 	if _, err := table.Cleanup(newest.Version()); err != nil {
 		return fmt.Errorf("engine: remove old versions: %w", err)
 	}

@@ -8,6 +8,7 @@
 //	{dir}/data.lance/   the Lance table; tags of its versions are in _refs/tags
 //	{dir}/wal/          the write-ahead log
 //	{dir}/consumers.json  offsets that consumers committed
+//	{dir}/tags.json     versions that tags name
 //	{dir}/times.json    when rows came into the table, see Options.RetentionAge
 //
 // # Rows and offsets

@@ -192,6 +192,7 @@ type examiner struct {
 
 	hasTable bool     // there are files of a table that once was sound
 	unread   []string // small files that cannot be read, and can be made anew
+	lostTags []string // whose versions are gone
 	obstacle error    // a fault that no other version and no salvage avoids
 }
 
@@ -211,8 +212,9 @@ func (x *examiner) examine() error {
 		return err
 	}
 	x.readMark()
-	x.readConsumers()
+	tags := x.readRegisters()
 	x.readTable()
+	x.readTags(tags)
 	report := x.readLog(x.Table.End)
 	x.noteLog(report)
 	if x.lostLog(report) {
@@ -348,12 +350,34 @@ func (x *examiner) readMark() {
 	x.mark = m.state
 }
 
-func (x *examiner) readConsumers() {
-	c := consumersIn(wal.OS, x.dir)
-	c.mark = &mark{state: x.mark}
-	if err := c.load(); err != nil {
-		x.fault(consumersFile, err, "")
-		x.unread = append(x.unread, consumersFile)
+// readRegisters reads the offsets of consumers, and returns what tags name.
+func (x *examiner) readRegisters() (tags map[string]int64) {
+	consumers, tagged := registersIn(wal.OS, x.dir)
+	for _, r := range []*register{consumers, tagged} {
+		r.mark = &mark{state: x.mark}
+		if _, err := r.all(); err != nil {
+			name := filepath.Base(r.path)
+			x.fault(name, err, "")
+			x.unread = append(x.unread, name)
+		}
+	}
+	return tagged.numbers
+}
+
+// readTags holds the tags against what was noted of them.
+func (x *examiner) readTags(noted map[string]int64) {
+	table := filepath.Join(x.dir, tableDir)
+	stray, err := strayTags(wal.OS, table, noted)
+	if err != nil {
+		x.stop(table, err)
+	}
+	for _, s := range stray {
+		if !s.gone {
+			x.note("%s, and is written anew", s)
+			continue
+		}
+		x.fault(tagPath(table, s.name), nil, s.String())
+		x.lostTags = append(x.lostTags, s.name)
 	}
 }
 

@@ -29,6 +29,7 @@ type markState struct {
 	Changing bool    `json:"changing"` // newer versions may be there that are not on disk as a whole
 	Logging  bool    `json:"logging"`  // there is a segment of the log, with rows that the table may lack
 	Consumed bool    `json:"consumed"` // there is a file of the offsets of consumers
+	Tagged   bool    `json:"tagged"`   // there is a file of the versions that tags name
 }
 
 // mark is the file table.mark. Lance makes a version of the table visible
@@ -180,19 +181,15 @@ func (m *mark) has() markState {
 
 // logging says whether there is a segment of the log.
 func (m *mark) logging(yes bool) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := m.state
-	s.Logging = yes
-	return m.write(s, 2)
+	return m.update(func(s *markState) { s.Logging = yes })
 }
 
-// consumed says that there is a file of the offsets of consumers.
-func (m *mark) consumed() error {
+// update brings the state, as do leaves it, to the disk.
+func (m *mark) update(do func(*markState)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.state
-	s.Consumed = true
+	do(&s)
 	return m.write(s, 2)
 }
 

@@ -27,11 +27,21 @@ func (b *Bucket) recover() error {
 	if err := b.opts.FS.SyncDir(b.dir); err != nil {
 		return fmt.Errorf("engine: sync directory: %w", err)
 	}
+	var err error
+	if b.mark, err = readMark(b.opts.FS, b.dir); err != nil {
+		return err
+	}
+	if err := b.recoverRegisters(); err != nil {
+		return err
+	}
 	healed, err := b.heal()
 	if err != nil {
 		return err
 	}
 	if err := b.openTable(); err != nil {
+		return err
+	}
+	if err := b.restoreTags(); err != nil {
 		return err
 	}
 	b.recovered.versionsSetAside = len(healed)
@@ -60,10 +70,6 @@ func (b *Bucket) recover() error {
 // heal sets aside the versions of the table that are not on disk for certain,
 // or not sound.
 func (b *Bucket) heal() (aside []string, err error) {
-	if b.mark, err = readMark(b.opts.FS, b.dir); err != nil {
-		return nil, err
-	}
-	b.consumers.mark = b.mark
 	table, m := b.tablePath(), b.mark.state
 	if m.Changing && m.Version == 0 {
 		aside, err = lance.Discard(table)

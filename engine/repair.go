@@ -180,8 +180,12 @@ func count(rows [][2]int64) (n int64) {
 func (p *plan) steps() (steps []string) {
 	step := func(format string, args ...any) { steps = append(steps, fmt.Sprintf(format, args...)) }
 	for _, file := range p.x.unread {
-		if file == consumersFile {
+		switch file {
+		case consumersFile:
 			step("forget the offsets that consumers committed, and keep what there is of them as %s.broken", file)
+			continue
+		case tagsFile:
+			step("forget which versions tags named, and keep what there is of it as %s.broken", file)
 			continue
 		}
 		step("write %s anew, and keep the damaged one as %s.broken", file, file)
@@ -196,6 +200,9 @@ func (p *plan) steps() (steps []string) {
 		if newest := p.x.state.Newest(); newest != nil && removed(newest) > removed(p.version) {
 			step("have %d rows back that were removed", removed(newest)-removed(p.version))
 		}
+	}
+	for _, name := range p.x.lostTags {
+		step("forget the tag %q", name)
 	}
 	for _, name := range p.log.Broken {
 		step("write what can be read of a segment of the log anew, and keep the damaged one as %s", p.x.relative(name))
@@ -248,9 +255,8 @@ func (p *plan) apply() error {
 
 func (p *plan) applyTable(m *mark) error {
 	table, state := filepath.Join(p.x.dir, tableDir), m.state
-	if slices.Contains(p.x.unread, consumersFile) {
-		state.Consumed = false
-	}
+	state.Consumed = state.Consumed && !slices.Contains(p.x.unread, consumersFile)
+	state.Tagged = state.Tagged && !slices.Contains(p.x.unread, tagsFile)
 	switch {
 	case p.version == nil && p.x.hasTable:
 		if err := keepBroken(table); err != nil {

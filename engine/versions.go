@@ -1,19 +1,14 @@
 package engine
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/lance"
-	"github.com/persisting/persisting/wal"
 )
 
 // Version is a version of the table that is on disk.
@@ -150,157 +145,4 @@ func (b *Bucket) Restore(version uint64) error {
 		func(*arrow.Schema) error { return nil },
 		func(t *lance.Table) (*lance.Snapshot, error) { return t.Restore(version) },
 	)
-}
-
-// tag is the content of a tag's file, as Lance has it.
-type tag struct {
-	Branch       *string           `json:"branch"`
-	Version      uint64            `json:"version"`
-	CreatedAt    time.Time         `json:"createdAt"`
-	UpdatedAt    time.Time         `json:"updatedAt"`
-	ManifestSize int64             `json:"manifestSize"`
-	Metadata     map[string]string `json:"metadata"`
-}
-
-const (
-	tagSuffix   = ".json"
-	maxTagBytes = 1 << 20
-)
-
-// tagName matches what Lance takes as a tag.
-var tagName = regexp.MustCompile(`^[A-Za-z0-9_-]([A-Za-z0-9._-]*[A-Za-z0-9_-])?$`)
-
-func (b *Bucket) tagPath(name string) string {
-	return filepath.Join(b.tablePath(), "_refs", "tags", name+tagSuffix)
-}
-
-// Tag gives a version a name, under which Lance and its clean-up know it as well.
-// The tag is on disk when the call returns.
-//
-// The file is written here and not by Lance, which would neither sync it nor keep a
-// power failure from leaving half of it.
-func (b *Bucket) Tag(name string, version uint64) error {
-	if !tagName.MatchString(name) || strings.HasSuffix(name, ".lock") {
-		return fmt.Errorf("%w: %q: want letters, digits, '-', '_' and, inside, '.'", ErrName, name)
-	}
-	if err := b.writable(); err != nil {
-		return err
-	}
-	b.compacting.Lock() // no clean-up comes between
-	defer b.compacting.Unlock()
-	view, err := b.At(version)
-	if err != nil {
-		return err
-	}
-	defer view.snapshot.Release()
-	tags, err := b.tags()
-	if err != nil {
-		return err
-	}
-	t, taken := tags[name]
-	switch {
-	case taken && t.Version == version:
-		return nil
-	case taken:
-		return fmt.Errorf("%w: %q is version %d; untag it first", ErrName, name, t.Version)
-	}
-	size, err := b.manifestSize(version)
-	if err != nil {
-		return fmt.Errorf("engine: tag: %w", err)
-	}
-	now := time.Now().UTC()
-	text, err := json.Marshal(tag{Version: version, CreatedAt: now, UpdatedAt: now, ManifestSize: size, Metadata: map[string]string{}})
-	if err != nil {
-		return fmt.Errorf("engine: tag: %w", err)
-	}
-	path := b.tagPath(name)
-	if err := b.opts.FS.MkdirAll(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("engine: tag: %w", err)
-	}
-	// Lance takes every file in the directory of a tag for one.
-	if err := createFileVia(b.opts.FS, filepath.Join(b.dir, "tag.tmp"), path, text); err != nil {
-		return fmt.Errorf("engine: tag: %w", err)
-	}
-	return nil
-}
-
-// Untag takes a tag away, on disk when the call returns. The version goes with the
-// next compaction.
-func (b *Bucket) Untag(name string) error {
-	if err := b.writable(); err != nil {
-		return err
-	}
-	b.compacting.Lock()
-	defer b.compacting.Unlock()
-	tags, err := b.tags()
-	if err != nil {
-		return err
-	}
-	if _, there := tags[name]; !there {
-		return fmt.Errorf("%w: tag %q", ErrNotFound, name)
-	}
-	path := b.tagPath(name)
-	if err := b.opts.FS.Remove(path); err != nil {
-		return fmt.Errorf("engine: untag: %w", err)
-	}
-	if err := b.opts.FS.SyncDir(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("engine: untag: %w", err)
-	}
-	return nil
-}
-
-// tags reads all tags.
-func (b *Bucket) tags() (map[string]tag, error) {
-	files, err := b.opts.FS.ReadDir(filepath.Dir(b.tagPath("")))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("engine: read tags: %w", err)
-	}
-	tags := make(map[string]tag, len(files))
-	for _, file := range files {
-		name, ok := strings.CutSuffix(file, tagSuffix)
-		if !ok {
-			continue
-		}
-		text, err := readSmall(b.opts.FS, b.tagPath(name), maxTagBytes)
-		if err != nil {
-			return nil, fmt.Errorf("engine: read tag %q: %w", name, err)
-		}
-		var t tag
-		err = json.Unmarshal(text, &t)
-		if err == nil && t.Version == 0 {
-			err = errors.New("it names no version")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: tag %q: %w", ErrCorrupt, name, err)
-		}
-		tags[name] = t
-	}
-	return tags, nil
-}
-
-// checkRefs refuses files among tags and branches that Lance, which reads each as a
-// whole, could not read in little memory.
-func (b *Bucket) checkRefs() error {
-	for _, kind := range []string{"tags", "branches"} {
-		dir := filepath.Join(b.tablePath(), "_refs", kind)
-		files, err := wal.OS.ReadDir(dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("engine: read %s: %w", kind, err)
-		}
-		for _, file := range files {
-			if _, err := readSmall(wal.OS, filepath.Join(dir, file), maxTagBytes); err != nil {
-				return fmt.Errorf("engine: read %s: %w", kind, err)
-			}
-		}
-	}
-	return nil
-}
-
-// manifestSize is the size of the manifest of a version.
-func (b *Bucket) manifestSize(version uint64) (int64, error) {
-	info, err := b.opts.FS.Stat(lance.ManifestPath(b.tablePath(), version))
-	return info.Size, err
 }

@@ -2,12 +2,15 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine/lance"
 )
 
 func wantView(t testing.TB, v *View, want ...int64) {
@@ -154,13 +157,58 @@ func TestConsumersAreOnDisk(t *testing.T) {
 	if len(all) != 2 || all["a"] != 4 {
 		t.Fatal(all)
 	}
-	left := crash(t, dir)
-	must(t, os.WriteFile(filepath.Join(left, "consumers.json"), []byte("[]"), 0o600))
-	broken := open(t, left, quiet())
-	if _, err := broken.Consumers(); !errors.Is(err, ErrCorrupt) {
+}
+
+// TestATagIsWrittenAnew loses the file of a tag, then what it named as well.
+func TestATagIsWrittenAnew(t *testing.T) {
+	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet())
+	appendRows(t, b, 2)
+	must(t, b.Flush())
+	version := newestVersion(t, b)
+	must(t, b.Tag("good", version))
+	appendRows(t, b, 2)
+	must(t, b.Flush())
+	file := tagPath(b.tablePath(), "good")
+	text, err := os.ReadFile(file)
+	must(t, err)
+	for name, damage := range map[string]func(string) error{
+		"gone": gone, "empty": asEmpty,
+		"another": func(path string) error {
+			other := strings.Replace(string(text), fmt.Sprintf(`"version":%d`, version), fmt.Sprintf(`"version":%d`, version+1), 1)
+			return os.WriteFile(path, []byte(other), 0o600)
+		},
+	} {
+		must(t, damage(file))
+		if err := b.Compact(); !strings.Contains(fmt.Sprint(err), `tag "good"`) {
+			t.Errorf("%s: compacted: %v", name, err)
+		}
+		must(t, b.Close())
+		if x := examine(t, b.dir); !x.Sound || !slices.ContainsFunc(x.Notes, func(n string) bool { return strings.Contains(n, `tag "good"`) }) {
+			t.Errorf("%s: %+v", name, x)
+		}
+		b = open(t, b.dir, quiet())
+		must(t, b.Compact())
+		v, err := b.At(version)
+		must(t, err)
+		wantView(t, v, 0, 1)
+		must(t, v.Close())
+	}
+	must(t, b.Close())
+	must(t, gone(lance.ManifestPath(b.tablePath(), version)))
+	if _, err := Open(b.dir, quiet()); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), `tag "good"`) {
 		t.Fatal(err)
 	}
-	if err := broken.Commit("a", 1); !errors.Is(err, ErrCorrupt) {
-		t.Fatal(err)
+	if x := examine(t, b.dir); x.Sound {
+		t.Errorf("%+v", x)
+	}
+	done, err := Repair(b.dir, true)
+	must(t, err)
+	if !done.After.Sound || !slices.Contains(done.Steps, `forget the tag "good"`) || len(done.Lost) > 0 {
+		t.Fatalf("%+v", done)
+	}
+	b = open(t, b.dir, quiet())
+	wantRows(t, b, 4)
+	if tags, err := b.allTags(); err != nil || len(tags) > 0 {
+		t.Errorf("%v, %v", tags, err)
 	}
 }
