@@ -6,9 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/persisting/persisting/metrics"
+	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/faultfs"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -200,6 +205,92 @@ func TestPutsThatAreHeldBackAreTimed(t *testing.T) {
 	now := scraped(t, set)
 	if now["backpressure_waits_total"] < 1 || now["backpressure_seconds_total"] <= 0 {
 		t.Errorf("%v waits of %v s", now["backpressure_waits_total"], now["backpressure_seconds_total"])
+	}
+}
+
+func TestScrapesWaitForNoDisk(t *testing.T) {
+	set := metrics.NewSet("", nil)
+	var stuck atomic.Bool
+	wait, held := make(chan struct{}), make(chan struct{}, 100)
+	hook := &faultfs.Hook{FS: wal.OS, Before: func(faultfs.Op) error {
+		if stuck.Load() {
+			select {
+			case held <- struct{}{}:
+			default:
+			}
+			<-wait
+		}
+		return nil
+	}}
+	b := open(t, t.TempDir(), quiet(func(o *Options) { o.Metrics, o.FS, o.WALSyncInterval = set, hook, 0 }))
+	appendRows(t, b, 10)
+	stuck.Store(true)
+	var busy sync.WaitGroup
+	release := sync.OnceFunc(func() { close(wait); busy.Wait() })
+	defer release()
+	scrape := func(rows float64) {
+		t.Helper()
+		<-held
+		done := make(chan map[string]float64, 1)
+		go func() { done <- scraped(t, set) }()
+		select {
+		case now := <-done:
+			compare(t, now, map[string]float64{"rows": rows, "open_buckets": 1})
+		case <-time.After(10 * time.Second):
+			t.Fatal("a scrape waits for the disk")
+		}
+	}
+	busy.Go(func() { // flushes the rows, and then those that were put
+		if err := b.Flush(); err != nil {
+			t.Error(err)
+		}
+	})
+	scrape(10)
+	rec := batch(t, 10, 1)
+	defer rec.Release()
+	_, end, err := b.Append(rec, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy.Go(func() {
+		if err := b.Wait(background, end); err != nil {
+			t.Error(err)
+		}
+	})
+	scrape(10) // a row that is not synced is not acknowledged
+	busy.Go(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "the bucket closes", b.closing.Load)
+	held <- struct{}{}
+	scrape(10)
+	release()
+	compare(t, scraped(t, set), map[string]float64{"open_buckets": 0})
+}
+
+func TestNothingWaitsForAScrape(t *testing.T) {
+	set := metrics.NewSet("", nil)
+	b := open(t, t.TempDir(), quiet(func(o *Options) { o.Metrics = set }))
+	readings := make(chan prometheus.Metric)
+	done := make(chan struct{})
+	go func() { set.Collect(readings); close(done) }()
+	<-readings
+	appendRows(t, b, 10)
+	if err := b.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := b.Read(0, 10, false)
+	if got := ids(t, c, err); len(got) != 10 {
+		t.Errorf("%d rows", len(got))
+	}
+	for {
+		select {
+		case <-readings:
+		case <-done:
+			return
+		}
 	}
 }
 

@@ -13,7 +13,10 @@ import (
 // DefaultPort is the port of [Options] that name none.
 const DefaultPort = 9641
 
-const readTime = 5 * time.Second
+const (
+	readTime  = 5 * time.Second
+	writeTime = 15 * time.Second // for a request and its answer
+)
 
 // Options say where a server listens and who may ask it.
 type Options struct {
@@ -32,8 +35,9 @@ type Options struct {
 	Username string `json:"username"`
 	Password string `json:"password"`
 
-	// readTime is how long a request may take to come; tests need it short.
-	readTime time.Duration
+	// readTime is how long a request may take to come, writeTime that with its
+	// answer; tests need them short.
+	readTime, writeTime time.Duration
 }
 
 // ParseOptions reads options from a JSON object over the defaults.

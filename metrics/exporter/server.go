@@ -1,6 +1,7 @@
 package exporter
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -23,9 +24,8 @@ import (
 )
 
 const (
-	writeTime      = 15 * time.Second // for a request and its answer
-	idleTime       = 2 * time.Minute  // between two requests
-	closeTime      = time.Second      // for answers that are on their way at the end
+	idleTime       = 2 * time.Minute // between two requests
+	closeTime      = time.Second     // for answers that are on their way at the end
 	maxHeaderBytes = 16 << 10
 	maxConnections = 64
 )
@@ -55,9 +55,7 @@ func Start(o Options, source Source) (*Server, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if o.readTime == 0 {
-		o.readTime = readTime
-	}
+	o.readTime, o.writeTime = cmp.Or(o.readTime, readTime), cmp.Or(o.writeTime, writeTime)
 	s := &Server{started: time.Now(), source: source, done: make(chan struct{})}
 	scheme := "http"
 	if o.CertFile != "" {
@@ -78,7 +76,7 @@ func Start(o Options, source Source) (*Server, error) {
 		listener = tls.NewListener(listener, s.http.TLSConfig)
 	}
 	s.http.Handler = guard(o, s.routes())
-	s.http.ReadTimeout, s.http.WriteTimeout, s.http.IdleTimeout = o.readTime, writeTime, idleTime
+	s.http.ReadTimeout, s.http.WriteTimeout, s.http.IdleTimeout = o.readTime, o.writeTime, idleTime
 	s.http.MaxHeaderBytes = maxHeaderBytes - 4096 // to which net/http adds as much
 	s.http.ErrorLog = slog.NewLogLogger(source.Logger.Handler(), slog.LevelDebug)
 	go func() {

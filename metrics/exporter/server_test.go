@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -311,6 +312,31 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 			t.Errorf("%s: %v, %q", name, err, answer)
 		}
 		_ = c.Close()
+	}
+}
+
+func TestSlowReadersAreCutOff(t *testing.T) {
+	s, set := start(t, func(o *Options) { o.writeTime = 100 * time.Millisecond })
+	for i := range 100 { // more than the buffers of a connection take
+		topic := strings.Repeat("x", 1000)
+		defer set.Bucket(fmt.Sprintf("/%s/%d", topic, i), func() metrics.State { return metrics.State{} }).Close()
+	}
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.Address(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	time.Sleep(3 * s.http.WriteTimeout)
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return // not even the header came in time
+	}
+	defer answer.Body.Close()
+	var late net.Error
+	if n, err := io.Copy(io.Discard, answer.Body); err == nil || errors.As(err, &late) && late.Timeout() {
+		t.Errorf("%d bytes of %d, %v", n, answer.ContentLength, err)
 	}
 }
 
