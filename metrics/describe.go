@@ -96,7 +96,7 @@ var Descriptions = []Description{
 	{
 		Name: "persisting_errors_total", Type: CounterType, PerBucket: true, Labels: []string{"operation", "kind"},
 		Help:   "Operations that failed, by kind of error.",
-		Notes:  "`schema`, `invalid`, `not_found` and `closed` are faults of the caller, `poisoned` follows from an earlier failure, `corrupt` and `storage` want a person.",
+		Notes:  "`schema`, `invalid`, `not_found` and `closed` are faults of the caller (records that Python refuses do not reach the engine, and are not counted), `poisoned` follows from an earlier failure, `corrupt` and `storage` want a person.",
 		series: errorSeries(),
 	},
 	{

@@ -232,10 +232,86 @@ async def test_promtool_has_nothing_to_say(tmp_path: Path) -> None:
         await backend.aclose()
 
 
+BUCKET = 'instance="i",topic="/q",bucket="b"'
+# For each alert: series that mean trouble, as promtool writes them, one value a minute; and when,
+# in minutes, the alert fires.
+TROUBLE: dict[str, tuple[dict[str, str], int]] = {
+    "PersistingBucketPoisoned": ({f"persisting_poisoned{{{BUCKET}}}": "1x5"}, 1),
+    "PersistingDiskErrors": (
+        {f'persisting_errors_total{{{BUCKET},operation="put",kind="storage"}}': "0 1x5"},
+        2,
+    ),
+    "PersistingOpenFails": (
+        {'persisting_open_errors_total{instance="i",kind="locked"}': "0 1x5"},
+        2,
+    ),
+    "PersistingFlushStalled": ({f"persisting_lag_seconds{{{BUCKET}}}": "301x10"}, 6),
+    "PersistingBackpressure": (
+        {f"persisting_backpressure_seconds_total{{{BUCKET}}}": "0+10x20"},
+        10,
+    ),
+    "PersistingMemoryBudget": (
+        {
+            'persisting_memory_budget_used_bytes{instance="i"}': "101x20",
+            'persisting_memory_budget_bytes{instance="i"}': "100x20",
+        },
+        12,
+    ),
+    "PersistingSlowSync": (
+        {
+            f'persisting_wal_fsync_duration_seconds_bucket{{{BUCKET},le="0.128"}}': "0+90x30",
+            f'persisting_wal_fsync_duration_seconds_bucket{{{BUCKET},le="0.512"}}': "0+100x30",
+            f'persisting_wal_fsync_duration_seconds_bucket{{{BUCKET},le="+Inf"}}': "0+100x30",
+        },
+        20,
+    ),
+    "PersistingFragments": ({f"persisting_fragments{{{BUCKET}}}": "1001x40"}, 35),
+    "PersistingIndexLag": (
+        {
+            f"persisting_index_lag_rows{{{BUCKET}}}": "20000x40",
+            f"persisting_rows{{{BUCKET}}}": "100000x40",
+        },
+        35,
+    ),
+    "PersistingRecordsLost": ({f"persisting_lost_records_total{{{BUCKET}}}": "1x5"}, 1),
+    "PersistingTornLog": (
+        {
+            f"persisting_wal_torn_bytes_total{{{BUCKET}}}": "0x5",
+            f"persisting_healed_manifests_total{{{BUCKET}}}": "1x5",
+        },
+        1,
+    ),
+    "PersistingLogMessagesDropped": (
+        {'persisting_log_messages_dropped_total{instance="i"}': "0 3x5"},
+        2,
+    ),
+}
+
+
+def test_alerts_fire_in_trouble_and_only_then(tmp_path: Path) -> None:
+    rules = ROOT / "docs" / "prometheus" / "alerts.yml"
+    assert re.findall(r"alert: (\w+)", rules.read_text()) == list(TROUBLE)
+    firing = 'count by (alertname) (ALERTS{alertstate="firing"})'
+    cases = []
+    for alert, (series, minutes) in TROUBLE.items():
+        fires = {"labels": f'{{alertname="{alert}"}}', "value": 1}
+        for well in (False, True):
+            expected = {"expr": firing, "eval_time": f"{minutes}m", "exp_samples": [fires][well:]}
+            inputs = [{"series": s, "values": "0x40" if well else v} for s, v in series.items()]
+            case = {"interval": "1m", "input_series": inputs, "promql_expr_test": [expected]}
+            cases.append(case)
+    file = tmp_path / "test.yml"
+    file.write_text(json.dumps({"rule_files": [str(rules)], "tests": cases}))
+    argv = [program("promtool"), "test", "rules", str(file)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 async def test_a_browser_shows_the_status_page(tmp_path: Path) -> None:
     name = "<img src=x onerror=document.title='broken'>"
     async with PersistingBackend(0, tmp_path / name / "bucket_0", **QUIET) as backend:
         await backend.put_batch([{"n": n} for n in range(12345)])
+        await backend.get(10, 0)
         with metrics.start_http_server(port=0) as server:
             argv = [program("chromium"), "--headless", "--no-sandbox", "--disable-gpu"]
             argv += [f"--user-data-dir={tmp_path / 'chromium'}", "--virtual-time-budget=5000"]
@@ -252,8 +328,8 @@ async def test_a_browser_shows_the_status_page(tmp_path: Path) -> None:
     page = html.unescape(done.stdout)
     cells = re.findall(r"<td[^>]*>(.*?)</td>", done.stdout)
     assert html.unescape(cells[0]) == str(tmp_path / name / "bucket_0")
-    assert cells[1] == "12,345"
-    assert cells[-1] == "ok"
+    assert cells[1:4] == ["12,345", "0", "0"], "the rates come with the second look"
+    assert cells[10:] == ["0", "0", "ok"]
     assert "<title>Persisting</title>" in page
     assert "process" in page
     assert "no answer" not in page

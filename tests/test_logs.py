@@ -172,13 +172,20 @@ async def test_work_becomes_spans(
     assert "flush done" not in caplog.text, "spans are no log messages"
 
 
-@pytest.mark.parametrize("asked", ["count", "create_index", "snapshot", "aclose", "close"])
+@pytest.mark.parametrize(
+    "asked", ["count", "create_index", "rename_column", "snapshot", "aclose", "close"]
+)
 async def test_a_flush_on_the_way_belongs_to_what_was_asked_for(
     spans: InMemorySpanExporter, opening: Opener, bucket: Path, asked: str
 ) -> None:
     backend = opening(PersistingBackend, bucket)
     await backend.put({"n": 1})
-    arguments = {"count": ("n = 1",), "create_index": ("n",), "snapshot": ("now",)}
+    arguments = {
+        "count": ("n = 1",),
+        "create_index": ("n",),
+        "rename_column": ("n", "m"),
+        "snapshot": ("now",),
+    }
     with trace.get_tracer("test").start_as_current_span("outer"):
         done = getattr(backend, asked)(*arguments.get(asked, ()))
         if asked != "close":

@@ -35,7 +35,12 @@ metrics.push_at_exit("http://gateway:9091", job="train")
 `+"```"+`
 
 The server is part of the engine: it takes no GIL, listens on the loopback interface unless
-`+"`allow_remote=True`"+`, and has TLS (`+"`cert_file`, `key_file`"+`) and basic authentication (`+"`username`, `password`"+`).
+`+"`allow_remote=True`"+`, and has TLS (`+"`cert_file`, `key_file`"+`) and basic authentication (`+"`username`, `password`"+`),
+which without TLS sends the password as it is. It only answers GET and HEAD, has 64 connections at a time, refuses
+requests with a body or more than 16 KiB of header, and gives a client 5 seconds to ask and 15 to have read the answer.
+On the loopback interface it answers to names of this machine only. An answer at `+"`/metrics`"+` is given again for 0.1
+seconds, and for 100 times as long as it took to make, which is about a second with 64 buckets.
+
 `+"`stats()[\"metrics\"]` and `get_metrics()`"+` of a backend are the same numbers of one bucket.
 
 [grafana/persisting.json](grafana/persisting.json) is a dashboard for Grafana,

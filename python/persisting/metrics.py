@@ -90,7 +90,8 @@ def start_http_server(
     The engine serves by itself, without the GIL and without making a bucket wait. It
     speaks the Prometheus text format, OpenMetrics and protobuf with native histograms,
     compressed, as the scraper asks; it is read-only, and refuses large requests and slow
-    clients. A server on the loopback interface answers only to names of this machine.
+    clients. A server on the loopback interface answers only to names of this machine. Without
+    TLS a password is sent as it is. docs/metrics.md has the limits.
     """
     given = {
         "port": port,

@@ -8,6 +8,7 @@ import functools
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from persisting import _tracing
 from persisting._errors import PersistingError, WouldBlockError
 from persisting._native import Columns
 from persisting._records import Message, RecordEncoder
@@ -149,7 +150,7 @@ class Writer:
                 self._start()
             await self._handed_over()
             try:
-                return await loop.run_in_executor(None, do)
+                return await loop.run_in_executor(None, _tracing.caller(do))
             finally:
                 self._encoder = RecordEncoder(self._bucket.schema())
                 self._forget_columns()
