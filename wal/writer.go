@@ -3,6 +3,7 @@ package wal
 import (
 	"bytes"
 	"hash/crc32"
+	"runtime"
 	"time"
 )
 
@@ -31,9 +32,10 @@ func (l *Log) write() {
 }
 
 // linger looks out for the next entry for a moment: one who waits for a sync before it appends again is soon back, and to wake
-// a writer that sleeps takes a good part of the time of a sync.
+// a writer that sleeps takes a good part of the time of a sync. Whoever else wants the processor gets it, above all the one who
+// was just told of an acknowledgement.
 func (l *Log) linger() {
-	if l.o.SyncInterval > 0 {
+	if l.o.SyncInterval > 0 || runtime.NumCPU() == 1 {
 		return
 	}
 	acked := l.acked.Load()
@@ -41,6 +43,7 @@ func (l *Log) linger() {
 		if l.seen.Load() > acked {
 			return
 		}
+		yieldProcessor()
 	}
 }
 
