@@ -11,6 +11,7 @@ const (
 	quickBytes = 64 << 10              // a caller writes no more than this itself
 	slowWrite  = 10 * time.Millisecond // after a write that took longer
 	lingerTime = 200 * time.Microsecond
+	yieldTime  = 20 * time.Microsecond  // between two looks whether another thread wants the processor
 	quickPause = 100 * time.Millisecond // callers leave writing to the writer for so long
 )
 
@@ -39,11 +40,16 @@ func (l *Log) linger() {
 		return
 	}
 	acked := l.acked.Load()
-	for began := time.Now(); time.Since(began) < lingerTime; {
-		if l.seen.Load() > acked {
+	yielded := time.Duration(0)
+	for began := time.Now(); ; {
+		past := time.Since(began)
+		if past >= lingerTime || l.seen.Load() > acked {
 			return
 		}
-		yieldProcessor()
+		if past >= yielded+yieldTime {
+			yieldProcessor()
+			yielded = past
+		}
 	}
 }
 
