@@ -216,7 +216,7 @@ func (b *Bucket) Wait(ctx context.Context, rows int64) error {
 		return nil
 	}
 	err := b.log.Wait(ctx, rows)
-	if err != nil && ctx.Err() == nil {
+	if errors.Is(err, wal.ErrFailed) || errors.Is(err, wal.ErrClosed) {
 		return b.writeError(err)
 	}
 	return err

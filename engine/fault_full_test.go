@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -88,6 +89,11 @@ func TestDiskFull(t *testing.T) {
 			if err := c.do(b); !errors.Is(err, syscall.ENOSPC) || !errors.Is(err, ErrPoisoned) || !strings.Contains(err.Error(), "no space left") {
 				t.Fatalf("on a full disk: %v", err)
 			}
+			late, cancel := context.WithDeadline(background, time.Now())
+			if err := b.Wait(late, 1<<40); b.log.Err() != nil && !errors.Is(err, ErrPoisoned) {
+				t.Fatalf("to look for more on a full disk: %v", err)
+			}
+			cancel()
 			if got := contentOf(t, b); !slices.Equal(got, rows) {
 				t.Fatalf("%d rows are read from a full disk, want %d", len(got), len(rows))
 			}
