@@ -25,7 +25,7 @@ async def persisting(run: Run) -> None:
     from persisting.queue import PersistingBackend
 
     def make(path: str, **options: Any) -> PersistingBackend:
-        return PersistingBackend(0, path, flush_interval=0, **options)
+        return PersistingBackend(0, path, **turns.QUIET, **options)
 
     await warm_up(make, run.path)
     lists = batches(trajectories(TURN), BATCH)

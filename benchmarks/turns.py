@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     Way: TypeAlias = "Callable[[list[float]], Awaitable[None]]"
 
 
+# Of a backend: flushes and compactions wait until the turns are over.
+QUIET = {
+    "flush_interval": 0,
+    "flush_threshold": 1 << 20,
+    "flush_bytes": 1 << 30,
+    "compaction_threshold": 0,
+}
+
+
 @dataclass(frozen=True)
 class Turn:
     """What one turn did.
