@@ -43,8 +43,10 @@ class Turn:
         Seconds of each call.
     records
         Of all calls.
-    seconds, cpu
-        Time, and processor time of this process.
+    seconds
+        Of the calls.
+    cpu
+        Seconds of processor time of this process, until what they left to do was done.
     """
 
     laps: list[float]
@@ -63,12 +65,13 @@ class Turn:
         return self.cpu / self.records
 
 
-async def take(way: Way, per_lap: int) -> Turn:
+async def take(way: Way, per_lap: int, settle: Callable[[], Awaitable[None]]) -> Turn:
     """Take a turn of a way, which appends the seconds of each of its calls to a list."""
     laps: list[float] = []
     cpu, started = cpu_seconds(), time.perf_counter()
     await way(laps)
     seconds = time.perf_counter() - started
+    await settle()
     return Turn(laps, len(laps) * per_lap, seconds, cpu_seconds() - cpu)
 
 
@@ -83,7 +86,7 @@ async def alternate(
     ways: Mapping[str, Way],
     pairs: int,
     per_lap: int,
-    between: Callable[[], Awaitable[None]] | None = None,
+    settle: Callable[[], Awaitable[None]],
 ) -> tuple[list[Turn], list[Turn]]:
     """Take turns, and add the figures of both ways and notes of what the second costs.
 
@@ -98,8 +101,8 @@ async def alternate(
         Turns of each.
     per_lap
         Records of one call.
-    between
-        What is done after each turn, unmeasured.
+    settle
+        Does after each turn what it has left to do.
 
     Returns
     -------
@@ -110,9 +113,7 @@ async def alternate(
     run.reset_peak()
     for number in range(pairs + 1):
         for name in list(ways)[:: -1 if number % 2 else 1]:
-            turns[name].append(await take(ways[name], per_lap))
-            if between is not None:
-                await between()
+            turns[name].append(await take(ways[name], per_lap, settle))
     for name, taken in turns.items():
         del taken[0]
         laps = [lap for turn in taken for lap in turn.laps]
