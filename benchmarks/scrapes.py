@@ -1,12 +1,12 @@
 """What it costs put_batch when the metrics are scraped 100 times a second, far more than in use.
 
 Batches of 100 records are put into one bucket, then in turn into 64 that are open. One process does
-it, in turns of a second: in every other one the metrics are scraped, as Prometheus does, by a process
-that is stopped in between. It is on the same processors, so that "time per record" has its cost in
-it as well; "CPU" is that of the process with the buckets alone. The rows are flushed between the
-turns: that is in "CPU" and not in "time". An answer that is not yet stale is given again, and grows
-stale between the turns too: the answers that are made, which cost most, are more than with scrapes
-without end.
+it, in turns of a second. In every other one the metrics are scraped, as Prometheus does, by a
+process that is stopped in between. It is on the same processors, so that "time per record" has its
+cost in it as well; "CPU" is that of the process with the buckets alone. The rows are flushed
+between the turns: that is in "CPU" and not in "time". An answer that is not yet stale is given
+again, and grows stale between the turns too: the answers that are made, which cost most, are more
+than with scrapes without end.
 """
 
 from __future__ import annotations
