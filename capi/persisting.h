@@ -608,6 +608,19 @@ persisting_status persisting_view_rows(persisting_view view, int64_t* out_rows, 
 persisting_status persisting_view_read(persisting_view view, int64_t offset, int64_t count, uint32_t flags,
                                        persisting_cursor* out_cursor, struct persisting_error* error);
 
+/* persisting_bucket_query of the version. */
+persisting_status persisting_view_query(persisting_view view, const char* query, const double* vector,
+                                        int64_t dimensions, persisting_cursor* out_cursor,
+                                        struct persisting_error* error);
+
+/* persisting_bucket_count of the version. */
+persisting_status persisting_view_count(persisting_view view, const char* where, int64_t* out_rows,
+                                        struct persisting_error* error);
+
+/* persisting_bucket_explain of the version. */
+persisting_status persisting_view_explain(persisting_view view, const char* query, const double* vector,
+                                          int64_t dimensions, char** out_text, struct persisting_error* error);
+
 /* Lets go of the version; cursors stay readable. */
 persisting_status persisting_view_close(persisting_view view, struct persisting_error* error);
 

@@ -448,6 +448,25 @@ persisting_status persisting_view_read(persisting_view view, int64_t offset, int
   return persistingViewReadGo(view, offset, count, flags, out_cursor, error);
 }
 
+persisting_status persisting_view_query(persisting_view view, const char* query, const double* vector,
+                                        int64_t dimensions, persisting_cursor* out_cursor,
+                                        struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingViewQueryGo(view, (char*)query, (double*)vector, dimensions, out_cursor, error);
+}
+
+persisting_status persisting_view_count(persisting_view view, const char* where, int64_t* out_rows,
+                                        struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingViewCountGo(view, (char*)where, out_rows, error);
+}
+
+persisting_status persisting_view_explain(persisting_view view, const char* query, const double* vector,
+                                          int64_t dimensions, char** out_text, struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingViewExplainGo(view, (char*)query, (double*)vector, dimensions, out_text, error);
+}
+
 persisting_status persisting_view_close(persisting_view view, struct persisting_error* error) {
   if (forked) return fail_forked(error);
   return persistingViewCloseGo(view, error);

@@ -222,7 +222,7 @@ func (b *Bucket) ComputeColumn(f arrow.Field, expression string) error {
 	case errors.Is(err, lance.ErrInexact):
 		err = &SchemaError{Column: f.Name, Reason: fmt.Sprintf("%s cannot hold all values of %q exactly: %v; put a CAST into the expression", typeName(computed), expression, err)}
 	case errors.Is(err, lance.ErrInvalid), errors.Is(err, lance.ErrSchema):
-		err = &ExpressionError{Expression: expression, Reason: err.Error()}
+		err = &ExpressionError{Expression: expression, Reason: reason(err)}
 	}
 	return b.added(computed, err)
 }

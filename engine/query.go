@@ -41,6 +41,11 @@ func (b *Bucket) Query(q Query, vector []float64) (*Cursor, error) {
 		}
 		return &Cursor{schema: schema}, fault(q.Validate())
 	}
+	return answer(snapshot, unpin, q, vector)
+}
+
+// answer lets go of the snapshot at the end of the cursor.
+func answer(snapshot *lance.Snapshot, unpin func(), q Query, vector []float64) (*Cursor, error) {
 	reader, err := snapshot.Query(q, vector)
 	if err != nil {
 		unpin()
@@ -112,9 +117,14 @@ func fault(err error) error {
 	case !errors.Is(err, lance.ErrInvalid):
 		return fmt.Errorf("engine: query: %w", err)
 	}
-	text := strings.TrimPrefix(err.Error(), class.Error()+": ")
-	if native := new(lance.Error); errors.As(err, &native) {
-		text = native.Msg
+	return fmt.Errorf("%w: %s", ErrInvalid, strings.TrimPrefix(reason(err), class.Error()+": "))
+}
+
+// reason is what Lance said, without what was being done.
+func reason(err error) string {
+	native := new(lance.Error)
+	if !errors.As(err, &native) {
+		return err.Error()
 	}
-	return fmt.Errorf("%w: %s", ErrInvalid, text)
+	return strings.TrimPrefix(strings.TrimPrefix(native.Msg, "Invalid user input: "), "Schema error: ")
 }

@@ -31,7 +31,7 @@ func (e *RemovedError) Unwrap() error { return ErrRemoved }
 func (b *Bucket) Delete(filter string) (int64, error) {
 	removed, err := b.remove(func(t *lance.Table, _ *lance.Snapshot) (*lance.Snapshot, error) { return t.Delete(filter) })
 	if errors.Is(err, lance.ErrInvalid) || errors.Is(err, lance.ErrSchema) {
-		err = &ExpressionError{Expression: filter, Reason: err.Error()}
+		err = &ExpressionError{Expression: filter, Reason: reason(err)}
 	}
 	return removed, err
 }

@@ -127,6 +127,24 @@ func (w *View) Read(offset, count int64, run bool) (*Cursor, error) {
 	return c, nil
 }
 
+// Query is [Bucket.Query] of the version.
+func (w *View) Query(q Query, vector []float64) (*Cursor, error) {
+	w.snapshot.Retain()
+	return answer(w.snapshot, w.snapshot.Release, q, vector)
+}
+
+// Count is [Bucket.Count] of the version.
+func (w *View) Count(filter string) (int64, error) {
+	n, err := w.snapshot.Count(filter)
+	return n, fault(err)
+}
+
+// Explain is [Bucket.Explain] of the version.
+func (w *View) Explain(q Query, vector []float64) (string, error) {
+	plan, err := w.snapshot.Explain(q, vector)
+	return plan, fault(err)
+}
+
 // Close lets go of the version; cursors go on.
 func (w *View) Close() error {
 	w.snapshot.Release()

@@ -54,6 +54,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 }
 records = st.fixed_dictionaries({}, optional={key: hollow | VALUES[key] for key in KEYS})
 indices = st.integers(-40, 400)
+vectors = st.lists(st.integers(-8, 8).map(float), min_size=2, max_size=2)
+VECTOR = "fixed_size_list<float>[2]"
+WORDS = ("cart", "pole", "falls")
 
 
 class Machine(RuleBasedStateMachine):
@@ -163,6 +166,17 @@ class Machine(RuleBasedStateMachine):
         if all(value is None for value in values):
             self.columns.kinds.setdefault(key, str(kind))
 
+    @rule(values=st.lists(vectors | st.none(), min_size=1, max_size=3))
+    def put_vectors(self, values: list[list[float] | None]) -> None:
+        table = pa.table({"vector": pa.array(values, pa.list_(pa.float32(), 2))})
+        self.run(self.backend.put_arrow(table))
+        self.columns.kinds["vector"] = VECTOR
+        self.run(self.model.put_batch([{"vector": value} for value in values]))
+
+    @rule(words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=4))
+    def put_words(self, words: list[str]) -> None:
+        self.store(self.backend.put({"text": ", ".join(words)}), [{"text": ", ".join(words)}])
+
     # ---- indexes and queries ----
 
     def indexed(self) -> list[str]:
@@ -174,14 +188,26 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.comparable("n") and self.model.buffer)
     @rule(kind=st.sampled_from(["btree", "bitmap", "zonemap"]))
     def create_index(self, kind: str) -> None:
+        if "n" not in self.indexed():
+            self.drop_indexes()  # one that followed its column to another name
         self.run(self.backend.create_index("n", kind, name="found", replace=True))
-        assert self.indexed() == ["n"]
+        assert "n" in self.indexed()
+        self.safe = len(self.model.buffer)
+
+    @precondition(lambda self: self.columns.kinds.get("text") == "string" and self.model.buffer)
+    @rule()
+    def create_text_index(self) -> None:
+        if "text" not in self.indexed():
+            self.drop_indexes()  # one that followed its column to another name
+        self.run(self.backend.create_index("text", "inverted", name="words", replace=True))
+        assert "text" in self.indexed()
         self.safe = len(self.model.buffer)
 
     @precondition(lambda self: hasattr(self, "backend") and self.indexed())
     @rule()
-    def drop_index(self) -> None:
-        self.run(self.backend.drop_index("found"))
+    def drop_indexes(self) -> None:
+        for index in self.run(self.backend.list_indexes()):
+            self.run(self.backend.drop_index(index["name"]))
 
     @precondition(lambda self: self.comparable("n"))
     @rule(
@@ -210,6 +236,32 @@ class Machine(RuleBasedStateMachine):
         ]
         self.safe = len(self.model.buffer)
 
+    @precondition(lambda self: self.columns.kinds.get("text") == "string")
+    @rule(word=st.sampled_from(WORDS))
+    def search_text(self, word: str) -> None:
+        have = {
+            offset
+            for offset, record in self.left()
+            if isinstance(record.get("text"), str) and word in record["text"].split(", ")
+        }
+        found = self.run(self.backend.search(word, "text", 1000, columns=[], with_offset=True))
+        assert sorted(found["_offset"].to_pylist()) == sorted(have)
+        self.safe = len(self.model.buffer)
+
+    @precondition(lambda self: self.columns.kinds.get("vector") == VECTOR)
+    @rule(near=vectors, k=st.integers(1, 6))
+    def search_vectors(self, near: list[float], k: int) -> None:
+        away = {
+            offset: sum((a - b) ** 2 for a, b in zip(record["vector"], near, strict=True))
+            for offset, record in self.left()
+            if record.get("vector") is not None
+        }
+        found = self.run(self.backend.search(near, "vector", k, columns=[], with_offset=True))
+        offsets, distances = found["_offset"].to_pylist(), found["_distance"].to_pylist()
+        assert [away[offset] for offset in offsets] == distances == sorted(away.values())[:k]
+        assert len({*offsets}) == len(offsets)
+        self.safe = len(self.model.buffer)
+
     # ---- changes ----
 
     def left(self) -> list[tuple[int, dict[str, Any]]]:
@@ -235,7 +287,7 @@ class Machine(RuleBasedStateMachine):
     def drop_column(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.columns.kinds)))
         if self.indexed():  # the column that stays may have to be written anew
-            self.drop_index()
+            self.drop_indexes()
         self.run(self.backend.drop_column(key))
         del self.columns.kinds[key]
         for record in self.model.buffer:

@@ -668,3 +668,32 @@ async def test_an_empty_bucket_has_nothing_to_index(backend: LanceBackend) -> No
         await backend.drop_index("n_idx")
     assert await backend.explain("n = 1") == "EmptyBucket\n"
     assert (await backend.search([1.0], "v")).num_rows == 0
+
+
+async def test_a_version_answers_queries_as_the_bucket_did(backend: LanceBackend) -> None:
+    records = [{"n": n, "text": f"word {n % 3}", "v": np.full(2, n, "f4")} for n in range(30)]
+    await backend.put_batch(records)
+    await backend.cast_column("v", pa.list_(pa.float32(), 2))
+    await backend.create_index("n")
+    version = await backend.snapshot("then")
+    with await backend.at(version) as view:
+        asked: list[Callable[[Any], Awaitable[Any]]] = [
+            lambda of: of.query("n >= 3 AND n < 9", columns=["n", "text"], with_offset=True),
+            lambda of: of.query(order_by=("n", "desc"), limit=4),
+            lambda of: of.search("2", "text", 3),
+            lambda of: of.search([7, 7], "v", 2, filter="n > 5"),
+            lambda of: of.count("text = 'word 1'"),
+            lambda of: of.explain("n = 3"),
+        ]
+        before = [await ask(backend) for ask in asked]
+        await backend.delete("n < 8")
+        await backend.put_batch(records)
+        await backend.rename_column("text", "words")
+        assert [await ask(view) for ask in asked] == before
+        assert "n_idx" in before[-1]
+        batches = [batch async for batch in view.query_batches("n < 5")]
+        assert sum(batch.num_rows for batch in batches) == 5
+        with pytest.raises(InvalidArgumentError, match=r"words.*columns are"):
+            await view.query("words = 'word 1'")
+    with pytest.raises(ClosedError):
+        await view.count()

@@ -6,38 +6,54 @@ import ctypes
 import functools
 import json
 from ctypes import byref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from persisting._abi import _json, _library, _string
+from persisting._abi import Handle, _json, _library, _string
 from persisting._errors import InvalidArgumentError
 from persisting._native import Bucket, Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pyarrow as pa
 
-class Queried(Bucket):
-    """An open bucket that answers queries."""
+
+class Asked(Handle):
+    """A bucket, or a version of one, that answers queries."""
+
+    path: str
+    _noun: ClassVar[str]
 
     def query(self, query: Mapping[str, Any], vector: Sequence[float] | None) -> Cursor:
-        """Run a query on the acknowledged rows; waits for the disk."""
+        """Run a query; waits for the disk."""
         number = ctypes.c_uint64()
-        self._use(
-            _library().persisting_bucket_query, _json(query), *_doubles(vector), byref(number)
-        )
+        self._use(self._call("query"), _json(query), *_doubles(vector), byref(number))
         return Cursor(number.value, self, None)
 
     def count(self, where: str | None) -> int:
         """Return the number of rows that pass a filter; waits for the disk."""
         rows = ctypes.c_int64()
-        self._use(_library().persisting_bucket_count, _text(where or ""), byref(rows))
+        self._use(self._call("count"), _text(where or ""), byref(rows))
         return rows.value
 
     def explain(self, query: Mapping[str, Any], vector: Sequence[float] | None) -> str:
         """Return the plan of a query; waits for the disk."""
-        explain = functools.partial(self._use, _library().persisting_bucket_explain)
+        explain = functools.partial(self._use, self._call("explain"))
         arguments = (_json(query), *_doubles(vector))
         return _string(lambda _, out: explain(*arguments, out), None)
+
+    def schema_at(self, version: int, cursor: int) -> pa.Schema:
+        """See `Source`."""
+        raise NotImplementedError
+
+    def _call(self, verb: str) -> Any:
+        return getattr(_library(), f"persisting_{self._noun}_{verb}")
+
+
+class Queried(Bucket, Asked):
+    """An open bucket that answers queries of the acknowledged rows, and has indexes."""
+
+    _noun = "bucket"
 
     def create_index(self, index: Mapping[str, Any]) -> None:
         """Build an index; waits until it is on disk."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from persisting._abi import Handle, _ArrowSchema, _capsule_pointer, _library, _string
+from persisting._abi import _ArrowSchema, _capsule_pointer, _library, _string
 from persisting._errors import InvalidArgumentError, RemovedError
 from persisting._native import _RUN, Cursor
-from persisting._queried import Queried
+from persisting._queried import Asked, Queried
 
 
 class Table(Queried):
@@ -111,8 +111,10 @@ class Table(Queried):
         return rows.value
 
 
-class View(Handle):
+class View(Asked):
     """One version of a bucket; it stays as long as this is open."""
+
+    _noun = "view"
 
     def __init__(self, number: int, path: str, version: int) -> None:
         name = f"version {version} of the bucket {path}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from typing import TypeVar
 
-    from persisting._queried import Queried
+    from persisting._queried import Asked
 
     T = TypeVar("T")
 
@@ -24,14 +24,14 @@ OrderBy: TypeAlias = "str | tuple[str, str] | Sequence[str | tuple[str, str]]"
 _DIRECTIONS = {"asc": False, "desc": True}
 
 
-class Queries(Base):
-    """The methods of a backend that look for records by what they hold.
+class Answers:
+    """The methods that look for records by what they hold, of a backend or of a version.
 
     Notes
     -----
-    A query sees the records that were acknowledged when it was called and none that
-    came later. Those that are not in Lance yet are flushed before it runs, so its answer
-    does not depend on what was flushed.
+    A query of a backend sees the records that were acknowledged when it was called and
+    none that came later. Those that are not in Lance yet are flushed before it runs, so its
+    answer does not depend on what was flushed.
 
     A filter is an SQL expression over the columns; records for which it is neither false
     nor null pass. Names that are no plain words stand in backticks, `` `reward.mean` > 0 ``,
@@ -40,7 +40,9 @@ class Queries(Base):
     reach into columns of JSON. docs/queries.md says more.
     """
 
-    # ---- queries ----
+    def _asked(self) -> Asked:
+        """Return what is open and answers."""
+        raise NotImplementedError
 
     async def query(
         self,
@@ -125,8 +127,7 @@ class Queries(Base):
             with_offset=with_offset,
             use_index=use_index,
         )
-        self._check_open()
-        cursor = await on_thread(self._bucket.query, request, None)
+        cursor = await on_thread(self._asked().query, request, None)
         try:
             batches = iter(cursor)
             while (batch := await on_thread(next, batches, None)) is not None:
@@ -212,8 +213,7 @@ class Queries(Base):
 
     async def count(self, filter: str | None = None) -> int:
         """Return how many records pass a filter; all do without one."""
-        self._check_open()
-        return await on_thread(self._bucket.count, filter)
+        return await on_thread(self._asked().count, filter)
 
     async def explain(
         self,
@@ -238,14 +238,18 @@ class Queries(Base):
             request = _request(filter, **options)
         else:
             request, vector = _search_request(*search, filter, **options)
-        self._check_open()
-        return await on_thread(self._bucket.explain, request, vector)
+        return await on_thread(self._asked().explain, request, vector)
 
     async def _table(self, request: Mapping[str, Any], vector: list[float] | None) -> pa.Table:
-        self._check_open()
-        return await on_thread(_collect, self._bucket, request, vector)
+        return await on_thread(_collect, self._asked(), request, vector)
 
-    # ---- indexes ----
+
+class Queries(Base, Answers):
+    """The methods of a backend that look for records, and those of indexes."""
+
+    def _asked(self) -> Asked:
+        self._check_open()
+        return self._bucket
 
     async def create_index(
         self,
@@ -318,8 +322,8 @@ class Queries(Base):
         return await on_thread(self._bucket.index_stats, name)
 
 
-def _collect(bucket: Queried, request: Mapping[str, Any], vector: list[float] | None) -> pa.Table:
-    with bucket.query(request, vector) as cursor:
+def _collect(asked: Asked, request: Mapping[str, Any], vector: list[float] | None) -> pa.Table:
+    with asked.query(request, vector) as cursor:
         return strip(pa.Table.from_batches(list(cursor), cursor.schema))
 
 

@@ -11,6 +11,7 @@ from persisting import _tracing
 from persisting._errors import InvalidArgumentError, NotFoundError
 from persisting._records import RecordDecoder, strip, visible
 from persisting.queue._base import Base, drain, on_thread
+from persisting.queue._queries import Answers
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -185,8 +186,8 @@ class Versions(Base):
         return found[-1].version
 
 
-class BucketView:
-    """One version of a bucket, for reading.
+class BucketView(Answers):
+    """One version of a bucket, for reading, queries and searches.
 
     Usable from one event loop, also when the bucket has gone on or is closed.
     """
@@ -194,6 +195,9 @@ class BucketView:
     def __init__(self, view: View) -> None:
         self._view = view
         self._decoder = RecordDecoder()
+
+    def _asked(self) -> View:
+        return self._view
 
     @property
     def schema(self) -> pa.Schema:
