@@ -12,7 +12,7 @@ use lance_table::format::{Fragment, IndexMetadata};
 use crate::error::Result;
 use crate::files::data_bytes;
 use crate::layout::Layout;
-use crate::runtime::{block_on, trim_heaps};
+use crate::runtime::{block_on, trim_heaps, trimming};
 use crate::snapshot::Snapshot;
 use crate::table::Table;
 
@@ -64,7 +64,7 @@ impl Table {
                     task: TaskData { fragments: group },
                     read_version: newest.version_id(),
                 };
-                let mut result = task.execute(&newest).await?;
+                let mut result = trimming(task.execute(&newest)).await?;
                 result.new_fragments.iter_mut().for_each(forget_history);
                 results.push(result);
                 trim_heaps();

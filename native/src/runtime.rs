@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
 use lance::session::Session;
 use tokio::runtime::{Builder, Runtime};
@@ -71,16 +71,20 @@ pub fn session(metadata_bytes: usize, index_bytes: usize) -> Arc<Session> {
     session
 }
 
-/// Bytes written after which the heaps are trimmed.
-const TRIM_BYTES: usize = 64 << 20;
+/// How often the heaps are trimmed during work that leaves much behind.
+const TRIM_EVERY: Duration = Duration::from_millis(250);
 
-/// Takes note that so many bytes of arrays were encoded, which leaves about as much in the
-/// heaps of the threads that did it.
-pub fn encoded(bytes: usize) {
-    static SINCE: AtomicUsize = AtomicUsize::new(0);
-    if SINCE.fetch_add(bytes, Relaxed) + bytes >= TRIM_BYTES {
-        SINCE.store(0, Relaxed);
-        trim_heaps();
+/// Runs a future, and trims the heaps all the while.
+pub async fn trimming<T>(future: impl Future<Output = T>) -> T {
+    let trim = async {
+        loop {
+            tokio::time::sleep(TRIM_EVERY).await;
+            trim_heaps();
+        }
+    };
+    tokio::select! {
+        done = future => done,
+        () = trim => unreachable!(),
     }
 }
 

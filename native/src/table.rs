@@ -14,7 +14,7 @@ use tokio::sync::RwLock;
 use crate::error::{Error, Result};
 use crate::index::Build;
 use crate::live::{Counted, Tables};
-use crate::runtime::{block_on, encoded, session, spawn};
+use crate::runtime::{block_on, session, spawn};
 use crate::snapshot::{Shared, Snapshot};
 
 /// The format of data files: the one that JSON functions need.
@@ -139,8 +139,7 @@ impl Table {
         batches: Vec<RecordBatch>,
         schema: Arc<ArrowSchema>,
     ) -> Result<Arc<Snapshot>> {
-        let bytes = batches.iter().map(RecordBatch::get_array_memory_size).sum();
-        let snapshot = block_on(async {
+        block_on(async {
             let _writing = self.gate.read().await;
             let newest = self.newest()?;
             let write = async move {
@@ -148,8 +147,6 @@ impl Table {
                 Ok(Dataset::write(reader(batches, schema), newest, Some(params)).await?)
             };
             self.publish(spawn(write).await?)
-        });
-        encoded(bytes);
-        snapshot
+        })
     }
 }
