@@ -218,7 +218,7 @@ func (b *Bucket) openLog() error {
 	}
 	standing := b.mark.state.Logging
 	if b.opts.WALSyncInterval == 0 {
-		moreProcs()
+		forSyncedPuts()
 	}
 	var d decoder
 	defer d.close()
@@ -243,11 +243,18 @@ func (b *Bucket) openLog() error {
 // each thread that waits for the disk or for the next entry, and callers need more.
 const leastProcs = 4
 
-// moreProcs lets Go have that many on a small machine.
-var moreProcs = sync.OnceFunc(func() {
+// spareBytes is how much garbage synced puts may leave at least before it is
+// collected. The heap of a bucket is so small that this would happen every second
+// otherwise, several times, and each time take processors that puts need.
+const spareBytes = 16 << 20
+
+// forSyncedPuts gives Go what they need, on a small machine above all. What it returns
+// is kept, and never touched: it takes no memory but that of the garbage.
+var forSyncedPuts = sync.OnceValue(func() []byte {
 	if _, chosen := os.LookupEnv("GOMAXPROCS"); !chosen && runtime.GOMAXPROCS(0) < leastProcs {
 		runtime.GOMAXPROCS(leastProcs)
 	}
+	return make([]byte, spareBytes)
 })
 
 // syncInterval is how long the log may leave an entry unsynced: less than asked
