@@ -228,8 +228,8 @@ func persistingBucketNotifyGo(id C.persisting_bucket, rows C.int64_t, e *C.struc
 //export persistingBucketReadGo
 func persistingBucketReadGo(id C.persisting_bucket, offset, count C.int64_t, flags C.uint32_t, out *C.persisting_cursor, outVersion *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
 	return onBucket(id, e, func(b *engine.Bucket) error {
-		if offset < 0 || count < 0 {
-			return fmt.Errorf("%w: offset %d and count %d must not be negative", errArgument, offset, count)
+		if err := checkRange(offset, count); err != nil {
+			return err
 		}
 		if err := checkFlags(flags, C.PERSISTING_NO_WAIT|C.PERSISTING_RUN); err != nil {
 			return err
@@ -245,6 +245,29 @@ func persistingBucketReadGo(id C.persisting_bucket, offset, count C.int64_t, fla
 		handOut(c, out, outVersion)
 		return nil
 	}, arg("out_cursor", out), arg("out_schema_version", outVersion))
+}
+
+//export persistingBucketGetGo
+func persistingBucketGetGo(id C.persisting_bucket, offset, count C.int64_t, out *C.struct_ArrowArray, outVersion *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *engine.Bucket) error {
+		if err := checkRange(offset, count); err != nil {
+			return err
+		}
+		rows, err := b.Get(int64(offset), int64(count))
+		if err != nil {
+			return err
+		}
+		*outVersion = C.uint64_t(rows.Version)
+		exportRows(rows, out)
+		return nil
+	}, arg("out_array", out), arg("out_schema_version", outVersion))
+}
+
+func checkRange(offset, count C.int64_t) error {
+	if offset < 0 || count < 0 {
+		return fmt.Errorf("%w: offset %d and count %d must not be negative", errArgument, offset, count)
+	}
+	return nil
 }
 
 //export persistingBucketTakeGo

@@ -8,6 +8,7 @@ import (
 	"io"
 	"unsafe"
 
+	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/cdata"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
@@ -26,20 +27,25 @@ func persistingCursorSchemaGo(id C.persisting_cursor, out *C.struct_ArrowSchema,
 func persistingCursorNextGo(id C.persisting_cursor, out *C.struct_ArrowArray, e *C.struct_persisting_error) C.persisting_status {
 	return onCursor(id, e, func(c *engine.Cursor) error {
 		rec, err := c.Next()
-		if errors.Is(err, io.EOF) {
-			*out = C.struct_ArrowArray{}
-			return nil
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		whole := lance.Exportable(rec)
-		rec.Release()
-		defer whole.Release()
-		*out = C.struct_ArrowArray{}
-		cdata.ExportArrowRecordBatch(whole, cdata.ArrayFromPtr(uintptr(unsafe.Pointer(out))), nil)
+		exportRecord(rec, out)
 		return nil
 	}, arg("out_array", out))
+}
+
+// exportRecord takes over a reference to rec. Without a record it gives out an array
+// that is released.
+func exportRecord(rec arrow.Record, out *C.struct_ArrowArray) {
+	*out = C.struct_ArrowArray{}
+	if rec == nil {
+		return
+	}
+	whole := lance.Exportable(rec)
+	rec.Release()
+	defer whole.Release()
+	cdata.ExportArrowRecordBatch(whole, cdata.ArrayFromPtr(uintptr(unsafe.Pointer(out))), nil)
 }
 
 //export persistingCursorCloseGo

@@ -328,13 +328,24 @@ persisting_status persisting_bucket_notify(persisting_bucket bucket, int64_t row
  * flushed or compacted. `*out_schema_version` is a number that changes with each
  * change of the bucket's columns.
  *
- * With PERSISTING_NO_WAIT in `flags` only rows in memory are read: where the
- * disk is needed the call returns PERSISTING_WOULD_BLOCK. For PERSISTING_RUN see
+ * With PERSISTING_NO_WAIT in `flags` only rows in memory are read, that of the
+ * operating system included if they are few: where the disk is needed the call
+ * returns PERSISTING_WOULD_BLOCK. For PERSISTING_RUN see
  * there.
  */
 persisting_status persisting_bucket_read(persisting_bucket bucket, int64_t offset, int64_t count, uint32_t flags,
                                          persisting_cursor* out_cursor, uint64_t* out_schema_version,
                                          struct persisting_error* error);
+
+/*
+ * The rows that persisting_bucket_read gives with PERSISTING_NO_WAIT and
+ * PERSISTING_RUN, as one batch and without a cursor: for few rows at a time. The
+ * columns of batches from several places are copied. Without rows `*out_array`
+ * has no release function.
+ */
+persisting_status persisting_bucket_get(persisting_bucket bucket, int64_t offset, int64_t count,
+                                        struct ArrowArray* out_array, uint64_t* out_schema_version,
+                                        struct persisting_error* error);
 
 /*
  * Reads the rows at the `count` offsets, in the order given; an offset may

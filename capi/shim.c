@@ -41,6 +41,17 @@ void shim_release_schema(struct ArrowSchema* schema) {
   if (schema != NULL && schema->release != NULL) schema->release(schema);
 }
 
+const uint64_t shim_nothing = 0;
+
+void shim_release_shared(struct ArrowArray* array) {
+  for (int64_t i = 0; i < array->n_children; i++) shim_release_array(array->children[i]);
+  struct shim_batch* batch = array->private_data;
+  array->release = NULL;
+  if (__atomic_sub_fetch(&batch->arrays, 1, __ATOMIC_ACQ_REL) > 0) return;
+  if (!forked) persistingRecordReleaseGo(batch->record);
+  free(batch);
+}
+
 static persisting_status fail_forked(struct persisting_error* error) {
   return shim_fail(error, PERSISTING_FORKED,
                               strdup("this process was forked from one that had loaded Persisting, whose threads did "
@@ -179,6 +190,13 @@ persisting_status persisting_bucket_read(persisting_bucket bucket, int64_t offse
                                          struct persisting_error* error) {
   if (forked) return fail_forked(error);
   return persistingBucketReadGo(bucket, offset, count, flags, out_cursor, out_schema_version, error);
+}
+
+persisting_status persisting_bucket_get(persisting_bucket bucket, int64_t offset, int64_t count,
+                                        struct ArrowArray* out_array, uint64_t* out_schema_version,
+                                        struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingBucketGetGo(bucket, offset, count, out_array, out_schema_version, error);
 }
 
 persisting_status persisting_bucket_take(persisting_bucket bucket, const int64_t* offsets, int64_t count,

@@ -3,6 +3,8 @@
 #ifndef PERSISTING_SHIM_H
 #define PERSISTING_SHIM_H
 
+#include <stdint.h>
+
 #include "persisting.h"
 
 /* Fills *error, which may be NULL, and returns code. Takes over message, which
@@ -11,5 +13,18 @@ persisting_status shim_fail(struct persisting_error* error, persisting_status co
 
 void shim_release_array(struct ArrowArray* array);
 void shim_release_schema(struct ArrowSchema* schema);
+
+/* What the arrays of one batch share: they are made in one piece of memory, which
+ * begins with this, and hold one Go record. */
+struct shim_batch {
+  int64_t arrays;
+  uintptr_t record;
+};
+
+/* Where a buffer of no bytes is. */
+extern const uint64_t shim_nothing;
+
+/* Releases an array whose private_data is a struct shim_batch. */
+void shim_release_shared(struct ArrowArray* array);
 
 #endif

@@ -39,9 +39,17 @@ type pageCache struct {
 
 // get returns the page if it holds its first rows rows, retained.
 func (c *pageCache) get(key pageKey, rows int64) arrow.Record {
+	rec := c.find(key, rows)
+	if rec == nil {
+		c.misses++
+	}
+	return rec
+}
+
+// find is get for a page that is asked for again if it is not there.
+func (c *pageCache) find(key pageKey, rows int64) arrow.Record {
 	e, ok := c.pages[key]
 	if !ok || e.Value.(*page).rec.NumRows() < rows {
-		c.misses++
 		return nil
 	}
 	c.hits++

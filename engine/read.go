@@ -17,6 +17,11 @@ const (
 	// cache; longer ones stream past it.
 	pagedReads = 4
 
+	// nowPages and nowRows bound what a read or a take that must not wait decodes on
+	// its caller's thread, where no disk is needed.
+	nowPages = 2
+	nowRows  = 8
+
 	// Reads that meet more than manyChunks batches of fewer than smallChunk rows
 	// each join them, in memory as well.
 	manyChunks = 8
@@ -160,6 +165,7 @@ func (b *Bucket) readTable(c *Cursor, v *view, noWait bool) error {
 
 // readPages gives c the rows [v.first, v.memory) by way of the page cache.
 func (b *Bucket) readPages(c *Cursor, v *view, rows int64, noWait bool) error {
+	pages := (v.memory+rows-1)/rows - v.first/rows
 	for n := v.first / rows; n*rows < v.memory; n++ {
 		start := n * rows
 		from, to, err := places(v.snapshot, start, max(v.first, start), min(v.memory, start+rows))
@@ -169,7 +175,14 @@ func (b *Bucket) readPages(c *Cursor, v *view, rows int64, noWait bool) error {
 		if from == to {
 			continue
 		}
-		rec, err := b.page(v, pageKey{schema: v.version, rows: rows, number: n}, to, noWait)
+		key := pageKey{schema: v.version, rows: rows, number: n}
+		rec := b.cachedPage(key, to)
+		if rec == nil {
+			if noWait && pages > nowPages {
+				return ErrWouldBlock
+			}
+			rec, err = b.page(v, key, to, noWait)
+		}
 		if err != nil {
 			return err
 		}
@@ -194,18 +207,17 @@ func places(s *lance.Snapshot, start, first, end int64) (from, to int64, err err
 	return from - base, to - base, nil
 }
 
-// page returns a page with at least its first want rows; the caller releases it.
-func (b *Bucket) page(v *view, key pageKey, want int64, noWait bool) (arrow.Record, error) {
+// cachedPage returns a page with at least its first want rows, which the caller
+// releases, if the page cache has it.
+func (b *Bucket) cachedPage(key pageKey, want int64) arrow.Record {
 	b.mu.Lock()
-	rec := b.pages.get(key, want)
-	b.mu.Unlock()
-	if rec != nil {
-		return rec, nil
-	}
-	if noWait {
-		return nil, ErrWouldBlock
-	}
-	rec, err := readAll(v, key.number*key.rows, key.rows)
+	defer b.mu.Unlock()
+	return b.pages.get(key, want)
+}
+
+// page reads a page, with at least its first want rows; the caller releases it.
+func (b *Bucket) page(v *view, key pageKey, want int64, noWait bool) (arrow.Record, error) {
+	rec, err := readAll(v, key.number*key.rows, key.rows, noWait)
 	if err != nil {
 		return nil, err
 	}
@@ -223,8 +235,17 @@ func (b *Bucket) page(v *view, key pageKey, want int64, noWait bool) (arrow.Reco
 }
 
 // readAll reads rows of the table into one batch with the columns of v.
-func readAll(v *view, first, count int64) (arrow.Record, error) {
-	reader, err := v.snapshot.Read(first, count, nil, int(count))
+func readAll(v *view, first, count int64, noWait bool) (arrow.Record, error) {
+	var reader *lance.Reader
+	var err error
+	if noWait {
+		reader, err = v.snapshot.ReadNow(first, count)
+	} else {
+		reader, err = v.snapshot.Read(first, count, nil, int(count))
+	}
+	if errors.Is(err, lance.ErrWouldBlock) {
+		return nil, ErrWouldBlock
+	}
 	if err != nil {
 		return nil, fmt.Errorf("engine: read table: %w", err)
 	}
@@ -324,12 +345,12 @@ func (b *Bucket) take(c *Cursor, v *view, offsets []int64, noWait bool) error {
 	defer func() { releaseAll(parts) }()
 	var stored arrow.Record
 	if len(ids) > 0 {
-		if noWait {
-			return ErrWouldBlock
-		}
-		rec, err := v.snapshot.Take(ids, nil)
+		rec, err := v.takeStored(ids, noWait)
 		if errors.Is(err, lance.ErrRowNotFound) {
 			return v.removed(ids)
+		}
+		if errors.Is(err, lance.ErrWouldBlock) {
+			return ErrWouldBlock
 		}
 		if err != nil {
 			return fmt.Errorf("engine: take from table: %w", err)
@@ -379,6 +400,16 @@ func (b *Bucket) take(c *Cursor, v *view, offsets []int64, noWait bool) error {
 	}
 	c.batches = []arrow.Record{joined}
 	return nil
+}
+
+func (v *view) takeStored(ids []int64, noWait bool) (arrow.Record, error) {
+	switch {
+	case !noWait:
+		return v.snapshot.Take(ids, nil)
+	case len(ids) <= nowRows:
+		return v.snapshot.TakeNow(ids)
+	}
+	return nil, lance.ErrWouldBlock
 }
 
 // Schema returns the columns of all batches of the cursor, nil when the bucket

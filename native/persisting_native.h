@@ -39,6 +39,7 @@ enum pn_status {
   PN_CONFLICT = 7,
   PN_INEXACT = 8, /* a cast would change a value */
   PN_CANCELLED = 9, /* by pn_table_cancel_indexes */
+  PN_WOULD_BLOCK = 10, /* with no_wait: the disk is needed */
   PN_INTERNAL = 99 /* a panic or a broken assumption */
 };
 
@@ -261,11 +262,13 @@ int32_t pn_snapshot_expression_type(const pn_snapshot *snapshot,
 /* Streams the rows with row ids [first, first + count) in row-id order, in
  * batches of at most batch_rows rows (0: 8192). columns names n_columns
  * top-level columns (NULL: all). Batches have the snapshot's schema, or the
- * named columns of it in the order given. */
+ * named columns of it in the order given. With no_wait not 0 PN_WOULD_BLOCK
+ * unless the read is small and all of it is in memory; the reader does not wait
+ * either, then. */
 int32_t pn_snapshot_read(const pn_snapshot *snapshot, int64_t first,
                          int64_t count, const char *const *columns,
                          int64_t n_columns, int64_t batch_rows,
-                         pn_reader **out,
+                         int32_t no_wait, pn_reader **out,
                          struct persisting_native_error *error);
 
 /* The next batch, as a struct array; at the end *end is 1 and *out untouched.
@@ -278,10 +281,12 @@ int32_t pn_reader_close(pn_reader *reader,
                         struct persisting_native_error *error);
 
 /* The rows with the given row ids as one struct array, in the order given,
- * repeats included. PN_NOT_FOUND when there is no such row. */
+ * repeats included. PN_NOT_FOUND when there is no such row. no_wait as for
+ * pn_snapshot_read. */
 int32_t pn_snapshot_take(const pn_snapshot *snapshot, const int64_t *ids,
                          int64_t n, const char *const *columns,
-                         int64_t n_columns, struct ArrowArray *out,
+                         int64_t n_columns, int32_t no_wait,
+                         struct ArrowArray *out,
                          struct persisting_native_error *error);
 
 /* The files, relative to the table's directory, that `after` refers to and

@@ -23,6 +23,8 @@ var (
 	ErrInexact = errors.New("lance: cast is not exact")
 	// ErrCancelled is returned when CancelIndexes ended the build of an index.
 	ErrCancelled = errors.New("lance: cancelled")
+	// ErrWouldBlock is returned when the disk is needed for what must not wait.
+	ErrWouldBlock = errors.New("lance: would block")
 	// ErrRowNotFound is returned when Take is asked for a row that is not there.
 	ErrRowNotFound = errors.New("lance: no such row")
 	// ErrIO is returned when the file system fails.
@@ -53,13 +55,14 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // classes maps pn_status codes; what is absent is internal.
 var classes = map[int32]error{
-	1: ErrInvalid,
-	2: fs.ErrNotExist,
-	3: fs.ErrExist,
-	4: ErrSchema,
-	5: ErrIO,
-	6: ErrCorrupt,
-	7: ErrConflict,
-	8: ErrInexact,
-	9: ErrCancelled,
+	1:  ErrInvalid,
+	2:  fs.ErrNotExist,
+	3:  fs.ErrExist,
+	4:  ErrSchema,
+	5:  ErrIO,
+	6:  ErrCorrupt,
+	7:  ErrConflict,
+	8:  ErrInexact,
+	9:  ErrCancelled,
+	10: ErrWouldBlock,
 }

@@ -41,6 +41,13 @@ func check(op string, status C.int32_t, e *C.struct_persisting_native_error) err
 	return &Error{Op: op, Msg: msg, Err: class}
 }
 
+func flag(set bool) C.int32_t {
+	if set {
+		return 1
+	}
+	return 0
+}
+
 // cStrings lays out strings as a C array; free releases it.
 func cStrings(ss []string) (array **C.char, free func()) {
 	if len(ss) == 0 {
@@ -226,13 +233,13 @@ func nativeSchema(s snapshotHandle) (*arrow.Schema, error) {
 	return schema, nil
 }
 
-func nativeRead(s snapshotHandle, first, count int64, columns []string, batchRows int) (readerHandle, error) {
+func nativeRead(s snapshotHandle, first, count int64, columns []string, batchRows int, noWait bool) (readerHandle, error) {
 	names, free := cStrings(columns)
 	defer free()
 	var out readerHandle
 	var e C.struct_persisting_native_error
 	err := check("read", C.pn_snapshot_read(s, C.int64_t(first), C.int64_t(count), names, C.int64_t(len(columns)),
-		C.int64_t(batchRows), &out, &e), &e)
+		C.int64_t(batchRows), flag(noWait), &out, &e), &e)
 	return out, err
 }
 
@@ -249,13 +256,13 @@ func nativeNext(r readerHandle, schema *arrow.Schema) (arrow.Record, error) {
 
 func nativeCloseReader(r readerHandle) { C.pn_reader_close(r, nil) }
 
-func nativeTake(s snapshotHandle, ids []int64, columns []string, schema *arrow.Schema) (arrow.Record, error) {
+func nativeTake(s snapshotHandle, ids []int64, columns []string, noWait bool, schema *arrow.Schema) (arrow.Record, error) {
 	names, free := cStrings(columns)
 	defer free()
 	var out cdata.CArrowArray
 	var e C.struct_persisting_native_error
 	err := check("take", C.pn_snapshot_take(s, (*C.int64_t)(&ids[0]), C.int64_t(len(ids)), names, C.int64_t(len(columns)),
-		cArray(&out), &e), &e)
+		flag(noWait), cArray(&out), &e), &e)
 	if err != nil {
 		return nil, err
 	}
@@ -295,13 +302,9 @@ func nativeMend(dir string, version uint64) ([]string, error) {
 func nativeCheck(dir string, o CheckOptions) (string, error) {
 	cDir := C.CString(dir)
 	defer C.free(unsafe.Pointer(cDir))
-	var cLayout C.int32_t
-	if o.Layout {
-		cLayout = 1
-	}
 	var list *C.pn_strings
 	var e C.struct_persisting_native_error
-	if err := check("check", C.pn_check(cDir, C.uint64_t(o.Newest), C.uint64_t(o.Damaged), cLayout, &list, &e), &e); err != nil {
+	if err := check("check", C.pn_check(cDir, C.uint64_t(o.Newest), C.uint64_t(o.Damaged), flag(o.Layout), &list, &e), &e); err != nil {
 		return "", err
 	}
 	texts, err := goStrings(list)

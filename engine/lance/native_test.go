@@ -91,9 +91,9 @@ func TestNullHandles(t *testing.T) {
 			"cleanup":     second(nativeCleanup(nil, 1)),
 			"info":        second(nativeInfo(nil)),
 			"schema":      second(nativeSchema(nil)),
-			"read":        second(nativeRead(nil, 0, 1, nil, 0)),
+			"read":        second(nativeRead(nil, 0, 1, nil, 0, false)),
 			"next":        second(nativeNext(nil, ids)),
-			"take":        second(nativeTake(nil, []int64{0}, nil, ids)),
+			"take":        second(nativeTake(nil, []int64{0}, nil, false, ids)),
 			"files":       second(nativeChangedFiles(nil, nil)),
 		} {
 			if !errors.Is(err, ErrInvalid) {

@@ -119,6 +119,17 @@ func (s *Snapshot) columns() (*columns, error) {
 // order, in batches of at most batchRows rows (0: 8192), fewer where rows are
 // large. columns picks columns (nil: all).
 func (s *Snapshot) Read(first, count int64, columns []string, batchRows int) (*Reader, error) {
+	return s.read(first, count, columns, batchRows, false)
+}
+
+// ReadNow is Read of all columns in one batch, if it can be done without the disk:
+// the rows are few, and what they need of the files is in memory. Else it fails
+// with ErrWouldBlock. The reader does not wait either.
+func (s *Snapshot) ReadNow(first, count int64) (*Reader, error) {
+	return s.read(first, count, nil, int(count), true)
+}
+
+func (s *Snapshot) read(first, count int64, columns []string, batchRows int, noWait bool) (*Reader, error) {
 	if first < 0 || count < 0 || batchRows < 0 {
 		return nil, fmt.Errorf("%w: read of %d rows from %d in batches of %d", ErrInvalid, count, first, batchRows)
 	}
@@ -130,7 +141,7 @@ func (s *Snapshot) Read(first, count int64, columns []string, batchRows int) (*R
 	if err != nil {
 		return nil, err
 	}
-	handle, err := nativeRead(s.handle, first, count, stored, batchRows)
+	handle, err := nativeRead(s.handle, first, count, stored, batchRows, noWait)
 	if err != nil {
 		return nil, in(s.dir, err)
 	}
@@ -140,6 +151,15 @@ func (s *Snapshot) Read(first, count int64, columns []string, batchRows int) (*R
 // Take returns the rows with the given ids in the order given, repeats
 // included. It fails with ErrRowNotFound when one is not there.
 func (s *Snapshot) Take(ids []int64, columns []string) (arrow.Record, error) {
+	return s.take(ids, columns, false)
+}
+
+// TakeNow is Take of all columns, if it can be done without the disk; see ReadNow.
+func (s *Snapshot) TakeNow(ids []int64) (arrow.Record, error) {
+	return s.take(ids, nil, true)
+}
+
+func (s *Snapshot) take(ids []int64, columns []string, noWait bool) (arrow.Record, error) {
 	if err := s.hold(); err != nil {
 		return nil, err
 	}
@@ -151,7 +171,7 @@ func (s *Snapshot) Take(ids []int64, columns []string) (arrow.Record, error) {
 	if len(ids) == 0 {
 		return emptyRecord(schema), nil
 	}
-	record, err := nativeTake(s.handle, ids, stored, schema)
+	record, err := nativeTake(s.handle, ids, stored, noWait, schema)
 	if e := new(Error); errors.As(err, &e) && errors.Is(err, fs.ErrNotExist) {
 		e.Err = ErrRowNotFound
 	}

@@ -20,6 +20,7 @@ pub enum Status {
     Conflict = 7,
     Inexact = 8,
     Cancelled = 9,
+    WouldBlock = 10,
     Internal = 99,
 }
 

@@ -418,6 +418,7 @@ pub unsafe extern "C" fn pn_snapshot_read(
     columns: *const *const c_char,
     n_columns: i64,
     batch_rows: i64,
+    no_wait: i32,
     out: *mut *mut Reader,
     error: *mut NativeError,
 ) -> i32 {
@@ -429,7 +430,7 @@ pub unsafe extern "C" fn pn_snapshot_read(
         let batch_rows =
             u32::try_from(batch_rows).map_err(|_| invalid("batch_rows is out of range"))?;
         let columns = names(columns, n_columns)?;
-        *out = handle(snapshot.read(first, count, columns.as_deref(), batch_rows)?);
+        *out = handle(snapshot.read(first, count, columns.as_deref(), batch_rows, no_wait != 0)?);
         Ok(())
     })
 }
@@ -470,6 +471,7 @@ pub unsafe extern "C" fn pn_snapshot_take(
     n: i64,
     columns: *const *const c_char,
     n_columns: i64,
+    no_wait: i32,
     out: *mut FFI_ArrowArray,
     error: *mut NativeError,
 ) -> i32 {
@@ -482,7 +484,11 @@ pub unsafe extern "C" fn pn_snapshot_take(
             false => std::slice::from_raw_parts(ids, n),
         };
         let columns = names(columns, n_columns)?;
-        out.write(export(snapshot.take(ids, columns.as_deref())?));
+        out.write(export(snapshot.take(
+            ids,
+            columns.as_deref(),
+            no_wait != 0,
+        )?));
         Ok(())
     })
 }

@@ -10,6 +10,7 @@ mod cleanup;
 mod columns;
 mod compact;
 mod delete;
+mod direct;
 mod error;
 mod evolve;
 mod ffi;

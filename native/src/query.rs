@@ -30,6 +30,7 @@ use serde::Deserialize;
 use crate::error::{Error, Result, Status};
 use crate::filter::{quote, translate};
 use crate::read::{gather, Reader, BATCH_BYTES};
+use crate::readers::Source;
 use crate::runtime::{block_on, spawn, AHEAD};
 use crate::snapshot::{Projection, Snapshot};
 
@@ -399,7 +400,7 @@ impl Snapshot {
     async fn rows_at(&self, ids: Vec<i64>, output: &Output) -> Result<RecordBatch> {
         let batch = match output.columns.outer.fields().is_empty() {
             true => None,
-            false => Some(self.take_rows(&ids, &output.columns).await?),
+            false => Some(self.take_rows(&ids, &output.columns, Source::Disk).await?),
         };
         output.with_ids(batch, ids)
     }

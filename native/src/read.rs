@@ -10,10 +10,11 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use lance::dataset::fragment::FragReadConfig;
 use lance_io::scheduler::{ScanScheduler, SchedulerConfig};
 
-use crate::error::Result;
+use crate::direct;
+use crate::error::{Error, Result, Status};
 use crate::layout::Piece;
 use crate::live::{Counted, Readers};
-use crate::readers::{open_fragment, outward};
+use crate::readers::{open_fragment, outward, Source};
 use crate::runtime::{block_on, spawn, AHEAD};
 use crate::snapshot::{Projection, Snapshot};
 
@@ -29,6 +30,18 @@ const SMALL_ROWS: u64 = 4096;
 const SMALL_BYTES: u64 = 8 << 20;
 const SMALL_PIECES: usize = 8;
 
+/// Reads of about so much are attempted in memory first.
+const DIRECT_BYTES: u64 = 1 << 20;
+
+/// Whether to attempt a read in memory first.
+pub fn is_direct(rows: u64, row_bytes: u64) -> bool {
+    rows <= SMALL_ROWS && rows.saturating_mul(row_bytes) <= DIRECT_BYTES
+}
+
+pub fn would_block() -> Error {
+    Error::new(Status::WouldBlock, "not all of it is in memory")
+}
+
 pub struct Reader {
     /// None once it has ended.
     batches: Option<BoxStream<'static, Result<RecordBatch>>>,
@@ -41,6 +54,10 @@ impl Reader {
             batches: Some(batches),
             _counted: Counted::default(),
         }
+    }
+
+    fn of(batches: Vec<RecordBatch>) -> Self {
+        Self::new(stream::iter(batches.into_iter().map(Ok)).boxed())
     }
 
     pub fn next(&mut self) -> Result<Option<RecordBatch>> {
@@ -62,6 +79,7 @@ impl Snapshot {
         count: u64,
         columns: Option<&[String]>,
         batch_rows: u32,
+        no_wait: bool,
     ) -> Result<Reader> {
         let columns = self.project(columns)?;
         let most = match batch_rows {
@@ -71,20 +89,27 @@ impl Snapshot {
         let row_bytes = self.bytes_per_row().max(1);
         let batch_rows = u64::from(most).min((BATCH_BYTES / row_bytes).max(1)) as u32;
         let ids = self.clip(first, count);
-        block_on(async {
-            let pieces = self.layout().await?.pieces(ids);
-            let rows: u64 = pieces.iter().map(|p| p.rows.len() as u64).sum();
-            let small = rows <= SMALL_ROWS
-                && pieces.len() <= SMALL_PIECES
-                && rows.saturating_mul(row_bytes) <= SMALL_BYTES;
-            let batches = if small {
-                let batches = self.read_now(&pieces, &columns, batch_rows).await?;
-                stream::iter(batches.into_iter().map(Ok)).boxed()
-            } else {
-                self.clone().read_ahead(pieces, columns, batch_rows).await?
-            };
-            Ok(Reader::new(batches))
-        })
+        let pieces = self.layout_now(no_wait)?.pieces(ids);
+        let rows: u64 = pieces.iter().map(|p| p.rows.len() as u64).sum();
+        let small = rows <= SMALL_ROWS
+            && pieces.len() <= SMALL_PIECES
+            && rows.saturating_mul(row_bytes) <= SMALL_BYTES;
+        if small && is_direct(rows, row_bytes) {
+            let memory = Source::Memory { open: !no_wait };
+            let read = self.read_now(&pieces, &columns, batch_rows, memory);
+            if let Some(batches) = direct::attempt(read) {
+                return Ok(Reader::of(batches));
+            }
+        }
+        if no_wait {
+            return Err(would_block());
+        }
+        if small {
+            let read = self.read_now(&pieces, &columns, batch_rows, Source::Disk);
+            return Ok(Reader::of(block_on(read)?));
+        }
+        let batches = block_on(self.clone().read_ahead(pieces, columns, batch_rows))?;
+        Ok(Reader::new(batches))
     }
 
     /// Reads all pieces, through fragments held open.
@@ -93,12 +118,15 @@ impl Snapshot {
         pieces: &[Piece],
         columns: &Projection,
         batch_rows: u32,
+        source: Source,
     ) -> Result<Vec<RecordBatch>> {
         let mut batches = Vec::new();
         for piece in pieces {
             let fragment = &self.dataset.fragments()[piece.fragment];
             let open = &self.shared.open;
-            let reader = open.get(&self.dataset, fragment, &columns.inner).await?;
+            let reader = open
+                .get(&self.dataset, fragment, &columns.inner, source)
+                .await?;
             let mut stream = reader.take_range(piece.rows.clone(), batch_rows).await?;
             while let Some(batch) = stream.next().await {
                 batches.push(outward(batch.await?, columns)?);

@@ -11,7 +11,8 @@ use lance_arrow::json::convert_lance_json_to_arrow;
 use lance_io::scheduler::{ScanScheduler, SchedulerConfig};
 use lance_table::format::Fragment;
 
-use crate::error::{Error, Result};
+use crate::direct;
+use crate::error::{Error, Result, Status};
 use crate::snapshot::Projection;
 
 /// Opens a fragment without keeping the rest of the version in memory.
@@ -45,7 +46,19 @@ pub fn outward(batch: RecordBatch, columns: &Projection) -> Result<RecordBatch> 
     Ok(batch)
 }
 
-type Key = (u64, Vec<i32>);
+/// Where a read may find its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In memory, as [`crate::direct`] does it. Without `open`, only in fragments
+    /// that are open for that.
+    Memory {
+        open: bool,
+    },
+    Disk,
+}
+
+/// Fragment, columns, and whether it is open for reads from memory.
+type Key = (u64, Vec<i32>, bool);
 
 struct Entry {
     fragment: Fragment,
@@ -82,13 +95,23 @@ impl OpenFragments {
         dataset: &Dataset,
         fragment: &Fragment,
         columns: &Schema,
+        source: Source,
     ) -> Result<Arc<FragmentReader>> {
-        let key = (fragment.id, columns.field_ids());
+        let key = (fragment.id, columns.field_ids(), source != Source::Disk);
         if let Some(reader) = self.lookup(&key, fragment) {
             return Ok(reader);
         }
-        let config = FragReadConfig::default().with_scan_scheduler(self.scheduler.clone());
-        let reader = Arc::new(open_fragment(dataset, fragment, columns, config).await?);
+        let reader = match source {
+            Source::Disk => {
+                let config = FragReadConfig::default().with_scan_scheduler(self.scheduler.clone());
+                open_fragment(dataset, fragment, columns, config).await?
+            }
+            Source::Memory { open: true } => direct::open(dataset, fragment, columns).await?,
+            Source::Memory { open: false } => {
+                return Err(Error::new(Status::WouldBlock, "a fragment is not open"));
+            }
+        };
+        let reader = Arc::new(reader);
         self.insert(key, fragment, reader.clone());
         Ok(reader)
     }
@@ -125,7 +148,7 @@ impl OpenFragments {
     /// Lets go of fragments that the given version has not.
     pub fn retain(&self, dataset: &Dataset) {
         let ids: HashSet<u64> = dataset.fragments().iter().map(|f| f.id).collect();
-        self.lock().entries.retain(|(id, _), _| ids.contains(id));
+        self.lock().entries.retain(|(id, ..), _| ids.contains(id));
     }
 
     fn lock(&self) -> MutexGuard<'_, Cache> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use arrow_schema::{Schema as ArrowSchema, SchemaRef};
 use lance::dataset::builder::DatasetBuilder;
@@ -16,6 +16,7 @@ use crate::delete::Live;
 use crate::error::{Error, Result, Status};
 use crate::layout::Layout;
 use crate::live::{Counted, Snapshots};
+use crate::read::would_block;
 use crate::readers::OpenFragments;
 use crate::runtime::{block_on, private_session};
 
@@ -91,6 +92,9 @@ pub struct Snapshot {
     pub shared: Arc<Shared>,
     /// Snapshots of a table with one number have one schema.
     pub schema_number: u64,
+    /// All columns.
+    whole: OnceLock<Projection>,
+    row_bytes: OnceLock<u64>,
     layout: OnceCell<Layout>,
     live: OnceCell<Live>,
     indexes: OnceCell<Option<ScalarIndexInfo>>,
@@ -110,6 +114,8 @@ impl Snapshot {
             schema_number: shared.schemas.number(dataset.schema()),
             dataset,
             shared,
+            whole: OnceLock::new(),
+            row_bytes: OnceLock::new(),
             layout: OnceCell::new(),
             live: OnceCell::new(),
             indexes: OnceCell::new(),
@@ -121,6 +127,15 @@ impl Snapshot {
         self.layout
             .get_or_try_init(|| Layout::load(&self.dataset))
             .await
+    }
+
+    /// The layout; [`Status::WouldBlock`] if it is not known and must not be waited for.
+    pub fn layout_now(&self, no_wait: bool) -> Result<&Layout> {
+        match self.layout.get() {
+            Some(layout) => Ok(layout),
+            None if no_wait => Err(would_block()),
+            None => block_on(self.layout()),
+        }
     }
 
     /// The row ids that are left.
@@ -148,26 +163,24 @@ impl Snapshot {
     /// Picks top-level columns (None: all).
     pub fn project(&self, columns: Option<&[String]>) -> Result<Projection> {
         let all = self.dataset.schema();
-        let inner = match columns {
-            None => all.clone(),
+        let names = match columns {
+            None => {
+                let whole = || Projection::new(all.clone());
+                return Ok(self.whole.get_or_init(whole).clone());
+            }
             Some([]) => return Err(Error::new(Status::InvalidArgument, "no columns")),
-            Some(names) => Schema {
-                fields: names
-                    .iter()
-                    .map(|name| {
-                        let field = all.fields.iter().find(|f| f.name == *name);
-                        field
-                            .cloned()
-                            .ok_or_else(|| Error::schema(format!("no column {name:?}")))
-                    })
-                    .collect::<Result<_>>()?,
-                metadata: all.metadata.clone(),
-            },
+            Some(names) => names,
         };
-        Ok(Projection {
-            outer: Arc::new(outer_schema(&inner)),
-            inner: Arc::new(inner),
-        })
+        let field = |name: &String| {
+            let field = all.fields.iter().find(|f| f.name == *name);
+            field
+                .cloned()
+                .ok_or_else(|| Error::schema(format!("no column {name:?}")))
+        };
+        Ok(Projection::new(Schema {
+            fields: names.iter().map(field).collect::<Result<_>>()?,
+            metadata: all.metadata.clone(),
+        }))
     }
 
     pub fn data_bytes(&self) -> u64 {
@@ -185,7 +198,9 @@ impl Snapshot {
 
     /// What a row takes in the data files, on average.
     pub fn bytes_per_row(&self) -> u64 {
-        self.data_bytes() / self.rows().max(1)
+        *self
+            .row_bytes
+            .get_or_init(|| self.data_bytes() / self.rows().max(1))
     }
 
     /// Row ids of the given range that may exist.
@@ -213,6 +228,15 @@ impl Drop for Snapshot {
 pub struct Projection {
     pub inner: Arc<Schema>,
     pub outer: SchemaRef,
+}
+
+impl Projection {
+    fn new(inner: Schema) -> Self {
+        Self {
+            outer: Arc::new(outer_schema(&inner)),
+            inner: Arc::new(inner),
+        }
+    }
 }
 
 fn outer_schema(schema: &Schema) -> ArrowSchema {

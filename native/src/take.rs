@@ -7,22 +7,44 @@ use arrow_select::interleave::interleave_record_batch;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lance::dataset::fragment::FileFragment;
 
+use crate::direct;
 use crate::error::{Error, Result, Status};
-use crate::readers::outward;
+use crate::read::{is_direct, would_block};
+use crate::readers::{outward, Source};
 use crate::runtime::{block_on, AHEAD};
 use crate::snapshot::{Projection, Snapshot};
 
 impl Snapshot {
-    pub fn take(&self, ids: &[i64], columns: Option<&[String]>) -> Result<RecordBatch> {
+    pub fn take(
+        &self,
+        ids: &[i64],
+        columns: Option<&[String]>,
+        no_wait: bool,
+    ) -> Result<RecordBatch> {
         let columns = self.project(columns)?;
         if ids.is_empty() {
             return Ok(RecordBatch::new_empty(columns.outer));
         }
-        block_on(self.take_rows(ids, &columns))
+        self.layout_now(no_wait)?;
+        if is_direct(ids.len() as u64, self.bytes_per_row()) {
+            let memory = Source::Memory { open: !no_wait };
+            if let Some(batch) = direct::attempt(self.take_rows(ids, &columns, memory)) {
+                return Ok(batch);
+            }
+        }
+        match no_wait {
+            true => Err(would_block()),
+            false => block_on(self.take_rows(ids, &columns, Source::Disk)),
+        }
     }
 
     /// The rows with the given ids, of which there is at least one.
-    pub async fn take_rows(&self, ids: &[i64], columns: &Projection) -> Result<RecordBatch> {
+    pub async fn take_rows(
+        &self,
+        ids: &[i64],
+        columns: &Projection,
+        source: Source,
+    ) -> Result<RecordBatch> {
         let layout = self.layout().await?;
         let mut wanted: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
         let mut places = Vec::with_capacity(ids.len());
@@ -40,7 +62,7 @@ impl Snapshot {
         // Made in a loop: a closure over borrowed rows could not be spawned.
         let mut reads = Vec::with_capacity(wanted.len());
         for (&fragment, rows) in &wanted {
-            reads.push(self.take_from(fragment, rows, columns));
+            reads.push(self.take_from(fragment, rows, columns, source));
         }
         let mut batches: Vec<RecordBatch> =
             stream::iter(reads).buffered(AHEAD).try_collect().await?;
@@ -66,10 +88,13 @@ impl Snapshot {
         position: usize,
         rows: &[u32],
         columns: &Projection,
+        source: Source,
     ) -> Result<RecordBatch> {
         let fragment = &self.dataset.fragments()[position];
         let open = &self.shared.open;
-        let reader = open.get(&self.dataset, fragment, &columns.inner).await?;
+        let reader = open
+            .get(&self.dataset, fragment, &columns.inner, source)
+            .await?;
         let (first, last) = (rows[0], rows[rows.len() - 1]);
         let batch = if last - first == rows.len() as u32 - 1 {
             let range = first as usize..last as usize + 1;

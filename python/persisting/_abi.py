@@ -80,6 +80,8 @@ class _Scratch(threading.local):
         self.first = byref(self.out)
         self.second = byref(self.out, ctypes.sizeof(ctypes.c_int64))
         self.error = _Error()
+        self.array = _ArrowArray()
+        self.array_at = ctypes.addressof(self.array)
 
     def take_error(self) -> _Error:
         """Return the error, and make room for the next."""
@@ -89,6 +91,7 @@ class _Scratch(threading.local):
 
 _scratch = _Scratch()
 _release_error = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Error))
+_release_array = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 _I64, _U64, _U32, _I32 = ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int32
 _PTR, _STR = ctypes.c_void_p, ctypes.c_char_p
@@ -118,6 +121,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "persisting_bucket_set_bell": (_U64, _I32),
     "persisting_bucket_notify": (_U64, _I64),
     "persisting_bucket_read": (_U64, _I64, _I64, _U32, _PTR, _PTR),
+    "persisting_bucket_get": (_U64, _I64, _I64, _PTR, _PTR),
     "persisting_bucket_take": (_U64, _PTR, _I64, _U32, _PTR, _PTR),
     "persisting_bucket_schema": (_U64, _PTR, _PTR),
     "persisting_bucket_flush": (_U64,),

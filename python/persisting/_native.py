@@ -29,11 +29,12 @@ from persisting._abi import (
     _exception,
     _json,
     _library,
+    _release_array,
     _scratch,
     _string,
     _Usage,
 )
-from persisting._errors import LockedError, RemovedError
+from persisting._errors import LockedError, RemovedError, WouldBlockError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -244,7 +245,9 @@ class Bucket(Handle):
         self._append_message = library.persisting_bucket_append_message
         self._acknowledged = library.persisting_bucket_acknowledged
         self._read = library.persisting_bucket_read
+        self._get = library.persisting_bucket_get
         self._schemas: dict[int, pa.Schema] = {}
+        self._rows: dict[int, pa.StructType] = {}
 
     def append(
         self,
@@ -346,6 +349,24 @@ class Bucket(Handle):
             raise
         return Cursor(number.value, self, version.value)
 
+    def get(self, offset: int, count: int) -> pa.StructArray:
+        """Read few rows, up to the first that was removed, in one call and without waiting.
+
+        At least one row must exist. WouldBlockError also where the columns are not known yet,
+        which a read tells.
+        """
+        array, at = _scratch.array, _scratch.array_at
+        try:
+            self._use(self._get, offset, count, at, _scratch.first)
+        except RemovedError as removed:
+            removed.first = self.first_from(offset)
+            raise
+        row = self._rows.get(_scratch.out[0])
+        if row is None:
+            _release_array(array.release)(at)
+            raise WouldBlockError("the columns have changed")
+        return pa.Array._import_from_c(at, row)
+
     def first_from(self, offset: int) -> int:
         """Return the first offset from `offset` on whose row is left, else that of the next row."""
         first = ctypes.c_int64()
@@ -382,6 +403,7 @@ class Bucket(Handle):
         if schema is None:
             schema = cursor_schema(cursor)
             self._schemas = {version: schema}
+            self._rows = {version: pa.struct(schema)}
         return schema
 
     def flush(self) -> None:

@@ -22,7 +22,8 @@ Reader: TypeAlias = Callable[[pa.Array], list[Any]]
 _Columns: TypeAlias = list[tuple[str, Reader, object]]
 """Name and reader of each column, and the object that the reader gives for null."""
 
-_Plan: TypeAlias = tuple[pa.Schema, _Columns]
+_Plan: TypeAlias = tuple[pa.Schema, _Columns, bool]
+"""Schema, how its columns are read, and whether ``to_pylist`` of rows gives the same."""
 
 _PLANS_KEPT = 8
 _MIN_COMPILED = 8
@@ -53,6 +54,8 @@ class RecordDecoder:
 
     def __init__(self) -> None:
         self._plans: list[_Plan] = []
+        self._type: pa.DataType = pa.null()
+        self._plain = False
 
     def decode(self, batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
         """Make one dict for each row.
@@ -76,22 +79,53 @@ class RecordDecoder:
         """
         records: list[dict[str, Any]] = []
         for batch in batches:
-            records += _rows(batch, self._plan(batch.schema))
+            _, columns, plain = self._plan(batch.schema)
+            if plain and batch.num_rows < _MIN_REPEATED:
+                records += _few_rows(batch.to_struct_array())
+            else:
+                records += _rows(batch, columns)
         return records
 
-    def _plan(self, schema: pa.Schema) -> _Columns:
-        """Return the readers of the columns of a schema."""
-        for known, columns in self._plans:
-            if known.equals(schema, check_metadata=True):
-                return columns
+    def decode_rows(self, rows: pa.StructArray) -> list[dict[str, Any]]:
+        """Make one dict for each row of an array of rows, as `decode` does."""
+        if not rows.type.equals(self._type, check_metadata=True):
+            self._type = rows.type
+            self._plain = self._plan(pa.schema(rows.type))[2]
+        if self._plain and len(rows) < _MIN_REPEATED:
+            return _few_rows(rows)
+        return self.decode([pa.RecordBatch.from_struct_array(rows)])
+
+    def _plan(self, schema: pa.Schema) -> _Plan:
+        """Return how rows of a schema are read."""
+        for plan in self._plans:
+            if plan[0] is schema or plan[0].equals(schema, check_metadata=True):
+                return plan
         columns = [(field.name, *reader_of(field)) for field in schema]
-        self._plans = [(schema, columns), *self._plans[: _PLANS_KEPT - 1]]
-        return columns
+        plain = FAST_PYLIST and all(map(_is_plain, columns))
+        plan = (schema, columns, plain)
+        self._plans = [plan, *self._plans[: _PLANS_KEPT - 1]]
+        return plan
 
 
 def decode(batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
     """Make one dict for each row; see `RecordDecoder.decode`."""
     return RecordDecoder().decode(batches)
+
+
+def _is_plain(column: tuple[str, Reader, object]) -> bool:
+    """Tell whether ``to_pylist`` gives the values that the reader gives."""
+    name, read, _ = column
+    plain = read is _to_pylist or (isinstance(read, partial) and read.func is _read_repeated)
+    return plain and name != UNTYPED
+
+
+def _few_rows(rows: pa.StructArray) -> list[dict[str, Any]]:
+    """Make the records of plain columns, too few for what `_rows` prepares."""
+    records: list[dict[str, Any]] = rows.to_pylist()
+    for i, record in enumerate(records):
+        if None in record.values():
+            records[i] = {name: value for name, value in record.items() if value is not None}
+    return records
 
 
 def _rows(batch: pa.RecordBatch, columns: _Columns) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from persisting._errors import (
 )
 from persisting._records import RecordDecoder, declared, normalise, strip
 from persisting._table import Table
+from persisting.queue._ahead import Ahead
 from persisting.queue._base import drain, on_thread
 from persisting.queue._changes import Changes
 from persisting.queue._queries import Queries
@@ -32,10 +33,8 @@ if TYPE_CHECKING:
 OFFSET = "_offset"
 """The column that `get_arrow` adds for offsets."""
 
-
-# A stream reads so much ahead of what it yields: to decode many records at a time is cheaper.
-_AHEAD_ROWS = 1024
-_AHEAD_BYTES = 1 << 20
+# Rows up to which those of a get are made one batch.
+_FEW = 1024
 
 
 class LanceBackend(Changes, Versions, Queries):
@@ -160,7 +159,7 @@ class LanceBackend(Changes, Versions, Queries):
         self._total = self._bucket.acknowledged()
         self._writer = Writer(self._bucket, self._advance)
         self._decoder = RecordDecoder()
-        self._ahead = batch_size  # rows that a stream reads at a time
+        self._ahead = Ahead(batch_size)
         self._readers: list[asyncio.Future[None]] = []
 
     # ---- writing ----
@@ -281,8 +280,18 @@ class LanceBackend(Changes, Versions, Queries):
         RemovedError
             The record at `offset` was removed; `first` is the first offset that is left.
         """
+        self._check_open()
         start, stop, _ = slice(offset, offset + limit).indices(self._total)
-        return self._decoder.decode(await self._batches(start, stop - start, run=True))
+        if start >= stop:
+            return []
+        count = stop - start
+        try:
+            if count <= _FEW:
+                return self._decoder.decode_rows(self._bucket.get(start, count))
+            batches = self._run(start, count, no_wait=True)
+        except WouldBlockError:
+            batches = await on_thread(self._run, start, count)
+        return self._decoder.decode(batches)
 
     async def get_stream(
         self,
@@ -316,23 +325,41 @@ class LanceBackend(Changes, Versions, Queries):
         RemovedError
             The next record was removed; `first` is the first offset after it that is left.
         """
-        while limit > 0:
-            self._check_open()
-            most = min(limit, self._ahead if offset >= 0 else self.batch_size)
-            first, stop, _ = slice(offset, offset + most).indices(self._total)
-            if first < stop:
-                batches = await self._batches(first, stop - first, run=True)
-                records = self._decoder.decode(batches)
-                count = len(records)
-                size = sum(batch.nbytes for batch in batches) // count or 1
-                pages = min(_AHEAD_ROWS, _AHEAD_BYTES // size) // self.batch_size
-                self._ahead = max(pages, 1) * self.batch_size
-                for start in range(0, count, self.batch_size):
-                    yield records[start : start + self.batch_size]
+        ahead = self._ahead
+        following: asyncio.Future[list[pa.RecordBatch]] | None = None
+        try:
+            while limit > 0:
+                self._check_open()
+                most = min(limit, ahead.rows if offset >= 0 else self.batch_size)
+                first, stop, _ = slice(offset, offset + most).indices(self._total)
+                if first >= stop:
+                    if not wait or not await self._more(timeout):
+                        return
+                    continue
+                on_disk = following is not None
+                try:
+                    if following is not None:
+                        batches = await following
+                    else:
+                        batches = self._run(first, stop - first, no_wait=True)
+                except WouldBlockError:
+                    on_disk = True
+                    batches = await on_thread(self._run, first, stop - first)
+                following = None
+                count = sum(batch.num_rows for batch in batches)
+                ahead.learn(count, sum(batch.nbytes for batch in batches))
                 offset += count
                 limit -= count
-            elif not wait or not await self._more(timeout):
-                return
+                least = min(ahead.rows, limit, self._total - offset)
+                if on_disk and ahead.twice and offset > 0 and least > 0:
+                    following = on_thread(self._run, offset, least)
+                for part in ahead.cut(batches):
+                    records = self._decoder.decode(part)
+                    for start in range(0, len(records), self.batch_size):
+                        yield records[start : start + self.batch_size]
+        finally:
+            if following is not None:
+                following.cancel()
 
     async def _more(self, timeout: float | None) -> bool:
         """Wait for a put; False if none came in time."""
@@ -391,8 +418,8 @@ class LanceBackend(Changes, Versions, Queries):
         """
         total = self._total
         start, stop, _ = slice(offset, total if limit is None else offset + limit).indices(total)
-        runs: list[tuple[int, int]] = []
-        batches = await self._batches(start, stop - start, runs=runs)
+        self._check_open()
+        batches, runs = await self._batches(start, stop - start) if start < stop else ([], [])
         schema = batches[0].schema if batches else self._bucket.schema()
         table = strip(pa.Table.from_batches(batches, schema))
         if with_offsets:
@@ -401,28 +428,23 @@ class LanceBackend(Changes, Versions, Queries):
         return table
 
     async def _batches(
-        self,
-        offset: int,
-        count: int,
-        *,
-        run: bool = False,
-        runs: list[tuple[int, int]] | None = None,
-    ) -> list[pa.RecordBatch]:
-        """Read what is left of a range, up to the first gap with `run`; `runs` gets the offsets."""
-        self._check_open()
-        if count <= 0:
-            return []
+        self, offset: int, count: int
+    ) -> tuple[list[pa.RecordBatch], list[tuple[int, int]]]:
+        """Read what is left of a range, and the runs of its offsets."""
 
-        def read(*, no_wait: bool = False) -> list[pa.RecordBatch]:
-            with self._bucket.read(offset, count, no_wait=no_wait, run=run) as cursor:
-                if runs is not None:
-                    runs[:] = cursor.offsets()
-                return list(cursor)
+        def read(*, no_wait: bool = False) -> tuple[list[pa.RecordBatch], list[tuple[int, int]]]:
+            with self._bucket.read(offset, count, no_wait=no_wait) as cursor:
+                return list(cursor), cursor.offsets()
 
         try:
             return read(no_wait=True)
         except WouldBlockError:
             return await on_thread(read)
+
+    def _run(self, offset: int, count: int, no_wait: bool = False) -> list[pa.RecordBatch]:
+        """Read a range up to the first gap."""
+        with self._bucket.read(offset, count, no_wait=no_wait, run=True) as cursor:
+            return list(cursor)
 
     # ---- upkeep ----
 

@@ -42,7 +42,7 @@ def drain(cursor: Cursor) -> list[pa.RecordBatch]:
         return list(cursor)
 
 
-async def on_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Call a function that may wait for a disk."""
+def on_thread(function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+    """Begin to call a function that may wait for a disk."""
     call = _tracing.caller(functools.partial(function, *arguments))
-    return await asyncio.get_running_loop().run_in_executor(None, call)
+    return asyncio.get_running_loop().run_in_executor(None, call)
