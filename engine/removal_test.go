@@ -36,6 +36,7 @@ func wantLeft(t testing.TB, b *Bucket, end int64, left ...int64) {
 					t.Fatalf("row %d at offset %d", id, o+int64(i))
 				}
 			}
+			wantGot(t, b, o, 1000, got)
 			if stop := o + int64(len(got)); slices.Contains(left, stop) {
 				t.Fatalf("a read from offset %d ends at %d, which is left", o, stop)
 			}

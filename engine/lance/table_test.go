@@ -256,6 +256,17 @@ func TestTake(t *testing.T) {
 			if !rec.Schema().Equal(ids) {
 				t.Fatalf("schema %s", rec.Schema())
 			}
+			again, err := s.TakeNow(want)
+			if errors.Is(err, ErrWouldBlock) {
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer again.Release()
+			if got := ints([]arrow.Record{again}); !slices.Equal(got, want) {
+				t.Fatalf("from memory %v, want %v", got, want)
+			}
 		})
 	}
 	for _, ids := range [][]int64{{3001}, {-1}, {0, 1 << 60}} {

@@ -352,8 +352,7 @@ class Bucket(Handle):
     def get(self, offset: int, count: int) -> pa.StructArray:
         """Read few rows, up to the first that was removed, in one call and without waiting.
 
-        At least one row must exist. WouldBlockError also where the columns are not known yet,
-        which a read tells.
+        At least one row must exist. WouldBlockError also where the columns change meanwhile.
         """
         array, at = _scratch.array, _scratch.array_at
         try:
@@ -361,7 +360,8 @@ class Bucket(Handle):
         except RemovedError as removed:
             removed.first = self.first_from(offset)
             raise
-        row = self._rows.get(_scratch.out[0])
+        version = _scratch.out[0]
+        row = self._rows.get(version) or self._row_type(version)
         if row is None:
             _release_array(array.release)(at)
             raise WouldBlockError("the columns have changed")
@@ -393,9 +393,18 @@ class Bucket(Handle):
 
     def schema(self) -> pa.Schema:
         """Return the columns of the bucket."""
+        return self._versioned_schema()[0]
+
+    def _versioned_schema(self) -> tuple[pa.Schema, int]:
         out, version = _ArrowSchema(), ctypes.c_uint64()
         self._use(_library().persisting_bucket_schema, byref(out), byref(version))
-        return pa.Schema._import_from_c(ctypes.addressof(out))
+        return pa.Schema._import_from_c(ctypes.addressof(out)), version.value
+
+    def _row_type(self, version: int) -> pa.StructType | None:
+        """Return the type of rows of a schema if it is that of the bucket now."""
+        schema, current = self._versioned_schema()
+        self._rows = {current: pa.struct(schema)}
+        return self._rows.get(version)
 
     def schema_at(self, version: int, cursor: int) -> pa.Schema:
         """Return the columns of schema `version`, which the open cursor `cursor` has."""
@@ -403,7 +412,6 @@ class Bucket(Handle):
         if schema is None:
             schema = cursor_schema(cursor)
             self._schemas = {version: schema}
-            self._rows = {version: pa.struct(schema)}
         return schema
 
     def flush(self) -> None:
