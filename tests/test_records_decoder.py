@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
 import subprocess
 import sys
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from persisting._records import RecordDecoder, RecordEncoder, strip, visible
-from tests.records import once, put
+from tests.records import JSON_METADATA, once, put
 
 
 def test_strip_and_visible() -> None:
@@ -49,6 +51,25 @@ def test_decoded_values_are_not_shared() -> None:
     two["l"].append(1)
     two["e"].append(1)
     assert one == expected
+
+
+def test_the_garbage_collector_is_left_as_it_was() -> None:
+    batch = pa.RecordBatch.from_pydict({"n": [*range(1000)]})
+    broken = pa.RecordBatch.from_arrays(
+        [pa.array(["{"] * 1000)],
+        schema=pa.schema([pa.field("j", pa.string(), metadata=JSON_METADATA)]),
+    )
+    decoder = RecordDecoder()
+    for enabled in (True, False):
+        (gc.enable if enabled else gc.disable)()
+        try:
+            decoder.decode([batch])
+            assert gc.isenabled() is enabled
+            with pytest.raises(ValueError, match="char"):
+                decoder.decode([broken])
+            assert gc.isenabled() is enabled
+        finally:
+            gc.enable()
 
 
 def test_numpy_and_pandas_are_not_imported() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -80,7 +82,10 @@ class RecordDecoder:
         records: list[dict[str, Any]] = []
         for batch in batches:
             _, columns, plain = self._plan(batch.schema)
-            if plain and batch.num_rows < _MIN_REPEATED:
+            if batch.num_rows >= _MIN_REPEATED:
+                with _collector_paused():
+                    records += _rows(batch, columns)
+            elif plain:
                 records += _few_rows(batch.to_struct_array())
             else:
                 records += _rows(batch, columns)
@@ -110,6 +115,21 @@ class RecordDecoder:
 def decode(batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
     """Make one dict for each row; see `RecordDecoder.decode`."""
     return RecordDecoder().decode(batches)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from looking, again and again, at new records for garbage.
+
+    It would take a quarter of the time that it takes to make them.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _is_plain(column: tuple[str, Reader, object]) -> bool:
