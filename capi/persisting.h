@@ -402,6 +402,8 @@ persisting_status persisting_bucket_close(persisting_bucket bucket, struct persi
  *                 named ones. A vector is searched for in one column of
  *                 fixed-size lists. Not with limit, offset and order_by
  *   without_index true: indexes are not used
+ *   no_wait       true: WOULD_BLOCK unless indexes find at most 64 rows, and all
+ *                 that is looked at, index and rows, is in memory
  *
  * `vector` has the `dimensions` numbers of a search without a text, else NULL.
  *

@@ -28,9 +28,10 @@ func parse(text []byte, into any, what string) error {
 
 // Query returns the rows that q asks for, of those that were acknowledged when it
 // was called: what is not in the table is flushed before. vector is what a search
-// without a text looks for.
+// without a text looks for. The error of one that must not wait is [ErrWouldBlock]
+// where it would have to.
 func (b *Bucket) Query(q Query, vector []float64) (*Cursor, error) {
-	snapshot, unpin, err := b.queried()
+	snapshot, unpin, err := b.queried(q.NoWait)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +57,7 @@ func answer(snapshot *lance.Snapshot, unpin func(), q Query, vector []float64) (
 
 // Count returns how many rows pass a filter; all do if it is empty.
 func (b *Bucket) Count(filter string) (int64, error) {
-	snapshot, unpin, err := b.queried()
+	snapshot, unpin, err := b.queried(false)
 	if err != nil || snapshot == nil {
 		return 0, err
 	}
@@ -67,7 +68,7 @@ func (b *Bucket) Count(filter string) (int64, error) {
 
 // Explain returns the plan of a query as text.
 func (b *Bucket) Explain(q Query, vector []float64) (string, error) {
-	snapshot, unpin, err := b.queried()
+	snapshot, unpin, err := b.queried(false)
 	if err != nil {
 		return "", err
 	}
@@ -81,13 +82,16 @@ func (b *Bucket) Explain(q Query, vector []float64) (string, error) {
 
 // queried brings the acknowledged rows into the table and pins the version with
 // them; nil when there are none.
-func (b *Bucket) queried() (snapshot *lance.Snapshot, unpin func(), err error) {
-	if err := b.catchUp(false); err != nil {
+func (b *Bucket) queried(noWait bool) (snapshot *lance.Snapshot, unpin func(), err error) {
+	if err := b.catchUp(noWait); err != nil {
 		return nil, nil, err
 	}
 	b.mu.Lock()
 	due := b.checkpoint < b.visible()
 	b.mu.Unlock()
+	if due && noWait {
+		return nil, nil, ErrWouldBlock
+	}
 	if due {
 		if err := b.flush(false); err != nil {
 			return nil, nil, err
@@ -112,6 +116,8 @@ func fault(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, lance.ErrWouldBlock):
+		return ErrWouldBlock
 	case errors.Is(err, lance.ErrSchema):
 		class = lance.ErrSchema
 	case !errors.Is(err, lance.ErrInvalid):

@@ -312,6 +312,9 @@ int32_t pn_changed_files(const pn_snapshot *before, const pn_snapshot *after,
  *                 without a text those nearest to the vector, and then float32
  *                 columns _distance or _score follow the named ones
  *   without_index whether to leave indexes alone
+ *   no_wait       whether PN_WOULD_BLOCK is the answer where another thread, or a
+ *                 disk, would have to be waited for, or that is not a few rows
+ *                 that indexes find
  *
  * PN_INVALID_ARGUMENT, with the place in the filter where there is one, when it
  * makes no sense. vector has `dimensions` numbers, or is NULL. */

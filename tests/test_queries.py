@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 
 from persisting import LanceBackend, PersistingBackend, SchemaError
 from persisting._errors import ClosedError, InvalidArgumentError, NotFoundError
+from persisting.queue import _base, _queries
 from tests.support import QUIET, within
 
 if TYPE_CHECKING:
@@ -582,13 +583,18 @@ async def test_vectors_that_an_index_lacks_are_found(backend: LanceBackend) -> N
 # ---- misuse ----
 
 BAD: dict[str, tuple[Callable[[LanceBackend], Awaitable[Any]], str]] = {
-    "no end": (lambda b: b.query("n ="), "Expected: an expression, found: EOF"),
+    "no end": (lambda b: b.query("n ="), "an expression, found: EOF at Line: 1, Column: 4"),
+    "open": (lambda b: b.count("n = 1\n AND (n"), "Expected: ), found: EOF at Line: 2, Column: 8"),
     "place": (lambda b: b.query("n = 1\n AND )"), "found: ) at Line: 2, Column: 6"),
     "two": (lambda b: b.count("n = 1 n = 2"), "found: n at Line: 1, Column: 7"),
     "string": (lambda b: b.explain("s = 'x"), "Unterminated string literal at Line: 1, Column: 5"),
     "column": (lambda b: b.query("m = 1"), 'No field named m. The columns are ["n" "s" "v" "j"'),
-    "escaped": (lambda b: b.query("`x.y` = 1"), '"a.b"]'),
-    "type": (lambda b: b.query("n + 1"), "does not return a boolean"),
+    "escaped": (lambda b: b.query("`x.y` = 1"), '"a.b" "t"]'),
+    "type": (lambda b: b.query("n + 1"), "is Int64, want true or false"),
+    "literal": (lambda b: b.query("n = 'x'"), 'filter: Received literal Utf8("x")'),
+    "time": (lambda b: b.query("t > '2026'"), "write timestamp '2026-11-23 10:00:00'"),
+    "field of JSON": (lambda b: b.query("j.a = 1"), "by json_get_int(column, 'key')"),
+    "value of JSON": (lambda b: b.query("j = 1"), "by json_get_int(column, 'key')"),
     "function": (lambda b: b.query("nope(n) = 1"), "Invalid function 'nope'"),
     "zero": (lambda b: b.count("s = '\0'"), "zero byte"),
     "columns": (lambda b: b.query(columns=["m"]), 'no column "m"'),
@@ -638,6 +644,7 @@ async def test_a_bad_request_says_what_is_wrong(backend: LanceBackend, case: str
             "v": fixed(np.ones((2, 4), "f4")),
             "j": pa.array(['{"a":1}'] * 2, pa.json_()),
             "a.b": [1, 2],
+            "t": pa.array([0, 1], pa.timestamp("us")),
         }
     )
     await backend.put_arrow(data)
@@ -647,6 +654,31 @@ async def test_a_bad_request_says_what_is_wrong(backend: LanceBackend, case: str
     assert message.lower() in str(raised.value).lower()
     assert await backend.count("n > 0") == 2
     assert await backend.list_indexes() == []
+
+
+async def test_what_an_index_finds_at_once_takes_no_thread(
+    backend: LanceBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[Any] = []
+
+    async def on_thread(function: Any, *arguments: Any) -> Any:
+        threads.append(arguments)
+        return await _base.on_thread(function, *arguments)
+
+    monkeypatch.setattr(_queries, "on_thread", on_thread)
+    monkeypatch.setattr(_queries._Pace, "_LONG", 60)
+    await backend.put_batch([{"n": n, "text": f"row {n}"} for n in range(200)])
+    await backend.create_index("n")
+    async with within(30):
+        quick = 0
+        while quick < 3:
+            before = len(threads)
+            table = await backend.query("n = 7", columns=["text"], with_offset=True)
+            assert table.to_pylist() == [{"text": "row 7", "_offset": 7}]
+            quick = quick + 1 if len(threads) == before else 0
+    await backend.put({"n": 7, "text": "again"})  # has to be flushed
+    assert (await backend.query("n = 7")).num_rows == 2
+    assert len(threads) > before
 
 
 async def test_a_name_of_an_index_is_given_once(backend: LanceBackend) -> None:

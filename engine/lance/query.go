@@ -37,6 +37,9 @@ type Query struct {
 	Search *Search `json:"search"`
 	// WithoutIndex leaves the indexes alone.
 	WithoutIndex bool `json:"without_index,omitempty"`
+	// NoWait has the query fail with [ErrWouldBlock] unless indexes find a few rows,
+	// and all that is looked at is in memory.
+	NoWait bool `json:"no_wait,omitempty"`
 }
 
 // Order is a column to order by.

@@ -1,15 +1,29 @@
 //! Filters that indexes answer to the end: the rows are then read by their ids,
 //! without a plan.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use lance::deps::datafusion::logical_expr::Expr;
-use lance_index::metrics::NoOpMetricsCollector;
-use lance_index::scalar::expression::{apply_scalar_indices, ScalarIndexExpr};
+use lance::index::DatasetIndexExt;
+use lance_core::deepsize::DeepSizeOf;
+use lance_index::metrics::{MetricsCollector, NoOpMetricsCollector};
+use lance_index::scalar::expression::{apply_scalar_indices, ScalarIndexExpr, ScalarIndexLoader};
+use lance_index::scalar::ScalarIndex;
+use lance_select::NullableIndexExprResult;
 
 use crate::error::Result;
 use crate::snapshot::Snapshot;
 
 /// More rows are found by a scan, which streams.
 const MOST: u64 = 1 << 20;
+
+/// Larger indexes are not held open: the session's cache bounds what they take.
+const HELD_BYTES: usize = 4 << 20;
+
+/// Files of an index of at most so many bytes are read as a whole when the first
+/// query needs any of it.
+const WARMED_BYTES: u64 = 8 << 20;
 
 impl Snapshot {
     /// The search of indexes that gives the rows for which a filter is true, of all
@@ -30,9 +44,7 @@ impl Snapshot {
         let Some(search) = self.index_search(filter).await? else {
             return Ok(None);
         };
-        let found = search
-            .evaluate(&*self.dataset, &NoOpMetricsCollector)
-            .await?;
+        let found = search.evaluate(self, &NoOpMetricsCollector).await?;
         let few = found.upper.max_len().is_some_and(|rows| rows <= MOST);
         let Some(rows) = found.upper.iter_addrs().filter(|_| few && found.is_exact()) else {
             return Ok(None);
@@ -41,6 +53,24 @@ impl Snapshot {
         let live = self.live().await?;
         let ids = rows.map(u64::from).filter(|id| live.contains(*id));
         Ok(Some(ids.map(|id| id as i64).collect()))
+    }
+
+    /// Has the pages of a small index read once, beside the query that is the first.
+    async fn warm(&self, name: &str, index: &Arc<dyn ScalarIndex>) -> lance::Result<()> {
+        let parts = self.dataset.load_indices_by_name(name).await?;
+        let sizes = parts.iter().map(|part| part.total_size_bytes());
+        let bytes = sizes.sum::<Option<u64>>();
+        if bytes.is_none_or(|bytes| bytes > WARMED_BYTES) {
+            return Ok(());
+        }
+        let mut warmed = self.shared.warmed.lock().unwrap_or_else(|e| e.into_inner());
+        let ids = parts.iter().map(|part| part.uuid.to_string());
+        if ids.filter(|id| warmed.insert(id.clone())).count() > 0 {
+            let index = index.clone();
+            // What it fails to read, queries read themselves.
+            tokio::spawn(async move { index.prewarm().await });
+        }
+        Ok(())
     }
 
     /// Whether indexes have all rows as they are now.
@@ -55,5 +85,36 @@ impl Snapshot {
                 fragments.all(|f| f.overlays.is_empty() && has.contains(f.id as u32))
             }),
         }
+    }
+}
+
+/// Lance makes an index anew, of what its caches have, each time that it is asked.
+#[async_trait]
+impl ScalarIndexLoader for Snapshot {
+    async fn load_index(
+        &self,
+        column: &str,
+        index_name: &str,
+        metrics: &dyn MetricsCollector,
+    ) -> lance::Result<Arc<dyn ScalarIndex>> {
+        let held = self.held_indexes().get(index_name).cloned();
+        if let Some(index) = held {
+            return Ok(index);
+        }
+        let dataset = &*self.dataset;
+        let index = ScalarIndexLoader::load_index(dataset, column, index_name, metrics).await?;
+        if index.deep_size_of() <= HELD_BYTES {
+            self.held_indexes()
+                .insert(index_name.to_owned(), index.clone());
+        }
+        self.warm(index_name, &index).await?;
+        Ok(index)
+    }
+
+    async fn row_addr_result_to_row_ids(
+        &self,
+        result: NullableIndexExprResult,
+    ) -> lance::Result<NullableIndexExprResult> {
+        self.dataset.row_addr_result_to_row_ids(result).await
     }
 }

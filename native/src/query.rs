@@ -27,17 +27,22 @@ use lance_index::vector::DIST_COL;
 use lance_linalg::distance::DistanceType;
 use serde::Deserialize;
 
+use crate::direct;
 use crate::error::{Error, Result, Status};
-use crate::filter::{quote, translate};
-use crate::read::{gather, Reader, BATCH_BYTES};
+use crate::filter::{fault, quote};
+use crate::read::{gather, is_direct, would_block, Reader, BATCH_BYTES};
 use crate::readers::Source;
-use crate::runtime::{block_on, spawn, AHEAD};
+use crate::runtime::{at_once, block_on, spawn, AHEAD};
 use crate::snapshot::{Projection, Snapshot};
 
 const BATCH_ROWS: u64 = 8192;
 
 /// The column of row ids in results, which users know as offsets.
 const OFFSET: &str = "_offset";
+
+/// Rows of an answer, and bytes of a filter, of a query that must not wait.
+const FEW_ROWS: usize = 64;
+const SHORT_FILTER: usize = 1024;
 
 /// Memory of one sort, beyond which it goes to temporary files.
 const SORT_BYTES: u64 = 256 << 20;
@@ -61,6 +66,8 @@ pub struct Query {
     search: Option<Search>,
     #[serde(default)]
     without_index: bool,
+    #[serde(default)]
+    no_wait: bool,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +100,19 @@ impl Query {
         serde_json::from_str(text).map_err(|e| invalid(format!("query: {e}")))
     }
 
+    /// Whether it may be worth a try without waiting.
+    fn may_be_quick(&self) -> bool {
+        let filter = self.filter.as_ref();
+        filter.is_some_and(|f| f.len() <= SHORT_FILTER)
+            && self.order_by.is_empty()
+            && self.may_be_indexed()
+    }
+
+    /// Whether indexes may answer it as a whole.
+    fn may_be_indexed(&self) -> bool {
+        !self.without_index && self.search.is_none()
+    }
+
     fn range(&self) -> Result<(Option<i64>, i64)> {
         let number = |n: u64| i64::try_from(n).map_err(|_| invalid(format!("{n} is too large")));
         Ok((self.limit.map(number).transpose()?, number(self.offset)?))
@@ -103,31 +123,47 @@ impl Snapshot {
     /// The rows that a query asks for: in the order of their row ids, in the
     /// order asked for and then by row id, or the best of a search first.
     pub fn query(self: &Arc<Self>, query: &Query, vector: Option<&[f64]>) -> Result<Reader> {
+        if query.no_wait && !query.may_be_quick() {
+            return Err(would_block());
+        }
+        let filter = self.filter(query)?;
         let columns = self.columns_of(query)?;
         let output = Output::new(columns, query);
-        block_on(async {
-            let batches = if query.search.is_none() && !query.order_by.is_empty() {
-                let ids = self.sorted_ids(query).await?;
-                self.clone().rows_of(ids, output).await
-            } else if let Some(ids) = self.indexed(query).await? {
-                self.clone().rows_of(page(ids, query)?, output).await
-            } else {
-                let scanner = self.scanner(query, vector, &output.columns.inner).await?;
+        let ids = async {
+            match query.search.is_none() && !query.order_by.is_empty() {
+                true => self.sorted_ids(query, filter.clone()).await.map(Some),
+                false => match self.indexed(query, filter.as_ref()).await? {
+                    Some(ids) => page(ids, query).map(Some),
+                    None => Ok(None),
+                },
+            }
+        };
+        let ids = match query.no_wait {
+            true => at_once(ids).unwrap_or_else(|| Err(would_block()))?,
+            false => block_on(ids)?,
+        };
+        let batches = match ids {
+            Some(ids) if query.no_wait && ids.len() > FEW_ROWS => return Err(would_block()),
+            Some(ids) => self.clone().rows_of(ids, output, query.no_wait)?,
+            None if query.no_wait => return Err(would_block()),
+            None => block_on(async {
+                let columns = &output.columns.inner;
+                let scanner = self.scanner(query, filter, vector, columns).await?;
                 let batches = scanner.try_into_stream().await?;
-                batches.map(move |batch| output.batch(batch?)).boxed()
-            };
-            Ok(Reader::new(gather(batches, self.batch_rows()).boxed()))
-        })
+                Result::Ok(batches.map(move |batch| output.batch(batch?)).boxed())
+            })?,
+        };
+        Ok(Reader::new(gather(batches, self.batch_rows()).boxed()))
     }
 
     /// How many rows pass the filter of a query.
     pub fn count(&self, query: &Query) -> Result<u64> {
+        let filter = self.filter(query)?;
         block_on(async {
-            if let Some(ids) = self.indexed(query).await? {
+            if let Some(ids) = self.indexed(query, filter.as_ref()).await? {
                 return Ok(ids.len() as u64);
             }
-            let mut scanner = self.dataset.scan();
-            self.apply_filter(&mut scanner, query)?;
+            let mut scanner = self.filtered(query, filter);
             scanner.empty_project()?.with_row_id();
             Ok(scanner.count_rows().await?)
         })
@@ -135,18 +171,19 @@ impl Snapshot {
 
     /// The plan of a query, as text.
     pub fn explain(&self, query: &Query, vector: Option<&[f64]>) -> Result<String> {
+        let filter = self.filter(query)?;
         let columns = self.columns_of(query)?;
         block_on(async {
-            if query.order_by.is_empty() {
-                if let Some(filter) = self.indexable(query).await? {
-                    if let Some(search) = self.index_search(&filter).await? {
+            if query.order_by.is_empty() && query.may_be_indexed() {
+                if let Some(filter) = &filter {
+                    if let Some(search) = self.index_search(filter).await? {
                         return Ok(format!("TakeRows\n  ScalarIndexQuery: query={search}\n"));
                     }
                 }
             }
             let scanner = match query.order_by.is_empty() {
-                true => self.scanner(query, vector, &columns.inner).await?,
-                false => self.order_scanner(query)?,
+                true => self.scanner(query, filter, vector, &columns.inner).await?,
+                false => self.order_scanner(query, filter)?,
             };
             let plan = scanner.explain_plan(false).await?;
             if query.order_by.is_empty() {
@@ -181,47 +218,41 @@ impl Snapshot {
         }
     }
 
-    fn apply_filter(&self, scanner: &mut Scanner, query: &Query) -> Result<Option<Expr>> {
-        if query.without_index {
-            scanner.use_scalar_index(false);
-        }
+    fn filter(&self, query: &Query) -> Result<Option<Expr>> {
         let Some(filter) = &query.filter else {
             return Ok(None);
         };
-        let stored = translate(filter, &query.names);
-        scanner.filter(&stored.map_err(|e| invalid(format!("filter: {e}")))?)?;
-        // Faults of names and types are found here, and not in a plan.
-        let parsed = scanner.get_expr_filter().map_err(filter_fault)?;
-        if let Some(parsed) = &parsed {
-            scanner.filter_expr(parsed.clone());
-        }
-        Ok(parsed)
+        let parsed = self.filters()?.parse(filter, &query.names);
+        parsed.map(Some).map_err(|e| fault(&e))
     }
 
-    /// The filter of a query, if there are indexes that may answer it.
-    async fn indexable(&self, query: &Query) -> Result<Option<Expr>> {
-        let scanned = query.without_index || query.search.is_some();
-        match scanned || self.scalar_indexes().await?.is_none() {
-            true => Ok(None),
-            false => self.apply_filter(&mut self.dataset.scan(), query),
+    fn filtered(&self, query: &Query, filter: Option<Expr>) -> Scanner {
+        let mut scanner = self.dataset.scan();
+        if query.without_index {
+            scanner.use_scalar_index(false);
         }
+        if let Some(filter) = filter {
+            scanner.filter_expr(filter);
+        }
+        scanner
     }
 
     /// The row ids that pass the filter of a query, where indexes know them.
-    async fn indexed(&self, query: &Query) -> Result<Option<Vec<i64>>> {
-        match self.indexable(query).await? {
-            Some(filter) => self.indexed_ids(&filter).await,
-            None => Ok(None),
+    async fn indexed(&self, query: &Query, filter: Option<&Expr>) -> Result<Option<Vec<i64>>> {
+        match filter {
+            Some(filter) if query.may_be_indexed() => self.indexed_ids(filter).await,
+            _ => Ok(None),
         }
     }
 
     async fn scanner(
         &self,
         query: &Query,
+        filter: Option<Expr>,
         vector: Option<&[f64]>,
         columns: &Schema,
     ) -> Result<Scanner> {
-        let mut scanner = self.dataset.scan();
+        let mut scanner = self.filtered(query, filter);
         scanner
             .batch_size(self.batch_rows())
             .io_buffer_size(self.shared.io_buffer_bytes)
@@ -229,7 +260,6 @@ impl Snapshot {
         if query.with_offset || columns.fields.is_empty() {
             scanner.with_row_id();
         }
-        self.apply_filter(&mut scanner, query)?;
         if let Some(search) = &query.search {
             scanner.prefilter(true);
             match &search.text {
@@ -278,6 +308,9 @@ impl Snapshot {
         let DataType::FixedSizeList(item, length) = &kind else {
             return Err(no_vectors(column, &kind));
         };
+        if !item.data_type().is_floating() && *item.data_type() != DataType::UInt8 {
+            return Err(no_vectors(column, &kind));
+        }
         if vector.len() != *length as usize {
             return Err(invalid(format!(
                 "the vector has {} dimensions, column {column:?} has {length}",
@@ -303,7 +336,7 @@ impl Snapshot {
     }
 
     /// Reads the columns to order by, and row ids.
-    fn order_scanner(&self, query: &Query) -> Result<Scanner> {
+    fn order_scanner(&self, query: &Query, filter: Option<Expr>) -> Result<Scanner> {
         let mut names: Vec<String> = Vec::new();
         for order in &query.order_by {
             if !names.contains(&order.column) {
@@ -316,19 +349,18 @@ impl Snapshot {
                 return Err(invalid(format!("column {:?} has no order", field.name())));
             }
         }
-        let mut scanner = self.dataset.scan();
+        let mut scanner = self.filtered(query, filter);
         scanner
             .project_with_schema(&keys.inner)?
             .with_row_id()
             .scan_in_order(false);
-        self.apply_filter(&mut scanner, query)?;
         Ok(scanner)
     }
 
     /// The row ids of a query with an order.
-    async fn sorted_ids(&self, query: &Query) -> Result<Vec<i64>> {
+    async fn sorted_ids(&self, query: &Query, filter: Option<Expr>) -> Result<Vec<i64>> {
         let (limit, offset) = query.range()?;
-        let mut plan = self.order_scanner(query)?.create_plan().await?;
+        let mut plan = self.order_scanner(query, filter)?.create_plan().await?;
         if plan.output_partitioning().partition_count() > 1 {
             plan = Arc::new(CoalescePartitionsExec::new(plan));
         }
@@ -374,33 +406,49 @@ impl Snapshot {
     }
 
     /// Rows by row id, in the order given.
-    async fn rows_of(
+    fn rows_of(
         self: Arc<Self>,
         ids: Vec<i64>,
         output: Output,
-    ) -> BoxStream<'static, Result<RecordBatch>> {
+        no_wait: bool,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let most = self.batch_rows();
+        if ids.is_empty() {
+            return Ok(stream::empty().boxed());
+        }
         if ids.len() <= most {
-            let batch = match ids.is_empty() {
-                true => None,
-                false => Some(self.rows_at(ids, &output).await),
-            };
-            return stream::iter(batch).boxed();
+            let batch = self.few_rows(ids, &output, no_wait)?;
+            return Ok(stream::iter([Ok(batch)]).boxed());
         }
         let chunks: Vec<Vec<i64>> = ids.chunks(most).map(<[i64]>::to_vec).collect();
-        stream::iter(chunks)
+        Ok(stream::iter(chunks)
             .map(move |ids| {
                 let (snapshot, output) = (self.clone(), output.clone());
-                spawn(async move { snapshot.rows_at(ids, &output).await })
+                spawn(async move { snapshot.rows_at(ids, &output, Source::Disk).await })
             })
             .buffered(AHEAD)
-            .boxed()
+            .boxed())
     }
 
-    async fn rows_at(&self, ids: Vec<i64>, output: &Output) -> Result<RecordBatch> {
+    /// Rows of one batch, which is attempted in memory first.
+    fn few_rows(&self, ids: Vec<i64>, output: &Output, no_wait: bool) -> Result<RecordBatch> {
+        self.layout_now(no_wait)?;
+        if is_direct(ids.len() as u64, self.bytes_per_row()) {
+            let memory = Source::Memory { open: !no_wait };
+            if let Some(batch) = direct::attempt(self.rows_at(ids.clone(), output, memory)) {
+                return Ok(batch);
+            }
+        }
+        match no_wait {
+            true => Err(would_block()),
+            false => block_on(self.rows_at(ids, output, Source::Disk)),
+        }
+    }
+
+    async fn rows_at(&self, ids: Vec<i64>, output: &Output, source: Source) -> Result<RecordBatch> {
         let batch = match output.columns.outer.fields().is_empty() {
             true => None,
-            false => Some(self.take_rows(&ids, &output.columns, Source::Disk).await?),
+            false => Some(self.take_rows(&ids, &output.columns, source).await?),
         };
         output.with_ids(batch, ids)
     }
@@ -514,13 +562,4 @@ pub fn no_vectors(column: &str, kind: &DataType) -> Error {
     invalid(format!(
         "column {column:?} is {kind}: vectors are a fixed_size_list of floats{advice}"
     ))
-}
-
-/// Takes out of Lance's message what says nothing to a user.
-fn filter_fault(e: lance::Error) -> Error {
-    let message = Error::from(e).to_string();
-    let message = message.trim_start_matches("Invalid user input: ");
-    let message = message.trim_start_matches("Schema error: ");
-    let message = message.split(" Valid fields are").next();
-    invalid(format!("filter: {}", message.unwrap_or_default()))
 }

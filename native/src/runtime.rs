@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
+use futures::FutureExt;
 use lance::session::Session;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -30,6 +31,12 @@ fn runtime() -> &'static Runtime {
 /// Runs a future to its end on the calling thread, which is never a worker.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     runtime().block_on(future)
+}
+
+/// Runs a future to its end, unless it has to wait for anything.
+pub fn at_once<F: Future>(future: F) -> Option<F::Output> {
+    let _inside = runtime().enter();
+    future.now_or_never()
 }
 
 /// Ends a task when nobody waits for it any more.

@@ -1,6 +1,6 @@
 //! One version of a table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
@@ -10,10 +10,12 @@ use lance::datatypes::Schema;
 use lance::index::{DatasetIndexExt, DatasetIndexInternalExt, ScalarIndexInfo};
 use lance::Dataset;
 use lance_arrow::json::lance_json_to_arrow_json;
+use lance_index::scalar::ScalarIndex;
 use tokio::sync::OnceCell;
 
 use crate::delete::Live;
 use crate::error::{Error, Result, Status};
+use crate::filter::Filters;
 use crate::layout::Layout;
 use crate::live::{Counted, Snapshots};
 use crate::read::would_block;
@@ -50,6 +52,8 @@ pub struct Shared {
     pub open: OpenFragments,
     pub versions: Versions,
     pub schemas: Schemas,
+    /// Parts of indexes that were read as a whole.
+    pub warmed: Mutex<HashSet<String>>,
     pub io_buffer_bytes: u64,
 }
 
@@ -63,6 +67,7 @@ impl Shared {
             open: OpenFragments::new(dataset, open_fragments, io_buffer_bytes).await?,
             versions: Versions::default(),
             schemas: Schemas::default(),
+            warmed: Mutex::default(),
             io_buffer_bytes,
         }))
     }
@@ -98,6 +103,8 @@ pub struct Snapshot {
     layout: OnceCell<Layout>,
     live: OnceCell<Live>,
     indexes: OnceCell<Option<ScalarIndexInfo>>,
+    held: Mutex<HashMap<String, Arc<dyn ScalarIndex>>>,
+    filters: OnceLock<Filters>,
     _counted: Counted<Snapshots>,
 }
 
@@ -119,6 +126,8 @@ impl Snapshot {
             layout: OnceCell::new(),
             live: OnceCell::new(),
             indexes: OnceCell::new(),
+            held: Mutex::default(),
+            filters: OnceLock::new(),
             _counted: Counted::default(),
         })
     }
@@ -153,6 +162,20 @@ impl Snapshot {
             })
         };
         Ok(self.indexes.get_or_try_init(load).await?.as_ref())
+    }
+
+    /// Indexes that are open, by name.
+    pub fn held_indexes(&self) -> MutexGuard<'_, HashMap<String, Arc<dyn ScalarIndex>>> {
+        self.held.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// What makes expressions of filters.
+    pub fn filters(&self) -> Result<&Filters> {
+        if let Some(filters) = self.filters.get() {
+            return Ok(filters);
+        }
+        let filters = Filters::new(self.dataset.schema())?;
+        Ok(self.filters.get_or_init(|| filters))
     }
 
     /// The columns as they come out of reads.

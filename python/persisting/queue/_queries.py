@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
 from persisting import _tracing
-from persisting._errors import InvalidArgumentError
+from persisting._errors import InvalidArgumentError, WouldBlockError
 from persisting._records import strip
 from persisting.queue._base import Base, on_thread
 
@@ -241,7 +244,49 @@ class Answers:
         return await on_thread(self._asked().explain, request, vector)
 
     async def _table(self, request: Mapping[str, Any], vector: list[float] | None) -> pa.Table:
-        return await on_thread(_collect, self._asked(), request, vector)
+        asked = self._asked()
+        if vector is None and self._pace.allows(request):
+            table = self._pace.collect(asked, request)
+            if table is not None:
+                await asyncio.sleep(0)
+                return table
+        return await on_thread(_collect, asked, request, vector)
+
+    @functools.cached_property
+    def _pace(self) -> _Pace:
+        return _Pace()
+
+
+class _Pace:
+    """Which queries are tried on the event loop: a thread takes as long as a short answer.
+
+    The engine ends a try where it would have to wait. One that is in vain, or takes longer than
+    a loop should be held up, sends the next ones to threads.
+    """
+
+    _LONG = 0.002
+
+    def __init__(self) -> None:
+        self._skip = 0
+
+    def allows(self, request: Mapping[str, Any]) -> bool:
+        """Tell whether to try a query."""
+        if not request["filter"] or request["order_by"] or request["without_index"]:
+            return False
+        self._skip = max(self._skip - 1, -1)
+        return self._skip < 0 and "search" not in request
+
+    def collect(self, asked: Asked, request: Mapping[str, Any]) -> pa.Table | None:
+        """Return the answer, or None where it has to be waited for."""
+        began = time.monotonic()
+        try:
+            return _collect(asked, {**request, "no_wait": True}, None)
+        except WouldBlockError:
+            self._skip = 16
+            return None
+        finally:
+            if time.monotonic() - began > self._LONG:
+                self._skip = 64
 
 
 class Queries(Base, Answers):
