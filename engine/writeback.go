@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	writebackEvery = 4 * time.Millisecond
+	writebackEvery = 10 * time.Millisecond
 	writebackFrom  = 4 << 20 // bytes of a file for which it pays
 )
 
