@@ -4,8 +4,6 @@ package main
 import "C"
 
 import (
-	"fmt"
-
 	"github.com/persisting/persisting/engine"
 )
 
@@ -78,8 +76,8 @@ func persistingViewRowsGo(id C.persisting_view, outRows, outEnd *C.int64_t, e *C
 //export persistingViewReadGo
 func persistingViewReadGo(id C.persisting_view, offset, count C.int64_t, flags C.uint32_t, out *C.persisting_cursor, e *C.struct_persisting_error) C.persisting_status {
 	return onView(id, e, func(v *engine.View) error {
-		if offset < 0 || count < 0 {
-			return fmt.Errorf("%w: offset %d and count %d must not be negative", errArgument, offset, count)
+		if err := checkRange(offset, count); err != nil {
+			return err
 		}
 		if err := checkFlags(flags, C.PERSISTING_RUN); err != nil {
 			return err

@@ -112,7 +112,7 @@ func writeMark(dir string, version uint64, from markState) error {
 // linkTable links to the files of the version of a table that an open would begin
 // with, and returns its number; 0 is none.
 func linkTable(table, into string, m markState) (uint64, error) {
-	if _, err := os.Lstat(table); errors.Is(err, fs.ErrNotExist) || m.Changing && m.Version == 0 {
+	if _, err := os.Lstat(table); errors.Is(err, fs.ErrNotExist) || m.unmade() {
 		return 0, nil
 	}
 	state, err := checkTable(table, m, false)

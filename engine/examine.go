@@ -388,7 +388,7 @@ func (x *examiner) readTable() {
 	if x.hasTable = err == nil; !x.hasTable {
 		return
 	}
-	if x.mark.Changing && x.mark.Version == 0 {
+	if x.mark.unmade() {
 		x.hasTable = false
 		x.note("%s was being made, and is begun anew", tableDir)
 		return

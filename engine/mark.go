@@ -32,6 +32,9 @@ type markState struct {
 	Tagged   bool    `json:"tagged"`   // there is a file of the versions that tags name
 }
 
+// unmade says that the first version of the table was being made: there is none.
+func (s markState) unmade() bool { return s.Changing && s.Version == 0 }
+
 // mark is the file table.mark. Lance makes a version of the table visible
 // before it is on disk, and after a power failure its files can have their right
 // sizes and zeros for content. So each change of the table is announced here

@@ -71,7 +71,7 @@ func (b *Bucket) recover() error {
 // or not sound.
 func (b *Bucket) heal() (aside []string, err error) {
 	table, m := b.tablePath(), b.mark.state
-	if m.Changing && m.Version == 0 {
+	if m.unmade() {
 		aside, err = lance.Discard(table)
 	} else {
 		aside, err = healTo(table, m)

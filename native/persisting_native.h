@@ -378,9 +378,11 @@ int32_t pn_snapshot_index_statistics(const pn_snapshot *snapshot,
 /* ---- recovery --------------------------------------------------------- */
 
 /* Makes `version` the head, renames the manifests above it to
- * <name>.manifest.corrupt, which *out names relative to dir, and commits a version after it that refers to none of the data files and indexes
- * that are missing or short: rows keep their ids, and what such a file held is
- * null. Nothing is fsynced but the new names. PN_CORRUPT when the manifest of `version`, or a list of deleted rows, is what is missing. */
+ * <name>.manifest.corrupt, which *out names relative to dir, and commits a
+ * version after it that refers to none of the data files and indexes that are
+ * missing or short: rows keep their ids, and what such a file held is null.
+ * Nothing is fsynced but the new names. PN_CORRUPT when the manifest of
+ * `version`, or a list of deleted rows, is what is missing. */
 int32_t pn_mend(const char *dir, uint64_t version, pn_strings **out,
                 struct persisting_native_error *error);
 

@@ -279,6 +279,25 @@ async def test_columns_come_in_the_order_asked_for(backend: LanceBackend) -> Non
     assert found.to_pydict() == {"c": [None, 3], "a": [1, None], "_offset": [0, 1]}
 
 
+@pytest.mark.parametrize("order", [None, "n", [("n", "desc")]])
+@pytest.mark.parametrize("index", [None, "btree"])
+async def test_limits_and_offsets_have_no_bad_end(
+    backend: LanceBackend, order: Any, index: str | None
+) -> None:
+    largest = 2**63 - 1
+    await backend.put_batch([{"n": i} for i in range(10)])
+    if index:
+        await backend.create_index("n", index)
+    want = [n for n in range(10) if n > 2]
+    if order and order != "n":
+        want.reverse()
+    for limit in (None, 0, 1, 7, largest):
+        for offset in (0, 1, 7, largest):
+            found = await backend.query("n > 2", limit=limit, offset=offset, order_by=order)
+            assert found.schema.names == ["n"]
+            assert found["n"].to_pylist() == want[offset:][:limit]
+
+
 async def test_a_column_may_be_called_offset(backend: LanceBackend) -> None:
     await backend.put_batch([{"_offset": 7}, {"_offset": 8}])
     assert (await backend.query("_offset = 8")).to_pylist() == [{"_offset": 8}]

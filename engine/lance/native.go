@@ -177,9 +177,7 @@ func nativeCompact(t tableHandle, o CompactOptions) (snapshotHandle, CompactStat
 		target_bytes:  C.int64_t(o.TargetBytes),
 		min_fragments: C.int64_t(o.MinFragments),
 		max_bytes:     C.int64_t(o.MaxBytes),
-	}
-	if o.Thorough {
-		options.thorough = 1
+		thorough:      flag(o.Thorough),
 	}
 	var out snapshotHandle
 	var stats C.struct_pn_compact_stats

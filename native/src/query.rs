@@ -27,10 +27,9 @@ use lance_index::vector::DIST_COL;
 use lance_linalg::distance::DistanceType;
 use serde::Deserialize;
 
-use crate::direct;
 use crate::error::{Error, Result, Status};
 use crate::filter::{fault, quote};
-use crate::read::{gather, is_direct, would_block, Reader, BATCH_BYTES};
+use crate::read::{gather, would_block, Reader, BATCH_BYTES};
 use crate::readers::Source;
 use crate::runtime::{at_once, block_on, spawn, AHEAD};
 use crate::snapshot::{Projection, Snapshot};
@@ -382,6 +381,9 @@ impl Snapshot {
             .collect::<std::result::Result<Vec<_>, lance::Error>>()?;
         let keys = LexOrdering::new(keys).ok_or_else(|| Error::internal("no order"))?;
         let fetch = limit.map(|limit| limit.saturating_add(offset) as usize);
+        if fetch == Some(0) {
+            return Ok(vec![]);
+        }
         let sort: Arc<dyn ExecutionPlan> = Arc::new(SortExec::new(keys, plan).with_fetch(fetch));
         let options = LanceExecutionOptions {
             use_spilling: true,
@@ -417,38 +419,26 @@ impl Snapshot {
             return Ok(stream::empty().boxed());
         }
         if ids.len() <= most {
-            let batch = self.few_rows(ids, &output, no_wait)?;
-            return Ok(stream::iter([Ok(batch)]).boxed());
+            let batch = match output.has_columns() {
+                true => Some(self.take_now(&ids, &output.columns, no_wait)?),
+                false => None,
+            };
+            return Ok(stream::iter([output.with_ids(batch, ids)]).boxed());
         }
         let chunks: Vec<Vec<i64>> = ids.chunks(most).map(<[i64]>::to_vec).collect();
         Ok(stream::iter(chunks)
             .map(move |ids| {
                 let (snapshot, output) = (self.clone(), output.clone());
-                spawn(async move { snapshot.rows_at(ids, &output, Source::Disk).await })
+                spawn(async move { snapshot.rows_at(ids, &output).await })
             })
             .buffered(AHEAD)
             .boxed())
     }
 
-    /// Rows of one batch, which is attempted in memory first.
-    fn few_rows(&self, ids: Vec<i64>, output: &Output, no_wait: bool) -> Result<RecordBatch> {
-        self.layout_now(no_wait)?;
-        if is_direct(ids.len() as u64, self.bytes_per_row()) {
-            let memory = Source::Memory { open: !no_wait };
-            if let Some(batch) = direct::attempt(self.rows_at(ids.clone(), output, memory)) {
-                return Ok(batch);
-            }
-        }
-        match no_wait {
-            true => Err(would_block()),
-            false => block_on(self.rows_at(ids, output, Source::Disk)),
-        }
-    }
-
-    async fn rows_at(&self, ids: Vec<i64>, output: &Output, source: Source) -> Result<RecordBatch> {
-        let batch = match output.columns.outer.fields().is_empty() {
-            true => None,
-            false => Some(self.take_rows(&ids, &output.columns, source).await?),
+    async fn rows_at(&self, ids: Vec<i64>, output: &Output) -> Result<RecordBatch> {
+        let batch = match output.has_columns() {
+            true => Some(self.take_rows(&ids, &output.columns, Source::Disk).await?),
+            false => None,
         };
         output.with_ids(batch, ids)
     }
@@ -484,6 +474,11 @@ impl Output {
             with_offset: query.with_offset,
             schema: Arc::new(ArrowSchema::new(fields)),
         }
+    }
+
+    /// Whether any of the columns are stored.
+    fn has_columns(&self) -> bool {
+        !self.columns.outer.fields().is_empty()
     }
 
     /// A batch as it comes from Lance.

@@ -25,16 +25,27 @@ impl Snapshot {
         if ids.is_empty() {
             return Ok(RecordBatch::new_empty(columns.outer));
         }
+        self.take_now(ids, &columns, no_wait)
+    }
+
+    /// `take_rows` on the calling thread, from memory first; and else
+    /// [`Status::WouldBlock`] with `no_wait`.
+    pub fn take_now(
+        &self,
+        ids: &[i64],
+        columns: &Projection,
+        no_wait: bool,
+    ) -> Result<RecordBatch> {
         self.layout_now(no_wait)?;
         if is_direct(ids.len() as u64, self.bytes_per_row()) {
             let memory = Source::Memory { open: !no_wait };
-            if let Some(batch) = direct::attempt(self.take_rows(ids, &columns, memory)) {
+            if let Some(batch) = direct::attempt(self.take_rows(ids, columns, memory)) {
                 return Ok(batch);
             }
         }
         match no_wait {
             true => Err(would_block()),
-            false => block_on(self.take_rows(ids, &columns, Source::Disk)),
+            false => block_on(self.take_rows(ids, columns, Source::Disk)),
         }
     }
 
