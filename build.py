@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Build, demonstrate, test, measure, lint and package Persisting.
 
-    python3 build.py build           both libraries and an editable install in .venv
+    python3 build.py build           the libraries and an editable install in .venv
     python3 build.py demo            the demonstration, on real rollouts
     python3 build.py test            Go, Rust and Python tests
     python3 build.py bench           the benchmarks
@@ -27,7 +27,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from _build.cache import CACHE, locked
-from _build.libraries import NATIVE, cargo_environment, go_environment, libraries, link_lancedb_go
+from _build.libraries import (
+    NATIVE,
+    cargo_environment,
+    go_environment,
+    libraries,
+    link_lancedb_go,
+    rows_compiler,
+)
 from _build.process import ROOT, BuildError, Checks, environment, logged, say, shown
 from _build.tools import (
     PACKAGING,
@@ -48,7 +55,7 @@ def run_environment() -> dict[str, str]:
 
 
 def build(arguments: argparse.Namespace) -> int:
-    """Build both libraries and install the package editable into .venv."""
+    """Build the libraries and install the package editable into .venv."""
     libraries()
     python = python_environment()
     say(f"ready: {python.relative_to(ROOT)}")
@@ -131,6 +138,8 @@ def lint(arguments: argparse.Namespace) -> int:
         typed = ["python", "build.py", "_build", "tests", "benchmarks", "demo"]
         present = [name for name in typed if (ROOT / name).exists()]
         checks.run("mypy", [python, "-m", "mypy", *present])
+    strict = ("-fsyntax-only", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+    checks.run("cc", rows_compiler(*strict))
     if checks.step("lancedb-go", link_lancedb_go):
         checks.run("cargo fmt", ["cargo", "fmt", "--check"], cwd=NATIVE)
     if checks.step("golangci-lint", golangci_lint):

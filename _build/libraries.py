@@ -1,4 +1,4 @@
-"""The two shared libraries: the Rust one from the cache, the Go one beside it."""
+"""The shared libraries: the Rust one from the cache, the Go one beside it, Python's of records."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from _build.tools import GRPCIO_TOOLS, check_tools, protoc
 
 NATIVE = ROOT / "native"
 LIB = ROOT / "python" / "persisting" / "_lib"
+RECORDS = ROOT / "python" / "persisting" / "_records"
 
 GO_LIBRARY = "libpersisting.so"
 NATIVE_LIBRARY = "libpersisting_native.so"
@@ -116,6 +118,21 @@ def go_library() -> None:
         place(built, LIB / GO_LIBRARY)
 
 
+def rows_compiler(*more: str) -> list[str]:
+    """Return the command that compiles the Python module of C, for any Python 3.10 or newer."""
+    sources = map(str, sorted(RECORDS.glob("*.c")))
+    paths = (f"-I{sysconfig.get_path('include')}", f"-I{ROOT / 'capi'}")
+    return ["cc", "-std=c11", "-O2", "-fPIC", *paths, *more, *sources]
+
+
+def rows_module() -> None:
+    """Build the Python module of C beside its sources."""
+    with tempfile.TemporaryDirectory() as temporary:
+        built = Path(temporary) / "_rows.abi3.so"
+        logged("rows", [*rows_compiler("-shared", "-s"), "-o", str(built)])
+        place(built, RECORDS / built.name)
+
+
 def go_environment() -> dict[str, str]:
     """Return the environment in which Go code links against, and runs with, the Rust library."""
     search = os.pathsep.join(filter(None, [str(LIB), os.environ.get("LD_LIBRARY_PATH")]))
@@ -123,8 +140,9 @@ def go_environment() -> dict[str, str]:
 
 
 def libraries() -> None:
-    """Bring both shared libraries in python/persisting/_lib up to date."""
+    """Bring the shared libraries of the package up to date."""
     check_tools("go", "rust")
+    rows_module()
     place(native_library(), LIB / NATIVE_LIBRARY)
     say("native library: ready")
     go_library()

@@ -9,6 +9,8 @@ import platform
 import re
 import shutil
 import sys
+import sysconfig
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from _build.cache import CACHE, digest, locked
@@ -16,7 +18,6 @@ from _build.process import ROOT, BuildError, environment, logged, output, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from _build.process import Command
 
@@ -88,6 +89,11 @@ def check_tools(*needed: str) -> None:
             problems.append(
                 "a C compiler (cc) is missing: install gcc or clang, or without root conda-forge's "
                 "package c-compiler"
+            )
+        if not Path(sysconfig.get_path("include"), "Python.h").exists():
+            problems.append(
+                f"{sys.executable} has no headers (Python.h): install the package python3-dev, or "
+                "run build.py with a Python from pyenv, uv or conda (no root)"
             )
     if "clippy" in needed:
         for name in ("clippy-driver", "rustfmt"):

@@ -172,9 +172,3 @@ def test_arrow_data_comes_back_as_to_pylist_says(name: str) -> None:
             ]
             if name != "run ends":  # the nulls of which are not those of the column
                 assert decode([part]) == absent
-
-
-@pytest.mark.parametrize("name", ARROW_VALUES)
-def test_readers_for_a_slow_pyarrow(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("persisting._records._decoder.FAST_PYLIST", False)
-    test_arrow_data_comes_back_as_to_pylist_says(name)

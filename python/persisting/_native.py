@@ -247,7 +247,6 @@ class Bucket(Handle):
         self._read = library.persisting_bucket_read
         self._get = library.persisting_bucket_get
         self._schemas: dict[int, pa.Schema] = {}
-        self._rows: dict[int, pa.StructType] = {}
 
     def append(
         self,
@@ -349,10 +348,16 @@ class Bucket(Handle):
             raise
         return Cursor(number.value, self, version.value)
 
-    def get(self, offset: int, count: int) -> pa.StructArray:
+    def get(self, offset: int, count: int) -> tuple[int, pa.Schema]:
         """Read few rows, up to the first that was removed, in one call and without waiting.
 
         At least one row must exist. WouldBlockError also where the columns change meanwhile.
+
+        Returns
+        -------
+        tuple
+            Address of a ``struct ArrowArray``, which the caller releases before the next call in
+            this thread, and its columns.
         """
         array, at = _scratch.array, _scratch.array_at
         try:
@@ -361,11 +366,11 @@ class Bucket(Handle):
             removed.first = self.first_from(offset)
             raise
         version = _scratch.out[0]
-        row = self._rows.get(version) or self._row_type(version)
-        if row is None:
+        schema = self._schemas.get(version) or self._schema_now(version)
+        if schema is None:
             _release_array(array.release)(at)
             raise WouldBlockError("the columns have changed")
-        return pa.Array._import_from_c(at, row)
+        return at, schema
 
     def first_from(self, offset: int) -> int:
         """Return the first offset from `offset` on whose row is left, else that of the next row."""
@@ -400,11 +405,11 @@ class Bucket(Handle):
         self._use(_library().persisting_bucket_schema, byref(out), byref(version))
         return pa.Schema._import_from_c(ctypes.addressof(out)), version.value
 
-    def _row_type(self, version: int) -> pa.StructType | None:
-        """Return the type of rows of a schema if it is that of the bucket now."""
+    def _schema_now(self, version: int) -> pa.Schema | None:
+        """Return the columns of a schema if it is that of the bucket now."""
         schema, current = self._versioned_schema()
-        self._rows = {current: pa.struct(schema)}
-        return self._rows.get(version)
+        self._schemas = {current: schema}
+        return self._schemas.get(version)
 
     def schema_at(self, version: int, cursor: int) -> pa.Schema:
         """Return the columns of schema `version`, which the open cursor `cursor` has."""

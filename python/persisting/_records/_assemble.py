@@ -15,6 +15,8 @@ import struct
 from functools import lru_cache
 from typing import TypeAlias
 
+from . import _json, _rows
+
 Mask: TypeAlias = "bytes | None"
 """A byte of 0 or 1 for each value, which says whether it is there; None when all are."""
 
@@ -137,3 +139,18 @@ def layout(nodes: int, places: int) -> tuple[struct.Struct, bytes, bytes, bytes,
     count = struct.pack("<4xI", places // 2)
     sizes = f"{len(before)}sq{len(middle)}sq{len(after)}s{nodes}q{len(count)}s{places}q{padding}x"
     return struct.Struct(f"<{sizes}"), before, middle, after, count
+
+
+def writer_of(
+    names: tuple[str, ...], formats: tuple[str, ...], order: tuple[int, ...]
+) -> _rows.Writer:
+    """Plan how records of certain keys become a message; see `_rows.writer`."""
+    arrays = "".join(formats)
+    nodes = 2 * len(arrays)
+    # A bitmap and values; text, bytes and lists have offsets, but lists no values of their own.
+    places = 2 * sum([3 if kind in "uzj" else 2 for kind in arrays])
+    metadata, before, middle, after, count = layout(nodes, places)
+    fixed = len(before) + len(middle) + len(after) + len(count)
+    padding = bytes(metadata.size - 8 * (2 + nodes + places) - fixed)
+    pieces = before, middle, after, count, padding
+    return _rows.writer(names, formats, order, _json.dump, pieces)

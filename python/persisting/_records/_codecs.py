@@ -78,9 +78,12 @@ class Codec:
         The type as error messages call it.
     filler : object
         What `fit` takes for a value that is missing.
+    format : str
+        What it is for `_rows.writer`; empty where that cannot write such values.
     """
 
     filler: Any = _json.NOTHING
+    format = ""
 
     def __init__(self, storage: pa.DataType, metadata: dict[bytes, bytes] | None = None) -> None:
         self.type = storage
@@ -163,6 +166,10 @@ class Int(Fixed):
 
     filler = 0
 
+    def __init__(self, storage: pa.DataType, code: str) -> None:
+        super().__init__(storage, code)
+        self.format = "l" if code == "q" else "L"
+
     def fit(self, values: list[Any]) -> Payload | None:
         """Take ints; a bool is none."""
         if not all_are(int, values):
@@ -192,6 +199,7 @@ class Float(Fixed):
     """Floats as double, and ints that a float holds exactly."""
 
     filler = 0.0
+    format = "g"
 
     def fit(self, values: list[Any]) -> Payload | None:
         """Take floats and ints; a bool is neither."""
@@ -221,6 +229,7 @@ class Bool(Fixed):
     """Bools, one byte each until the array is built."""
 
     filler = False
+    format = "b"
 
     def fit(self, values: list[Any]) -> Payload | None:
         """Take bools; an int is none."""
@@ -391,6 +400,7 @@ class Binary(Codec):
     """Bytes; the base of what has any length."""
 
     filler: Any = b""
+    format = "z"
 
     def fit(self, values: list[Any]) -> Payload | None:
         """Keep the bytes, which cannot change."""
@@ -414,6 +424,7 @@ class Text(Binary):
     """Text as utf8."""
 
     filler = ""
+    format = "u"
 
     def fit(self, values: list[Any]) -> Payload | None:
         """Encode the text; a lone surrogate does not fit."""
@@ -441,6 +452,7 @@ class Json(Binary):
     """Dicts and irregular lists as JSON text, with the extension type ``arrow.json``."""
 
     filler = _json.NOTHING
+    format = "j"
 
     def __init__(self) -> None:
         super().__init__(pa.string(), _json.METADATA)
@@ -471,6 +483,8 @@ class List(Codec):
         super().__init__(pa.list_(child.type))
         self.filler = []
         self.child = child
+        if child.format not in ("", "j"):
+            self.format = f"+{child.format}"
 
     def fit(self, values: list[Any]) -> Payload | None:
         """Copy the elements of all lists as one column."""

@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from persisting._errors import SchemaError
 
-from . import _json
+from . import _json, _rows
+from ._assemble import writer_of
 from ._codecs import JSON, TEXT, Codec, Payload, all_are
 from ._foreign import codec_of
 from ._infer import Refused, is_hollow, join, plain, widen
 from ._pending import Column, Part, Pending, Shape
-from ._single import Single
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,6 +54,13 @@ class Message(NamedTuple):
     def batch(self) -> pa.RecordBatch:
         """Read the message, without copying it."""
         return pa.ipc.read_record_batch(self.data, self.schema)
+
+
+class _Writer(NamedTuple):
+    """What writes the messages of a schema, in C."""
+
+    rows: _rows.Writer
+    schema: pa.Schema
 
 
 class _Absent:
@@ -118,7 +125,8 @@ class RecordEncoder:
         self._pending = Pending()
         self._alone = False
         self._shapes: dict[tuple[Column, ...], Shape] = {}
-        self._singles: dict[tuple[str, ...], Single] = {}
+        self._writers: dict[tuple[str, ...], _Writer] = {}
+        self._latest: _Writer | None = None  # of them
         if schema is not None:
             self.committed(schema)
 
@@ -222,42 +230,46 @@ class RecordEncoder:
         shape, n, parts = self._take()
         if shape.foreign:
             return shape.batch(n, parts)
-        if n == 1:
-            self._learn(shape, parts)
+        self._learn(shape, parts)
         return Message(shape.schema, n, shape.message(n, parts))
 
-    def message(self, record: dict[str, Any]) -> Message | None:
-        """Do `add`, of a put of one record, and `finish_message` the short way.
+    def message(self, records: list[dict[str, Any]] | dict[str, Any]) -> Message | None:
+        """Do `add`, of a put of records or of one, and `finish_message` the short way.
 
         Returns
         -------
         Message or None
-            None, with nothing done, unless no records wait and the record has the keys of one
-            that `finish_message` was called for, in their order, and values of the same types.
+            None, with nothing done, unless no records wait, and these have the keys of some that
+            `finish_message` was called for, in their order, and values of the same types.
         """
-        if self._pending.rows or self._alone or type(record) is not dict:
+        if self._pending.rows or self._alone:
             return None
-        single = self._singles.get(tuple(record))
-        if single is None:
-            return None
-        data = single.message(*record.values())
-        return None if data is None else Message(single.schema, 1, data)
+        known = self._latest
+        data = None if known is None else _rows.write(known.rows, records)
+        if data is None:
+            first = records[0] if type(records) is list and records else records
+            known = self._writers.get(tuple(first)) if type(first) is dict else None
+            data = None if known is None else _rows.write(known.rows, records)
+            if data is None:
+                return None
+            self._latest = known
+        assert known is not None
+        return Message(known.schema, len(records) if type(records) is list else 1, data)
 
     def _learn(self, shape: Shape, parts: list[Part]) -> None:
-        """Prepare `message` for records like the one of a put."""
+        """Prepare `message` for records like those of a put."""
         names = tuple([column.name for column, _, _, _ in parts])
-        if (
-            names not in self._singles
-            and len(self._singles) < _SHAPES_KEPT
-            and UNTYPED not in names
-            and all(mask is None and Single.takes(codec) for _, codec, mask, _ in parts)
-        ):
-            codecs = [codec for _, codec, _, _ in parts]
-            self._singles[names] = Single(codecs, shape.native, shape.schema)
+        if names in self._writers or len(self._writers) >= _SHAPES_KEPT or UNTYPED in names:
+            return
+        formats = tuple([codec.format for _, codec, _, _ in parts])
+        if all(formats) and all(mask is None for _, _, mask, _ in parts):
+            writer = writer_of(names, formats, tuple(shape.native))
+            self._writers[names] = _Writer(writer, shape.schema)
 
     def _forget_shapes(self) -> None:
         self._shapes.clear()
-        self._singles.clear()
+        self._writers.clear()
+        self._latest = None
 
     def _take(self) -> tuple[Shape, int, list[Part]]:
         n, parts = self._pending.take()

@@ -287,7 +287,7 @@ class LanceBackend(Changes, Versions, Queries):
         count = stop - start
         try:
             if count <= _FEW:
-                return self._decoder.decode_rows(self._bucket.get(start, count))
+                return self._decoder.decode_at(*self._bucket.get(start, count))
             batches = self._run(start, count, no_wait=True)
         except WouldBlockError:
             batches = await on_thread(self._run, start, count)

@@ -105,6 +105,11 @@ class Writer:
         """Store the records of one put."""
         loop = asyncio.get_running_loop()
         alone = self._takes_turn(loop)
+        if alone and self._promotion is None and type(records) is list:
+            message = self._encoder.message(records)
+            if message is not None:
+                await self._store(_in_best_form(message))
+                return
         if self._promotion is not None or not self._encoder.add(records):
             await self._add_in_turn(copy.deepcopy(records))
             alone = False
@@ -192,10 +197,7 @@ class Writer:
 
     def _finish(self) -> Message | pa.RecordBatch:
         """Make a batch of the rows that the encoder holds."""
-        batch = self._encoder.finish_message()
-        if isinstance(batch, Message) and len(batch.data) > _MESSAGE:
-            return batch.batch()
-        return batch
+        return _in_best_form(self._encoder.finish_message())
 
     def _hand_over(
         self, batch: Message | pa.RecordBatch, *, no_wait: bool = False
@@ -317,6 +319,13 @@ class Writer:
             return
         waiting = self._acknowledgements.wait(end)
         waiting.add_done_callback(lambda done: _settle(group.puts, done.exception()))
+
+
+def _in_best_form(batch: Message | pa.RecordBatch) -> Message | pa.RecordBatch:
+    """Return a batch as it is best handed over."""
+    if isinstance(batch, Message) and len(batch.data) > _MESSAGE:
+        return batch.batch()
+    return batch
 
 
 def _settle(puts: Iterable[asyncio.Future[None]], cause: BaseException | None) -> None:
