@@ -119,6 +119,12 @@ typedef uint64_t persisting_view; /* one version of a bucket */
 /* Ring the bell when the rows of this append are acknowledged. */
 #define PERSISTING_NOTIFY 8u
 
+/* Sync the rows of this append, where that is needed, within the call, as long as
+ * the last syncs took less than half a millisecond: for a caller with nothing else
+ * to do until then, even with PERSISTING_NO_WAIT. To wake another thread, and to be
+ * woken by it, takes a good part of the time of a sync. */
+#define PERSISTING_SYNC_HERE 16u
+
 /* Read up to the first row that was removed, and return PERSISTING_REMOVED when the
  * first row of the read was: row i of the read has the offset offset + i. */
 #define PERSISTING_RUN 2u
@@ -202,8 +208,9 @@ persisting_status persisting_server_close(persisting_server server, struct persi
 persisting_status persisting_log_levels(const char* levels, struct persisting_error* error);
 
 /*
- * Waits for messages, at most `longest_ns` nanoseconds (negative = without
- * limit), and hands all there are over, maybe none, as the JSON object
+ * Waits for messages, at most `longest_ns` nanoseconds (negative = without limit)
+ * or until persisting_log_levels is called, and hands all there are over, maybe
+ * none, as the JSON object
  * {"messages", "dropped"}. A message has "time" (Unix nanoseconds), "level", "component",
  * "text", "attrs", "log" (its level was asked for) and "span" (its attributes
  * say that "operation" "took" so many seconds until "time"). 1024 messages wait

@@ -49,7 +49,7 @@ func NewQueue() *Queue {
 	return q
 }
 
-// SetLevels changes levels, as Python counts, by component, and whether work is traced.
+// SetLevels changes levels, as Python counts, by component, and whether work is traced. It ends a wait for messages.
 func (q *Queue) SetLevels(levels map[string]int64, tracing bool) error {
 	for c := range levels {
 		if q.levels[c] == nil {
@@ -60,14 +60,22 @@ func (q *Queue) SetLevels(levels map[string]int64, tracing bool) error {
 		q.levels[c].Store(level)
 	}
 	q.tracing.Store(tracing)
+	q.wake()
 	return nil
+}
+
+func (q *Queue) wake() {
+	select {
+	case q.ready <- struct{}{}:
+	default:
+	}
 }
 
 // Dropped is the number of messages that found the queue full.
 func (q *Queue) Dropped() int64 { return q.dropped.Load() }
 
-// Next waits for messages until ctx is done and returns all there are, with the
-// number of those that were dropped since the last call.
+// Next waits for messages, until ctx is done or the levels change, and returns all
+// there are, with the number of those that were dropped since the last call.
 func (q *Queue) Next(ctx context.Context) (messages []Message, dropped int64) {
 	select {
 	case <-q.ready:
@@ -89,10 +97,7 @@ func (q *Queue) add(m Message) {
 		q.dropped.Add(1)
 	}
 	q.mu.Unlock()
-	select {
-	case q.ready <- struct{}{}:
-	default:
-	}
+	q.wake()
 }
 
 // Logger returns a logger of a component that feeds the queue. An attribute

@@ -132,3 +132,15 @@ func TestEveryValueCanBeWritten(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestALevelEndsAWait(t *testing.T) {
+	q := NewQueue()
+	for range 2 {
+		if err := q.SetLevels(map[string]int64{"wal": 10}, false); err != nil {
+			t.Fatal(err)
+		}
+		if messages, _ := q.Next(context.Background()); messages != nil {
+			t.Fatalf("got %v", messages)
+		}
+	}
+}

@@ -45,7 +45,7 @@ async def test_messages_have_names_levels_and_attributes(
 
 
 def test_levels_are_honoured_at_the_source(
-    caplog: pytest.LogCaptureFixture, tmp_path: Path
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for level, seen in ((logging.WARNING, False), (logging.DEBUG, True)):
         with caplog.at_level(level, "persisting"):
@@ -55,14 +55,20 @@ def test_levels_are_honoured_at_the_source(
             assert eventually(lambda: "opened" in caplog.text, within=0.2) is seen
         caplog.clear()
     with caplog.at_level(logging.DEBUG, "persisting"):
+        taken: list[str] = []
+        monkeypatch.setattr(_logs, "_deliver", lambda logged: taken.append(str(logged)))
         logging.disable(logging.CRITICAL)
         try:
             _logs.start()
+            with _native.Bucket(tmp_path / "disabled", QUIET):
+                pass
+            assert not eventually(lambda: "disabled" in str(taken), within=0.2)
         finally:
             logging.disable(logging.NOTSET)
-        with _native.Bucket(tmp_path / "disabled", QUIET):
+            _logs.start()
+        with _native.Bucket(tmp_path / "enabled", QUIET):
             pass
-        assert "opened" not in caplog.text
+        assert eventually(lambda: "enabled" in str(taken))
 
 
 def test_a_slow_handler_holds_nothing_up(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from persisting._errors import PersistingError
 COMPONENTS = ("engine", "wal", "server")
 
 _POLL = 1.0  # seconds until a changed level of a logger counts
-_delivering = threading.Lock()
+_ending = threading.Event()
 _known: dict[str, Any] = {}  # what the engine was told last
 
 
@@ -30,9 +30,10 @@ def start() -> None:
 
 @functools.cache
 def _start_thread() -> None:
-    threading.Thread(target=_take, name="persisting-logs", daemon=True).start()
+    thread = threading.Thread(target=_take, name="persisting-logs", daemon=True)
+    thread.start()
     # Of finalizers the oldest runs last: after those of buckets, which log as well.
-    weakref.finalize(start, _deliver_rest)
+    weakref.finalize(start, _deliver_rest, thread)
 
 
 def _look() -> None:
@@ -51,19 +52,23 @@ def _level(component: str) -> int:
 
 
 def _take() -> None:
-    while True:
+    while not _ending.is_set():
         try:
             _look()
             logged = _native.next_log(_POLL)
         except PersistingError:
             return  # the library has failed, which every call says
-        with _delivering:
-            _deliver(logged)
+        _deliver(logged)
 
 
-def _deliver_rest() -> None:
-    with _delivering:
+def _deliver_rest(thread: threading.Thread) -> None:
+    _ending.set()
+    try:
+        _native.set_log_levels(_known["levels"], tracing=_known["tracing"])  # wakes the thread
+        thread.join()
         _deliver(_native.next_log(0))
+    except PersistingError:
+        return  # the library has failed, or this is a fork
 
 
 def _deliver(logged: dict[str, Any]) -> None:
