@@ -105,6 +105,11 @@ async def test_an_empty_batch_stores_nothing(backend: LanceBackend) -> None:
     await backend.put_batch([])
     assert backend.total_count() == 0
     assert (await backend.stats())["total_count"] == 0
+    for i in range(20):  # so many that messages of these columns go through the ring
+        await backend.put_batch([{"i": i}])
+        await backend.put_batch([])
+    await backend.flush()
+    assert await backend.get(99, 0) == [{"i": i} for i in range(20)]
 
 
 @pytest.mark.parametrize("records", [{"a": 1}, "text", b"x", 7, None, [1], [{"a": 1}, None]])

@@ -261,6 +261,8 @@ class RecordEncoder:
         names = tuple([column.name for column, _, _, _ in parts])
         if names in self._writers or len(self._writers) >= _SHAPES_KEPT or UNTYPED in names:
             return
+        if not names:  # of no records
+            return
         formats = tuple([codec.format for _, codec, _, _ in parts])
         if all(formats) and all(mask is None for _, _, mask, _ in parts):
             writer = writer_of(names, formats, tuple(shape.native))

@@ -84,7 +84,7 @@ def write(writer: Writer, records: list[dict[str, Any]] | dict[str, Any], /) -> 
     Returns
     -------
     bytes or None
-        The message in the Arrow IPC format, with its body aligned to 8 bytes; None unless each
-        record has the keys in their order, and values that are just of their column's type. Ints
-        up to 2**53 are doubles as well.
+        The message in the Arrow IPC format, with its body aligned to 8 bytes; None unless there
+        are records, and each has the keys in their order, and values that are just of their
+        column's type. Ints up to 2**53 are doubles as well.
     """

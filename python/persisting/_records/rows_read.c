@@ -33,12 +33,23 @@ enum { LIST = '+', LARGE_LIST = '*', FIXED_SIZE_LIST = 'w', STRUCT = '{', FOREIG
 
 struct node {
   char kind;
+  int8_t is_union; /* which has no bitmap of nulls */
   int32_t width; /* of a fixed-size list */
   int32_t count; /* of the children */
   struct node* children;
   PyObject* name;
   struct text* texts;
 };
+
+/* Values lie where they lie: in a message that was read into any place as well. */
+typedef int16_t any_int16 __attribute__((aligned(1)));
+typedef uint16_t any_uint16 __attribute__((aligned(1)));
+typedef int32_t any_int32 __attribute__((aligned(1)));
+typedef uint32_t any_uint32 __attribute__((aligned(1)));
+typedef int64_t any_int64 __attribute__((aligned(1)));
+typedef uint64_t any_uint64 __attribute__((aligned(1)));
+typedef float any_float __attribute__((aligned(1)));
+typedef double any_double __attribute__((aligned(1)));
 
 static const char READER[] = "persisting.reader";
 
@@ -88,6 +99,7 @@ static int describe(struct node* node, const struct ArrowSchema* schema, int dep
   PyUnicode_InternInPlace(&node->name);
   /* Metadata of a column are its owner's; deeper ones may name an extension type. */
   if (depth > MOST_DEPTH || schema->dictionary || (depth > 1 && schema->metadata)) return 0;
+  node->is_union = !strncmp(schema->format, "+u", 2);
   node->kind = kind_of(schema->format, &node->width);
   if (node->kind == FOREIGN) return 0;
   if (node->kind == 'u' || node->kind == 'U') {
@@ -112,6 +124,10 @@ PyObject* rows_reader(PyObject* module, PyObject* schema) {
   (void)module;
   const struct ArrowSchema* columns = PyCapsule_GetPointer(schema, "arrow_schema");
   if (!columns) return NULL;
+  if (!columns->release) {
+    PyErr_SetString(PyExc_ValueError, "reader: the schema was released");
+    return NULL;
+  }
   struct node* rows = zeroed(1, sizeof *rows);
   if (!rows) return NULL;
   PyObject* capsule = PyCapsule_New(rows, READER, reader_free);
@@ -198,21 +214,21 @@ static PyObject* read_value(struct node* node, const struct ArrowArray* array, i
   int64_t at = i + array->offset;
   if (node->kind == 'n' || is_null(array, at)) return new_none();
   const void* data = array->n_buffers > 1 ? array->buffers[1] : NULL;
-  const int32_t* small = data;
-  const int64_t* large = data;
+  const any_int32* small = data;
+  const any_int64* large = data;
   const char* bytes = array->n_buffers > 2 ? array->buffers[2] : NULL;
   switch (node->kind) {
     case 'b': return PyBool_FromLong(((const uint8_t*)data)[at >> 3] >> (at & 7) & 1);
     case 'c': return PyLong_FromLong(((const int8_t*)data)[at]);
     case 'C': return PyLong_FromLong(((const uint8_t*)data)[at]);
-    case 's': return PyLong_FromLong(((const int16_t*)data)[at]);
-    case 'S': return PyLong_FromLong(((const uint16_t*)data)[at]);
-    case 'i': return PyLong_FromLong(((const int32_t*)data)[at]);
-    case 'I': return PyLong_FromLongLong(((const uint32_t*)data)[at]);
-    case 'l': return PyLong_FromLongLong(((const int64_t*)data)[at]);
-    case 'L': return PyLong_FromUnsignedLongLong(((const uint64_t*)data)[at]);
-    case 'f': return PyFloat_FromDouble(((const float*)data)[at]);
-    case 'g': return PyFloat_FromDouble(((const double*)data)[at]);
+    case 's': return PyLong_FromLong(((const any_int16*)data)[at]);
+    case 'S': return PyLong_FromLong(((const any_uint16*)data)[at]);
+    case 'i': return PyLong_FromLong(((const any_int32*)data)[at]);
+    case 'I': return PyLong_FromLongLong(((const any_uint32*)data)[at]);
+    case 'l': return PyLong_FromLongLong(((const any_int64*)data)[at]);
+    case 'L': return PyLong_FromUnsignedLongLong(((const any_uint64*)data)[at]);
+    case 'f': return PyFloat_FromDouble(((const any_float*)data)[at]);
+    case 'g': return PyFloat_FromDouble(((const any_double*)data)[at]);
     case 'u': return read_text(node, bytes + small[at], small[at + 1] - small[at]);
     case 'U': return read_text(node, bytes + large[at], large[at + 1] - large[at]);
     case 'z': return PyBytes_FromStringAndSize(bytes + small[at], small[at + 1] - small[at]);
@@ -232,7 +248,8 @@ static PyObject* read_row(struct node* rows, const struct ArrowArray* array, int
   int64_t at = i + array->offset;
   for (int32_t c = 0; record && c < rows->count; c++) {
     const struct ArrowArray* column = array->children[c];
-    if (rows->children[c].kind == 'n' || is_null(column, at + column->offset)) continue;
+    const struct node* node = &rows->children[c];
+    if (node->kind == 'n' || (!node->is_union && is_null(column, at + column->offset))) continue;
     PyObject* list = given ? PyList_GetItem(given, c) : Py_None;
     PyObject* value = NULL;
     if (list == Py_None) {
@@ -270,8 +287,8 @@ PyObject* rows_read(PyObject* module, PyObject* const* arguments, Py_ssize_t cou
   int is_given_away = PyLong_Check(arguments[1]);
   struct ArrowArray* array = is_given_away ? PyLong_AsVoidPtr(arguments[1])
                                            : PyCapsule_GetPointer(arguments[1], "arrow_array");
-  if (!array) {
-    if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "read: the address is 0");
+  if (!array || !array->release) {
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "read: the rows were released");
     return NULL;
   }
   PyObject* records = read_rows(rows, array, arguments[2] == Py_None ? NULL : arguments[2]);

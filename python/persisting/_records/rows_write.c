@@ -18,6 +18,8 @@ enum {
   KEPT = 64 << 10,
 
   PIECES = 5,
+
+  MOST_DEPTH = 1000, /* of lists; Python's own recursion ends there */
 };
 
 /* Every int up to this magnitude is a double of the same value. */
@@ -33,6 +35,7 @@ enum { LIST = '+', JSON = 'j' };
 
 struct column {
   char kind;
+  int8_t is_placed;    /* in the message */
   struct column* item; /* of lists */
   int64_t length;
   struct buffer offsets, data;
@@ -84,14 +87,42 @@ static void* zeroed(size_t count, size_t size) {
 
 static int column_init(struct column* column, const char* format, int depth) {
   const char* kinds = depth > 0 ? "blLguz+" : "blLguzj+";
-  if (!*format || !strchr(kinds, *format) || (*format != LIST) != !format[1]) {
-    PyErr_Format(PyExc_ValueError, "writer: a column of format %s", format);
+  if (!*format || !strchr(kinds, *format) || (*format != LIST) != !format[1] || depth > MOST_DEPTH) {
+    PyErr_Format(PyExc_ValueError, "writer: a column of format %.100s", format);
     return -1;
   }
   column->kind = *format;
   if (column->kind != LIST) return 0;
   column->item = zeroed(1, sizeof *column->item);
   return column->item ? column_init(column->item, format + 1, depth + 1) : -1;
+}
+
+/* Sets the name, the format and the place in the message of the next column. */
+static int add_column(struct writer* writer, PyObject* name, PyObject* format, PyObject* order) {
+  Py_ssize_t i = writer->count++;
+  Py_INCREF(name);
+  writer->names[i] = name;
+  if (!PyUnicode_Check(name)) {
+    PyErr_SetString(PyExc_TypeError, "writer: a name is not a str");
+    return -1;
+  }
+  const char* letters = PyUnicode_AsUTF8AndSize(format, NULL);
+  if (!letters || column_init(&writer->columns[i], letters, 0)) return -1;
+  writer->order[i] = PyLong_AsSsize_t(order);
+  return writer->order[i] == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+/* Sees that each column has its place in the message. */
+static int check_order(struct writer* writer) {
+  for (Py_ssize_t i = 0; i < writer->count; i++) {
+    Py_ssize_t column = writer->order[i];
+    if (column < 0 || column >= writer->count || writer->columns[column].is_placed) {
+      PyErr_SetString(PyExc_ValueError, "writer: the order does not have each column once");
+      return -1;
+    }
+    writer->columns[column].is_placed = 1;
+  }
+  return 0;
 }
 
 PyObject* rows_writer(PyObject* module, PyObject* const* arguments, Py_ssize_t count) {
@@ -116,19 +147,10 @@ PyObject* rows_writer(PyObject* module, PyObject* const* arguments, Py_ssize_t c
   writer->order = zeroed((size_t)columns, sizeof *writer->order);
   if (!writer->names || !writer->columns || !writer->order) goto failed;
   for (Py_ssize_t i = 0; i < columns; i++) {
-    PyObject* name = PyTuple_GetItem(names, i);
-    const char* format = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(formats, i), NULL);
-    if (!format || column_init(&writer->columns[i], format, 0)) goto failed;
-    writer->order[i] = PyLong_AsSsize_t(PyTuple_GetItem(order, i));
-    if (writer->order[i] < 0 || writer->order[i] >= columns) {
-      PyErr_Clear();
-      PyErr_SetString(PyExc_ValueError, "writer: an index of the order is not one of a column");
-      goto failed;
-    }
-    Py_INCREF(name);
-    writer->names[i] = name;
-    writer->count++;
+    PyObject *name = PyTuple_GetItem(names, i), *format = PyTuple_GetItem(formats, i);
+    if (add_column(writer, name, format, PyTuple_GetItem(order, i))) goto failed;
   }
+  if (check_order(writer)) goto failed;
   Py_INCREF(arguments[3]);
   writer->dump = arguments[3];
   for (int i = 0; i < PIECES; i++) {
@@ -288,6 +310,14 @@ static int put_nested(struct writer* writer, struct column* column) {
 }
 
 static int begin(struct column* column) {
+  column->length = 0;
+  if (column->kind == JSON && !(column->nested = PyList_New(0))) return FAILED;
+  if (strchr("uzj+", column->kind) && put_end(column, 0)) return FAILED;
+  return column->item ? begin(column->item) : DONE;
+}
+
+/* Lets go of the values, and of much memory. */
+static void finish(struct column* column) {
   struct buffer* buffers[] = {&column->offsets, &column->data};
   for (int i = 0; i < 2; i++) {
     buffers[i]->used = 0;
@@ -295,20 +325,21 @@ static int begin(struct column* column) {
     free(buffers[i]->bytes);
     *buffers[i] = (struct buffer){0};
   }
-  column->length = 0;
   Py_CLEAR(column->nested);
-  if (column->kind == JSON && !(column->nested = PyList_New(0))) return FAILED;
-  if (strchr("uzj+", column->kind) && put_end(column, 0)) return FAILED;
-  return column->item ? begin(column->item) : DONE;
+  if (column->item) finish(column->item);
 }
 
-/* Copies the values of records, a list or one dict. */
+/* Copies the values of records, a list that is not empty or one dict. */
 static int put_all(struct writer* writer, PyObject* records) {
   int put = DONE;
-  Py_ssize_t count = Py_TYPE(records) == &PyList_Type ? PyList_Size(records) : 1;
   for (Py_ssize_t i = 0; !put && i < writer->count; i++) put = begin(&writer->columns[i]);
+  if (put) return put;
+  /* From here on nothing runs that could change the records, until all are copied. */
+  int are_many = Py_TYPE(records) == &PyList_Type;
+  Py_ssize_t count = are_many ? PyList_Size(records) : 1;
+  if (count == 0) return UNFIT;
   for (Py_ssize_t i = 0; !put && i < count; i++)
-    put = put_record(writer, Py_TYPE(records) == &PyList_Type ? PyList_GetItem(records, i) : records);
+    put = put_record(writer, are_many ? PyList_GetItem(records, i) : records);
   for (Py_ssize_t i = 0; !put && i < writer->count; i++)
     if (writer->columns[i].kind == JSON) put = put_nested(writer, &writer->columns[i]);
   return put;
@@ -404,8 +435,9 @@ PyObject* rows_write(PyObject* module, PyObject* const* arguments, Py_ssize_t co
   if (writer->is_busy) Py_RETURN_NONE; /* a class of a value puts records itself */
   writer->is_busy = 1;
   int put = put_all(writer, arguments[1]);
+  PyObject* message = put == DONE ? assemble(writer) : NULL;
+  for (Py_ssize_t i = 0; i < writer->count; i++) finish(&writer->columns[i]);
   writer->is_busy = 0;
-  if (put == FAILED) return NULL;
   if (put == UNFIT) Py_RETURN_NONE;
-  return assemble(writer);
+  return message;
 }
