@@ -104,7 +104,7 @@ func decodeHeader(b []byte) (header, uint32, error) {
 	if h.flags&^knownFlags != 0 {
 		return header{}, 0, fmt.Errorf("%w: flags %#x", ErrUnsupportedVersion, h.flags)
 	}
-	if h.base < 0 || h.capacity < 0 || h.prevEnd < 0 {
+	if h.base < 0 || h.capacity < 0 || h.largest() < 0 || h.prevEnd < 0 {
 		return header{}, 0, corrupt("number out of range in the segment header")
 	}
 	return h, sum, nil
