@@ -56,7 +56,7 @@ func persistingBucketAppendGo(id C.persisting_bucket, a *C.struct_ArrowArray, s 
 	defer C.shim_release_array(a)
 	defer C.shim_release_schema(s)
 	return onBucket(id, e, func(b *engine.Bucket) error {
-		noWait, err := appendFlags(flags, 0)
+		noWait, err := appendFlags(flags)
 		if err != nil {
 			return err
 		}
@@ -79,13 +79,12 @@ func persistingBucketAppendMessageGo(id C.persisting_bucket, columns C.persistin
 		if size < 0 || size > math.MaxInt32 {
 			return fmt.Errorf("%w: size %d, want 0 to %d", errArgument, size, math.MaxInt32)
 		}
-		noWait, err := appendFlags(flags, C.PERSISTING_SYNC_HERE)
+		noWait, err := appendFlags(flags)
 		if err != nil {
 			return err
 		}
-		syncHere := flags&C.PERSISTING_SYNC_HERE != 0
 		return with(kindColumns, uint64(columns), func(schema *engine.MessageSchema) error {
-			first, end, err := b.AppendMessage(schema, unsafe.Slice((*byte)(message), int(size)), noWait, syncHere)
+			first, end, err := b.AppendMessage(schema, unsafe.Slice((*byte)(message), int(size)), noWait)
 			if err != nil {
 				return err
 			}
@@ -110,8 +109,8 @@ func placed(b *engine.Bucket, first, end int64, flags C.uint32_t, waitNs C.int64
 	return nil
 }
 
-func appendFlags(flags, more C.uint32_t) (noWait bool, err error) {
-	return flags&C.PERSISTING_NO_WAIT != 0, checkFlags(flags, C.PERSISTING_NO_WAIT|C.PERSISTING_NOTIFY|more)
+func appendFlags(flags C.uint32_t) (noWait bool, err error) {
+	return flags&C.PERSISTING_NO_WAIT != 0, checkFlags(flags, C.PERSISTING_NO_WAIT|C.PERSISTING_NOTIFY)
 }
 
 func parseFlags(flags C.uint32_t) (noWait bool, err error) {

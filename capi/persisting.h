@@ -119,12 +119,6 @@ typedef uint64_t persisting_view; /* one version of a bucket */
 /* Ring the bell when the rows of this append are acknowledged. */
 #define PERSISTING_NOTIFY 8u
 
-/* Sync the rows of this append, where that is needed, within the call, as long as
- * the last syncs took less than half a millisecond: for a caller with nothing else
- * to do until then, even with PERSISTING_NO_WAIT. To wake another thread, and to be
- * woken by it, takes a good part of the time of a sync. */
-#define PERSISTING_SYNC_HERE 16u
-
 /* Read up to the first row that was removed, and return PERSISTING_REMOVED when the
  * first row of the read was: row i of the read has the offset offset + i. */
 #define PERSISTING_RUN 2u

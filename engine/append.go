@@ -33,8 +33,8 @@ func (b *Bucket) Append(rec arrow.Record, noWait bool) (first, end int64, err er
 
 // AppendMessage is Append for the rows of a record batch message of the Arrow IPC
 // stream format, with the columns of schema and without compression. The message
-// is copied. With syncHere, where the rows have to be synced, the call may do that.
-func (b *Bucket) AppendMessage(schema *MessageSchema, message []byte, noWait, syncHere bool) (first, end int64, err error) {
+// is copied.
+func (b *Bucket) AppendMessage(schema *MessageSchema, message []byte, noWait bool) (first, end int64, err error) {
 	defer func() { b.failed(metrics.Put, err) }()
 	if err := b.admit(noWait); err != nil {
 		return 0, 0, err
@@ -45,7 +45,7 @@ func (b *Bucket) AppendMessage(schema *MessageSchema, message []byte, noWait, sy
 		return 0, 0, err
 	}
 	if rows > 0 && len(message) < packedBytes && b.fit(schema.schema) && !b.requires() {
-		return b.pack(schema, message, rows, syncHere)
+		return b.pack(schema, message, rows)
 	}
 	rec, body, err := schema.copy(message)
 	if err != nil {
@@ -111,11 +111,11 @@ func (b *Bucket) store(rec arrow.Record, body [][]byte) (first, end int64, err e
 	put := b.count(b.push(rec))
 	b.mu.Unlock()
 	rec.Retain() // the body may point into it
-	return first, end, b.commit(first, end, body, put, false, rec.Release)
+	return first, end, b.commit(first, end, body, put, rec.Release)
 }
 
 // pack appends a message that has the columns of the bucket.
-func (b *Bucket) pack(columns *MessageSchema, message []byte, rows int64, syncHere bool) (first, end int64, err error) {
+func (b *Bucket) pack(columns *MessageSchema, message []byte, rows int64) (first, end int64, err error) {
 	if err := b.useSchema(b.schema); err != nil {
 		return 0, 0, err
 	}
@@ -125,7 +125,7 @@ func (b *Bucket) pack(columns *MessageSchema, message []byte, rows int64, syncHe
 	b.grew(int64(len(message)))
 	put := b.count(int64(len(message)))
 	b.mu.Unlock()
-	err = b.commit(first, end, [][]byte{message}, put, syncHere, func() {})
+	err = b.commit(first, end, [][]byte{message}, put, func() {})
 	if full {
 		signal(b.packed)
 	}
@@ -143,7 +143,7 @@ func (b *Bucket) useSchema(schema *arrow.Schema) (err error) {
 // commit logs the rows [first, end), which are the newest of the tail, and calls
 // release when the body is written or failed to be. After an error the rows are
 // not there.
-func (b *Bucket) commit(first, end int64, body [][]byte, put counted, syncHere bool, release func()) error {
+func (b *Bucket) commit(first, end int64, body [][]byte, put counted, release func()) error {
 	if b.log == nil {
 		release()
 		b.acknowledged(put.began)
@@ -159,11 +159,7 @@ func (b *Bucket) commit(first, end int64, body [][]byte, put counted, syncHere b
 		}
 		release()
 	}
-	add := b.log.AppendNow
-	if syncHere {
-		add = b.log.AppendHere
-	}
-	if _, err := add(b.encoder.preamble, b.compressor.compress(body), end-first, done); err != nil {
+	if _, err := b.log.AppendNow(b.encoder.preamble, b.compressor.compress(body), end-first, done); err != nil {
 		release()
 		b.mu.Lock()
 		b.tail.undo(first)

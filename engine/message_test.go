@@ -161,7 +161,7 @@ func TestPackedRowsAreReadInOrder(t *testing.T) {
 		for range count {
 			rows := 1 + n%3
 			_, message := packable(t, n, rows)
-			first, end, err := b.AppendMessage(columns, message, true, true)
+			first, end, err := b.AppendMessage(columns, message, true)
 			must(t, err)
 			if first != n || end != n+rows {
 				t.Fatalf("rows [%d, %d), want [%d, %d)", first, end, n, n+rows)

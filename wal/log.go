@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // smallPiece is the size below which a piece of a body is copied by Append.
@@ -47,8 +46,7 @@ type Log struct {
 	// Of the one who has the turn.
 	taken    *queue
 	pieces   [][]byte
-	sequence uint64        // of the newest segment there ever was
-	syncTime time.Duration // of synced writes, on an average of the last ones
+	sequence uint64 // of the newest segment there ever was
 
 	dirty    chan struct{} // holds a token when something waits for the background sync
 	stop     chan struct{} // closed to end the background sync
@@ -154,15 +152,6 @@ func (l *Log) AppendNow(preamble []byte, body [][]byte, rows int64, done func(er
 	return first, err
 }
 
-// AppendHere is AppendNow, and where an acknowledgement takes a sync does that on the goroutine of the caller as well, while syncs
-// have been quick lately: for a caller with nothing else to do until then, whom waking two threads would cost as much again.
-func (l *Log) AppendHere(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
-	if first, err = l.enqueue(preamble, body, rows, done, false); err == nil {
-		l.writeHere()
-	}
-	return first, err
-}
-
 // Defer is AppendNow of one of several entries: the caller calls WriteNow after the last of them.
 func (l *Log) Defer(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
 	return l.enqueue(preamble, body, rows, done, l.o.SyncInterval == 0)
@@ -170,13 +159,9 @@ func (l *Log) Defer(preamble []byte, body [][]byte, rows int64, done func(error)
 
 // WriteNow sees to it that deferred entries are written.
 func (l *Log) WriteNow() {
-	if l.o.SyncInterval > 0 {
-		l.writeHere()
+	if l.o.SyncInterval == 0 {
+		return
 	}
-}
-
-// writeHere writes what is queued on the goroutine of the caller, or wakes the writer.
-func (l *Log) writeHere() {
 	if l.turn.TryLock() {
 		l.writeQuickly()
 		l.turn.Unlock()

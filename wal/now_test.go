@@ -40,80 +40,6 @@ func TestAppendNowAcknowledgesAtOnce(t *testing.T) {
 	}
 }
 
-func TestAppendHereSyncsWhileTheDiskIsQuick(t *testing.T) {
-	disk := &slowDisk{FS: OS}
-	l, _, err := Open(Options{Dir: t.TempDir(), FS: disk}, 0, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if _, err := l.Append(nil, [][]byte{[]byte("makes the segment")}, 1, nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Wait(context.Background(), 1); err != nil {
-		t.Fatal(err)
-	}
-	put := func() (atOnce bool) {
-		t.Helper()
-		var called atomic.Bool
-		first, err := l.AppendHere(nil, [][]byte{[]byte("body")}, 1, func(error) { called.Store(true) })
-		if err != nil {
-			t.Fatal(err)
-		}
-		atOnce = called.Load()
-		if err := l.Wait(context.Background(), first+1); err != nil {
-			t.Fatal(err)
-		}
-		return atOnce
-	}
-	quick := 0
-	for range 1000 {
-		if put() {
-			quick++
-		}
-	}
-	if quick == 0 {
-		t.Fatal("no entry was synced by its caller")
-	}
-	disk.delay.Store(int64(20 * time.Millisecond))
-	slow := 0
-	for range 20 {
-		if put() {
-			slow++
-		}
-	}
-	if slow > 1 {
-		t.Fatalf("%d of 20 slow syncs were left to callers", slow)
-	}
-	disk.delay.Store(0)
-	for i := 0; !put(); i++ {
-		if i == 10_000 {
-			t.Fatal("callers never sync again after the disk was slow")
-		}
-	}
-}
-
-// slowDisk delays synced writes, in nanoseconds.
-type slowDisk struct {
-	FS
-	delay atomic.Int64
-}
-
-func (d *slowDisk) Create(path string) (File, error) {
-	f, err := d.FS.Create(path)
-	return &slowFile{f, d}, err
-}
-
-type slowFile struct {
-	File
-	disk *slowDisk
-}
-
-func (f *slowFile) WriteSync(pieces [][]byte, at int64) error {
-	time.Sleep(time.Duration(f.disk.delay.Load()))
-	return f.File.WriteSync(pieces, at)
-}
-
 func TestAppendNowBesideAppend(t *testing.T) {
 	for name, interval := range map[string]time.Duration{"synced": 0, "written": time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
@@ -130,7 +56,10 @@ func TestAppendNowBesideAppend(t *testing.T) {
 			)
 			for w := range 8 {
 				group.Go(func() {
-					add := []func([]byte, [][]byte, int64, func(error)) (int64, error){l.Append, l.AppendNow, l.AppendHere}[w%3]
+					add := l.Append
+					if w%2 == 0 {
+						add = l.AppendNow
+					}
 					for i := range 100 {
 						preamble := []byte{byte(i / 50)}
 						first, err := add(preamble, [][]byte{make([]byte, 100)}, 2, func(err error) {

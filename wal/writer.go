@@ -13,9 +13,6 @@ const (
 	lingerTime = 200 * time.Microsecond
 	yieldTime  = 20 * time.Microsecond  // between two looks whether another thread wants the processor
 	quickPause = 100 * time.Millisecond // callers leave writing to the writer for so long
-
-	slowSync = 500 * time.Microsecond // callers leave syncs that take longer, on an average of the last ones, to the writer
-	lastOnes = 8
 )
 
 // write is the writer goroutine.
@@ -73,7 +70,7 @@ func (l *Log) await() bool {
 // writeQuickly does the writer's work on the goroutine of a caller who has the turn, unless that may take long.
 func (l *Log) writeQuickly() {
 	began := time.Now()
-	if began.UnixNano() < l.quick.Load() || l.syncTime > slowSync {
+	if began.UnixNano() < l.quick.Load() {
 		return
 	}
 	l.mu.Lock()
@@ -93,7 +90,7 @@ func (l *Log) writeQuickly() {
 		return
 	}
 	l.writeTaken()
-	if now := time.Now(); l.o.SyncInterval > 0 && now.Sub(began) > slowWrite {
+	if now := time.Now(); now.Sub(began) > slowWrite {
 		l.quick.Store(now.Add(quickPause).UnixNano())
 	}
 }
@@ -176,7 +173,6 @@ func (l *Log) put(s *segment) error {
 	}
 	began := time.Now()
 	err := s.file.WriteSync(l.pieces, s.end)
-	l.syncTime += (time.Since(began) - l.syncTime) / lastOnes
 	if err == nil && l.o.Observer.Synced != nil {
 		l.o.Observer.Synced(time.Since(began))
 	}

@@ -39,7 +39,7 @@ from persisting._errors import LockedError, RemovedError, WouldBlockError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_NO_WAIT, _RUN, _NOTIFY, _SYNC_HERE = 1, 2, 8, 16
+_NO_WAIT, _RUN, _NOTIFY = 1, 2, 8
 _QUICK, _APPLY = 2, 4
 
 
@@ -288,27 +288,16 @@ class Bucket(Handle):
         return first.value, acknowledged.value
 
     def append_message(
-        self,
-        columns: Columns,
-        message: bytes,
-        *,
-        no_wait: bool = False,
-        notify: bool = False,
-        sync_here: bool = False,
+        self, columns: Columns, message: bytes, *, no_wait: bool = False, notify: bool = False
     ) -> tuple[int, int]:
-        """Append the rows of an Arrow IPC record batch message; see `append`.
-
-        With `sync_here` the call may sync them, where that has been quick lately.
-        """
+        """Append the rows of an Arrow IPC record batch message; see `append`."""
         out = _scratch.out
         if self._append_message(
             self._number,
             columns._number,
             message,
             len(message),
-            (_NO_WAIT if no_wait else 0)
-            | (_NOTIFY if notify else 0)
-            | (_SYNC_HERE if sync_here else 0),
+            (_NO_WAIT if no_wait else 0) | (_NOTIFY if notify else 0),
             0,
             _scratch.first,
             _scratch.second,

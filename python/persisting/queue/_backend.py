@@ -144,9 +144,8 @@ class LanceBackend(Changes, Versions, Queries):
         self.batch_size = batch_size
         _logs.start()
         columns = None if schema is None else declared(schema)
-        options |= self._FIXED
         with _tracing.span("recovery", self.storage_path) as recovery:
-            self._bucket = Table(self.storage_path, options)
+            self._bucket = Table(self.storage_path, {**options, **self._FIXED})
             if recovery is not None:
                 replayed = self._bucket.stats()["recovery"]["replayed_records"]
                 recovery.set_attribute("persisting.replayed", replayed)
@@ -158,8 +157,7 @@ class LanceBackend(Changes, Versions, Queries):
                 raise
         self._closing = False
         self._total = self._bucket.acknowledged()
-        synced = options.get("enable_wal", True) and options.get("wal_sync_interval", 1) == 0
-        self._writer = Writer(self._bucket, self._advance, synced)
+        self._writer = Writer(self._bucket, self._advance)
         self._decoder = RecordDecoder()
         self._ahead = Ahead(batch_size)
         self._readers: list[asyncio.Future[None]] = []

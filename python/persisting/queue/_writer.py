@@ -35,13 +35,8 @@ _COLUMNS = 64
 # Messages of the same columns in a row after which the next go through the ring.
 _ALIKE = 8
 
-# Puts in a row that a task may do before the event loop gets a turn; synced ones take longer.
+# Puts in a row that a task may do before the event loop gets a turn.
 _FAIRNESS = 32
-_FAIRNESS_SYNCED = 4
-
-# Puts in a row of one task, and of no other, after which they are synced by the thread of
-# the event loop, which has nothing else to store until then.
-_LONELY = 64
 
 
 class _Group(NamedTuple):
@@ -64,15 +59,10 @@ class Writer:
         The open bucket.
     advance
         Called with the number of acknowledged rows when it has grown.
-    synced
-        Whether a put is synced before it is acknowledged.
     """
 
-    def __init__(self, bucket: Bucket, advance: Callable[[int], None], synced: bool) -> None:
+    def __init__(self, bucket: Bucket, advance: Callable[[int], None]) -> None:
         self._bucket = bucket
-        self._synced = synced
-        self._loner = 0  # id of the task of the latest synced put
-        self._lonely = 0  # how many of its puts there were, in a row
         self._advance = advance
         self._encoder = RecordEncoder(bucket.schema())
         self._acknowledgements = Acknowledgements(bucket, advance)
@@ -226,22 +216,13 @@ class Writer:
             return ring.following, ring.following
         columns = self._columns_of(batch)
         notify = self._acknowledgements.ask()
-        sync_here = no_wait and self._synced and self._is_lonely()
         first, acknowledged = self._bucket.append_message(
-            columns, data, no_wait=no_wait, notify=notify, sync_here=sync_here
+            columns, data, no_wait=no_wait, notify=notify
         )
         ring.following = end = first + rows
         if self._ringed is None and acknowledged == end:
             self._enter_ring(schema, columns)
         return end, acknowledged
-
-    def _is_lonely(self) -> bool:
-        """Tell whether all puts for a while were of the task that puts now."""
-        putter = id(asyncio.current_task())
-        if putter != self._loner:
-            self._loner, self._lonely = putter, 0
-        self._lonely += 1
-        return self._lonely > _LONELY
 
     def _enter_ring(self, schema: pa.Schema, columns: Columns) -> None:
         """Let messages of a schema go through the ring after some of them in a row."""
@@ -287,8 +268,7 @@ class Writer:
         if acknowledged < end:
             return self._acknowledgements.wait(end)
         self._row_of_puts += 1
-        most = _FAIRNESS_SYNCED if self._synced else _FAIRNESS
-        return None if self._row_of_puts % most else asyncio.sleep(0)
+        return None if self._row_of_puts % _FAIRNESS else asyncio.sleep(0)
 
     async def _queue(self, batches: Sequence[Message | pa.RecordBatch]) -> None:
         done = asyncio.get_running_loop().create_future()
