@@ -18,6 +18,10 @@ import (
 
 var background = context.Background()
 
+// flushChunk is the fewest rows of a batch that is written as it is: to join larger
+// ones would copy all that is flushed for little.
+const flushChunk = 64
+
 // Flush moves the acknowledged rows into Lance and syncs them to disk there.
 func (b *Bucket) Flush() error {
 	if b.closing.Load() {
@@ -159,7 +163,7 @@ func (b *Bucket) newest() *lance.Snapshot {
 func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from, to int64, retry bool) (*lance.Snapshot, error) {
 	batches, err := alignAll(chunks, schema)
 	if err == nil {
-		batches, err = coalesce(schema, batches, smallChunk)
+		batches, err = coalesce(schema, batches, flushChunk)
 	}
 	if err != nil {
 		return nil, err

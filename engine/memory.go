@@ -3,12 +3,10 @@ package engine
 import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/apache/arrow/go/v17/arrow/memory/mallocator"
 )
 
-// allocator gives memory outside the Go heap, which may be handed over the C
-// boundary.
-var allocator = mallocator.NewMallocator()
+// allocator gives the memory of batches.
+var allocator = newSlabs()
 
 // AllocatedBytes is the Arrow memory that the engine itself has allocated.
 func AllocatedBytes() int64 { return allocator.AllocatedBytes() }

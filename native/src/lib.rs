@@ -18,6 +18,7 @@ mod ffi_change;
 mod ffi_query;
 mod files;
 mod filter;
+mod heap;
 mod index;
 mod indexed;
 mod layout;

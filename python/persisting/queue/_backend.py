@@ -58,7 +58,7 @@ class LanceBackend(Changes, Versions, Queries):
     flush_threshold
         Unflushed rows that start a flush. Default 65,536.
     flush_bytes
-        Unflushed bytes that start a flush; puts wait while there are four times as
+        Unflushed bytes that start a flush; puts wait while there are twice as
         many. Default 64 MiB.
     flush_interval
         Seconds after which unflushed rows are flushed; 0 is never. Default 5.

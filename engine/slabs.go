@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	slabBytes = 256 << 10
+	// slabPart is the largest part of a slab; what is larger is one by itself.
+	slabPart = slabBytes / 4
+	// slabsKept are empty slabs that the next batches get.
+	slabsKept = 32
+	// slabAlign is that of Arrow's buffers.
+	slabAlign = 64
+)
+
+// slabs is an Arrow allocator of memory outside the Go heap, which may be handed
+// over the C boundary. Batches go in about the order in which they came, so
+// neighbours share a slab, which goes back to the system when the last of them is
+// freed. In the heap of C, what lies among them and stays would keep their memory.
+type slabs struct {
+	allocated atomic.Int64
+
+	mu     sync.Mutex
+	newest *slab
+	shared map[uintptr]*slab // by address in units of slabBytes: no two begin in one
+	single map[uintptr]*slab // by address
+	kept   []*slab
+}
+
+type slab struct {
+	memory []byte
+	used   int // bytes, from the start
+	parts  int // that are not freed
+}
+
+func newSlabs() *slabs {
+	return &slabs{shared: map[uintptr]*slab{}, single: map[uintptr]*slab{}}
+}
+
+// AllocatedBytes is the size of what is not freed.
+func (s *slabs) AllocatedBytes() int64 { return s.allocated.Load() }
+
+// Allocate returns memory that is zero. It panics where the system has none.
+func (s *slabs) Allocate(size int) []byte {
+	s.allocated.Add(int64(size))
+	taken := (max(size, 1) + slabAlign - 1) / slabAlign * slabAlign
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if taken > slabPart {
+		own := mapSlab(taken)
+		s.single[address(own.memory)] = own
+		return own.memory[:size]
+	}
+	if s.newest == nil || s.newest.used+taken > slabBytes {
+		s.open()
+	}
+	n := s.newest
+	part := n.memory[n.used:][:size:taken]
+	n.used += taken
+	n.parts++
+	return part
+}
+
+// open begins another slab.
+func (s *slabs) open() {
+	if old := s.newest; old != nil && old.parts == 0 {
+		s.retire(old)
+	}
+	if last := len(s.kept) - 1; last >= 0 {
+		s.newest, s.kept = s.kept[last], s.kept[:last]
+		clear(s.newest.memory)
+	} else {
+		s.newest = mapSlab(slabBytes)
+	}
+	s.shared[address(s.newest.memory)/slabBytes] = s.newest
+}
+
+// Free takes back what Allocate or Reallocate returned, or nil.
+func (s *slabs) Free(b []byte) {
+	if b == nil {
+		return
+	}
+	s.allocated.Add(-int64(len(b)))
+	at := address(b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if own := s.single[at]; own != nil {
+		delete(s.single, at)
+		own.unmap()
+		return
+	}
+	of := s.shared[at/slabBytes]
+	if of == nil || address(of.memory) > at {
+		of = s.shared[at/slabBytes-1]
+	}
+	of.parts--
+	if of.parts == 0 && of != s.newest {
+		s.retire(of)
+	}
+}
+
+// retire keeps an empty slab, or gives it back to the system.
+func (s *slabs) retire(empty *slab) {
+	delete(s.shared, address(empty.memory)/slabBytes)
+	if len(s.kept) == slabsKept {
+		empty.unmap()
+		return
+	}
+	empty.used = 0
+	s.kept = append(s.kept, empty)
+}
+
+// Reallocate returns memory that begins with what b holds and ends with zeros, and
+// takes b back.
+func (s *slabs) Reallocate(size int, b []byte) []byte {
+	if size <= len(b) {
+		s.allocated.Add(int64(size - len(b)))
+		return b[:size]
+	}
+	moved := s.Allocate(size)
+	copy(moved, b)
+	s.Free(b)
+	return moved
+}
+
+func address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
+
+func mapSlab(size int) *slab {
+	memory, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		panic(fmt.Errorf("engine: map %d bytes of memory: %w", size, err))
+	}
+	return &slab{memory: memory}
+}
+
+func (s *slab) unmap() {
+	if err := unix.Munmap(s.memory); err != nil {
+		panic(fmt.Errorf("engine: unmap memory: %w", err))
+	}
+}
