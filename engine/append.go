@@ -355,7 +355,7 @@ func (b *Bucket) makeRoom(noWait bool) error {
 
 // full says that appends have to wait for a flush. The caller holds b.mu.
 func (b *Bucket) full() bool {
-	return b.unflushed >= 2*b.opts.FlushBytes || b.crowded() || b.walBytes() >= 2*b.opts.MaxWALBytes
+	return b.unflushed >= b.opts.FlushBytes*3/2 || b.crowded() || b.walBytes() >= 2*b.opts.MaxWALBytes
 }
 
 func signal(c chan struct{}) {

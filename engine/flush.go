@@ -18,10 +18,6 @@ import (
 
 var background = context.Background()
 
-// flushChunk is the fewest rows of a batch that is written as it is: to join larger
-// ones would copy all that is flushed for little.
-const flushChunk = 64
-
 // Flush moves the acknowledged rows into Lance and syncs them to disk there.
 func (b *Bucket) Flush() error {
 	if b.closing.Load() {
@@ -163,7 +159,7 @@ func (b *Bucket) newest() *lance.Snapshot {
 func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from, to int64, retry bool) (*lance.Snapshot, error) {
 	batches, err := alignAll(chunks, schema)
 	if err == nil {
-		batches, err = coalesce(schema, batches, flushChunk)
+		batches, err = coalesce(schema, batches, smallChunk)
 	}
 	if err != nil {
 		return nil, err
@@ -286,7 +282,7 @@ func (b *Bucket) install(snapshot *lance.Snapshot, checkpoint int64) {
 	}
 	b.checkpoint = max(b.checkpoint, checkpoint)
 	b.unflushed = b.tail.bytesFrom(b.checkpoint)
-	keep := b.opts.CacheBytes / 2
+	keep := min(b.opts.CacheBytes/2, max(b.opts.FlushBytes-b.unflushed, 0)) // where puts outrun flushes, nothing
 	if b.opts.Budget.over() {
 		keep = 0
 	}

@@ -42,7 +42,7 @@ type Options struct {
 	FlushRows int64
 
 	// FlushBytes is the size of the tail that starts a flush; appends are held
-	// back while the tail is twice as large. The default is 64 MiB.
+	// back while the tail is half as large again. The default is 64 MiB.
 	FlushBytes int64
 
 	// FlushInterval is the time after which rows in the tail are flushed; 0

@@ -14,7 +14,7 @@ const (
 	// slabPart is the largest part of a slab; what is larger is one by itself.
 	slabPart = slabBytes / 4
 	// slabsKept are empty slabs that the next batches get.
-	slabsKept = 32
+	slabsKept = 64
 	// slabAlign is that of Arrow's buffers.
 	slabAlign = 64
 )

@@ -45,8 +45,8 @@
 //
 // # Memory
 //
-// Batches cross the boundary without a copy: what Append is given must lie in C
-// memory (imported, or allocated by memory/mallocator), and what Read and Take
+// Batches cross the boundary without a copy: what Append is given must lie outside
+// the Go heap (imported, or in memory that was mapped), and what Read and Take
 // return lies there until it is released. Tables with equal cache sizes share
 // their caches.
 //

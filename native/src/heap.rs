@@ -170,7 +170,10 @@ mod tests {
     fn a_block_is_at_most_an_eighth_too_large() {
         for bytes in (LARGE..4 * LARGE).chain([(1 << 30) + 1, (5 << 20) - 1]) {
             let size = block_size(bytes);
-            assert!(size >= bytes && size - bytes <= bytes / 8, "{bytes}: {size}");
+            assert!(
+                size >= bytes && size - bytes <= bytes / 8,
+                "{bytes}: {size}"
+            );
             assert_eq!(block_size(size), size);
         }
     }

@@ -58,8 +58,8 @@ class LanceBackend(Changes, Versions, Queries):
     flush_threshold
         Unflushed rows that start a flush. Default 65,536.
     flush_bytes
-        Unflushed bytes that start a flush; puts wait while there are twice as
-        many. Default 64 MiB.
+        Unflushed bytes that start a flush; puts wait while there are half as
+        many again. Default 64 MiB.
     flush_interval
         Seconds after which unflushed rows are flushed; 0 is never. Default 5.
     compaction_threshold
