@@ -102,7 +102,7 @@ def ranges(runs: list[list[int]]) -> str:
 
 def summary(found: dict[str, Any]) -> str:
     """Return a line on the rows of a bucket."""
-    removed = found["end"] - found["rows"]
+    removed = found["table"]["end"] - found["table"]["rows"]
     return (
         f"{count(found['rows'], 'row')}, {found['table']['rows']:,} of them in the table "
         f"and {found['log']['rows']:,} in the log"
