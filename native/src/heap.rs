@@ -21,7 +21,7 @@ static HEAP: Heap = Heap(Mutex::new(Kept {
 const LARGE: usize = 64 << 10;
 
 /// Freed blocks that are kept, together.
-const KEPT_BYTES: usize = 16 << 20;
+const KEPT_BYTES: usize = 32 << 20;
 const MOST_KEPT: usize = KEPT_BYTES / LARGE;
 
 /// Larger alignments are left to the system.
