@@ -18,7 +18,6 @@ mod ffi_change;
 mod ffi_query;
 mod files;
 mod filter;
-mod heap;
 mod index;
 mod indexed;
 mod layout;
