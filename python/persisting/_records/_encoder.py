@@ -249,7 +249,9 @@ class RecordEncoder:
         if data is None:
             first = records[0] if type(records) is list and records else records
             known = self._writers.get(tuple(first)) if type(first) is dict else None
-            data = None if known is None else _rows.write(known.rows, records)
+            if known is None or known is self._latest:
+                return None
+            data = _rows.write(known.rows, records)
             if data is None:
                 return None
             self._latest = known

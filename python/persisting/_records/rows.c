@@ -3,10 +3,18 @@
  * The module persisting._records._rows. */
 #include "rows.h"
 
+#include <stdlib.h>
+
 int rows_expect(const char* function, Py_ssize_t count, Py_ssize_t wanted) {
   if (count == wanted) return 0;
   PyErr_Format(PyExc_TypeError, "%s: want %zd arguments, got %zd", function, wanted, count);
   return -1;
+}
+
+void* rows_zeroed(size_t count, size_t size) {
+  void* memory = calloc(count ? count : 1, size);
+  if (!memory) PyErr_NoMemory();
+  return memory;
 }
 
 #define FAST(function) ((PyCFunction)(void (*)(void))(function))

@@ -22,4 +22,7 @@ PyObject* rows_write(PyObject* module, PyObject* const* arguments, Py_ssize_t co
 /* Returns 0, or -1 with a TypeError where a function was not given so many arguments. */
 int rows_expect(const char* function, Py_ssize_t count, Py_ssize_t wanted);
 
+/* Returns memory of zeros, or NULL with a MemoryError. */
+void* rows_zeroed(size_t count, size_t size);
+
 #endif

@@ -78,12 +78,6 @@ static char kind_of(const char* format, int32_t* width) {
   return format[0] && !format[1] && strchr("nbcCsSiIlLfguUzZ", format[0]) ? format[0] : FOREIGN;
 }
 
-static void* zeroed(size_t count, size_t size) {
-  void* memory = calloc(count ? count : 1, size);
-  if (!memory) PyErr_NoMemory();
-  return memory;
-}
-
 /* Whether two children have one name. */
 static int is_ambiguous(const struct node* node) {
   for (int32_t i = 1; i < node->count; i++)
@@ -103,10 +97,10 @@ static int describe(struct node* node, const struct ArrowSchema* schema, int dep
   node->kind = kind_of(schema->format, &node->width);
   if (node->kind == FOREIGN) return 0;
   if (node->kind == 'u' || node->kind == 'U') {
-    node->texts = zeroed(REMEMBERED, sizeof *node->texts);
+    node->texts = rows_zeroed(REMEMBERED, sizeof *node->texts);
     return node->texts ? 0 : -1;
   }
-  node->children = zeroed((size_t)schema->n_children, sizeof *node->children);
+  node->children = rows_zeroed((size_t)schema->n_children, sizeof *node->children);
   if (!node->children) return -1;
   for (; node->count < schema->n_children; node->count++) {
     struct node* child = &node->children[node->count];
@@ -128,7 +122,7 @@ PyObject* rows_reader(PyObject* module, PyObject* schema) {
     PyErr_SetString(PyExc_ValueError, "reader: the schema was released");
     return NULL;
   }
-  struct node* rows = zeroed(1, sizeof *rows);
+  struct node* rows = rows_zeroed(1, sizeof *rows);
   if (!rows) return NULL;
   PyObject* capsule = PyCapsule_New(rows, READER, reader_free);
   if (!capsule) {
@@ -248,16 +242,16 @@ static PyObject* read_row(struct node* rows, const struct ArrowArray* array, int
   int64_t at = i + array->offset;
   for (int32_t c = 0; record && c < rows->count; c++) {
     const struct ArrowArray* column = array->children[c];
-    const struct node* node = &rows->children[c];
+    struct node* node = &rows->children[c];
     if (node->kind == 'n' || (!node->is_union && is_null(column, at + column->offset))) continue;
     PyObject* list = given ? PyList_GetItem(given, c) : Py_None;
     PyObject* value = NULL;
     if (list == Py_None) {
-      value = read_value(&rows->children[c], column, at);
+      value = read_value(node, column, at);
     } else if (list && (value = PyList_GetItem(list, i))) {
       Py_INCREF(value);
     }
-    if (!value || PyDict_SetItem(record, rows->children[c].name, value)) Py_CLEAR(record);
+    if (!value || PyDict_SetItem(record, node->name, value)) Py_CLEAR(record);
     Py_XDECREF(value);
   }
   return record;

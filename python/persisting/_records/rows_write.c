@@ -3,7 +3,6 @@
  * Records of the same keys, in one order, with a value of just its column's type for
  * each, become a message of the Arrow IPC format. What is any other way is left to the
  * caller. */
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,12 +78,6 @@ static void writer_free(PyObject* capsule) {
   free(writer);
 }
 
-static void* zeroed(size_t count, size_t size) {
-  void* memory = calloc(count ? count : 1, size);
-  if (!memory) PyErr_NoMemory();
-  return memory;
-}
-
 static int column_init(struct column* column, const char* format, int depth) {
   const char* kinds = depth > 0 ? "blLguz+" : "blLguzj+";
   if (!*format || !strchr(kinds, *format) || (*format != LIST) != !format[1] || depth > MOST_DEPTH) {
@@ -93,7 +86,7 @@ static int column_init(struct column* column, const char* format, int depth) {
   }
   column->kind = *format;
   if (column->kind != LIST) return 0;
-  column->item = zeroed(1, sizeof *column->item);
+  column->item = rows_zeroed(1, sizeof *column->item);
   return column->item ? column_init(column->item, format + 1, depth + 1) : -1;
 }
 
@@ -129,7 +122,7 @@ PyObject* rows_writer(PyObject* module, PyObject* const* arguments, Py_ssize_t c
   (void)module;
   if (rows_expect("writer", count, 5)) return NULL;
   PyObject *names = arguments[0], *formats = arguments[1], *order = arguments[2];
-  struct writer* writer = zeroed(1, sizeof *writer);
+  struct writer* writer = rows_zeroed(1, sizeof *writer);
   if (!writer) return NULL;
   PyObject* capsule = PyCapsule_New(writer, WRITER, writer_free);
   if (!capsule) {
@@ -142,9 +135,9 @@ PyObject* rows_writer(PyObject* module, PyObject* const* arguments, Py_ssize_t c
       PyErr_SetString(PyExc_ValueError, "writer: want three tuples of one length, not empty");
     goto failed;
   }
-  writer->names = zeroed((size_t)columns, sizeof *writer->names);
-  writer->columns = zeroed((size_t)columns, sizeof *writer->columns);
-  writer->order = zeroed((size_t)columns, sizeof *writer->order);
+  writer->names = rows_zeroed((size_t)columns, sizeof *writer->names);
+  writer->columns = rows_zeroed((size_t)columns, sizeof *writer->columns);
+  writer->order = rows_zeroed((size_t)columns, sizeof *writer->order);
   if (!writer->names || !writer->columns || !writer->order) goto failed;
   for (Py_ssize_t i = 0; i < columns; i++) {
     PyObject *name = PyTuple_GetItem(names, i), *format = PyTuple_GetItem(formats, i);
@@ -198,7 +191,7 @@ static int put_end(struct column* column, size_t end) {
   return put_bytes(&column->offsets, &offset, sizeof offset);
 }
 
-/* Turns an exception of one of these kinds into UNFIT. */
+/* Turns an exception of this kind into UNFIT. */
 static int unfit_if(PyObject* kind) {
   if (!PyErr_ExceptionMatches(kind)) return FAILED;
   PyErr_Clear();
@@ -245,7 +238,7 @@ static int put_items(struct column* column, PyObject* list) {
   return put_end(column, (size_t)column->item->length);
 }
 
-/* Copies a value, which is not None. */
+/* Copies a value. */
 static int put_kind(struct column* column, PyObject* value) {
   PyTypeObject* type = Py_TYPE(value);
   switch (column->kind) {
