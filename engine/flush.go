@@ -58,7 +58,6 @@ func (b *Bucket) flush(asked bool) error {
 	if err != nil {
 		return err
 	}
-	defer release(chunks)
 	if from == to {
 		return nil
 	}
@@ -155,12 +154,10 @@ func (b *Bucket) newest() *lance.Snapshot {
 	return b.snapshot
 }
 
-// writeTable appends the rows [from, to) to the table and brings them to disk.
+// writeTable appends the rows [from, to) to the table and brings them to disk. It
+// takes over the references to chunks.
 func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from, to int64, retry bool) (*lance.Snapshot, error) {
-	batches, err := alignAll(chunks, schema)
-	if err == nil {
-		batches, err = coalesce(schema, batches, smallChunk)
-	}
+	batches, err := b.coalesce(schema, chunks, smallChunk)
 	if err != nil {
 		return nil, err
 	}

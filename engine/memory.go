@@ -56,33 +56,6 @@ func arrayBytes(a arrow.Array, from, to int) int64 {
 	return validity
 }
 
-// coalesceBytes is the size from which a batch is not copied to be joined.
-const coalesceBytes = 4 << 20
-
-// coalesce joins neighbours until none has fewer than rows rows, as far as that
-// goes without copying large batches. It takes over the references to recs; the caller releases the result.
-func coalesce(schema *arrow.Schema, recs []arrow.Record, rows int64) ([]arrow.Record, error) {
-	var out []arrow.Record
-	for len(recs) > 0 {
-		n, sum, bytes := 1, recs[0].NumRows(), rowBytes(recs[0])
-		for n < len(recs) && sum < rows && bytes < coalesceBytes {
-			sum += recs[n].NumRows()
-			bytes += rowBytes(recs[n])
-			n++
-		}
-		joined, err := concat(schema, recs[:n])
-		if err != nil {
-			releaseAll(recs)
-			releaseAll(out)
-			return nil, err
-		}
-		releaseAll(recs[:n])
-		out = append(out, joined)
-		recs = recs[n:]
-	}
-	return out, nil
-}
-
 func releaseAll(recs []arrow.Record) {
 	for _, r := range recs {
 		r.Release()

@@ -283,24 +283,13 @@ func nextAligned(r *lance.Reader, schema *arrow.Schema) (arrow.Record, error) {
 // join gives the batches in memory the columns of the view, and makes few of
 // many small ones, for this read and for those to come.
 func (b *Bucket) join(v *view) ([]arrow.Record, error) {
-	recs, err := alignAll(v.chunks, v.schema)
-	if err != nil {
-		return nil, err
+	n, rows := int64(len(v.chunks)), v.end-v.memory
+	if n <= manyChunks || rows/n >= smallChunk {
+		return alignAll(v.chunks, v.schema)
 	}
-	n := int64(len(recs))
-	if n <= manyChunks || (v.end-v.memory)/n >= smallChunk {
-		return recs, nil
-	}
-	joined, err := coalesce(v.schema, recs, v.end-v.memory)
-	if err != nil {
-		return nil, fmt.Errorf("engine: join batches: %w", err)
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.closed && len(joined) == 1 {
-		b.tail.replace(v.chunks, joined[0])
-	}
-	return joined, nil
+	chunks := v.chunks
+	v.chunks = nil
+	return b.coalesce(v.schema, chunks, rows)
 }
 
 // Take returns the rows at the given offsets, in the order given. An offset

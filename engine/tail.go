@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"slices"
 	"sort"
 
@@ -167,6 +168,55 @@ func (t *tail) replace(parts []chunk, joined arrow.Record) {
 	}
 	t.bytes += c.bytes
 	t.chunks = slices.Replace(t.chunks, i, i+len(parts), c)
+}
+
+// coalesceBytes is the size from which a batch is not copied to be joined.
+const coalesceBytes = 4 << 20
+
+// coalesce gives chunks of the tail the columns of schema, and joins neighbours
+// until none has fewer than rows rows, as far as that goes without copying large
+// batches. The tail gets what is joined, so that nothing is in memory twice for
+// long. It takes over the references to chunks; the caller releases the result.
+func (b *Bucket) coalesce(schema *arrow.Schema, chunks []chunk, rows int64) ([]arrow.Record, error) {
+	var out []arrow.Record
+	for len(chunks) > 0 {
+		n, sum, bytes := 1, chunks[0].rec.NumRows(), chunks[0].bytes
+		for n < len(chunks) && sum < rows && bytes < coalesceBytes {
+			sum += chunks[n].rec.NumRows()
+			bytes += chunks[n].bytes
+			n++
+		}
+		joined, err := b.joinChunks(schema, chunks[:n])
+		if err != nil {
+			release(chunks)
+			releaseAll(out)
+			return nil, fmt.Errorf("engine: join batches: %w", err)
+		}
+		out = append(out, joined)
+		release(chunks[:n])
+		chunks = chunks[n:]
+	}
+	return out, nil
+}
+
+// joinChunks makes one batch of neighbours of the tail, there as well. The caller
+// releases it.
+func (b *Bucket) joinChunks(schema *arrow.Schema, chunks []chunk) (arrow.Record, error) {
+	recs, err := alignAll(chunks, schema)
+	if err != nil {
+		return nil, err
+	}
+	defer releaseAll(recs)
+	joined, err := concat(schema, recs)
+	if err != nil || len(chunks) == 1 {
+		return joined, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.tail.replace(chunks, joined)
+	}
+	return joined, nil
 }
 
 const (

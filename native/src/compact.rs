@@ -5,12 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lance::dataset::index::DatasetIndexRemapperOptions;
-use lance::dataset::optimize::{commit_compaction, CompactionOptions, CompactionTask, TaskData};
+use lance::dataset::optimize::{
+    commit_compaction, CompactionMode, CompactionOptions, CompactionTask, TaskData,
+};
 use lance::index::DatasetIndexExt;
 use lance_table::format::{Fragment, IndexMetadata};
 
 use crate::error::Result;
-use crate::files::data_bytes;
+use crate::files::{data_bytes, note_sizes};
 use crate::layout::Layout;
 use crate::runtime::{block_on, trim_heaps, trimming};
 use crate::snapshot::Snapshot;
@@ -21,6 +23,10 @@ const BATCH_BYTES: u64 = 8 << 20;
 
 /// Bytes that a compaction reads ahead.
 const READ_BYTES: u64 = 16 << 20;
+
+/// Pages of so many bytes, about, are copied as they are. Smaller ones are decoded
+/// and become part of larger ones.
+const PAGE_BYTES: u64 = 1 << 20;
 
 /// A fragment is rewritten when more than one row in so many is deleted.
 const WASTE: usize = 10;
@@ -66,6 +72,7 @@ impl Table {
                 };
                 let mut result = trimming(task.execute(&newest)).await?;
                 result.new_fragments.iter_mut().for_each(forget_history);
+                note_sizes(&newest, &mut result.new_fragments)?;
                 results.push(result);
                 trim_heaps();
             }
@@ -92,7 +99,16 @@ impl Table {
         let rows: usize = group.iter().filter_map(|f| f.physical_rows).sum();
         let bytes: u64 = group.iter().map(data_bytes).sum();
         let row_bytes = (bytes / rows.max(1) as u64).max(1);
+        let files = group.iter().flat_map(|f| f.files.iter());
+        let columns = files.flat_map(|file| file.column_indices.iter().filter(|&&i| i >= 0));
+        let pages = columns.count() as u64; // where each column of a file has one
+        let mode = match bytes >= pages * PAGE_BYTES {
+            true => CompactionMode::TryBinaryCopy,
+            false => CompactionMode::Reencode,
+        };
         CompactionOptions {
+            compaction_mode: Some(mode),
+            binary_copy_read_batch_bytes: Some(BATCH_BYTES as usize),
             target_rows_per_fragment: rows.max(1),
             batch_size: Some((BATCH_BYTES / row_bytes).clamp(1, 8192) as usize),
             io_buffer_size: Some(self.shared.io_buffer_bytes.min(READ_BYTES)),

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use lance::index::DatasetIndexExt;
 use lance::Dataset;
+use lance_io::utils::CachedFileSize;
 use lance_table::format::Fragment;
 use lance_table::io::commit::ManifestNamingScheme;
 use lance_table::io::deletion::relative_deletion_file_path;
@@ -24,6 +25,17 @@ pub fn data_bytes(fragment: &Fragment) -> u64 {
         .filter_map(|file| file.file_size_bytes.get())
         .map(u64::from)
         .sum()
+}
+
+/// Notes the sizes of data files where the writer has not.
+pub fn note_sizes(dataset: &Dataset, fragments: &mut [Fragment]) -> Result<()> {
+    let data = Path::new(dataset.uri()).join("data");
+    let files = fragments.iter_mut().flat_map(|f| f.files.iter_mut());
+    for file in files.filter(|file| file.file_size_bytes.get().is_none()) {
+        let size = fs::metadata(data.join(&*file.path))?.len();
+        file.file_size_bytes = CachedFileSize::new(size);
+    }
+    Ok(())
 }
 
 /// The files of a fragment, relative to the table's directory.
