@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import duckdb
 import lance
 import lancedb
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from lance.file import LanceFileReader
 
 from persisting import PersistingBackend
 
@@ -93,3 +95,36 @@ def test_polars(table: Path) -> None:
     }
     assert sorted(frame["step"].to_list()) == LEFT
     assert frame.filter(pl.col("done"))["tokens"].to_list() == [[9, 10]]
+
+
+@pytest.mark.parametrize(("width", "pages"), [(4000, 4), (400, 1)], ids=["copied", "merged"])
+async def test_pages_after_a_compaction(tmp_path: Path, width: int, pages: int) -> None:
+    noise = np.random.default_rng(width)
+    rows = pa.table(
+        {
+            "step": range(4000),
+            "noise": [noise.bytes(width) for _ in range(4000)],
+            "tokens": [None if i % 7 == 0 else [i] * (i % 3) for i in range(4000)],
+        }
+    )
+    async with PersistingBackend(0, tmp_path, flush_interval=0, compaction_threshold=0) as backend:
+        for first in range(0, 4000, 1000):
+            await backend.put_arrow(rows.slice(first, 1000))
+            await backend.flush()
+        await backend.create_index("step", "btree")
+        await backend.compact()
+        assert await backend.get_arrow(limit=4000) == rows
+        assert (await backend.query("step = 2345"))["noise"] == rows["noise"].slice(2345, 1)
+        dataset = lance.dataset(tmp_path / "data.lance")
+        (fragment,) = dataset.get_fragments()
+        (file,) = fragment.data_files()
+        path = tmp_path / "data.lance" / "data" / file.path
+        assert file.file_size_bytes == path.stat().st_size
+        columns = LanceFileReader(str(path)).metadata().columns
+        assert {len(column.pages) for column in columns} == {pages}
+        found = dataset.to_table(rows.column_names, filter="step > 990 and step <= 1010")
+        assert found == rows.slice(991, 20)
+        await backend.delete("step % 2 = 0")
+        await backend.compact()  # decodes, as rows are gone
+        assert (await backend.get_arrow(limit=4000))["step"].to_pylist() == [*range(1, 4000, 2)]
+        assert (await backend.query("step = 2345"))["noise"] == rows["noise"].slice(2345, 1)

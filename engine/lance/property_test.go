@@ -162,25 +162,11 @@ func TestRandomTables(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			n := int64([]int{1, 10, 300, 3000, 12000}[r.IntN(5)])
-			fields := make([]arrow.Field, 1+r.IntN(3))
-			columns := make([]arrow.Array, len(fields))
-			for i := range fields {
-				fields[i] = arrow.Field{Name: fmt.Sprint("c", i), Type: randomType(r, 2), Nullable: true}
-				s := randomStyle(r)
-				b := array.NewBuilder(alloc, fields[i].Type)
-				for range n {
-					appendRandom(r, b, s)
-				}
-				columns[i] = b.NewArray()
-				b.Release()
-				defer columns[i].Release()
-			}
-			schema := arrow.NewSchema(fields, nil)
-			all := array.NewRecord(schema, columns, n)
+			all := randomRecord(r, n, 0)
 			defer all.Release()
 
 			compression := []string{"auto", "none", "lz4", "zstd"}[r.IntN(4)]
-			table := createIn(t, t.TempDir()+"/t.lance", schema, Config{Compression: compression})
+			table := createIn(t, t.TempDir()+"/t.lance", all.Schema(), Config{Compression: compression})
 			for at := int64(0); at < n; {
 				to := min(n, at+1+r.Int64N(n))
 				cut := at + r.Int64N(to-at)
@@ -197,6 +183,67 @@ func TestRandomTables(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Fragments of large pages are merged without decoding them.
+func TestRandomTablesOfLargePages(t *testing.T) {
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 4
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 8))
+			n := int64([]int{30, 300, 3000}[r.IntN(3)])
+			all := randomRecord(r, n, 10<<20)
+			defer all.Release()
+			table := createIn(t, t.TempDir()+"/t.lance", all.Schema(), Config{})
+			cuts := []int64{0, n/4 + r.Int64N(n/6), n*5/8 + r.Int64N(n/12), n} // none of half the rows
+			for i, to := range cuts[1:] {
+				part := all.NewSlice(cuts[i], to)
+				must(t)(table.Append([]arrow.Record{part}))
+				part.Release()
+			}
+			written := must(t)(table.Snapshot())
+			s, stats, err := table.Compact(CompactOptions{MinFragments: 2, TargetBytes: 1 << 30})
+			merged := must(t)(s, err)
+			if stats.FragmentsRemoved != 3 || stats.FragmentsAdded != 1 || merged.DataBytes() < 10<<20 {
+				t.Fatalf("%+v, %d bytes", stats, merged.DataBytes())
+			}
+			for how, s := range map[string]*Snapshot{"written": written, "merged": merged} {
+				checkTable(t, r, how, s, all)
+			}
+		})
+	}
+}
+
+// randomRecord makes n rows of up to three columns, and of one more of so many
+// bytes that no compression makes fewer, if that is not 0.
+func randomRecord(r *rand.Rand, n, bytes int64) arrow.Record {
+	fields := make([]arrow.Field, 1+r.IntN(3))
+	for i := range fields {
+		fields[i] = arrow.Field{Name: fmt.Sprint("c", i), Type: randomType(r, 2), Nullable: true}
+	}
+	if bytes > 0 {
+		fields = append(fields, arrow.Field{Name: "noise", Type: arrow.BinaryTypes.LargeBinary, Nullable: true})
+	}
+	b := array.NewRecordBuilder(alloc, arrow.NewSchema(fields, nil))
+	defer b.Release()
+	for i, f := range fields {
+		s := randomStyle(r)
+		for range n {
+			if f.Name != "noise" {
+				appendRandom(r, b.Field(i), s)
+				continue
+			}
+			value := make([]byte, bytes/n+1)
+			for j := range value {
+				value[j] = byte(r.Uint32())
+			}
+			b.Field(i).(*array.BinaryBuilder).Append(value)
+		}
+	}
+	return b.NewRecord()
 }
 
 func checkTable(t *testing.T, r *rand.Rand, how string, s *Snapshot, all arrow.Record) {
