@@ -48,6 +48,19 @@ def trajectories(count: int, seed: int = 0) -> list[dict[str, Any]]:
     return records
 
 
+def wide(count: int, columns: int = 64) -> list[dict[str, Any]]:
+    """Return records of so many floats each."""
+    rng = random.Random(columns)
+    names = [f"value_{column:02d}" for column in range(columns)]
+    return [{name: rng.gauss(0, 1) for name in names} for _ in range(count)]
+
+
+def blobs(count: int, size: int = 1_000_000) -> list[dict[str, Any]]:
+    """Return records of so many random bytes each."""
+    rng = random.Random(size)
+    return [{"step": step, "state": rng.randbytes(size)} for step in range(count)]
+
+
 def encoded(record: dict[str, Any]) -> bytes:
     """Return a record as the JSON that a store of bytes would be given."""
     return json.dumps(record, separators=(",", ":")).encode()

@@ -12,10 +12,10 @@ import (
 )
 
 // An answer to a scrape is given again for recentTime, and for recentShare times as
-// long as it took to make: many scrapers cost no more than one that asks ten times a
+// long as it took to make: many scrapers cost no more than one that asks four times a
 // second, and a hundredth of a processor however many buckets there are.
 const (
-	recentTime  = 100 * time.Millisecond
+	recentTime  = 250 * time.Millisecond
 	recentShare = 100
 )
 
