@@ -1,12 +1,13 @@
 """Batches of records, acknowledged without waiting for the disk, in every store.
 
-Agent trajectories of about 400 bytes in batches of 10, 100 and 10,000, rows of 64 floats, and binary
-values of 1 MB. Ours writes each batch to its log before it acknowledges (wal_sync_interval=1.0), so
-a killed process loses nothing; LanceBackend and Pulsing's MemoryBackend would lose it. SQLite has
-synchronous=NORMAL, RocksDB a write-ahead log without sync; both are given the records as JSON, made
-within the measured time, or the value of 1 MB as it is. pylance appends an Arrow table made of the
-records. It and 0.3.0 are given a tenth of the records, as their batches cost more the more there
-are.
+Agent trajectories of about 400 bytes in batches of 10, 100 and 10,000, rows of 64 floats, and
+binary values of 1 MB. Ours writes each batch to its log before it acknowledges
+(wal_sync_interval=1.0), so a killed process loses nothing; LanceBackend and Pulsing's MemoryBackend
+would lose it, and so would 0.3.0, which writes from 100 records on: none of those of 1 MB. SQLite
+has synchronous=NORMAL, RocksDB a write-ahead log without sync; both are given the records as JSON,
+made within the measured time, or the value of 1 MB as it is. pylance appends an Arrow table made of
+the records. It and 0.3.0 are given a tenth of the records, as their batches cost more the more
+there are.
 """
 
 from __future__ import annotations
