@@ -112,6 +112,39 @@ func TestRowsInTableAndLogComeOnce(t *testing.T) {
 	wantRows(t, again, 42)
 }
 
+// What a flush leaves in memory is few batches, also where some came while it ran.
+func TestAFlushJoinsSmallBatches(t *testing.T) {
+	b := open(t, t.TempDir(), quiet(func(o *Options) { o.CacheBytes = 64 << 20 }))
+	var puts sync.WaitGroup
+	puts.Add(1)
+	go func() {
+		defer puts.Done()
+		for range 500 {
+			appendRows(t, b, 100)
+		}
+	}()
+	for range 20 {
+		if err := b.Flush(); err != nil {
+			t.Error(err)
+		}
+	}
+	puts.Wait()
+	if err := b.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	b.mu.Lock()
+	batches, rows, bytes := len(b.tail.chunks), b.tail.next-b.tail.begin(), int64(0)
+	for _, c := range b.tail.chunks {
+		bytes += rowBytes(c.rec)
+	}
+	kept := b.tail.bytes
+	b.mu.Unlock()
+	if rows != 50_000 || batches > 50_000/300+22 || bytes != kept {
+		t.Fatalf("%d rows in %d batches, %d bytes of %d", rows, batches, bytes, kept)
+	}
+	wantRows(t, b, 50_000)
+}
+
 func TestReadAnyRange(t *testing.T) {
 	b := open(t, t.TempDir(), quiet(func(o *Options) { o.CacheBytes = 1 << 16 }))
 	const rows = 5000

@@ -147,9 +147,9 @@ func (t *tail) slice(from, to int64) ([]chunk, error) {
 	return out, nil
 }
 
-// replace puts joined in the place of the chunks that parts are, if they are
-// all still there.
-func (t *tail) replace(parts []chunk, joined arrow.Record) {
+// replace puts joined, which has the same rows, in the place of the chunks that
+// parts are, if they are all still there.
+func (t *tail) replace(parts []chunk, joined ...arrow.Record) {
 	i := t.find(parts[0].first)
 	if i+len(parts) > len(t.chunks) {
 		return
@@ -160,14 +160,19 @@ func (t *tail) replace(parts []chunk, joined arrow.Record) {
 			return
 		}
 	}
-	joined.Retain()
-	c := chunk{first: parts[0].first, end: parts[len(parts)-1].end, rec: joined, bytes: rowBytes(joined)}
+	first := parts[0].first
+	chunks := make([]chunk, len(joined))
+	for j, rec := range joined {
+		rec.Retain()
+		chunks[j] = chunk{first: first, end: first + rec.NumRows(), rec: rec, bytes: rowBytes(rec)}
+		first = chunks[j].end
+		t.bytes += chunks[j].bytes
+	}
 	for _, o := range old {
 		t.bytes -= o.bytes
 		o.release()
 	}
-	t.bytes += c.bytes
-	t.chunks = slices.Replace(t.chunks, i, i+len(parts), c)
+	t.chunks = slices.Replace(t.chunks, i, i+len(parts), chunks...)
 }
 
 // coalesceBytes is the size from which a batch is not copied to be joined.
@@ -180,43 +185,55 @@ const coalesceBytes = 4 << 20
 func (b *Bucket) coalesce(schema *arrow.Schema, chunks []chunk, rows int64) ([]arrow.Record, error) {
 	var out []arrow.Record
 	for len(chunks) > 0 {
-		n, sum, bytes := 1, chunks[0].rec.NumRows(), chunks[0].bytes
-		for n < len(chunks) && sum < rows && bytes < coalesceBytes {
-			sum += chunks[n].rec.NumRows()
+		n, bytes := 0, int64(0)
+		for n < len(chunks) && bytes < coalesceBytes {
 			bytes += chunks[n].bytes
 			n++
 		}
-		joined, err := b.joinChunks(schema, chunks[:n])
+		joined, err := joinChunks(schema, chunks[:n], rows)
 		if err != nil {
 			release(chunks)
 			releaseAll(out)
 			return nil, fmt.Errorf("engine: join batches: %w", err)
 		}
-		out = append(out, joined)
+		out = append(out, joined...)
+		if len(joined) < n {
+			b.mu.Lock()
+			if !b.closed {
+				b.tail.replace(chunks[:n], joined...)
+			}
+			b.mu.Unlock()
+		}
 		release(chunks[:n])
 		chunks = chunks[n:]
 	}
 	return out, nil
 }
 
-// joinChunks makes one batch of neighbours of the tail, there as well. The caller
-// releases it.
-func (b *Bucket) joinChunks(schema *arrow.Schema, chunks []chunk) (arrow.Record, error) {
-	recs, err := alignAll(chunks, schema)
-	if err != nil {
-		return nil, err
+// joinChunks makes batches of neighbours, all but the last of at least so many
+// rows. The caller releases them.
+func joinChunks(schema *arrow.Schema, chunks []chunk, rows int64) ([]arrow.Record, error) {
+	var out []arrow.Record
+	for len(chunks) > 0 {
+		n, sum := 1, chunks[0].rec.NumRows()
+		for n < len(chunks) && sum < rows {
+			sum += chunks[n].rec.NumRows()
+			n++
+		}
+		recs, err := alignAll(chunks[:n], schema)
+		var joined arrow.Record
+		if err == nil {
+			joined, err = concat(schema, recs)
+			releaseAll(recs)
+		}
+		if err != nil {
+			releaseAll(out)
+			return nil, err
+		}
+		out = append(out, joined)
+		chunks = chunks[n:]
 	}
-	defer releaseAll(recs)
-	joined, err := concat(schema, recs)
-	if err != nil || len(chunks) == 1 {
-		return joined, err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.closed {
-		b.tail.replace(chunks, joined)
-	}
-	return joined, nil
+	return out, nil
 }
 
 const (
