@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	pageBytes   = 16 << 10 // about what a page takes in the files of the table
+	pageBytes   = 8 << 10 // about what a page takes in the files of the table
 	maxPageRows = 4096
 )
 
