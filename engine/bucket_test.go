@@ -115,20 +115,13 @@ func TestRowsInTableAndLogComeOnce(t *testing.T) {
 // What a flush leaves in memory is few batches, also where some came while it ran.
 func TestAFlushJoinsSmallBatches(t *testing.T) {
 	b := open(t, t.TempDir(), quiet(func(o *Options) { o.CacheBytes = 64 << 20 }))
-	var puts sync.WaitGroup
-	puts.Add(1)
-	go func() {
-		defer puts.Done()
-		for range 500 {
-			appendRows(t, b, 100)
-		}
-	}()
+	wait := appendMeanwhile(t, b, 500, 100)
 	for range 20 {
 		if err := b.Flush(); err != nil {
 			t.Error(err)
 		}
 	}
-	puts.Wait()
+	wait()
 	if err := b.Flush(); err != nil {
 		t.Fatal(err)
 	}

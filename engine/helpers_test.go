@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -70,6 +71,18 @@ func appendRows(t testing.TB, b *Bucket, n int64) {
 	if err := b.Wait(background, end); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// appendMeanwhile appends n rows so many times, beside what the caller does until it
+// calls wait.
+func appendMeanwhile(t testing.TB, b *Bucket, times, n int64) (wait func()) {
+	var puts sync.WaitGroup
+	puts.Go(func() {
+		for range times {
+			appendRows(t, b, n)
+		}
+	})
+	return puts.Wait
 }
 
 // ids reads a cursor to its end and returns the column id; -1 is null.

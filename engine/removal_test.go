@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 )
 
@@ -127,21 +126,14 @@ func TestABadFilterRemovesNothing(t *testing.T) {
 
 func TestRowsComeWhileOthersAreRemoved(t *testing.T) {
 	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet(func(o *Options) { o.FlushRows = 50; o.CompactFragments = 3 }))
-	var wg sync.WaitGroup
-	wg.Add(1)
-	go func() {
-		defer wg.Done()
-		for range 300 {
-			appendRows(t, b, 7)
-		}
-	}()
+	wait := appendMeanwhile(t, b, 300, 7)
 	var removed int64
 	for range 20 {
 		n, err := b.Delete("id % 3 = 0")
 		must(t, err)
 		removed += n
 	}
-	wg.Wait()
+	wait()
 	n, err := b.Delete("id % 3 = 0")
 	must(t, err)
 	if removed+n != 700 {

@@ -151,70 +151,67 @@ func sameBits(a, b arrow.Array) bool {
 	return array.ApproxEqual(a, b, array.WithNaNsEqual(true), array.WithAbsTolerance(0))
 }
 
+// withSeeds runs a test with random numbers of so many seeds, or fewer if it must
+// be short.
+func withSeeds(t *testing.T, seeds, fewer, stream uint64, test func(*testing.T, *rand.Rand)) {
+	if testing.Short() {
+		seeds = fewer
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { test(t, rand.New(rand.NewPCG(seed, stream))) })
+	}
+}
+
 // Whatever the types, the values and the cuts into appends are, every way to
 // read gives the rows back.
 func TestRandomTables(t *testing.T) {
-	seeds := uint64(60)
-	if testing.Short() {
-		seeds = 10
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			r := rand.New(rand.NewPCG(seed, 7))
-			n := int64([]int{1, 10, 300, 3000, 12000}[r.IntN(5)])
-			all := randomRecord(r, n, 0)
-			defer all.Release()
+	withSeeds(t, 60, 10, 7, func(t *testing.T, r *rand.Rand) {
+		n := int64([]int{1, 10, 300, 3000, 12000}[r.IntN(5)])
+		all := randomRecord(r, n, 0)
+		defer all.Release()
 
-			compression := []string{"auto", "none", "lz4", "zstd"}[r.IntN(4)]
-			table := createIn(t, t.TempDir()+"/t.lance", all.Schema(), Config{Compression: compression})
-			for at := int64(0); at < n; {
-				to := min(n, at+1+r.Int64N(n))
-				cut := at + r.Int64N(to-at)
-				parts := []arrow.Record{all.NewSlice(at, cut), all.NewSlice(cut, to)}
-				must(t)(table.Append(parts))
-				parts[0].Release()
-				parts[1].Release()
-				at = to
-			}
-			written := must(t)(table.Snapshot())
-			s, _, err := table.Compact(CompactOptions{MinFragments: 2})
-			for how, s := range map[string]*Snapshot{"written": written, "merged": must(t)(s, err)} {
-				checkTable(t, r, how, s, all)
-			}
-		})
-	}
+		compression := []string{"auto", "none", "lz4", "zstd"}[r.IntN(4)]
+		table := createIn(t, t.TempDir()+"/t.lance", all.Schema(), Config{Compression: compression})
+		for at := int64(0); at < n; {
+			to := min(n, at+1+r.Int64N(n))
+			cut := at + r.Int64N(to-at)
+			parts := []arrow.Record{all.NewSlice(at, cut), all.NewSlice(cut, to)}
+			must(t)(table.Append(parts))
+			parts[0].Release()
+			parts[1].Release()
+			at = to
+		}
+		written := must(t)(table.Snapshot())
+		s, _, err := table.Compact(CompactOptions{MinFragments: 2})
+		for how, s := range map[string]*Snapshot{"written": written, "merged": must(t)(s, err)} {
+			checkTable(t, r, how, s, all)
+		}
+	})
 }
 
 // Fragments of large pages are merged without decoding them.
 func TestRandomTablesOfLargePages(t *testing.T) {
-	seeds := uint64(12)
-	if testing.Short() {
-		seeds = 4
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			r := rand.New(rand.NewPCG(seed, 8))
-			n := int64([]int{30, 300, 3000}[r.IntN(3)])
-			all := randomRecord(r, n, 10<<20)
-			defer all.Release()
-			table := createIn(t, t.TempDir()+"/t.lance", all.Schema(), Config{})
-			cuts := []int64{0, n/4 + r.Int64N(n/6), n*5/8 + r.Int64N(n/12), n} // none of half the rows
-			for i, to := range cuts[1:] {
-				part := all.NewSlice(cuts[i], to)
-				must(t)(table.Append([]arrow.Record{part}))
-				part.Release()
-			}
-			written := must(t)(table.Snapshot())
-			s, stats, err := table.Compact(CompactOptions{MinFragments: 2, TargetBytes: 1 << 30})
-			merged := must(t)(s, err)
-			if stats.FragmentsRemoved != 3 || stats.FragmentsAdded != 1 || merged.DataBytes() < 10<<20 {
-				t.Fatalf("%+v, %d bytes", stats, merged.DataBytes())
-			}
-			for how, s := range map[string]*Snapshot{"written": written, "merged": merged} {
-				checkTable(t, r, how, s, all)
-			}
-		})
-	}
+	withSeeds(t, 12, 4, 8, func(t *testing.T, r *rand.Rand) {
+		n := int64([]int{30, 300, 3000}[r.IntN(3)])
+		all := randomRecord(r, n, 10<<20)
+		defer all.Release()
+		table := createIn(t, t.TempDir()+"/t.lance", all.Schema(), Config{})
+		cuts := []int64{0, n/4 + r.Int64N(n/6), n*5/8 + r.Int64N(n/12), n} // none of half the rows
+		for i, to := range cuts[1:] {
+			part := all.NewSlice(cuts[i], to)
+			must(t)(table.Append([]arrow.Record{part}))
+			part.Release()
+		}
+		written := must(t)(table.Snapshot())
+		s, stats, err := table.Compact(CompactOptions{MinFragments: 2, TargetBytes: 1 << 30})
+		merged := must(t)(s, err)
+		if stats.FragmentsRemoved != 3 || stats.FragmentsAdded != 1 || merged.DataBytes() < 10<<20 {
+			t.Fatalf("%+v, %d bytes", stats, merged.DataBytes())
+		}
+		for how, s := range map[string]*Snapshot{"written": written, "merged": merged} {
+			checkTable(t, r, how, s, all)
+		}
+	})
 }
 
 // randomRecord makes n rows of up to three columns, and of one more of so many

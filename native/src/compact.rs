@@ -101,7 +101,7 @@ impl Table {
         let bytes: u64 = group.iter().map(data_bytes).sum();
         let row_bytes = (bytes / rows.max(1) as u64).max(1);
         CompactionOptions {
-            compaction_mode: Some(mode(group)),
+            compaction_mode: Some(mode(group, bytes)),
             binary_copy_read_batch_bytes: Some(BATCH_BYTES as usize),
             target_rows_per_fragment: rows.max(1),
             batch_size: Some((BATCH_BYTES / row_bytes).clamp(1, 8192) as usize),
@@ -111,12 +111,12 @@ impl Table {
     }
 }
 
-/// Pages are copied where those of a group are large.
-fn mode(group: &[Fragment]) -> CompactionMode {
+/// Pages are copied where those of a group, of so many bytes, are large.
+fn mode(group: &[Fragment], bytes: u64) -> CompactionMode {
     let files = group.iter().flat_map(|f| f.files.iter());
     let columns = files.flat_map(|file| file.column_indices.iter().filter(|&&i| i >= 0));
     let pages = columns.count() as u64; // one of each column of a file, at least
-    match group.iter().map(data_bytes).sum::<u64>() >= pages * PAGE_BYTES {
+    match bytes >= pages * PAGE_BYTES {
         true => CompactionMode::TryBinaryCopy,
         false => CompactionMode::Reencode,
     }
