@@ -26,6 +26,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from _build.boundary import boundary
 from _build.cache import CACHE, locked
 from _build.libraries import (
     NATIVE,
@@ -130,6 +131,7 @@ def test(arguments: argparse.Namespace) -> int:
 def lint(arguments: argparse.Namespace) -> int:
     """Run every linter and format check, cheap ones first."""
     check_tools("go", "rust", "clippy")
+    boundary()
     checks = Checks()
     if checks.step("venv", lambda: python_environment("lint", "test", "demo")):
         python = VENV / "bin" / "python"

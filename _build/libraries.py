@@ -11,6 +11,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+from _build.boundary import boundary
 from _build.cache import CACHE, digest, locked, place
 from _build.process import ROOT, BuildError, environment, logged, output, say
 from _build.tools import GRPCIO_TOOLS, check_tools, protoc
@@ -142,6 +143,7 @@ def go_environment() -> dict[str, str]:
 def libraries() -> None:
     """Bring the shared libraries of the package up to date."""
     check_tools("go", "rust")
+    boundary()
     rows_module()
     place(native_library(), LIB / NATIVE_LIBRARY)
     say("native library: ready")

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What the Go halves need of C. */
+ * What the Go halves and the functions of persisting.h need of C. */
 #ifndef PERSISTING_SHIM_H
 #define PERSISTING_SHIM_H
 
@@ -10,6 +10,13 @@
 /* Fills *error, which may be NULL, and returns code. Takes over message, which
  * is from malloc. */
 persisting_status shim_fail(struct persisting_error* error, persisting_status code, char* message);
+
+/* Not 0 in a process that was forked from one that had loaded the library. Every
+ * function looks there before the Go runtime is entered, which does not survive a
+ * fork, and returns shim_fail_forked. */
+extern volatile int shim_forked;
+
+persisting_status shim_fail_forked(struct persisting_error* error);
 
 void shim_release_array(struct ArrowArray* array);
 void shim_release_schema(struct ArrowSchema* schema);

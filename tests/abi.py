@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from persisting import _abi
+from persisting._boundary import Error
 from persisting._errors import Status
 from tests import header
 
@@ -266,7 +267,7 @@ class World:
             if p.is_out
         }
         values = self.values(function, batch) | outs | changes
-        report = _abi._Error()
+        report = Error()
         status = getattr(library(), name)(
             *(values[p.name] for p in function.parameters),
             byref(report) if error is NO_ERROR else error,

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from persisting import _abi
+from _build import boundary
+from _build.process import BuildError
+from persisting import _abi, _boundary
 from persisting._errors import Status
 from tests import header
 from tests.support import ROOT, python
@@ -128,50 +130,77 @@ def test_a_c_program_links_and_runs(tmp_path: Path) -> None:
     assert "unknown option" in done.stdout
 
 
-def test_the_status_codes_of_python_are_those_of_the_header() -> None:
-    assert {status.name: status.value for status in Status} == header.statuses()
+CONSTANTS = """
+#include <stdio.h>
+#include "persisting.h"
+int main(void) {
+%s
+  return 0;
+}
+"""
 
 
-def test_the_abi_version_of_python_is_that_of_the_header() -> None:
-    defined = re.search(r"#define PERSISTING_ABI_VERSION (\d+)", header.text())
-    assert defined is not None
-    assert int(defined[1]) == _abi.ABI_VERSION
+def test_the_constants_of_python_are_those_that_c_sees(tmp_path: Path) -> None:
+    flags = header.header().flags
+    assert flags
+    wanted = {f"PERSISTING_{status.name}": status.value for status in Status}
+    wanted |= {f"PERSISTING_{name}": getattr(_boundary, name) for name in (*flags, "ABI_VERSION")}
+    source, program = tmp_path / "source.c", tmp_path / "program"
+    lines = [f'  printf("{name} %lld\\n", (long long)({name}));' for name in wanted]
+    source.write_text(CONSTANTS % "\n".join(lines))
+    compile_with(compiler("cc"), "-std=c11", f"-I{CAPI}", source, "-o", program)
+    done = subprocess.run([program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "".join(f"{name} {value}\n" for name, value in wanted.items())
 
 
-SIMPLE: dict[str, Any] = {
-    "int32_t": ctypes.c_int32,
-    "int64_t": ctypes.c_int64,
-    "uint32_t": ctypes.c_uint32,
-    "persisting_bucket": ctypes.c_uint64,
-    "persisting_columns": ctypes.c_uint64,
-    "persisting_view": ctypes.c_uint64,
-    "uint64_t": ctypes.c_uint64,
-    "persisting_cursor": ctypes.c_uint64,
-    "persisting_server": ctypes.c_uint64,
+def test_the_prototypes_of_python_are_those_that_c_sees(tmp_path: Path) -> None:
+    """A C compiler finds every function with arguments of these sizes, and pointers there."""
+    lines = ['#include "persisting.h"']
+    for name, arguments in _boundary.PROTOTYPES.items():
+        parameters = header.functions()[name].parameters
+        assert len(parameters) == len(arguments), name
+        declared = ", ".join(p.declared for p in (*parameters, boundary.ERROR))
+        lines.append(f"persisting_status {name}({declared});")
+        for parameter, given in zip(parameters, arguments, strict=True):
+            size, pointer = ctypes.sizeof(given), given in (ctypes.c_char_p, ctypes.c_void_p)
+            assert pointer == parameter.is_pointer, (name, parameter)
+            lines.append(f'_Static_assert(sizeof({parameter.ctype}) == {size}, "{name}");')
+    assert set(_boundary.PROTOTYPES) == set(header.functions())
+    source = tmp_path / "source.c"
+    source.write_text("\n".join(lines) + "\n")
+    compile_with(
+        compiler("cc"), "-std=c11", *STRICT, f"-I{CAPI}", "-c", source, "-o", tmp_path / "object"
+    )
+
+
+NOT_UNDERSTOOD = {
+    "a function without an error": "persisting_status persisting_x(int64_t a);",
+    "a function with another result": "int64_t persisting_x(struct persisting_error* error);",
+    "an unknown type": "persisting_status persisting_x(size_t a, struct persisting_error* error);",
+    "a variable": "extern int persisting_x;",
+    "a constant": "#define PERSISTING_X something",
 }
 
 
-def test_the_prototypes_of_python_are_those_of_the_header() -> None:
-    def wanted(parameter: header.Parameter) -> Any:
-        if not parameter.is_pointer:
-            return SIMPLE[parameter.type]
-        text = parameter.type == "char*" and parameter.name != "string"
-        given = parameter.name == "message" or text
-        return ctypes.c_char_p if given else ctypes.c_void_p
-
-    assert {name: (*args,) for name, args in _abi._PROTOTYPES.items()} == {
-        name: tuple(wanted(p) for p in function.parameters)
-        for name, function in header.functions().items()
-    }
+@pytest.mark.parametrize("name", NOT_UNDERSTOOD)
+def test_a_declaration_that_is_not_understood_ends_the_build(name: str) -> None:
+    text = boundary.HEADER.read_text()
+    assert boundary.python_text(boundary.read(text))
+    changed = text.replace(
+        "\n#ifdef __cplusplus\n}", f"\n{NOT_UNDERSTOOD[name]}\n#ifdef __cplusplus\n}}"
+    )
+    assert changed != text
+    with pytest.raises(BuildError, match=r"persisting\.h"):
+        boundary.python_text(boundary.read(changed))
 
 
 @pytest.mark.parametrize(
     ("name", "fields", "python_struct"),
     [
-        ("persisting_error", 3, _abi._Error),
-        ("persisting_usage", 2, _abi._Usage),
-        ("ArrowSchema", 9, _abi._ArrowSchema),
-        ("ArrowArray", 10, _abi._ArrowArray),
+        ("persisting_error", 3, _boundary.Error),
+        ("persisting_usage", 2, _boundary.Usage),
+        ("ArrowSchema", 9, _boundary.ArrowSchema),
+        ("ArrowArray", 10, _boundary.ArrowArray),
     ],
 )
 def test_the_structs_of_python_have_the_size_of_the_header(
@@ -217,11 +246,11 @@ def test_every_export_runs_inside_guard() -> None:
 
 
 def test_every_function_refuses_a_forked_process_first() -> None:
-    text = (CAPI / "shim.c").read_text()
+    text = boundary.C_FILE.read_text()
     head = r"^persisting_status (persisting_\w+)\([^)]*\) \{\n"
     bodies = dict(re.findall(head + r"(.*?)^\}", text, re.DOTALL | re.MULTILINE))
     assert set(bodies) == set(header.functions())
-    assert all(body.lstrip().startswith("if (forked)") for body in bodies.values())
+    assert all(body.lstrip().startswith("if (shim_forked) {") for body in bodies.values())
 
 
 def test_every_go_package_has_one_package_doc_in_doc_go() -> None:

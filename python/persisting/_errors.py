@@ -1,8 +1,8 @@
-"""The exceptions of persisting and the status codes of the C boundary behind them."""
+"""The exceptions of persisting, each with the status code of the C boundary behind it."""
 
 from __future__ import annotations
 
-from enum import IntEnum
+from persisting._boundary import Status
 
 __all__ = [
     "ClosedError",
@@ -24,27 +24,6 @@ __all__ = [
     "WouldBlockError",
     "error_for",
 ]
-
-
-class Status(IntEnum):
-    """Status codes of the C boundary, as ``capi/persisting.h`` defines them."""
-
-    OK = 0
-    INVALID_ARGUMENT = 1
-    INVALID_HANDLE = 2
-    NOT_FOUND = 3
-    SCHEMA = 4
-    STORAGE = 5
-    WAL = 6
-    LOCKED = 7
-    CLOSED = 8
-    POISONED = 9
-    WOULD_BLOCK = 10
-    TIMEOUT = 11
-    FORKED = 12
-    CORRUPT = 13
-    REMOVED = 14
-    INTERNAL = 99
 
 
 class PersistingError(Exception):

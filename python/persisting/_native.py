@@ -22,8 +22,6 @@ import pyarrow as pa
 
 from persisting._abi import (
     Handle,
-    _ArrowArray,
-    _ArrowSchema,
     _call,
     _capsule_pointer,
     _exception,
@@ -32,15 +30,21 @@ from persisting._abi import (
     _release_array,
     _scratch,
     _string,
-    _Usage,
+)
+from persisting._boundary import (
+    APPLY,
+    NO_WAIT,
+    NOTIFY,
+    QUICK,
+    RUN,
+    ArrowArray,
+    ArrowSchema,
+    Usage,
 )
 from persisting._errors import LockedError, RemovedError, WouldBlockError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-_NO_WAIT, _RUN, _NOTIFY = 1, 2, 8
-_QUICK, _APPLY = 2, 4
 
 
 def version() -> str:
@@ -50,7 +54,7 @@ def version() -> str:
 
 def usage() -> tuple[int, int]:
     """Return the number of open handles and the Arrow bytes that the library allocated."""
-    out = _Usage()
+    out = Usage()
     _call(_library().persisting_library_usage, byref(out))
     return out.handles, out.allocated_bytes
 
@@ -90,7 +94,7 @@ def next_log(seconds: float) -> dict[str, Any]:
 
 def verify(directory: str | os.PathLike[str], *, quick: bool = False) -> dict[str, Any]:
     """Return what is wrong with the files of a bucket; see `persisting_directory_verify`."""
-    return _describe(_library().persisting_directory_verify, directory, _QUICK if quick else 0)
+    return _describe(_library().persisting_directory_verify, directory, QUICK if quick else 0)
 
 
 def inspect(directory: str | os.PathLike[str]) -> dict[str, Any]:
@@ -100,7 +104,7 @@ def inspect(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
 def repair(directory: str | os.PathLike[str], *, apply: bool) -> dict[str, Any]:
     """Find a repair of the files of a bucket or make it; see `persisting_directory_repair`."""
-    return _describe(_library().persisting_directory_repair, directory, _APPLY if apply else 0)
+    return _describe(_library().persisting_directory_repair, directory, APPLY if apply else 0)
 
 
 def clone(directory: str | os.PathLike[str], into: str | os.PathLike[str]) -> dict[str, Any]:
@@ -150,7 +154,7 @@ class Columns(Handle):
 
 def cursor_schema(cursor: int) -> pa.Schema:
     """Return the columns of an open cursor."""
-    out = _ArrowSchema()
+    out = ArrowSchema()
     _call(_library().persisting_cursor_schema, cursor, byref(out))
     return pa.Schema._import_from_c(ctypes.addressof(out))
 
@@ -189,7 +193,7 @@ class Cursor(Handle):
         return [(first, end) for first, end in json.loads(text)]
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        array = _ArrowArray()
+        array = ArrowArray()
         while True:
             self._use(self._next, byref(array))
             if not array.release:
@@ -280,7 +284,7 @@ class Bucket(Handle):
             self._append,
             _capsule_pointer(array_capsule, b"arrow_array"),
             _capsule_pointer(schema_capsule, b"arrow_schema"),
-            (_NO_WAIT if no_wait else 0) | (_NOTIFY if notify else 0),
+            (NO_WAIT if no_wait else 0) | (NOTIFY if notify else 0),
             wait_ns,
             byref(first),
             byref(acknowledged),
@@ -297,7 +301,7 @@ class Bucket(Handle):
             columns._number,
             message,
             len(message),
-            (_NO_WAIT if no_wait else 0) | (_NOTIFY if notify else 0),
+            (NO_WAIT if no_wait else 0) | (NOTIFY if notify else 0),
             0,
             _scratch.first,
             _scratch.second,
@@ -340,7 +344,7 @@ class Bucket(Handle):
         With `run` up to the first row that was removed, and RemovedError if it is the first.
         """
         number, version = ctypes.c_uint64(), ctypes.c_uint64()
-        flags = (_NO_WAIT if no_wait else 0) | (_RUN if run else 0)
+        flags = (NO_WAIT if no_wait else 0) | (RUN if run else 0)
         try:
             self._use(self._read, offset, count, flags, byref(number), byref(version))
         except RemovedError as removed:
@@ -386,7 +390,7 @@ class Bucket(Handle):
                 _library().persisting_bucket_take,
                 (ctypes.c_int64 * len(offsets))(*offsets),
                 len(offsets),
-                _NO_WAIT if no_wait else 0,
+                NO_WAIT if no_wait else 0,
                 byref(number),
                 byref(version),
             )
@@ -401,7 +405,7 @@ class Bucket(Handle):
         return self._versioned_schema()[0]
 
     def _versioned_schema(self) -> tuple[pa.Schema, int]:
-        out, version = _ArrowSchema(), ctypes.c_uint64()
+        out, version = ArrowSchema(), ctypes.c_uint64()
         self._use(_library().persisting_bucket_schema, byref(out), byref(version))
         return pa.Schema._import_from_c(ctypes.addressof(out)), version.value
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from persisting._abi import _ArrowSchema, _capsule_pointer, _library, _string
+from persisting._abi import _capsule_pointer, _library, _string
+from persisting._boundary import RUN, ArrowSchema
 from persisting._errors import InvalidArgumentError, RemovedError
-from persisting._native import _RUN, Cursor
+from persisting._native import Cursor
 from persisting._queried import Asked, Queried
 
 
@@ -125,7 +126,7 @@ class View(Asked):
     def schema(self) -> pa.Schema:
         """Return the columns."""
         if self._schema is None:
-            out = _ArrowSchema()
+            out = ArrowSchema()
             self._use(_library().persisting_view_schema, byref(out))
             self._schema = pa.Schema._import_from_c(ctypes.addressof(out))
         return self._schema
@@ -143,7 +144,7 @@ class View(Asked):
     def read(self, offset: int, count: int, *, run: bool = False) -> Cursor:
         """Read the rows left of `[offset, offset + count)`; see `Bucket.read` for `run`."""
         number = ctypes.c_uint64()
-        flags = _RUN if run else 0
+        flags = RUN if run else 0
         try:
             self._use(_library().persisting_view_read, offset, count, flags, byref(number))
         except RemovedError as removed:

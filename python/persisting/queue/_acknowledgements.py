@@ -10,14 +10,13 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING
 
+from persisting._boundary import OVER
 from persisting._errors import ClosedError, PersistingError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from persisting._native import Bucket
-
-_OVER = 1 << 62
 
 
 class Acknowledgements:
@@ -152,7 +151,7 @@ def _wake(fd: int, owner: weakref.ref[Acknowledgements]) -> None:
         return
     acknowledgements = owner()
     if acknowledgements is not None:
-        acknowledgements.ring(number % _OVER, over=number >= _OVER)
+        acknowledgements.ring(number % OVER, over=number >= OVER)
 
 
 def _close(fds: set[int], loop: asyncio.AbstractEventLoop | None = None) -> None:
