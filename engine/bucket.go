@@ -22,6 +22,7 @@ import (
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/metrics"
+	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -395,7 +396,7 @@ func (b *Bucket) identify() error {
 }
 
 // readIdentity reads bucket.json.
-func readIdentity(filesystem wal.FS, path string) (id [16]byte, err error) {
+func readIdentity(filesystem vfs.FS, path string) (id [16]byte, err error) {
 	text, err := readSmall(filesystem, path, maxIdentityBytes)
 	if err != nil {
 		return id, fmt.Errorf("engine: read identity: %w", err)
@@ -433,7 +434,7 @@ func (b *Bucket) baptise(path string) error {
 	return nil
 }
 
-func writeIdentity(filesystem wal.FS, path string, id [16]byte) error {
+func writeIdentity(filesystem vfs.FS, path string, id [16]byte) error {
 	text, err := json.Marshal(identity{Format: formatVersion, ID: hex.EncodeToString(id[:])})
 	if err != nil {
 		return fmt.Errorf("engine: make identity: %w", err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -60,7 +61,7 @@ func clone(dir, into string) (Cloned, error) {
 	if holder != "" {
 		cloned.InUseBy = &holder
 	}
-	before, err := readMark(wal.OS, dir)
+	before, err := readMark(vfs.OS, dir)
 	if err != nil {
 		return cloned, err
 	}
@@ -92,7 +93,7 @@ func clone(dir, into string) (Cloned, error) {
 	if holder != "" && (last == nil && before.state.Logging || last != nil && last.Sealed) {
 		return cloned, errOvertaken // by the next segment
 	}
-	after, err := readMark(wal.OS, dir)
+	after, err := readMark(vfs.OS, dir)
 	if err == nil && (after.state.Rows != before.state.Rows || after.state.Version != before.state.Version || after.state.Logging != before.state.Logging) {
 		err = errOvertaken // rows may have left the log for the table
 	}
@@ -102,7 +103,7 @@ func clone(dir, into string) (Cloned, error) {
 // writeMark makes the mark of a clone, which begins with a version of the table, from
 // that of the bucket.
 func writeMark(dir string, version uint64, from markState) error {
-	m, err := readMark(wal.OS, dir)
+	m, err := readMark(vfs.OS, dir)
 	if err != nil {
 		return err
 	}
@@ -158,7 +159,7 @@ func linkTable(table, into string, m markState) (uint64, error) {
 // copyLog copies what the segments of a log hold, and returns the last of them, nil
 // when there is none.
 func copyLog(log, into string) (*wal.SegmentInfo, error) {
-	segments, err := wal.Inspect(wal.OS, log)
+	segments, err := wal.Inspect(vfs.OS, log)
 	if err != nil || len(segments) == 0 {
 		return nil, err
 	}

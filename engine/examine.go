@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/ring"
+	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -240,14 +241,14 @@ func (x *examiner) lostLog(report wal.Report) bool {
 	if !x.mark.Logging || report.Segments > 0 {
 		return false
 	}
-	m, err := readMark(wal.OS, x.dir) // it may have been cut since
+	m, err := readMark(vfs.OS, x.dir) // it may have been cut since
 	return err == nil && m.state.Logging
 }
 
 // overtaken says whether rows have moved from the log to the table since the
 // table was looked at.
 func (x *examiner) overtaken() bool {
-	m, err := readMark(wal.OS, x.dir)
+	m, err := readMark(vfs.OS, x.dir)
 	return err != nil || m.state.Rows > x.End
 }
 
@@ -309,7 +310,7 @@ func (x *examiner) measure() error {
 
 // readIdentity finds the identity, that of the log where the bucket's is damaged.
 func (x *examiner) readIdentity() error {
-	id, err := readIdentity(wal.OS, filepath.Join(x.dir, identityFile))
+	id, err := readIdentity(vfs.OS, filepath.Join(x.dir, identityFile))
 	if err != nil {
 		if errors.Is(err, fs.ErrPermission) {
 			return fmt.Errorf("engine: examine bucket: %w", err)
@@ -328,7 +329,7 @@ func (x *examiner) readIdentity() error {
 // identityOfLog returns the identity in the newest segment that can be read, or
 // zeros.
 func identityOfLog(dir string) (id [16]byte) {
-	segments, err := wal.Inspect(wal.OS, filepath.Join(dir, logDir))
+	segments, err := wal.Inspect(vfs.OS, filepath.Join(dir, logDir))
 	if err != nil {
 		return id
 	}
@@ -341,7 +342,7 @@ func identityOfLog(dir string) (id [16]byte) {
 }
 
 func (x *examiner) readMark() {
-	m, err := readMark(wal.OS, x.dir)
+	m, err := readMark(vfs.OS, x.dir)
 	if err != nil {
 		x.fault(markFile, err, "")
 		x.unread = append(x.unread, markFile)
@@ -352,7 +353,7 @@ func (x *examiner) readMark() {
 
 // readRegisters reads the offsets of consumers, and returns what tags name.
 func (x *examiner) readRegisters() (tags map[string]int64) {
-	consumers, tagged := registersIn(wal.OS, x.dir)
+	consumers, tagged := registersIn(vfs.OS, x.dir)
 	for _, r := range []*register{consumers, tagged} {
 		r.mark = &mark{state: x.mark}
 		if _, err := r.all(); err != nil {
@@ -367,7 +368,7 @@ func (x *examiner) readRegisters() (tags map[string]int64) {
 // readTags holds the tags against what was noted of them.
 func (x *examiner) readTags(noted map[string]int64) {
 	table := filepath.Join(x.dir, tableDir)
-	stray, err := strayTags(wal.OS, table, noted)
+	stray, err := strayTags(vfs.OS, table, noted)
 	if err != nil {
 		x.stop(table, err)
 	}
@@ -467,7 +468,7 @@ func (x *examiner) readAll() {
 // readFiles holds the files of the table against the sums that were noted of them.
 func (x *examiner) readFiles() error {
 	table := filepath.Join(x.dir, tableDir)
-	known, err := readSums(wal.OS, filepath.Join(x.dir, sumsFile))
+	known, err := readSums(vfs.OS, filepath.Join(x.dir, sumsFile))
 	if err != nil {
 		x.note("%s is not used: %v", sumsFile, err)
 	}
@@ -489,7 +490,7 @@ func (x *examiner) readFiles() error {
 			x.Table.Unsummed++
 			continue
 		}
-		is, err := sumOf(wal.OS, filepath.Join(table, f))
+		is, err := sumOf(vfs.OS, filepath.Join(table, f))
 		if err != nil {
 			return err
 		}
@@ -609,7 +610,7 @@ func (x *examiner) noteLog(report wal.Report) {
 	if !x.o.Layout {
 		return
 	}
-	segments, err := wal.Inspect(wal.OS, filepath.Join(x.dir, logDir))
+	segments, err := wal.Inspect(vfs.OS, filepath.Join(x.dir, logDir))
 	if err != nil {
 		return // readLog has told of it
 	}

@@ -14,8 +14,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/persisting/persisting/wal"
-	"github.com/persisting/persisting/wal/faultfs"
+	"github.com/persisting/persisting/vfs"
+	"github.com/persisting/persisting/vfs/faultfs"
 )
 
 // slow reports whether the exhaustive variants of tests are asked for.
@@ -334,7 +334,7 @@ func (d *disk) do(op faultfs.Op, f func() error) error {
 	return err
 }
 
-func (d *disk) open(name, path string, open func(string) (wal.File, error)) (wal.File, error) {
+func (d *disk) open(name, path string, open func(string) (vfs.File, error)) (vfs.File, error) {
 	f := &diskFile{d: d, path: path}
 	err := d.do(faultfs.Op{Name: name, Path: path}, func() (err error) {
 		if f.File, err = open(path); err != nil {
@@ -349,28 +349,28 @@ func (d *disk) open(name, path string, open func(string) (wal.File, error)) (wal
 	return f, nil
 }
 
-func (d *disk) Create(path string) (wal.File, error) { return d.open("create", path, wal.OS.Create) }
+func (d *disk) Create(path string) (vfs.File, error) { return d.open("create", path, vfs.OS.Create) }
 
-func (d *disk) Open(path string) (wal.File, error) { return d.open("open", path, wal.OS.Open) }
+func (d *disk) Open(path string) (vfs.File, error) { return d.open("open", path, vfs.OS.Open) }
 
-func (d *disk) OpenWrite(path string) (wal.File, error) {
-	return d.open("openwrite", path, wal.OS.OpenWrite)
+func (d *disk) OpenWrite(path string) (vfs.File, error) {
+	return d.open("openwrite", path, vfs.OS.OpenWrite)
 }
 
 func (d *disk) ReadDir(path string) (names []string, err error) {
 	err = d.do(faultfs.Op{Name: "readdir", Path: path}, func() (err error) {
-		names, err = wal.OS.ReadDir(path)
+		names, err = vfs.OS.ReadDir(path)
 		return err
 	})
 	return names, err
 }
 
 func (d *disk) Rename(from, to string) error {
-	return d.do(faultfs.Op{Name: "rename", Path: from, To: to}, func() error { return wal.OS.Rename(from, to) })
+	return d.do(faultfs.Op{Name: "rename", Path: from, To: to}, func() error { return vfs.OS.Rename(from, to) })
 }
 
 func (d *disk) Remove(path string) error {
-	return d.do(faultfs.Op{Name: "remove", Path: path}, func() error { return wal.OS.Remove(path) })
+	return d.do(faultfs.Op{Name: "remove", Path: path}, func() error { return vfs.OS.Remove(path) })
 }
 
 func (d *disk) MkdirAll(path string) error {
@@ -393,9 +393,9 @@ func (d *disk) MkdirAll(path string) error {
 	})
 }
 
-func (d *disk) Stat(path string) (info wal.FileInfo, err error) {
+func (d *disk) Stat(path string) (info vfs.FileInfo, err error) {
 	err = d.do(faultfs.Op{Name: "stat", Path: path}, func() (err error) {
-		info, err = wal.OS.Stat(path)
+		info, err = vfs.OS.Stat(path)
 		return err
 	})
 	return info, err
@@ -406,7 +406,7 @@ func (d *disk) SyncDir(path string) error {
 }
 
 type diskFile struct {
-	wal.File
+	vfs.File
 	d    *disk
 	node *inode
 	path string

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/persisting/persisting/wal"
-	"github.com/persisting/persisting/wal/faultfs"
+	"github.com/persisting/persisting/vfs"
+	"github.com/persisting/persisting/vfs/faultfs"
 )
 
 // full is a file system whose disk is full while on is set.
@@ -26,7 +26,7 @@ type full struct {
 
 func newFull() *full {
 	f := &full{}
-	f.FS, f.Short = lazy{wal.OS}, true
+	f.FS, f.Short = lazy{vfs.OS}, true
 	f.Before = func(op faultfs.Op) error {
 		switch op.Name {
 		case "create", "writeat", "preallocate", "mkdirall":

@@ -13,26 +13,26 @@ import (
 	"testing"
 	"time"
 
-	"github.com/persisting/persisting/wal"
-	"github.com/persisting/persisting/wal/faultfs"
+	"github.com/persisting/persisting/vfs"
+	"github.com/persisting/persisting/vfs/faultfs"
 )
 
 // lazy is the file system of the machine without its syncs, which only take
 // time where nothing loses power.
-type lazy struct{ wal.FS }
+type lazy struct{ vfs.FS }
 
-type lazyFile struct{ wal.File }
+type lazyFile struct{ vfs.File }
 
-func lazily(f wal.File, err error) (wal.File, error) {
+func lazily(f vfs.File, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
 	return lazyFile{f}, nil
 }
 
-func (l lazy) Create(path string) (wal.File, error)    { return lazily(l.FS.Create(path)) }
-func (l lazy) Open(path string) (wal.File, error)      { return lazily(l.FS.Open(path)) }
-func (l lazy) OpenWrite(path string) (wal.File, error) { return lazily(l.FS.OpenWrite(path)) }
+func (l lazy) Create(path string) (vfs.File, error)    { return lazily(l.FS.Create(path)) }
+func (l lazy) Open(path string) (vfs.File, error)      { return lazily(l.FS.Open(path)) }
+func (l lazy) OpenWrite(path string) (vfs.File, error) { return lazily(l.FS.OpenWrite(path)) }
 func (lazy) SyncDir(string) error                      { return nil }
 func (lazyFile) Sync() error                           { return nil }
 func (f lazyFile) WriteSync(pieces [][]byte, off int64) error {
@@ -167,7 +167,7 @@ func TestEveryOperationFails(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			o := quiet(func(o *Options) { o.WALSyncInterval = c.interval; o.MaxWALBytes = minWALBytes })
 			count := &faultfs.Nth{}
-			o.FS = &faultfs.Hook{FS: lazy{wal.OS}, Before: count.Before}
+			o.FS = &faultfs.Hook{FS: lazy{vfs.OS}, Before: count.Before}
 			whole := &script{t: t, cause: errFire, what: "nothing"}
 			whole.run(filepath.Join(t.TempDir(), "bucket"), o)
 			if count.Count() < 200 || len(whole.rows) != 19 {
@@ -197,7 +197,7 @@ func failNth(t *testing.T, o Options, n int64, sticky bool) {
 	nth := &faultfs.Nth{N: n, Sticky: sticky, Err: errFire}
 	optional := false
 	var mu sync.Mutex // files are read while others are synced
-	o.FS = &faultfs.Hook{FS: lazy{wal.OS}, Short: true, Before: func(op faultfs.Op) error {
+	o.FS = &faultfs.Hook{FS: lazy{vfs.OS}, Short: true, Before: func(op faultfs.Op) error {
 		mu.Lock()
 		defer mu.Unlock()
 		err := nth.Before(op)
@@ -218,7 +218,7 @@ func failNth(t *testing.T, o Options, n int64, sticky bool) {
 		t.Errorf("%s: nothing fails later on", s.what)
 	}
 
-	o.FS = lazy{wal.OS}
+	o.FS = lazy{vfs.OS}
 	b, err := Open(dir, o)
 	if err != nil {
 		t.Errorf("%s: open again: %v", s.what, err)

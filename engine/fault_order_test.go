@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/persisting/persisting/wal/faultfs"
+	"github.com/persisting/persisting/vfs/faultfs"
 )
 
 // event is a change on the file system: a sync when it is done, all else when it

@@ -13,7 +13,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/persisting/persisting/wal/faultfs"
+	"github.com/persisting/persisting/vfs/faultfs"
 )
 
 // row is what a test expects at an offset.

@@ -13,15 +13,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/persisting/persisting/wal"
-	"github.com/persisting/persisting/wal/faultfs"
+	"github.com/persisting/persisting/vfs"
+	"github.com/persisting/persisting/vfs/faultfs"
 )
 
 // atRest makes a bucket with rows in three fragments and in four segments of the
 // log, and returns what the death of its process leaves.
 func atRest(t *testing.T) (dir string, rows []row) {
 	t.Helper()
-	o := quiet(func(o *Options) { o.FS = lazy{wal.OS}; o.MaxWALBytes = minWALBytes })
+	o := quiet(func(o *Options) { o.FS = lazy{vfs.OS}; o.MaxWALBytes = minWALBytes })
 	b := open(t, filepath.Join(t.TempDir(), "bucket"), o)
 	for i := range 7 {
 		more := numberedRows(rows, 40)
@@ -290,7 +290,7 @@ func TestUnreadableFiles(t *testing.T) {
 	dir, _ := atRest(t)
 	for _, file := range []string{"bucket.json", "table.mark", ".wal", "wal"} {
 		o := quiet(func(o *Options) {
-			o.FS = &faultfs.Hook{FS: wal.OS, Before: func(op faultfs.Op) error {
+			o.FS = &faultfs.Hook{FS: vfs.OS, Before: func(op faultfs.Op) error {
 				if strings.HasSuffix(op.Path, file) && (op.Name == "open" || op.Name == "readdir") {
 					return &fs.PathError{Op: op.Name, Path: op.Path, Err: fs.ErrPermission}
 				}

@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/metrics"
+	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -326,7 +327,7 @@ func (b *Bucket) syncFiles(files []string, isNew bool) error {
 	dirs := []string{}
 	for _, f := range files {
 		path := filepath.Join(b.tablePath(), f)
-		err := wal.SyncFile(b.opts.FS, path)
+		err := vfs.SyncFile(b.opts.FS, path)
 		if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(f, "_transactions") {
 			continue // nobody reads it, and Heal does not ask for it
 		}

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/vfs"
 )
 
 // slotBytes is what a disk writes as a whole.
@@ -46,12 +46,12 @@ func (s markState) unmade() bool { return s.Changing && s.Version == 0 }
 // larger sequence counts. An announcement is written to the first slot alone,
 // all else to both, so that damage to one slot is harmless.
 type mark struct {
-	fs   wal.FS
+	fs   vfs.FS
 	path string
 
 	mu       sync.Mutex
 	state    markState // as it is on disk
-	file     wal.File  // nil until it is written to
+	file     vfs.File  // nil until it is written to
 	exists   bool
 	running  int  // changes that have begun and not ended
 	failures int  // changes that failed
@@ -59,7 +59,7 @@ type mark struct {
 }
 
 // readMark reads the mark in the directory of a bucket.
-func readMark(filesystem wal.FS, dir string) (*mark, error) {
+func readMark(filesystem vfs.FS, dir string) (*mark, error) {
 	m := &mark{fs: filesystem, path: filepath.Join(dir, markFile)}
 	b, err := readSmall(filesystem, m.path, 2*slotBytes)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -80,7 +80,7 @@ func readMark(filesystem wal.FS, dir string) (*mark, error) {
 }
 
 // readSmall reads a file that has no business to be larger than limit.
-func readSmall(filesystem wal.FS, path string, limit int64) ([]byte, error) {
+func readSmall(filesystem vfs.FS, path string, limit int64) ([]byte, error) {
 	f, err := filesystem.Open(path)
 	if err != nil {
 		return nil, err
@@ -230,12 +230,12 @@ func (m *mark) replace(text []byte) error {
 }
 
 // createFile makes a file that is on disk as a whole or not at all.
-func createFile(filesystem wal.FS, path string, text []byte) error {
+func createFile(filesystem vfs.FS, path string, text []byte) error {
 	return createFileVia(filesystem, path+".tmp", path, text)
 }
 
 // createFileVia is createFile with the name that the file has before it is whole.
-func createFileVia(filesystem wal.FS, temp, path string, text []byte) error {
+func createFileVia(filesystem vfs.FS, temp, path string, text []byte) error {
 	f, err := filesystem.Create(temp)
 	if err != nil {
 		return err

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/metrics"
-	"github.com/persisting/persisting/wal"
-	"github.com/persisting/persisting/wal/faultfs"
+	"github.com/persisting/persisting/vfs"
+	"github.com/persisting/persisting/vfs/faultfs"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -214,7 +214,7 @@ func TestScrapesWaitForNoDisk(t *testing.T) {
 	set := metrics.NewSet("", nil)
 	var stuck atomic.Bool
 	wait, held := make(chan struct{}), make(chan struct{}, 100)
-	hook := &faultfs.Hook{FS: wal.OS, Before: func(faultfs.Op) error {
+	hook := &faultfs.Hook{FS: vfs.OS, Before: func(faultfs.Op) error {
 		if stuck.Load() {
 			select {
 			case held <- struct{}{}:

@@ -13,7 +13,7 @@ import (
 
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/metrics"
-	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/vfs"
 )
 
 // Options says how a bucket is kept.
@@ -84,7 +84,7 @@ type Options struct {
 
 	// FS is where the log lies and what syncs the files of the table. The
 	// default is the file system of the machine.
-	FS wal.FS
+	FS vfs.FS
 
 	// Metrics is the set that the bucket's metrics become part of. The default is
 	// a set of its own.
@@ -204,7 +204,7 @@ func (o *Options) bounded() bool {
 // complete sets what the caller left out.
 func (o *Options) complete() {
 	if o.FS == nil {
-		o.FS = wal.OS
+		o.FS = vfs.OS
 	}
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet("", nil)

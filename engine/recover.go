@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -114,7 +115,7 @@ func checkTable(table string, m markState, layout bool) (lance.State, error) {
 		o.Newest = m.Version
 	}
 	if m.Manifest != (fileSum{}) {
-		damaged, err := differs(wal.OS, lance.ManifestPath(table, m.Version), m.Manifest)
+		damaged, err := differs(vfs.OS, lance.ManifestPath(table, m.Version), m.Manifest)
 		if err != nil {
 			return lance.State{}, err
 		}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/vfs"
 )
 
 // bytesRead is how many bytes this process has read from files so far.
@@ -56,7 +56,7 @@ func appendBlob(t *testing.T, b *Bucket, size int, seed uint64) []byte {
 func TestRecoveryReadsTheLogAlone(t *testing.T) {
 	cost := map[int]int64{}
 	for _, megabytes := range []int{1, 32} {
-		o := quiet(func(o *Options) { o.FS = lazy{wal.OS} })
+		o := quiet(func(o *Options) { o.FS = lazy{vfs.OS} })
 		b := open(t, filepath.Join(t.TempDir(), "bucket"), o)
 		for i := range megabytes {
 			appendBlob(t, b, 1<<20, uint64(i))
@@ -78,7 +78,7 @@ func TestRecoveryReadsTheLogAlone(t *testing.T) {
 }
 
 func TestLargeValueIsReplayed(t *testing.T) {
-	o := quiet(func(o *Options) { o.FS = lazy{wal.OS} })
+	o := quiet(func(o *Options) { o.FS = lazy{vfs.OS} })
 	b := open(t, filepath.Join(t.TempDir(), "bucket"), o)
 	appendBlob(t, b, 10, 1)
 	want := appendBlob(t, b, 64<<20, 2)

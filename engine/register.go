@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/vfs"
 )
 
 // maxRegisterBytes is more than a register may have.
@@ -23,7 +23,7 @@ const maxRegisterBytes = 16 << 20
 //
 // One without a checksum, as consumers.json once was, is the numbers alone.
 type register struct {
-	fs    wal.FS
+	fs    vfs.FS
 	path  string
 	holds string // what, for errors
 	least int64  // number
@@ -148,7 +148,7 @@ func unseal(text []byte) (numbers map[string]int64, err error) {
 }
 
 // registersIn returns the registers of the bucket in dir.
-func registersIn(filesystem wal.FS, dir string) (consumers, tagged *register) {
+func registersIn(filesystem vfs.FS, dir string) (consumers, tagged *register) {
 	consumers = &register{
 		fs: filesystem, path: filepath.Join(dir, consumersFile), holds: "the offsets that consumers committed",
 		noted: func(s *markState) *bool { return &s.Consumed },

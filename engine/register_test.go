@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/vfs"
 )
 
 // TestARegisterIsWhatItWas flips every byte of the files that say what consumers
@@ -18,9 +18,9 @@ func TestARegisterIsWhatItWas(t *testing.T) {
 	b := open(t, dir, quiet())
 	must(t, b.Commit(`a "name" with <marks>, \u00fc`, 7))
 	must(t, b.Close())
-	m, err := readMark(wal.OS, dir)
+	m, err := readMark(vfs.OS, dir)
 	must(t, err)
-	consumers, tagged := registersIn(wal.OS, dir)
+	consumers, tagged := registersIn(vfs.OS, dir)
 	for _, r := range []*register{consumers, tagged} {
 		r.mark = m
 		want, err := r.all()

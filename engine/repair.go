@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -242,11 +243,11 @@ func (p *plan) apply() error {
 				return fmt.Errorf("engine: make identity: %w", err)
 			}
 		}
-		if err := writeIdentity(wal.OS, filepath.Join(x.dir, identityFile), x.id); err != nil {
+		if err := writeIdentity(vfs.OS, filepath.Join(x.dir, identityFile), x.id); err != nil {
 			return err
 		}
 	}
-	m, err := readMark(wal.OS, x.dir)
+	m, err := readMark(vfs.OS, x.dir)
 	if err != nil {
 		return err
 	}
@@ -290,9 +291,9 @@ func keepBroken(path string) error {
 		}
 		name = fmt.Sprintf("%s.broken.%d", path, n)
 	}
-	err := wal.OS.Rename(path, name)
+	err := vfs.OS.Rename(path, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return errors.Join(err, wal.OS.SyncDir(filepath.Dir(path)))
+	return errors.Join(err, vfs.OS.SyncDir(filepath.Dir(path)))
 }

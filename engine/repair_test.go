@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/persisting/persisting/engine/lance"
-	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/vfs"
 )
 
 // contents returns what is in the files below dir, with their times.
@@ -95,7 +95,7 @@ func TestExamineCrashed(t *testing.T) {
 
 // TestExamineOpen looks at a bucket while it is written, flushed and compacted.
 func TestExamineOpen(t *testing.T) {
-	o := quiet(func(o *Options) { o.FS = lazy{wal.OS} })
+	o := quiet(func(o *Options) { o.FS = lazy{vfs.OS} })
 	b := open(t, filepath.Join(t.TempDir(), "bucket"), o)
 	appendRows(t, b, 10)
 	done, stopped := make(chan struct{}), make(chan struct{})
@@ -377,7 +377,7 @@ func TestStatsOfRecovery(t *testing.T) {
 // TestExamineRemoved looks at a bucket whose rows are not all there any more, as
 // it should be, and at one whose list of removed rows is a terabyte.
 func TestExamineRemoved(t *testing.T) {
-	o := quiet(func(o *Options) { o.FS = lazy{wal.OS} })
+	o := quiet(func(o *Options) { o.FS = lazy{vfs.OS} })
 	b := open(t, filepath.Join(t.TempDir(), "bucket"), o)
 	for range 3 {
 		appendRows(t, b, 10)

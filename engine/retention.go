@@ -13,7 +13,7 @@ import (
 
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/metrics"
-	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/vfs"
 )
 
 const (
@@ -183,7 +183,7 @@ const maxTimesBytes = 1 << 20
 // All but the last are a step apart, so there are few. An
 // entry that is lost makes rows seem younger, and never older.
 type times struct {
-	fs   wal.FS
+	fs   vfs.FS
 	path string
 	step time.Duration // between entries; 0 when they are not kept
 
@@ -259,7 +259,7 @@ func (t *times) before(then time.Time) (rows int64) {
 	return rows
 }
 
-func timesIn(filesystem wal.FS, dir string, age time.Duration) times {
+func timesIn(filesystem vfs.FS, dir string, age time.Duration) times {
 	step := age / (2 * retentionSlack) // for the entries, and for the looks at them
 	return times{fs: filesystem, path: filepath.Join(dir, "times.json"), step: step}
 }

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine/ring/ringtest"
-	"github.com/persisting/persisting/wal"
-	"github.com/persisting/persisting/wal/faultfs"
+	"github.com/persisting/persisting/vfs"
+	"github.com/persisting/persisting/vfs/faultfs"
 )
 
 // putter puts numbered rows into a bucket, through its ring where that goes.
@@ -208,7 +208,7 @@ func TestLogFailsUnderRing(t *testing.T) {
 	for _, flushed := range []bool{false, true} {
 		var failing atomic.Bool
 		cause := errors.New("no more")
-		hook := &faultfs.Hook{FS: wal.OS, Before: func(op faultfs.Op) error {
+		hook := &faultfs.Hook{FS: vfs.OS, Before: func(op faultfs.Op) error {
 			if failing.Load() && op.Name == "writeat" && strings.Contains(op.Path, ".wal") {
 				return cause
 			}

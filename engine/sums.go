@@ -11,7 +11,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/vfs"
 )
 
 // sums is the file table.sums: the CRC-32C of files of the table, which Lance
@@ -25,12 +25,12 @@ import (
 // gone dropped now and then. A file without a line, as one that was not brought to
 // the disk by this bucket, is not checked.
 type sums struct {
-	fs    wal.FS
+	fs    vfs.FS
 	path  string
 	table string
 
 	mu   sync.Mutex
-	file wal.File // nil until it is written to
+	file vfs.File // nil until it is written to
 	end  int64
 	most int64 // size from which lines of files that are gone are dropped
 }
@@ -38,7 +38,7 @@ type sums struct {
 // leastSums is a size of table.sums up to which all lines are kept.
 const leastSums = 64 << 10
 
-func newSums(filesystem wal.FS, dir string) *sums {
+func newSums(filesystem vfs.FS, dir string) *sums {
 	return &sums{fs: filesystem, path: filepath.Join(dir, sumsFile), table: filepath.Join(dir, tableDir), most: leastSums}
 }
 
@@ -170,7 +170,7 @@ func sumLine(file string, is fileSum) string {
 }
 
 // readSums returns the sums of all files by name, none where there is no file of sums.
-func readSums(filesystem wal.FS, path string) (map[string]fileSum, error) {
+func readSums(filesystem vfs.FS, path string) (map[string]fileSum, error) {
 	known := map[string]fileSum{}
 	text, err := readSmall(filesystem, path, maxSumsBytes)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -197,7 +197,7 @@ func readSums(filesystem wal.FS, path string) (map[string]fileSum, error) {
 const maxSumsBytes = 1 << 30
 
 // sumOf reads a file.
-func sumOf(filesystem wal.FS, path string) (is fileSum, err error) {
+func sumOf(filesystem vfs.FS, path string) (is fileSum, err error) {
 	f, err := filesystem.Open(path)
 	if err != nil {
 		return is, err
@@ -216,7 +216,7 @@ func sumOf(filesystem wal.FS, path string) (is fileSum, err error) {
 }
 
 // differs says whether a file is there and is not what was noted of it.
-func differs(filesystem wal.FS, path string, noted fileSum) (bool, error) {
+func differs(filesystem vfs.FS, path string, noted fileSum) (bool, error) {
 	f, err := filesystem.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

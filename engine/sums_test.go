@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/persisting/persisting/engine/lance"
-	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/vfs"
 )
 
 // TestExamineNoticesEveryByte flips bytes of the files of a table, most of which
@@ -62,7 +62,7 @@ func TestEveryByteOfTheManifestCounts(t *testing.T) {
 	path := newestManifest(dir)
 	text, err := os.ReadFile(path)
 	must(t, err)
-	m, err := readMark(wal.OS, dir)
+	m, err := readMark(vfs.OS, dir)
 	must(t, err)
 	decoded := 0
 	for at := range text {
@@ -126,7 +126,7 @@ func TestSumsOfFilesThatAreGoneAreDropped(t *testing.T) {
 		must(t, b.Flush())
 	}
 	lines := func() int {
-		known, err := readSums(wal.OS, b.sums.path)
+		known, err := readSums(vfs.OS, b.sums.path)
 		must(t, err)
 		return len(known)
 	}

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine/lance"
-	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/vfs"
 )
 
 // tag is the content of a tag's file, as Lance has it.
@@ -152,7 +152,7 @@ func (b *Bucket) tags() (map[string]tag, error) {
 	return tags, nil
 }
 
-func readTag(filesystem wal.FS, table, name string) (t tag, err error) {
+func readTag(filesystem vfs.FS, table, name string) (t tag, err error) {
 	text, err := readSmall(filesystem, tagPath(table, name), maxTagBytes)
 	if err != nil {
 		return t, fmt.Errorf("engine: read tag %q: %w", name, err)
@@ -203,7 +203,7 @@ func (s strayTag) String() string {
 }
 
 // strayTags finds the tags in the table, which may not be open, that are not as noted.
-func strayTags(filesystem wal.FS, table string, noted map[string]int64) (stray []strayTag, err error) {
+func strayTags(filesystem vfs.FS, table string, noted map[string]int64) (stray []strayTag, err error) {
 	for _, name := range slices.Sorted(maps.Keys(noted)) {
 		s := strayTag{name: name, version: uint64(noted[name])}
 		_, err := filesystem.Stat(lance.ManifestPath(table, s.version))
@@ -261,12 +261,12 @@ func (b *Bucket) restoreTags() error {
 func (b *Bucket) checkRefs() error {
 	for _, kind := range []string{"tags", "branches"} {
 		dir := filepath.Join(b.tablePath(), "_refs", kind)
-		files, err := wal.OS.ReadDir(dir)
+		files, err := vfs.OS.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("engine: read %s: %w", kind, err)
 		}
 		for _, file := range files {
-			if _, err := readSmall(wal.OS, filepath.Join(dir, file), maxTagBytes); err != nil {
+			if _, err := readSmall(vfs.OS, filepath.Join(dir, file), maxTagBytes); err != nil {
 				return fmt.Errorf("engine: read %s: %w", kind, err)
 			}
 		}

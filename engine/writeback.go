@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine/lance"
-	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/vfs"
 )
 
 const (
@@ -29,7 +29,7 @@ func (b *Bucket) writeback() (end func()) {
 			}
 			for _, path := range lance.Unfinished(b.tablePath()) {
 				if info, err := os.Stat(path); err == nil && info.Size() >= writebackFrom {
-					wal.StartWriteback(path)
+					vfs.StartWriteback(path)
 				}
 			}
 		}

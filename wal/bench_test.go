@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -15,7 +16,7 @@ const benchBytes = 400
 
 // BenchmarkRaw is the disk without a log: 400 bytes appended to a preallocated file, then fdatasync.
 func BenchmarkRaw(b *testing.B) {
-	f, err := wal.OS.Create(filepath.Join(b.TempDir(), "raw"))
+	f, err := vfs.OS.Create(filepath.Join(b.TempDir(), "raw"))
 	if err != nil {
 		b.Fatal(err)
 	}

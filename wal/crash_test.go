@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persisting/persisting/vfs/faultfs"
 	"github.com/persisting/persisting/wal"
-	"github.com/persisting/persisting/wal/faultfs"
 )
 
 // world is a log that lives through crashes, and what must be in it.

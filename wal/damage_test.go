@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -121,7 +122,7 @@ func TestGrown(t *testing.T) {
 	for kind, all := range map[string]files{"closed": closed, "not closed": crashed} {
 		for _, name := range all.names() {
 			t.Run(kind+" "+name, func(t *testing.T) {
-				o := options(wal.OS)
+				o := options(vfs.OS)
 				o.Dir = t.TempDir()
 				for name, content := range all {
 					if err := os.WriteFile(filepath.Join(o.Dir, name), []byte(content), 0o644); err != nil {
@@ -134,7 +135,7 @@ func TestGrown(t *testing.T) {
 				if _, _, _, err := tryOpen(o, 0); !errors.As(err, new(*wal.SegmentError)) {
 					t.Fatalf("opened with %v", err)
 				}
-				if infos, err := wal.Inspect(wal.OS, o.Dir); err != nil || !slices.ContainsFunc(infos, func(i wal.SegmentInfo) bool { return i.Err != nil }) {
+				if infos, err := wal.Inspect(vfs.OS, o.Dir); err != nil || !slices.ContainsFunc(infos, func(i wal.SegmentInfo) bool { return i.Err != nil }) {
 					t.Fatalf("inspected as %+v, %v", infos, err)
 				}
 				o.Recovery = wal.Salvage

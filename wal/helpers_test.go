@@ -11,10 +11,10 @@ import (
 	"slices"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/persisting/persisting/vfs"
+	"github.com/persisting/persisting/vfs/faultfs"
 	"github.com/persisting/persisting/wal"
-	"github.com/persisting/persisting/wal/faultfs"
+	"go.uber.org/goleak"
 )
 
 var (
@@ -52,7 +52,7 @@ func content(life int, first int64, size int) string {
 	return string(b[:size])
 }
 
-func options(fs wal.FS) wal.Options {
+func options(fs vfs.FS) wal.Options {
 	return wal.Options{Dir: dir, FS: fs, Bucket: [16]byte{1, 2, 3}, SegmentBytes: 1 << 10}
 }
 
@@ -120,7 +120,7 @@ func same(t testing.TB, what string, got, want []entry) {
 // files is the content of a directory.
 type files map[string]string
 
-func save(t testing.TB, fs wal.FS) files {
+func save(t testing.TB, fs vfs.FS) files {
 	t.Helper()
 	all := files{}
 	names, err := fs.ReadDir(dir)

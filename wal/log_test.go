@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persisting/persisting/vfs/faultfs"
 	"github.com/persisting/persisting/wal"
-	"github.com/persisting/persisting/wal/faultfs"
 )
 
 func TestReplay(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/persisting/persisting/vfs"
 )
 
 // Defaults and bounds of Options.
@@ -52,7 +54,7 @@ type Options struct {
 	// Dir is the directory of the log. It is made when it is missing.
 	Dir string
 	// FS is the file system. The default is OS.
-	FS FS
+	FS vfs.FS
 	// Bucket is the identity that every segment carries; a segment of another bucket is refused with ErrForeign.
 	Bucket [16]byte
 	// SegmentBytes is the size to which a segment is preallocated, 1 KiB to 1 TiB. An entry that does not fit gets a larger
@@ -106,7 +108,7 @@ func (o Options) Validate() error {
 // withDefaults returns o with every unset field filled in.
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
-		o.FS = OS
+		o.FS = vfs.OS
 	}
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = DefaultSegmentBytes

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/persisting/persisting/vfs"
 )
 
 const (
@@ -300,7 +302,7 @@ func (p *plan) readSegment(i int) error {
 	return nil
 }
 
-func (p *plan) attach(s *found, f File) {
+func (p *plan) attach(s *found, f vfs.File) {
 	s.read = &scan{
 		win:      window{file: f, size: s.size, keep: p.keep, patient: p.o.Recovery == Salvage},
 		path:     s.path,

@@ -13,8 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persisting/persisting/vfs"
+	"github.com/persisting/persisting/vfs/faultfs"
 	"github.com/persisting/persisting/wal"
-	"github.com/persisting/persisting/wal/faultfs"
 )
 
 // salvaged opens a damaged log, checks that everything it gives was put, that the ranges it misses are those it does not give,
@@ -213,18 +214,18 @@ func TestSalvageTwice(t *testing.T) {
 
 // badSector cannot be read at some place of a file.
 type badSector struct {
-	wal.FS
+	vfs.FS
 	path string
 	from int64
 	to   int64
 }
 
 type badFile struct {
-	wal.File
+	vfs.File
 	b badSector
 }
 
-func (b badSector) Open(path string) (wal.File, error) {
+func (b badSector) Open(path string) (vfs.File, error) {
 	f, err := b.FS.Open(path)
 	if err != nil || path != b.path {
 		return f, err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+
+	"github.com/persisting/persisting/vfs"
 )
 
 const (
@@ -14,7 +16,7 @@ const (
 
 // window is the part of a file that is in memory.
 type window struct {
-	file    File
+	file    vfs.File
 	size    int64
 	keep    bool // bytes given out are never overwritten
 	patient bool // sectors that cannot be read count as damaged bytes
@@ -56,8 +58,8 @@ func (w *window) skip(off int64) int64 {
 	if off >= w.off && off < w.off+int64(len(w.buf)) {
 		return off
 	}
-	if f, ok := w.file.(sparse); ok {
-		off = max(off, f.dataFrom(off)&^(alignment-1))
+	if f, ok := w.file.(vfs.Sparse); ok {
+		off = max(off, f.DataFrom(off)&^(alignment-1))
 	}
 	return min(off, w.size)
 }
@@ -85,7 +87,7 @@ func (w *window) load(off, n int64) error {
 	return nil
 }
 
-func readFull(f File, b []byte, off int64) error {
+func readFull(f vfs.File, b []byte, off int64) error {
 	n, err := f.ReadAt(b, off)
 	switch {
 	case n == len(b):

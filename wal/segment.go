@@ -3,6 +3,8 @@ package wal
 import (
 	"errors"
 	"sync/atomic"
+
+	"github.com/persisting/persisting/vfs"
 )
 
 // segment is a file of the log. Its fields belong to who has the turn, but for the atomic ones.
@@ -10,7 +12,7 @@ type segment struct {
 	path     string
 	head     header
 	preamble []byte
-	file     File // nil when it is not written to
+	file     vfs.File // nil when it is not written to
 	next     int64
 	end      int64 // bytes in use
 	acked    int64 // of these, acknowledged
@@ -94,7 +96,7 @@ func (s *segment) mark(kind uint32) error {
 
 // finish ends the segment, all of which is on disk, with a mark and gives the space behind it back. When the mark is on disk it
 // does not matter whether the cut is.
-func (s *segment) finish(fs FS, kind uint32) error {
+func (s *segment) finish(fs vfs.FS, kind uint32) error {
 	if s.file == nil {
 		var err error
 		if s.file, err = fs.OpenWrite(s.path); err != nil {

@@ -3,6 +3,8 @@ package wal
 import (
 	"errors"
 	"io"
+
+	"github.com/persisting/persisting/vfs"
 )
 
 // Verify says what Open would, and changes nothing. With Recovery set to Salvage it shows what a salvage would save. A next
@@ -31,7 +33,7 @@ type SegmentInfo struct {
 }
 
 // Inspect lists the segments in a directory, each by itself. It changes nothing.
-func Inspect(fs FS, dir string) ([]SegmentInfo, error) {
+func Inspect(fs vfs.FS, dir string) ([]SegmentInfo, error) {
 	o := Options{Dir: dir, FS: fs}.withDefaults()
 	segments, _, err := list(o)
 	if err != nil {

@@ -1,4 +1,4 @@
-package wal_test
+package vfs_test
 
 import (
 	"errors"
@@ -7,9 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persisting/persisting/vfs"
 	"golang.org/x/sys/unix"
-
-	"github.com/persisting/persisting/wal"
 )
 
 // TestStartWriteback sees the pages of a file go to the disk long before the kernel
@@ -38,11 +37,11 @@ func TestStartWriteback(t *testing.T) {
 	if dirty() == 0 {
 		t.Skip("the file system keeps no dirty pages")
 	}
-	wal.StartWriteback(path)
+	vfs.StartWriteback(path)
 	for begun := time.Now(); dirty() > 0; time.Sleep(time.Millisecond) {
 		if time.Since(begun) > 10*time.Second {
 			t.Fatalf("%d pages are dirty still", dirty())
 		}
 	}
-	wal.StartWriteback(path + " that is not there")
+	vfs.StartWriteback(path + " that is not there")
 }

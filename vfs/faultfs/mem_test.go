@@ -6,11 +6,11 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/persisting/persisting/wal"
-	"github.com/persisting/persisting/wal/faultfs"
+	"github.com/persisting/persisting/vfs"
+	"github.com/persisting/persisting/vfs/faultfs"
 )
 
-func write(t *testing.T, f wal.File, text string, off int64) {
+func write(t *testing.T, f vfs.File, text string, off int64) {
 	t.Helper()
 	if err := f.WriteAt([][]byte{[]byte(text)}, off); err != nil {
 		t.Fatal(err)

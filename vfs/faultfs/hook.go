@@ -3,7 +3,7 @@ package faultfs
 import (
 	"sync/atomic"
 
-	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/vfs"
 )
 
 // Op is one operation on a file system. Name is that of the method, in lower case: "create", "open", "openwrite", "readdir",
@@ -18,7 +18,7 @@ type Op struct {
 // Hook calls Before before each operation of FS; an error from it is the result of the operation, which does not happen. Close
 // never fails.
 type Hook struct {
-	wal.FS
+	vfs.FS
 	Before func(Op) error
 	// Short makes a write that fails store half of its bytes.
 	Short bool
@@ -44,7 +44,7 @@ func (n *Nth) Before(Op) error {
 // Count returns the number of operations so far.
 func (n *Nth) Count() int64 { return n.count.Load() }
 
-func (h *Hook) file(name, path string, open func(string) (wal.File, error)) (wal.File, error) {
+func (h *Hook) file(name, path string, open func(string) (vfs.File, error)) (vfs.File, error) {
 	if err := h.Before(Op{Name: name, Path: path}); err != nil {
 		return nil, err
 	}
@@ -55,18 +55,18 @@ func (h *Hook) file(name, path string, open func(string) (wal.File, error)) (wal
 	return &hookFile{f, h, path}, nil
 }
 
-// Create implements wal.FS.
-func (h *Hook) Create(path string) (wal.File, error) { return h.file("create", path, h.FS.Create) }
+// Create implements vfs.FS.
+func (h *Hook) Create(path string) (vfs.File, error) { return h.file("create", path, h.FS.Create) }
 
-// Open implements wal.FS.
-func (h *Hook) Open(path string) (wal.File, error) { return h.file("open", path, h.FS.Open) }
+// Open implements vfs.FS.
+func (h *Hook) Open(path string) (vfs.File, error) { return h.file("open", path, h.FS.Open) }
 
-// OpenWrite implements wal.FS.
-func (h *Hook) OpenWrite(path string) (wal.File, error) {
+// OpenWrite implements vfs.FS.
+func (h *Hook) OpenWrite(path string) (vfs.File, error) {
 	return h.file("openwrite", path, h.FS.OpenWrite)
 }
 
-// ReadDir implements wal.FS.
+// ReadDir implements vfs.FS.
 func (h *Hook) ReadDir(path string) ([]string, error) {
 	if err := h.Before(Op{Name: "readdir", Path: path}); err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func (h *Hook) ReadDir(path string) ([]string, error) {
 	return h.FS.ReadDir(path)
 }
 
-// Rename implements wal.FS.
+// Rename implements vfs.FS.
 func (h *Hook) Rename(from, to string) error {
 	if err := h.Before(Op{Name: "rename", Path: from, To: to}); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (h *Hook) Rename(from, to string) error {
 	return h.FS.Rename(from, to)
 }
 
-// Remove implements wal.FS.
+// Remove implements vfs.FS.
 func (h *Hook) Remove(path string) error {
 	if err := h.Before(Op{Name: "remove", Path: path}); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (h *Hook) Remove(path string) error {
 	return h.FS.Remove(path)
 }
 
-// MkdirAll implements wal.FS.
+// MkdirAll implements vfs.FS.
 func (h *Hook) MkdirAll(path string) error {
 	if err := h.Before(Op{Name: "mkdirall", Path: path}); err != nil {
 		return err
@@ -98,15 +98,15 @@ func (h *Hook) MkdirAll(path string) error {
 	return h.FS.MkdirAll(path)
 }
 
-// Stat implements wal.FS.
-func (h *Hook) Stat(path string) (wal.FileInfo, error) {
+// Stat implements vfs.FS.
+func (h *Hook) Stat(path string) (vfs.FileInfo, error) {
 	if err := h.Before(Op{Name: "stat", Path: path}); err != nil {
-		return wal.FileInfo{}, err
+		return vfs.FileInfo{}, err
 	}
 	return h.FS.Stat(path)
 }
 
-// SyncDir implements wal.FS.
+// SyncDir implements vfs.FS.
 func (h *Hook) SyncDir(path string) error {
 	if err := h.Before(Op{Name: "syncdir", Path: path}); err != nil {
 		return err
@@ -115,7 +115,7 @@ func (h *Hook) SyncDir(path string) error {
 }
 
 type hookFile struct {
-	wal.File
+	vfs.File
 	h    *Hook
 	path string
 }

@@ -1,4 +1,4 @@
-package wal
+package vfs
 
 import (
 	"errors"
@@ -55,9 +55,9 @@ type File interface {
 }
 
 // sparse is a File that knows where its holes are, which read as zeros.
-type sparse interface {
+type Sparse interface {
 	// dataFrom returns the first place from off on that is in no hole, or the size of the file.
-	dataFrom(off int64) int64
+	DataFrom(off int64) int64
 }
 
 // SyncFile brings a closed file to the disk.

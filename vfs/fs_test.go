@@ -1,4 +1,4 @@
-package wal_test
+package vfs_test
 
 import (
 	"errors"
@@ -9,13 +9,14 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/persisting/persisting/vfs"
+	"github.com/persisting/persisting/vfs/faultfs"
 	"github.com/persisting/persisting/wal"
-	"github.com/persisting/persisting/wal/faultfs"
 )
 
 // TestFS holds the real file system and the one in memory to the same behavior.
 func TestFS(t *testing.T) {
-	for name, fsys := range map[string]wal.FS{"os": wal.OS, "mem": faultfs.NewMem()} {
+	for name, fsys := range map[string]vfs.FS{"os": vfs.OS, "mem": faultfs.NewMem()} {
 		t.Run(name, func(t *testing.T) {
 			root := filepath.Join(t.TempDir(), "one", "two")
 			path := filepath.Join(root, "file")
@@ -35,7 +36,7 @@ func TestFS(t *testing.T) {
 			gone(err)
 			must(fsys.MkdirAll(root))
 			must(fsys.MkdirAll(root))
-			for _, open := range []func(string) (wal.File, error){fsys.Open, fsys.OpenWrite} {
+			for _, open := range []func(string) (vfs.File, error){fsys.Open, fsys.OpenWrite} {
 				_, err := open(path)
 				gone(err)
 			}
@@ -66,7 +67,7 @@ func TestFS(t *testing.T) {
 			must(f.Sync())
 			must(f.Close())
 			must(fsys.Rename(path, path+"2"))
-			must(wal.SyncFile(fsys, path+"2"))
+			must(vfs.SyncFile(fsys, path+"2"))
 			must(fsys.SyncDir(root))
 			f, err = fsys.Open(path + "2")
 			must(err)

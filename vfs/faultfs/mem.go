@@ -11,7 +11,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/vfs"
 )
 
 // sectorBytes is the unit that a disk writes as a whole.
@@ -137,8 +137,8 @@ func (d *dir) change(f func(map[string]*inode)) {
 	d.changes = append(d.changes, f)
 }
 
-// Create implements wal.FS.
-func (m *Mem) Create(path string) (wal.File, error) {
+// Create implements vfs.FS.
+func (m *Mem) Create(path string) (vfs.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name, err := m.in("create", path)
@@ -154,13 +154,13 @@ func (m *Mem) Create(path string) (wal.File, error) {
 	return &file{m, node, path, m.epoch, true}, nil
 }
 
-// Open implements wal.FS.
-func (m *Mem) Open(path string) (wal.File, error) { return m.open(path, false) }
+// Open implements vfs.FS.
+func (m *Mem) Open(path string) (vfs.File, error) { return m.open(path, false) }
 
-// OpenWrite implements wal.FS.
-func (m *Mem) OpenWrite(path string) (wal.File, error) { return m.open(path, true) }
+// OpenWrite implements vfs.FS.
+func (m *Mem) OpenWrite(path string) (vfs.File, error) { return m.open(path, true) }
 
-func (m *Mem) open(path string, write bool) (wal.File, error) {
+func (m *Mem) open(path string, write bool) (vfs.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name, err := m.in("open", path)
@@ -174,7 +174,7 @@ func (m *Mem) open(path string, write bool) (wal.File, error) {
 	return &file{m, node, path, m.epoch, write}, nil
 }
 
-// ReadDir implements wal.FS.
+// ReadDir implements vfs.FS.
 func (m *Mem) ReadDir(path string) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -185,7 +185,7 @@ func (m *Mem) ReadDir(path string) ([]string, error) {
 	return slices.Sorted(maps.Keys(d.live)), nil
 }
 
-// Rename implements wal.FS; both names must be in one directory.
+// Rename implements vfs.FS; both names must be in one directory.
 func (m *Mem) Rename(from, to string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -208,7 +208,7 @@ func (m *Mem) Rename(from, to string) error {
 	return nil
 }
 
-// Remove implements wal.FS.
+// Remove implements vfs.FS.
 func (m *Mem) Remove(path string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -223,7 +223,7 @@ func (m *Mem) Remove(path string) error {
 	return nil
 }
 
-// MkdirAll implements wal.FS.
+// MkdirAll implements vfs.FS.
 func (m *Mem) MkdirAll(path string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -233,24 +233,24 @@ func (m *Mem) MkdirAll(path string) error {
 	return nil
 }
 
-// Stat implements wal.FS.
-func (m *Mem) Stat(path string) (wal.FileInfo, error) {
+// Stat implements vfs.FS.
+func (m *Mem) Stat(path string) (vfs.FileInfo, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.dirs[filepath.Clean(path)] != nil {
-		return wal.FileInfo{Dir: true}, nil
+		return vfs.FileInfo{Dir: true}, nil
 	}
 	d, name, err := m.in("stat", path)
 	if err != nil {
-		return wal.FileInfo{}, err
+		return vfs.FileInfo{}, err
 	}
 	if node := d.live[name]; node != nil {
-		return wal.FileInfo{Size: int64(len(node.live))}, nil
+		return vfs.FileInfo{Size: int64(len(node.live))}, nil
 	}
-	return wal.FileInfo{}, missing("stat", path)
+	return vfs.FileInfo{}, missing("stat", path)
 }
 
-// SyncDir implements wal.FS.
+// SyncDir implements vfs.FS.
 func (m *Mem) SyncDir(path string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

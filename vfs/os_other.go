@@ -1,8 +1,6 @@
 //go:build !linux
 
-package wal
-
-import "runtime"
+package vfs
 
 // WriteAt overrides the method of os.File.
 func (f *osFile) WriteAt(pieces [][]byte, off int64) error {
@@ -29,6 +27,3 @@ func (f *osFile) Preallocate(size int64) error { return f.Truncate(size) }
 
 // StartWriteback leaves everything to the sync that is due later.
 func StartWriteback(string) {}
-
-// yieldProcessor lets another goroutine run, which is all that can be done everywhere.
-func yieldProcessor() { runtime.Gosched() }

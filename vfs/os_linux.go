@@ -1,4 +1,4 @@
-package wal
+package vfs
 
 import (
 	"errors"
@@ -119,6 +119,3 @@ func StartWriteback(path string) {
 	defer file.Close()
 	_ = unix.SyncFileRange(int(file.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 }
-
-// yieldProcessor lets another thread run on the processor of this one, if one is waiting for it.
-func yieldProcessor() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
