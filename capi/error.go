@@ -1,9 +1,5 @@
 package main
 
-// #include <stdlib.h>
-// #include "shim.h"
-import "C"
-
 import (
 	"context"
 	"errors"
@@ -12,8 +8,13 @@ import (
 	"sync/atomic"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/wal"
 )
+
+// #include <stdlib.h>
+// #include "shim.h"
+import "C"
 
 var (
 	errArgument = errors.New("invalid argument")
@@ -58,6 +59,7 @@ var statuses = []struct {
 	{errHandle, C.PERSISTING_INVALID_HANDLE},
 	{engine.ErrMessage, C.PERSISTING_INVALID_ARGUMENT},
 	{engine.ErrInvalid, C.PERSISTING_INVALID_ARGUMENT},
+	{memory.ErrBudget, C.PERSISTING_INVALID_ARGUMENT},
 	{engine.ErrClosed, C.PERSISTING_CLOSED},
 	{engine.ErrPoisoned, C.PERSISTING_POISONED},
 	{engine.ErrWouldBlock, C.PERSISTING_WOULD_BLOCK},

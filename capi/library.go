@@ -1,14 +1,14 @@
 package main
 
-// #include <stdlib.h>
-// #include "shim.h"
-import "C"
-
 import (
 	"unsafe"
 
-	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/memory"
 )
+
+// #include <stdlib.h>
+// #include "shim.h"
+import "C"
 
 // version is set by the build.
 var version = "0.0.0"
@@ -44,7 +44,7 @@ func persistingStringFreeGo(s *C.char, e *C.struct_persisting_error) C.persistin
 }
 
 // budget is the memory of all open buckets.
-var budget = engine.NewBudget()
+var budget = memory.NewBudget()
 
 //export persistingLibrarySetMemoryBudgetGo
 func persistingLibrarySetMemoryBudgetGo(bytes C.int64_t, e *C.struct_persisting_error) C.persisting_status {
@@ -58,7 +58,7 @@ func persistingLibraryUsageGo(out *C.struct_persisting_usage, e *C.struct_persis
 			return err
 		}
 		out.handles = C.int64_t(handles.live())
-		out.allocated_bytes = C.int64_t(engine.AllocatedBytes())
+		out.allocated_bytes = C.int64_t(memory.Allocator.AllocatedBytes())
 		return nil
 	})
 }

@@ -1,19 +1,19 @@
 package main
 
-// #include "shim.h"
-import "C"
-
 import (
 	"bytes"
 	"encoding/json"
 	"fmt"
 
-	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/metrics/exporter"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 )
+
+// #include "shim.h"
+import "C"
 
 // buckets holds the metrics of all open buckets, registry what is exported.
 var (
@@ -25,7 +25,7 @@ func init() { registry.MustRegister(buckets) }
 
 func processState() metrics.Process {
 	return metrics.Process{
-		Handles: handles.live(), ArrowBytes: engine.AllocatedBytes(),
+		Handles: handles.live(), ArrowBytes: memory.Allocator.AllocatedBytes(),
 		Budget: budget.Limit(), BudgetUsed: budget.Used(), LogDrops: messages.Dropped(),
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/vfs"
@@ -49,6 +50,7 @@ type Bucket struct {
 	rung      chan struct{} // asks to look into the ring
 	tight     chan struct{} // asks to take less memory
 	stop      chan struct{}
+	share     *memory.Share // of the memory budget
 	workers   sync.WaitGroup
 	closing   atomic.Bool
 
@@ -88,7 +90,6 @@ type Bucket struct {
 	tail          tail
 	promised      int64 // end of the rows that came through the ring, which are acknowledged whatever the log says
 	unflushed     int64 // bytes in the tail that are not in Lance
-	accounted     int64 // bytes that the budget knows of
 	tally         tally
 	indexing      indexing
 	retained      struct{ rows, bytes int64 } // that retention has removed
@@ -152,7 +153,7 @@ func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 		sums:    newSums(opts.FS, dir),
 	}
 	b.consumers, b.tagged = registersIn(opts.FS, dir)
-	opts.Budget.join(b)
+	b.share = opts.Budget.Join(func() { signal(b.tight) })
 	var err error
 	if b.compressor, err = newCompressor(opts.WALCompression); err == nil {
 		err = b.recover()
@@ -301,8 +302,7 @@ func (b *Bucket) release(flushed bool) error {
 	b.mu.Lock()
 	b.tail.drop(len(b.tail.chunks))
 	b.pages.clear()
-	b.account()
-	b.opts.Budget.leave(b)
+	b.share.Leave()
 	if b.snapshot != nil {
 		b.snapshot.Release()
 		b.snapshot = nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/persisting/persisting/engine/memory"
 )
 
 func TestRowsStayThroughFlushAndReopen(t *testing.T) {
@@ -216,7 +217,7 @@ func TestClosedBucketRefuses(t *testing.T) {
 func TestPromotion(t *testing.T) {
 	floats := func(values ...float64) arrow.Record {
 		schema := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Float64, Nullable: true}}, nil)
-		b := array.NewRecordBuilder(allocator, schema)
+		b := array.NewRecordBuilder(memory.Allocator, schema)
 		defer b.Release()
 		b.Field(0).(*array.Float64Builder).AppendValues(values, nil)
 		return b.NewRecord()

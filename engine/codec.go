@@ -8,7 +8,8 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
-	"github.com/apache/arrow/go/v17/arrow/memory"
+	arrowmemory "github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/persisting/persisting/engine/memory"
 )
 
 // copyBelow is the size under which a piece of a message is gathered with its
@@ -34,7 +35,7 @@ func newEncoder(schema *arrow.Schema) (*encoder, error) {
 	e := &encoder{schema: schema, preamble: preamble}
 	// Scratch buffers stay alive through the pieces that point into them, so
 	// they come from the garbage-collected allocator.
-	e.writer = ipc.NewWriterWithPayloadWriter(e, ipc.WithSchema(schema), ipc.WithAllocator(memory.DefaultAllocator))
+	e.writer = ipc.NewWriterWithPayloadWriter(e, ipc.WithSchema(schema), ipc.WithAllocator(arrowmemory.DefaultAllocator))
 	return e, nil
 }
 
@@ -119,7 +120,7 @@ func (d *decoder) decode(preamble, body []byte) (arrow.Record, error) {
 	if d.reader == nil || !bytes.Equal(preamble, d.preamble) {
 		d.close()
 		d.feed.Reset(preamble)
-		reader, err := ipc.NewReader(&d.feed, ipc.WithAllocator(allocator))
+		reader, err := ipc.NewReader(&d.feed, ipc.WithAllocator(memory.Allocator))
 		if err != nil {
 			return nil, fmt.Errorf("engine: decode schema: %w", err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/vfs/faultfs"
 )
 
@@ -321,7 +322,7 @@ func recordOf(rows []row, floats bool) arrow.Record {
 	if n := rows[0].extra; n > 0 {
 		fields = append(fields, arrow.Field{Name: fmt.Sprintf("extra%d", n), Type: arrow.PrimitiveTypes.Int64, Nullable: true})
 	}
-	b := array.NewRecordBuilder(allocator, arrow.NewSchema(fields, nil))
+	b := array.NewRecordBuilder(memory.Allocator, arrow.NewSchema(fields, nil))
 	defer b.Release()
 	for _, r := range rows {
 		b.Field(0).(*array.StringBuilder).Append(r.text)

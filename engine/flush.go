@@ -281,7 +281,7 @@ func (b *Bucket) install(snapshot *lance.Snapshot, checkpoint int64) {
 	b.checkpoint = max(b.checkpoint, checkpoint)
 	b.unflushed = b.tail.bytesFrom(b.checkpoint)
 	keep := min(b.opts.CacheBytes/2, max(b.opts.FlushBytes-b.unflushed, 0)) // where puts outrun flushes, nothing
-	if b.opts.Budget.over() {
+	if b.opts.Budget.Over() {
 		keep = 0
 	}
 	b.tail.evict(b.checkpoint, keep)

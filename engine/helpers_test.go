@@ -10,6 +10,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/persisting/persisting/engine/memory"
 )
 
 // numbered is the schema of the test rows: id is the offset at which the test
@@ -21,7 +22,7 @@ var numbered = arrow.NewSchema([]arrow.Field{
 
 func batch(t testing.TB, first, n int64) arrow.Record {
 	t.Helper()
-	b := array.NewRecordBuilder(allocator, numbered)
+	b := array.NewRecordBuilder(memory.Allocator, numbered)
 	defer b.Release()
 	for i := first; i < first+n; i++ {
 		b.Field(0).(*array.Int64Builder).Append(i)

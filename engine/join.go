@@ -6,7 +6,8 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/bitutil"
-	"github.com/apache/arrow/go/v17/arrow/memory"
+	arrowmemory "github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/persisting/persisting/engine/memory"
 )
 
 // join makes one batch of the rows of messages that passed check. The caller
@@ -53,21 +54,21 @@ func (c *column) join(j *joiner, taken []stretch) arrow.ArrayData {
 		length += taken[i].count()
 		nulls += parts[i].nulls
 	}
-	var buffers []*memory.Buffer
+	var buffers []*arrowmemory.Buffer
 	below := make([]stretch, len(parts)) // what the children give
 	switch c.form {
 	case formNull:
 		nulls = length
-		buffers = []*memory.Buffer{nil}
+		buffers = []*arrowmemory.Buffer{nil}
 	case formFixed:
-		buffers = []*memory.Buffer{joinValidity(parts, length, nulls), c.joinFixed(parts, length)}
+		buffers = []*arrowmemory.Buffer{joinValidity(parts, length, nulls), c.joinFixed(parts, length)}
 	case formText, formList:
-		buffers = []*memory.Buffer{joinValidity(parts, length, nulls), c.joinOffsets(parts, below, length)}
+		buffers = []*arrowmemory.Buffer{joinValidity(parts, length, nulls), c.joinOffsets(parts, below, length)}
 		if c.form == formText {
 			buffers = append(buffers, joinText(parts, below))
 		}
 	case formGroup:
-		buffers = []*memory.Buffer{joinValidity(parts, length, nulls)}
+		buffers = []*arrowmemory.Buffer{joinValidity(parts, length, nulls)}
 		for i, p := range parts {
 			below[i] = stretch{p.from * c.repeat, p.to * c.repeat}
 		}
@@ -113,7 +114,7 @@ func (c *column) part(b *body, taken stretch) part {
 	return p
 }
 
-func joinValidity(parts []part, length, nulls int64) *memory.Buffer {
+func joinValidity(parts []part, length, nulls int64) *arrowmemory.Buffer {
 	if nulls == 0 {
 		return nil
 	}
@@ -136,7 +137,7 @@ func copyBits(target []byte, at int64, source []byte, s stretch) {
 	bitutil.CopyBitmap(source, int(s.from), int(s.count()), target, int(at))
 }
 
-func (c *column) joinFixed(parts []part, length int64) *memory.Buffer {
+func (c *column) joinFixed(parts []part, length int64) *arrowmemory.Buffer {
 	joined := bufferOf((length*c.bits + 7) / 8)
 	at := int64(0)
 	for _, p := range parts {
@@ -153,7 +154,7 @@ func (c *column) joinFixed(parts []part, length int64) *memory.Buffer {
 
 // joinOffsets makes offsets into what the values of the parts are joined to, and
 // sets below to the values that are.
-func (c *column) joinOffsets(parts []part, below []stretch, length int64) *memory.Buffer {
+func (c *column) joinOffsets(parts []part, below []stretch, length int64) *arrowmemory.Buffer {
 	width := c.bits / 8
 	joined := bufferOf((length + 1) * width)
 	rest, end := joined.Bytes(), int64(0)
@@ -187,7 +188,7 @@ func offsetAt(offsets []byte, i, width int64) int64 {
 	return int64(binary.LittleEndian.Uint32(offsets[4*i:]))
 }
 
-func joinText(parts []part, taken []stretch) *memory.Buffer {
+func joinText(parts []part, taken []stretch) *arrowmemory.Buffer {
 	size := int64(0)
 	for _, s := range taken {
 		size += s.count()
@@ -200,8 +201,8 @@ func joinText(parts []part, taken []stretch) *memory.Buffer {
 	return joined
 }
 
-func bufferOf(size int64) *memory.Buffer {
-	b := memory.NewResizableBuffer(allocator)
+func bufferOf(size int64) *arrowmemory.Buffer {
+	b := arrowmemory.NewResizableBuffer(memory.Allocator)
 	b.Resize(int(size))
 	return b
 }

@@ -9,9 +9,10 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/apache/arrow/go/v17/arrow/memory"
+	arrowmemory "github.com/apache/arrow/go/v17/arrow/memory"
 	flatbuffers "github.com/google/flatbuffers/go"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/memory"
 )
 
 // MessageSchema is the columns of messages for [Bucket.AppendMessage].
@@ -55,7 +56,7 @@ func (m *MessageSchema) copy(message []byte) (rec arrow.Record, pieces [][]byte,
 	if err != nil {
 		return nil, nil, err
 	}
-	data := memory.NewResizableBuffer(allocator)
+	data := arrowmemory.NewResizableBuffer(memory.Allocator)
 	defer data.Release()
 	data.Resize(len(b.data))
 	copy(data.Bytes(), b.data)
@@ -65,7 +66,7 @@ func (m *MessageSchema) copy(message []byte) (rec arrow.Record, pieces [][]byte,
 
 // read returns the batch of a message that passed check, over data, which is its
 // body. The caller releases it.
-func (m *MessageSchema) read(b body, data *memory.Buffer) arrow.Record {
+func (m *MessageSchema) read(b body, data *arrowmemory.Buffer) arrow.Record {
 	columns := make([]arrow.Array, len(m.columns))
 	for i := range m.columns {
 		values := m.columns[i].read(&b, data)
@@ -196,17 +197,17 @@ func (c *column) fault(format string, args ...any) error {
 }
 
 // read makes the array that comes next, of slices of data.
-func (c *column) read(b *body, data *memory.Buffer) arrow.ArrayData {
+func (c *column) read(b *body, data *arrowmemory.Buffer) arrow.ArrayData {
 	length, nulls, _ := b.node()
-	buffers := make([]*memory.Buffer, c.form.buffers())
+	buffers := make([]*arrowmemory.Buffer, c.form.buffers())
 	for i := range buffers {
 		from, to, _ := b.buffer()
-		buffers[i] = memory.SliceBuffer(data, int(from), int(to-from))
+		buffers[i] = arrowmemory.SliceBuffer(data, int(from), int(to-from))
 		defer buffers[i].Release()
 	}
 	switch {
 	case c.form == formNull:
-		buffers, nulls = []*memory.Buffer{nil}, length
+		buffers, nulls = []*arrowmemory.Buffer{nil}, length
 	case nulls == 0:
 		buffers[0] = nil
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/vfs"
 )
@@ -92,7 +93,7 @@ type Options struct {
 
 	// Budget is the memory that the bucket shares with others. The default is one
 	// of its own.
-	Budget *Budget
+	Budget *memory.Budget
 
 	// Logger is told of recoveries and of faults in the background. The default
 	// discards.
@@ -210,7 +211,7 @@ func (o *Options) complete() {
 		o.Metrics = metrics.NewSet("", nil)
 	}
 	if o.Budget == nil {
-		o.Budget = NewBudget()
+		o.Budget = memory.NewBudget()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -8,12 +8,13 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/persisting/persisting/engine/memory"
 )
 
 // pairs is a batch with the columns a and b, one of which may be of another type
 // than that of the bucket.
 func pairs(fields []arrow.Field, add func(*array.RecordBuilder)) arrow.Record {
-	b := array.NewRecordBuilder(allocator, arrow.NewSchema(fields, nil))
+	b := array.NewRecordBuilder(memory.Allocator, arrow.NewSchema(fields, nil))
 	defer b.Release()
 	add(b)
 	return b.NewRecord()

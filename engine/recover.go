@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
@@ -329,7 +330,7 @@ func (b *Bucket) fill(schema *arrow.Schema, rows int64) error {
 	}
 	columns := make([]arrow.Array, schema.NumFields())
 	for i, f := range schema.Fields() {
-		columns[i] = array.MakeArrayOfNull(allocator, f.Type, int(rows))
+		columns[i] = array.MakeArrayOfNull(memory.Allocator, f.Type, int(rows))
 		defer columns[i].Release()
 	}
 	empty := array.NewRecord(schema, columns, rows)

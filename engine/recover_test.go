@@ -11,6 +11,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -35,7 +36,7 @@ func blob(size int, seed uint64) (rec arrow.Record, value []byte) {
 	value = make([]byte, size)
 	rng := rand.NewChaCha8([32]byte{byte(seed)})
 	_, _ = rng.Read(value) // never fails
-	b := array.NewRecordBuilder(allocator, arrow.NewSchema([]arrow.Field{{Name: "blob", Type: arrow.BinaryTypes.Binary, Nullable: true}}, nil))
+	b := array.NewRecordBuilder(memory.Allocator, arrow.NewSchema([]arrow.Field{{Name: "blob", Type: arrow.BinaryTypes.Binary, Nullable: true}}, nil))
 	defer b.Release()
 	b.Field(0).(*array.BinaryBuilder).Append(value)
 	return b.NewRecord(), value

@@ -6,6 +6,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/memory"
 )
 
 const extensionName = "ARROW:extension:name"
@@ -141,7 +142,7 @@ func align(rec arrow.Record, schema *arrow.Schema) (arrow.Record, error) {
 	for i, f := range schema.Fields() {
 		j, ok := places[f.Name]
 		if !ok {
-			columns[i] = array.MakeArrayOfNull(allocator, f.Type, int(rec.NumRows()))
+			columns[i] = array.MakeArrayOfNull(memory.Allocator, f.Type, int(rec.NumRows()))
 			defer columns[i].Release()
 			continue
 		}

@@ -1,4 +1,4 @@
-package engine
+package memory
 
 import (
 	"fmt"
@@ -19,11 +19,14 @@ const (
 	slabAlign = 64
 )
 
-// slabs is an Arrow allocator of memory outside the Go heap, which may be handed
+// Allocator gives the memory of all batches that the engine makes.
+var Allocator = NewArena()
+
+// Arena is an Arrow allocator of memory outside the Go heap, which may be handed
 // over the C boundary. Batches go in about the order in which they came, so
 // neighbours share a slab, which goes back to the system when the last of them is
 // freed. In the heap of C, what lies among them and stays would keep their memory.
-type slabs struct {
+type Arena struct {
 	allocated atomic.Int64
 
 	mu     sync.Mutex
@@ -39,15 +42,16 @@ type slab struct {
 	parts  int // that are not freed
 }
 
-func newSlabs() *slabs {
-	return &slabs{shared: map[uintptr]*slab{}, single: map[uintptr]*slab{}}
+// NewArena returns an arena that holds nothing.
+func NewArena() *Arena {
+	return &Arena{shared: map[uintptr]*slab{}, single: map[uintptr]*slab{}}
 }
 
 // AllocatedBytes is the size of what is not freed.
-func (s *slabs) AllocatedBytes() int64 { return s.allocated.Load() }
+func (s *Arena) AllocatedBytes() int64 { return s.allocated.Load() }
 
 // Allocate returns memory that is zero. It panics where the system has none.
-func (s *slabs) Allocate(size int) []byte {
+func (s *Arena) Allocate(size int) []byte {
 	s.allocated.Add(int64(size))
 	taken := (max(size, 1) + slabAlign - 1) / slabAlign * slabAlign
 	s.mu.Lock()
@@ -68,7 +72,7 @@ func (s *slabs) Allocate(size int) []byte {
 }
 
 // open begins another slab.
-func (s *slabs) open() {
+func (s *Arena) open() {
 	if old := s.newest; old != nil && old.parts == 0 {
 		s.retire(old)
 	}
@@ -82,7 +86,7 @@ func (s *slabs) open() {
 }
 
 // Free takes back what Allocate or Reallocate returned, or nil.
-func (s *slabs) Free(b []byte) {
+func (s *Arena) Free(b []byte) {
 	if b == nil {
 		return
 	}
@@ -106,7 +110,7 @@ func (s *slabs) Free(b []byte) {
 }
 
 // retire keeps an empty slab, or gives it back to the system.
-func (s *slabs) retire(empty *slab) {
+func (s *Arena) retire(empty *slab) {
 	delete(s.shared, address(empty.memory)/slabBytes)
 	if len(s.kept) == slabsKept {
 		empty.unmap()
@@ -118,7 +122,7 @@ func (s *slabs) retire(empty *slab) {
 
 // Reallocate returns memory that begins with what b holds and ends with zeros, and
 // takes b back.
-func (s *slabs) Reallocate(size int, b []byte) []byte {
+func (s *Arena) Reallocate(size int, b []byte) []byte {
 	if size <= len(b) {
 		s.allocated.Add(int64(size - len(b)))
 		return b[:size]
@@ -134,13 +138,13 @@ func address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(
 func mapSlab(size int) *slab {
 	memory, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
-		panic(fmt.Errorf("engine: map %d bytes of memory: %w", size, err))
+		panic(fmt.Errorf("memory: map %d bytes of memory: %w", size, err))
 	}
 	return &slab{memory: memory}
 }
 
 func (s *slab) unmap() {
 	if err := unix.Munmap(s.memory); err != nil {
-		panic(fmt.Errorf("engine: unmap memory: %w", err))
+		panic(fmt.Errorf("memory: unmap memory: %w", err))
 	}
 }

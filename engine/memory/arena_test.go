@@ -1,4 +1,4 @@
-package engine
+package memory
 
 import (
 	"bytes"
@@ -8,8 +8,8 @@ import (
 
 // TestSlabsKeepBytesApart allocates, grows, shrinks and frees in any order, and
 // sees that nobody writes where another does and that all of it goes back.
-func TestSlabsKeepBytesApart(t *testing.T) {
-	s := newSlabs()
+func TestArenaKeepsBytesApart(t *testing.T) {
+	s := NewArena()
 	rng := rand.New(rand.NewPCG(1, 2))
 	fill := func(b []byte, with byte) {
 		for i := range b {
