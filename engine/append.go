@@ -44,7 +44,7 @@ func (b *Bucket) AppendMessage(schema *MessageSchema, message []byte, noWait boo
 	if err != nil {
 		return 0, 0, err
 	}
-	if rows > 0 && len(message) < packedBytes && b.fit(schema.schema) && !b.requires() {
+	if rows > 0 && len(message) < packedBytes && b.fit(schema.schema) && !b.requires() && !schema.strict {
 		return b.pack(schema, message, rows)
 	}
 	rec, body, err := schema.copy(message)
@@ -52,6 +52,11 @@ func (b *Bucket) AppendMessage(schema *MessageSchema, message []byte, noWait boo
 		return 0, 0, err
 	}
 	defer rec.Release()
+	if schema.strict {
+		if err := lance.CheckValues(rec); err != nil {
+			return 0, 0, &SchemaError{Reason: err.Error()}
+		}
+	}
 	return b.append(rec, body, noWait)
 }
 

@@ -328,7 +328,7 @@ func (b *Bucket) fill(schema *arrow.Schema, rows int64) error {
 	}
 	columns := make([]arrow.Array, schema.NumFields())
 	for i, f := range schema.Fields() {
-		columns[i] = array.MakeArrayOfNull(allocator, f.Type, int(rows))
+		columns[i] = nullArray(f, rows)
 		defer columns[i].Release()
 	}
 	empty := array.NewRecord(schema, columns, rows)

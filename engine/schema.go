@@ -141,7 +141,7 @@ func align(rec arrow.Record, schema *arrow.Schema) (arrow.Record, error) {
 	for i, f := range schema.Fields() {
 		j, ok := places[f.Name]
 		if !ok {
-			columns[i] = array.MakeArrayOfNull(allocator, f.Type, int(rec.NumRows()))
+			columns[i] = nullArray(f, rec.NumRows())
 			defer columns[i].Release()
 			continue
 		}

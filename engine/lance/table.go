@@ -52,7 +52,7 @@ func Create(dir string, schema *arrow.Schema, cfg Config, batches ...arrow.Recor
 		if !slices.EqualFunc(b.Schema().Fields(), schema.Fields(), sameColumn) {
 			return nil, fmt.Errorf("%w: a batch has the columns %v, the table %v", ErrSchema, b.Schema().Fields(), schema.Fields())
 		}
-		if err := CheckValues(b); err != nil {
+		if err := checkValues(b, true); err != nil {
 			return nil, err
 		}
 	}
@@ -147,7 +147,7 @@ func (t *Table) Append(batches []arrow.Record) (*Snapshot, error) {
 			if !r.Schema().Equal(schema) {
 				return nil, fmt.Errorf("%w: batches of different schemas", ErrSchema)
 			}
-			if err := CheckValues(r); err != nil {
+			if err := checkValues(r, true); err != nil {
 				return nil, err
 			}
 		}
