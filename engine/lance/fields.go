@@ -3,9 +3,11 @@ package lance
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
@@ -15,6 +17,13 @@ const (
 	// originalKey holds, in the metadata of a stored field that differs from
 	// what was put, the original as an Arrow IPC schema of one field in base64.
 	originalKey = "persisting:field"
+
+	// pairPrefix begins the keys of schema metadata that Lance does not get as they
+	// are: the key follows in base64, which the value is in as well.
+	pairPrefix = "persisting:pair:"
+
+	// blobKey asks for an encoding that gives the places of values instead of them.
+	blobKey = "lance-encoding:blob"
 
 	extensionKey  = "ARROW:extension:name"
 	jsonExtension = "arrow.json"
@@ -62,7 +71,10 @@ func originalField(s arrow.Field) (arrow.Field, error) {
 
 // isPlain says whether Lance keeps all of f and originalField needs no help.
 func isPlain(f arrow.Field) bool {
-	if escapeName(f.Name) != f.Name || namesCompression(f) {
+	if escapeName(f.Name) != f.Name || namesCompression(f) || f.Metadata.FindKey(blobKey) >= 0 {
+		return false
+	}
+	if plainMetadata(f.Metadata).Len() < f.Metadata.Len() {
 		return false
 	}
 	switch t := f.Type.(type) {
@@ -79,10 +91,13 @@ func isPlain(f arrow.Field) bool {
 	return true
 }
 
-// translateField escapes the names of f, and gives fixed-size lists the child
-// that Lance gives them.
+// translateField escapes the names of f, leaves metadata out that Lance cannot hold,
+// and gives fixed-size lists the child that Lance gives them. Values that are asked
+// to be blobs are stored as any others, large ones in pages of their own: of blobs
+// a scan would give the places.
 func translateField(f arrow.Field) arrow.Field {
 	f.Name = escapeName(f.Name)
+	f.Metadata = withoutKey(plainMetadata(f.Metadata), blobKey)
 	switch t := f.Type.(type) {
 	case *arrow.ListType:
 		f.Type = arrow.ListOfField(translateField(t.ElemField()))
@@ -119,6 +134,72 @@ func mapFields(fields []arrow.Field, f func(arrow.Field) arrow.Field) []arrow.Fi
 		out[i] = f(field)
 	}
 	return out
+}
+
+// plainMetadata is what of m Lance holds: pairs of UTF-8, one for each key.
+func plainMetadata(m arrow.Metadata) arrow.Metadata {
+	return pick(m, func(i int) bool {
+		key, value := m.Keys()[i], m.Values()[i]
+		return utf8.ValidString(key) && utf8.ValidString(value) && m.FindKey(key) == i
+	})
+}
+
+// pick is the pairs of m for which keep is true.
+func pick(m arrow.Metadata, keep func(i int) bool) arrow.Metadata {
+	var keys, values []string
+	for i := range m.Len() {
+		if keep(i) {
+			keys, values = append(keys, m.Keys()[i]), append(values, m.Values()[i])
+		}
+	}
+	if len(keys) == m.Len() {
+		return m
+	}
+	return arrow.NewMetadata(keys, values)
+}
+
+// MissingMetadata is the pairs of m whose keys have does not have, each key once.
+func MissingMetadata(have, m arrow.Metadata) arrow.Metadata {
+	return pick(m, func(i int) bool {
+		key := m.Keys()[i]
+		return have.FindKey(key) < 0 && m.FindKey(key) == i
+	})
+}
+
+// storedMetadata is the metadata of a schema as Lance gets it.
+func storedMetadata(m arrow.Metadata) arrow.Metadata {
+	plain := plainMetadata(m)
+	var keys, values []string
+	for i := range m.Len() {
+		key, value := m.Keys()[i], m.Values()[i]
+		ours := strings.HasPrefix(key, pairPrefix) || strings.HasPrefix(key, "lance") // which Lance would heed
+		if ours || plain.FindKey(key) < 0 {
+			key = pairPrefix + base64.StdEncoding.EncodeToString([]byte(key))
+			value = base64.StdEncoding.EncodeToString([]byte(value))
+		}
+		if !slices.Contains(keys, key) {
+			keys, values = append(keys, key), append(values, value)
+		}
+	}
+	return arrow.NewMetadata(keys, values)
+}
+
+// originalMetadata is the inverse of storedMetadata.
+func originalMetadata(m arrow.Metadata) (arrow.Metadata, error) {
+	keys, values := slices.Clone(m.Keys()), slices.Clone(m.Values())
+	for i, key := range keys {
+		text, ok := strings.CutPrefix(key, pairPrefix)
+		if !ok {
+			continue
+		}
+		k, keyErr := base64.StdEncoding.DecodeString(text)
+		v, err := base64.StdEncoding.DecodeString(values[i])
+		if err := errors.Join(keyErr, err); err != nil {
+			return m, fmt.Errorf("%w: schema metadata %s: %w", ErrCorrupt, key, err)
+		}
+		keys[i], values[i] = string(k), string(v)
+	}
+	return arrow.NewMetadata(keys, values), nil
 }
 
 func withKey(m arrow.Metadata, key, value string) arrow.Metadata {
@@ -180,7 +261,10 @@ func newColumns(stored *arrow.Schema, number uint64) (*columns, error) {
 		c.stored[i] = translateField(f)
 		c.index[f.Name] = i
 	}
-	meta := stored.Metadata()
+	meta, err := originalMetadata(stored.Metadata())
+	if err != nil {
+		return nil, err
+	}
 	c.original = arrow.NewSchema(originals, &meta)
 	return c, nil
 }

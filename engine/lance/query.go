@@ -235,7 +235,8 @@ func (c *columns) result(q *Query) (*arrow.Schema, error) {
 			return nil, err
 		}
 	}
-	return arrow.NewSchema(fields, nil), nil
+	meta := c.original.Metadata()
+	return arrow.NewSchema(fields, &meta), nil
 }
 
 // sql gives an expression, or a filter, in stored names.
