@@ -8,15 +8,15 @@ import (
 
 // nullArray makes n nulls of the type of f, which must be storable. The buffers of
 // all arrays in it are one, of zeros. What cannot be null within a null, because
-// its type says so, is zero. arrow/go has such a function, which does not know
+// its type says so, is zero, as are the items of vectors: to Lance, null ones are more
+// to write. arrow/go has such a function, which does not know
 // structs with a field of type null. The caller releases the result.
 func nullArray(f arrow.Field, n int64) arrow.Array {
-	f.Nullable = true
 	c := columnFor(f)
 	zeros := bufferOf(c.nullBytes(n))
 	defer zeros.Release()
 	clear(zeros.Bytes())
-	data := c.nulls(n, zeros)
+	data := c.nulls(n, false, zeros)
 	defer data.Release()
 	return array.MakeFromData(data)
 }
@@ -38,11 +38,11 @@ func (c *column) nullBytes(n int64) int64 {
 	return size
 }
 
-func (c *column) nulls(n int64, zeros *memory.Buffer) arrow.ArrayData {
+func (c *column) nulls(n int64, required bool, zeros *memory.Buffer) arrow.ArrayData {
 	part := func(size int64) *memory.Buffer { return memory.SliceBuffer(zeros, 0, int(size)) }
 	var buffers []*memory.Buffer
 	count, below := n, int64(0)
-	if c.required {
+	if required {
 		count = 0
 		buffers = append(buffers, nil)
 	} else {
@@ -69,7 +69,9 @@ func (c *column) nulls(n int64, zeros *memory.Buffer) arrow.ArrayData {
 	}()
 	children := make([]arrow.ArrayData, len(c.children))
 	for i := range children {
-		children[i] = c.children[i].nulls(below, zeros)
+		child := &c.children[i]
+		vector := c.dataType.ID() == arrow.FIXED_SIZE_LIST
+		children[i] = child.nulls(below, child.required || vector, zeros)
 		defer children[i].Release()
 	}
 	return array.NewData(c.dataType, int(n), buffers, children, int(count), 0)
