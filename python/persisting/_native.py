@@ -39,7 +39,7 @@ from persisting._errors import LockedError, RemovedError, WouldBlockError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_NO_WAIT, _RUN, _NOTIFY = 1, 2, 8
+_NO_WAIT, _RUN, _NOTIFY, _CHECK, _CHECKED = 1, 2, 8, 16, 32
 _QUICK, _APPLY = 2, 4
 
 
@@ -254,6 +254,7 @@ class Bucket(Handle):
         *,
         no_wait: bool = False,
         notify: bool = False,
+        checked: bool = False,
         wait_ns: int = 0,
     ) -> tuple[int, int]:
         """Append the rows of `batch`; no column is copied.
@@ -266,6 +267,8 @@ class Bucket(Handle):
             Raise `WouldBlockError`, with nothing stored, where the call would wait.
         notify
             Do `notify` for the end of the batch, unless it is acknowledged at once.
+        checked
+            `check` found nothing wrong with the batch.
         wait_ns
             Nanoseconds to wait for the acknowledgement; negative is without limit.
 
@@ -274,13 +277,21 @@ class Bucket(Handle):
         tuple of int
             Offset of the first row, and number of acknowledged rows of the bucket.
         """
+        flags = (_NOTIFY if notify else 0) | (_CHECKED if checked else 0)
+        return self._append_with(batch, flags | (_NO_WAIT if no_wait else 0), wait_ns)
+
+    def check(self, batch: pa.RecordBatch, *, no_wait: bool = False) -> None:
+        """Raise the SchemaError that `append` would raise, and store nothing."""
+        self._append_with(batch, _CHECK | (_NO_WAIT if no_wait else 0), 0)
+
+    def _append_with(self, batch: pa.RecordBatch, flags: int, wait_ns: int) -> tuple[int, int]:
         schema_capsule, array_capsule = batch.__arrow_c_array__()
         first, acknowledged = ctypes.c_int64(), ctypes.c_int64()
         self._use(
             self._append,
             _capsule_pointer(array_capsule, b"arrow_array"),
             _capsule_pointer(schema_capsule, b"arrow_schema"),
-            (_NO_WAIT if no_wait else 0) | (_NOTIFY if notify else 0),
+            flags,
             wait_ns,
             byref(first),
             byref(acknowledged),
