@@ -18,9 +18,12 @@ func checkField(f arrow.Field, path string) error {
 	if !utf8.ValidString(f.Name) {
 		return fmt.Errorf("%w: column %q: the name %q is no UTF-8", ErrSchema, path, f.Name)
 	}
-	for _, key := range f.Metadata.Keys() {
+	for i, key := range f.Metadata.Keys() {
 		if key == originalKey || strings.HasPrefix(key, "lance") && !slices.Contains(encodingKeys, key) {
 			return fmt.Errorf("%w: column %s: metadata key %q is reserved", ErrSchema, path, key)
+		}
+		if err := checkEncoding(key, f.Metadata.Values()[i]); err != nil {
+			return fmt.Errorf("%w: column %s: %w", ErrSchema, path, err)
 		}
 	}
 	if strings.HasPrefix(extension(f), "lance.") {
@@ -76,6 +79,9 @@ func checkType(t arrow.DataType, path string) error {
 		case arrow.FixedWidthDataType, *arrow.FixedSizeListType:
 		default: // Lance takes structs, and then cannot read them
 			return refuse("; use a list")
+		}
+		if !fitsChunk(t, nil) {
+			return refuse(", its items are too many; use a list, or uint8")
 		}
 		return checkField(t.ElemField(), path+"[]")
 	case *arrow.MapType:

@@ -89,13 +89,15 @@ func (v *values) check() error {
 // checkItems checks the items of lists.
 func (v *values) checkItems(a array.ListLike) error {
 	item := a.DataType().(arrow.ListLikeType).ElemField()
+	if a.DataType().ID() == arrow.FIXED_SIZE_LIST && !v.json && !fitsChunk(a.DataType(), a) {
+		return fmt.Errorf("%w: column %s: %s with null items cannot be stored, its items are too many; use a list, or uint8", ErrSchema, v.path, a.DataType())
+	}
 	if a.Len() == 0 || !toCheck(item) {
 		return nil
 	}
-	first, _ := a.ValueOffsets(0)
-	_, end := a.ValueOffsets(a.Len() - 1)
-	items := array.NewSlice(a.ListValues(), first, end)
+	items := itemsOf(a)
 	defer items.Release()
+	first, _ := a.ValueOffsets(0)
 	list := func(i int) int { return owner(a, first+int64(i)) }
 	hidden := v.behind()
 	child := values{field: item, path: v.path + "[]", array: items, json: v.json}
