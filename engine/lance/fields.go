@@ -25,6 +25,9 @@ const (
 	// blobKey asks for an encoding that gives the places of values instead of them.
 	blobKey = "lance-encoding:blob"
 
+	// packedKey asks for structs whose fields lie beside each other.
+	packedKey = "packed"
+
 	extensionKey  = "ARROW:extension:name"
 	jsonExtension = "arrow.json"
 )
@@ -49,8 +52,8 @@ var escaper = strings.NewReplacer("%", "%25", ".", "%2E", "`", "%60")
 
 // storedField is f as Lance gets it.
 func storedField(f arrow.Field, c compressions) (arrow.Field, error) {
-	s := compressField(translateField(f), c.of(f.Name))
-	if isPlain(f) {
+	s := compressField(storedForm(f), c.of(f.Name))
+	if escapeName(f.Name) == f.Name && isPlain(f) {
 		return s, nil
 	}
 	original, err := encodeField(f)
@@ -71,10 +74,7 @@ func originalField(s arrow.Field) (arrow.Field, error) {
 
 // isPlain says whether Lance keeps all of f and originalField needs no help.
 func isPlain(f arrow.Field) bool {
-	if escapeName(f.Name) != f.Name || namesCompression(f) || f.Metadata.FindKey(blobKey) >= 0 {
-		return false
-	}
-	if plainMetadata(f.Metadata).Len() < f.Metadata.Len() {
+	if namesCompression(f) || lanceMetadata(f).Len() < f.Metadata.Len() {
 		return false
 	}
 	switch t := f.Type.(type) {
@@ -91,13 +91,16 @@ func isPlain(f arrow.Field) bool {
 	return true
 }
 
-// translateField escapes the names of f, leaves metadata out that Lance cannot hold,
-// and gives fixed-size lists the child that Lance gives them. Values that are asked
-// to be blobs are stored as any others, large ones in pages of their own: of blobs
-// a scan would give the places.
-func translateField(f arrow.Field) arrow.Field {
+// storedForm is f with the name that Lance takes, which takes any inside a column.
+func storedForm(f arrow.Field) arrow.Field {
 	f.Name = escapeName(f.Name)
-	f.Metadata = withoutKey(plainMetadata(f.Metadata), blobKey)
+	return translateField(f)
+}
+
+// translateField leaves metadata out of f that Lance must not see, and gives
+// fixed-size lists the child that Lance gives them.
+func translateField(f arrow.Field) arrow.Field {
+	f.Metadata = lanceMetadata(f)
 	switch t := f.Type.(type) {
 	case *arrow.ListType:
 		f.Type = arrow.ListOfField(translateField(t.ElemField()))
@@ -108,6 +111,32 @@ func translateField(f arrow.Field) arrow.Field {
 		f.Type = arrow.FixedSizeListOfField(t.Len(), translateField(item))
 	case *arrow.StructType:
 		f.Type = arrow.StructOf(mapFields(t.Fields(), translateField)...)
+	case *arrow.MapType:
+		m := arrow.MapOf(translateField(t.KeyField()).Type, translateField(t.ItemField()).Type)
+		m.SetItemNullable(t.ItemField().Nullable)
+		f.Type = m
+	}
+	return f
+}
+
+// named is f with the names of stored, and of what is inside it: they are escaped
+// there in tables of older versions.
+func named(f, stored arrow.Field) arrow.Field {
+	f.Name = stored.Name
+	inner := func(i int) arrow.Field {
+		return named(f.Type.(arrow.NestedType).Fields()[i], stored.Type.(arrow.NestedType).Fields()[i])
+	}
+	switch t := f.Type.(type) {
+	case *arrow.ListType:
+		f.Type = arrow.ListOfField(inner(0))
+	case *arrow.LargeListType:
+		f.Type = arrow.LargeListOfField(inner(0))
+	case *arrow.StructType:
+		fields := make([]arrow.Field, t.NumFields())
+		for i := range fields {
+			fields[i] = inner(i)
+		}
+		f.Type = arrow.StructOf(fields...)
 	}
 	return f
 }
@@ -134,6 +163,26 @@ func mapFields(fields []arrow.Field, f func(arrow.Field) arrow.Field) []arrow.Fi
 		out[i] = f(field)
 	}
 	return out
+}
+
+// lanceMetadata is the metadata of f without what Lance cannot hold, or would heed to
+// the harm of the values: of blobs a scan gives the places, packed structs have no
+// nulls, and a structure that was chosen by hand must suit all values to come, which
+// one for text and bytes does.
+func lanceMetadata(f arrow.Field) arrow.Metadata {
+	plain := plainMetadata(f.Metadata)
+	_, varying := f.Type.(arrow.BinaryDataType)
+	return pick(plain, func(i int) bool {
+		switch plain.Keys()[i] {
+		case blobKey, packedKey:
+			return false
+		case structureKey:
+			return varying
+		case compressionKey:
+			return varying || plain.Values()[i] != fsst
+		}
+		return true
+	})
 }
 
 // plainMetadata is what of m Lance holds: pairs of UTF-8, one for each key.
@@ -258,7 +307,7 @@ func newColumns(stored *arrow.Schema, number uint64) (*columns, error) {
 			return nil, err
 		}
 		originals[i] = f
-		c.stored[i] = translateField(f)
+		c.stored[i] = named(translateField(f), s)
 		c.index[f.Name] = i
 	}
 	meta, err := originalMetadata(stored.Metadata())
