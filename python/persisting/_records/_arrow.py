@@ -160,6 +160,11 @@ def _batches(data: Any) -> Iterable[pa.RecordBatch]:
 def _plan(schema: pa.Schema, known: dict[str, pa.Field]) -> list[pa.Field | None]:
     """Return the field in which each column is stored; None for those that are left out."""
     names = set()
+    try:
+        every = [*_names(schema)]
+    except UnicodeDecodeError as error:
+        msg = f"a column, or a field inside one, has a name that is no UTF-8: {error.object!r}"
+        raise SchemaError(msg) from error
     for name in schema.names:
         if name in names:
             msg = f"column {name!r} is there twice"
@@ -168,7 +173,7 @@ def _plan(schema: pa.Schema, known: dict[str, pa.Field]) -> list[pa.Field | None
             msg = f"column {name!r}: names that begin with {RESERVED!r} are reserved"
             raise SchemaError(msg)
         names.add(name)
-    if any("\0" in name for name in _names(schema)):
+    if any("\0" in name for name in every):
         msg = "Arrow has no names with a NUL character"
         raise SchemaError(msg)
     return [_stored(field, known.get(field.name)) for field in schema]
@@ -185,7 +190,7 @@ def _names(fields: Iterable[pa.Field]) -> Iterator[str]:
 
 def _stored(field: pa.Field, known: pa.Field | None) -> pa.Field | None:
     """Return the field in which a column is stored."""
-    if pa.types.is_null(field.type):
+    if pa.types.is_null(plain(field.type)):
         return None
     if extension_of(field) == "arrow.json":
         return JSON.field(field.name)
@@ -218,10 +223,19 @@ def _is_narrow_decimal(kind: pa.DataType) -> bool:
     return str(kind).startswith(("decimal32", "decimal64"))
 
 
+def _has_more_than_values(kind: pa.DataType) -> bool:
+    """Tell whether a map has what arrow/go does not know of maps."""
+    return pa.types.is_map(kind) and any(
+        field.metadata or isinstance(field.type, pa.BaseExtensionType)
+        for field in (kind.key_field, kind.item_field)
+    )
+
+
 _WITHOUT = (
     (pa.types.is_union, "make a field of a struct of each of its types"),
     (pa.types.is_interval, "make a duration of it, or a struct of its parts"),
     (_is_narrow_decimal, "cast it to decimal128"),
+    (_has_more_than_values, "its keys and items have metadata or extension types; make a list"),
 )
 
 
@@ -271,6 +285,8 @@ def _converted(batch: pa.RecordBatch, fields: list[pa.Field | None]) -> pa.Recor
         if field is not None:
             array = _column(array, field)
             arrays.append(array)
+        else:
+            array = decode(array)
         if array.null_count:
             nulls.append((name, array))
     if nulls:
@@ -288,7 +304,8 @@ def _column(array: pa.Array, field: pa.Field) -> pa.Array:
     """Bring a column into its stored form, which is itself if it has that already."""
     if isinstance(array.type, pa.BaseExtensionType) and field.type != array.type:
         array = array.storage
-    array = decode(array)
+    if array.type != field.type:
+        array = decode(array)
     return array if array.type == field.type else array.cast(field.type)
 
 
