@@ -56,16 +56,23 @@ func persistingBucketAppendGo(id C.persisting_bucket, a *C.struct_ArrowArray, s 
 	defer C.shim_release_array(a)
 	defer C.shim_release_schema(s)
 	return onBucket(id, e, func(b *engine.Bucket) error {
-		noWait, err := appendFlags(flags)
-		if err != nil {
+		if err := checkFlags(flags, appendFlags|C.PERSISTING_CHECK|C.PERSISTING_CHECKED); err != nil {
 			return err
 		}
+		noWait := flags&C.PERSISTING_NO_WAIT != 0
 		rec, err := importBatch(a, s)
 		if err != nil {
 			return err
 		}
 		defer rec.Release()
-		first, end, err := b.Append(rec, noWait)
+		if flags&C.PERSISTING_CHECK != 0 {
+			return b.Check(rec, noWait)
+		}
+		put := b.Append
+		if flags&C.PERSISTING_CHECKED != 0 {
+			put = b.AppendChecked
+		}
+		first, end, err := put(rec, noWait)
 		if err != nil {
 			return err
 		}
@@ -79,10 +86,10 @@ func persistingBucketAppendMessageGo(id C.persisting_bucket, columns C.persistin
 		if size < 0 || size > math.MaxInt32 {
 			return fmt.Errorf("%w: size %d, want 0 to %d", errArgument, size, math.MaxInt32)
 		}
-		noWait, err := appendFlags(flags)
-		if err != nil {
+		if err := checkFlags(flags, appendFlags); err != nil {
 			return err
 		}
+		noWait := flags&C.PERSISTING_NO_WAIT != 0
 		return with(kindColumns, uint64(columns), func(schema *engine.MessageSchema) error {
 			first, end, err := b.AppendMessage(schema, unsafe.Slice((*byte)(message), int(size)), noWait)
 			if err != nil {
@@ -109,9 +116,8 @@ func placed(b *engine.Bucket, first, end int64, flags C.uint32_t, waitNs C.int64
 	return nil
 }
 
-func appendFlags(flags C.uint32_t) (noWait bool, err error) {
-	return flags&C.PERSISTING_NO_WAIT != 0, checkFlags(flags, C.PERSISTING_NO_WAIT|C.PERSISTING_NOTIFY)
-}
+// appendFlags are those that all appends know.
+const appendFlags = C.PERSISTING_NO_WAIT | C.PERSISTING_NOTIFY
 
 func parseFlags(flags C.uint32_t) (noWait bool, err error) {
 	return flags&C.PERSISTING_NO_WAIT != 0, checkFlags(flags, C.PERSISTING_NO_WAIT)

@@ -119,6 +119,12 @@ typedef uint64_t persisting_view; /* one version of a bucket */
 /* Ring the bell when the rows of this append are acknowledged. */
 #define PERSISTING_NOTIFY 8u
 
+/* Append nothing: only say whether the batch can be appended. */
+#define PERSISTING_CHECK 16u
+
+/* A call with PERSISTING_CHECK said so of this batch: do not look at its values again. */
+#define PERSISTING_CHECKED 32u
+
 /* Read up to the first row that was removed, and return PERSISTING_REMOVED when the
  * first row of the read was: row i of the read has the offset offset + i. */
 #define PERSISTING_RUN 2u
@@ -232,7 +238,9 @@ persisting_status persisting_bucket_open(const char* path, const char* options, 
  * does not know become new columns, null in earlier rows; columns that the
  * batch lacks are null in its rows; a column of another type is promoted where
  * no value changes and otherwise refused with PERSISTING_SCHEMA, and then
- * nothing is stored.
+ * nothing is stored. So are types and values that a table cannot hold, text that is
+ * no UTF-8 among them, with the column and the row. The metadata of the schema are
+ * kept: a key has the value that came first.
  *
  * Returns when the batch has its place. `*out_first` is the offset of its first
  * row. `*out_acknowledged` is the number of rows of the bucket that are
@@ -243,7 +251,10 @@ persisting_status persisting_bucket_open(const char* path, const char* options, 
  * With PERSISTING_NO_WAIT in `flags` the call returns PERSISTING_WOULD_BLOCK,
  * and has stored nothing, where it would have to wait for a flush or a change
  * of the schema. With PERSISTING_NOTIFY it ends with persisting_bucket_notify of
- * the end of the batch, unless `*out_acknowledged` has reached that.
+ * the end of the batch, unless `*out_acknowledged` has reached that. Who has several
+ * batches of which all or none must be stored calls with PERSISTING_CHECK for each
+ * of them before, which leaves the out-parameters alone, and then with
+ * PERSISTING_CHECKED.
  */
 persisting_status persisting_bucket_append(persisting_bucket bucket, struct ArrowArray* array,
                                            struct ArrowSchema* schema, uint32_t flags, int64_t wait_ns,

@@ -10,16 +10,19 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 )
 
-// zones is the time zone of a field and of those inside it. The importer of
-// arrow v17 cuts a zone at its colon: +05:30 would become +05.
+// zones is what the importer of arrow v17 loses of a field, and of those inside it. It
+// cuts a time zone at its colon: +05:30 would become +05. Of the items of a map it
+// forgets whether they are nullable, and that they, or the keys, have metadata.
 type zones struct {
 	zone     string
+	nullable bool
+	metadata bool
 	children []zones
 }
 
 // zonesOf reads the zones from a schema that is not imported yet.
 func zonesOf(s *C.struct_ArrowSchema) zones {
-	var z zones
+	z := zones{nullable: s.flags&C.ARROW_FLAG_NULLABLE != 0, metadata: s.metadata != nil}
 	if format := C.GoString(s.format); strings.HasPrefix(format, "ts") {
 		_, z.zone, _ = strings.Cut(format, ":")
 	}
@@ -53,6 +56,20 @@ func (z zones) restore(t arrow.DataType) arrow.DataType {
 		return arrow.FixedSizeListOfField(t.Len(), restore([]arrow.Field{t.ElemField()}, z.children)[0])
 	case *arrow.StructType:
 		return arrow.StructOf(restore(t.Fields(), z.children)...)
+	case *arrow.MapType:
+		key, item := z.children[0].children[0], z.children[0].children[1]
+		m := arrow.MapOfWithMetadata(key.restore(t.KeyType()), key.lost(), item.restore(t.ItemType()), item.lost())
+		m.SetItemNullable(item.nullable)
+		m.KeysSorted = t.KeysSorted
+		return m
 	}
 	return t
+}
+
+// lost stands for metadata that were not imported: no bucket holds such maps.
+func (z zones) lost() arrow.Metadata {
+	if !z.metadata {
+		return arrow.Metadata{}
+	}
+	return arrow.NewMetadata([]string{"lost"}, []string{""})
 }

@@ -20,15 +20,49 @@ import (
 // nothing is stored and the error is [ErrWouldBlock]. A batch that does not fit
 // gives a [*SchemaError], and nothing of it is stored.
 func (b *Bucket) Append(rec arrow.Record, noWait bool) (first, end int64, err error) {
+	if err := checkValues(rec); err != nil {
+		b.failed(metrics.Put, err)
+		return 0, 0, err
+	}
+	return b.AppendChecked(rec, noWait)
+}
+
+// AppendChecked is Append for a batch that [Bucket.Check] found nothing wrong with.
+func (b *Bucket) AppendChecked(rec arrow.Record, noWait bool) (first, end int64, err error) {
 	defer func() { b.failed(metrics.Put, err) }()
 	if err := b.admit(noWait); err != nil {
 		return 0, 0, err
 	}
 	defer b.appending.Unlock()
-	if err := lance.CheckValues(rec); err != nil {
-		return 0, 0, &SchemaError{Reason: err.Error()}
-	}
 	return b.append(rec, nil, noWait)
+}
+
+// Check gives the [*SchemaError] that Append would give, and stores nothing: who has
+// several batches to append, all of them or none, asks for each of them first.
+func (b *Bucket) Check(rec arrow.Record, noWait bool) (err error) {
+	defer func() { b.failed(metrics.Put, err) }()
+	if err := checkValues(rec); err != nil {
+		return err
+	}
+	if err := b.tryAppends(noWait); err != nil {
+		return err
+	}
+	defer b.appending.Unlock()
+	c, err := unify(b.schema, rec.Schema())
+	if err == nil {
+		err = b.checkDeclared(rec, c)
+	}
+	if err == nil {
+		err = b.checkRequired(rec)
+	}
+	return err
+}
+
+func checkValues(rec arrow.Record) error {
+	if err := lance.CheckValues(rec); err != nil {
+		return &SchemaError{Reason: err.Error()}
+	}
+	return nil
 }
 
 // AppendMessage is Append for the rows of a record batch message of the Arrow IPC
@@ -44,7 +78,7 @@ func (b *Bucket) AppendMessage(schema *MessageSchema, message []byte, noWait boo
 	if err != nil {
 		return 0, 0, err
 	}
-	if rows > 0 && len(message) < packedBytes && b.fit(schema.schema) && !b.requires() {
+	if rows > 0 && len(message) < packedBytes && b.fit(schema.schema) && !b.requires() && !schema.strict {
 		return b.pack(schema, message, rows)
 	}
 	rec, body, err := schema.copy(message)
@@ -52,6 +86,11 @@ func (b *Bucket) AppendMessage(schema *MessageSchema, message []byte, noWait boo
 		return 0, 0, err
 	}
 	defer rec.Release()
+	if schema.strict {
+		if err := checkValues(rec); err != nil {
+			return 0, 0, err
+		}
+	}
 	return b.append(rec, body, noWait)
 }
 

@@ -53,6 +53,8 @@ func schemaMessage(schema *arrow.Schema) ([]byte, error) {
 // which must be kept until they are written.
 func (e *encoder) encode(rec arrow.Record) ([][]byte, error) {
 	e.out = pieces{}
+	rec = rebased(rec)
+	defer rec.Release()
 	if err := e.writer.Write(rec); err != nil {
 		return nil, fmt.Errorf("engine: encode batch: %w", err)
 	}

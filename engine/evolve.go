@@ -461,14 +461,18 @@ func (b *Bucket) requires() bool {
 	return false
 }
 
-// checkRequired refuses an aligned batch that lacks a value of a column that was declared as
+// checkRequired refuses a batch that lacks a value of a column that was declared as
 // not nullable.
 func (b *Bucket) checkRequired(rec arrow.Record) error {
 	for name, f := range b.declared {
 		if f.Nullable {
 			continue
 		}
-		if n := rec.Column(rec.Schema().FieldIndices(name)[0]).NullN(); n > 0 {
+		n := int(rec.NumRows())
+		if i := rec.Schema().FieldIndices(name); len(i) > 0 {
+			n = rec.Column(i[0]).NullN()
+		}
+		if n > 0 {
 			return &SchemaError{Column: name, Reason: fmt.Sprintf("was declared as not nullable and %d of %d rows have no value", n, rec.NumRows())}
 		}
 	}

@@ -203,7 +203,7 @@ func (b *Bucket) createTable(schema *arrow.Schema, batches ...arrow.Record) (*la
 	return table.Snapshot()
 }
 
-// widenTable sees to it that the table has the columns of schema and, after a
+// widenTable sees to it that the table has the columns and the metadata of schema and, after a
 // flush that failed, that it ends where this one begins.
 func (b *Bucket) widenTable(schema *arrow.Schema, from int64, retry bool) error {
 	current, err := b.table.Snapshot()
@@ -220,10 +220,11 @@ func (b *Bucket) widenTable(schema *arrow.Schema, from int64, retry bool) error 
 			missing = append(missing, f)
 		}
 	}
-	if len(missing) == 0 {
+	metadata := lance.MissingMetadata(current.Schema().Metadata(), schema.Metadata())
+	if len(missing) == 0 && metadata.Len() == 0 {
 		return nil
 	}
-	widened, err := b.table.AddColumns(missing)
+	widened, err := b.table.AddColumns(missing, metadata)
 	if err != nil {
 		return fmt.Errorf("engine: add columns to table: %w", err)
 	}

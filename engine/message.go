@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -19,6 +20,7 @@ import (
 type MessageSchema struct {
 	schema  *arrow.Schema
 	columns []column
+	strict  bool // whether a field inside a column is not nullable
 }
 
 // NewMessageSchema prepares to read messages with the columns of schema.
@@ -29,8 +31,17 @@ func NewMessageSchema(schema *arrow.Schema) (*MessageSchema, error) {
 			return nil, &SchemaError{Column: f.Name, Reason: err.Error()}
 		}
 		m.columns = append(m.columns, columnFor(f))
+		m.strict = m.strict || hasRequired(f.Type)
 	}
 	return m, nil
+}
+
+// hasRequired says whether a field inside a type is not nullable.
+func hasRequired(t arrow.DataType) bool {
+	nested, ok := t.(arrow.NestedType)
+	return ok && slices.ContainsFunc(nested.Fields(), func(f arrow.Field) bool {
+		return !f.Nullable || hasRequired(f.Type)
+	})
 }
 
 // check says what is wrong with a message, and how many rows it has. It sees
@@ -101,17 +112,19 @@ type column struct {
 	bits     int64 // of a value or of an offset
 	repeat   int64 // formGroup: values of a child for each of its own
 	json     bool
+	text     bool // whether the bytes of a value must be UTF-8
+	required bool // whether no value is null
 	children []column
 }
 
 func columnFor(f arrow.Field) column {
-	c := column{name: f.Name, dataType: f.Type, json: lance.IsJSON(f)}
+	c := column{name: f.Name, dataType: f.Type, json: lance.IsJSON(f), required: !f.Nullable}
 	switch t := f.Type.(type) {
 	case *arrow.NullType:
-	case *arrow.StringType, *arrow.BinaryType:
-		c.form, c.bits = formText, 32
-	case *arrow.LargeStringType, *arrow.LargeBinaryType:
-		c.form, c.bits = formText, 64
+	case *arrow.StringType, *arrow.LargeStringType:
+		c.form, c.text, c.bits = formText, true, offsetBits(t)
+	case *arrow.BinaryType, *arrow.LargeBinaryType:
+		c.form, c.bits = formText, offsetBits(t)
 	case *arrow.LargeListType:
 		c.form, c.bits, c.children = formList, 64, []column{columnFor(t.ElemField())}
 	case *arrow.FixedSizeListType:
@@ -129,6 +142,10 @@ func columnFor(f arrow.Field) column {
 		panic(fmt.Sprintf("engine: %s is storable and has no form", t))
 	}
 	return c
+}
+
+func offsetBits(t arrow.DataType) int64 {
+	return int64(t.(arrow.OffsetsDataType).OffsetTypeTraits().BytesRequired(8))
 }
 
 // check looks at the array that comes next, which must have at least rows values.
@@ -167,8 +184,11 @@ func (c *column) check(b *body, rows int64) error {
 		if int64(len(text)) < values {
 			return c.fault("%d bytes of values, its offsets reach to %d", len(text), values)
 		}
-		if c.json {
+		switch {
+		case c.json:
 			return c.checkJSON(validity, second, text, n, nulls)
+		case c.text && n > 0:
+			return c.checkText(lance.Text{Offsets: second[:(n+1)*c.bits/8], Width: int(c.bits / 8), Bytes: text})
 		}
 	}
 	for i := range c.children {
@@ -188,6 +208,15 @@ func (c *column) checkJSON(validity, offsets, text []byte, n, nulls int64) error
 		if err := lance.CheckJSON(string(text[from:to])); err != nil {
 			return &SchemaError{Column: c.name, Reason: fmt.Sprintf("JSON value %d: %v", i, err)}
 		}
+	}
+	return nil
+}
+
+// checkText refuses text that could not be read again. What Python makes of its own
+// strings always is UTF-8, but a message may come from elsewhere.
+func (c *column) checkText(text lance.Text) error {
+	if i := text.Fault(); i >= 0 {
+		return &SchemaError{Column: c.name, Reason: fmt.Sprintf("value %d: %s", i, text.Why(i))}
 	}
 	return nil
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine/lance"
-	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
@@ -330,7 +329,7 @@ func (b *Bucket) fill(schema *arrow.Schema, rows int64) error {
 	}
 	columns := make([]arrow.Array, schema.NumFields())
 	for i, f := range schema.Fields() {
-		columns[i] = array.MakeArrayOfNull(memory.Allocator, f.Type, int(rows))
+		columns[i] = nullArray(f, rows)
 		defer columns[i].Release()
 	}
 	empty := array.NewRecord(schema, columns, rows)

@@ -32,7 +32,7 @@ func (b *Bucket) OpenRing(schema *MessageSchema) (next int64, err error) {
 		return -1, err
 	}
 	defer b.appending.Unlock()
-	if b.log != nil && b.opts.WALSyncInterval < minSyncInterval || !b.fit(schema.schema) || b.requires() {
+	if b.log != nil && b.opts.WALSyncInterval < minSyncInterval || !b.fit(schema.schema) || b.requires() || schema.strict {
 		return -1, nil
 	}
 	var preamble []byte

@@ -2,30 +2,37 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine/lance"
-	"github.com/persisting/persisting/engine/memory"
 )
 
 const extensionName = "ARROW:extension:name"
 
 // change is what a batch asks of the schema of its bucket.
 type change struct {
-	schema *arrow.Schema // the columns after the change
-	added  []arrow.Field
-	casts  []arrow.Field // columns that exist, with the type that they are promoted to
+	schema   *arrow.Schema // the columns after the change
+	added    []arrow.Field
+	casts    []arrow.Field  // columns that exist, with the type that they are promoted to
+	metadata arrow.Metadata // of the schema, with keys that it had not
 }
 
-func (c change) none() bool { return len(c.added) == 0 && len(c.casts) == 0 }
+func (c change) none() bool {
+	return len(c.added) == 0 && len(c.casts) == 0 && c.metadata.Len() == 0
+}
 
 // unify finds the change that lets a batch with the columns of incoming enter a
-// bucket with the columns of have, which is nil for a bucket without columns.
+// bucket with the columns of have, which is nil for a bucket without columns. Keys
+// of the schema's metadata keep the value that came first: what a data frame says of
+// its index, say, is another thing in each batch.
 func unify(have, incoming *arrow.Schema) (change, error) {
 	var fields []arrow.Field
+	var metadata arrow.Metadata
 	if have != nil {
 		fields = append(fields, have.Fields()...)
+		metadata = have.Metadata()
 	}
 	places := make(map[string]int, len(fields))
 	for i, f := range fields {
@@ -59,12 +66,18 @@ func unify(have, incoming *arrow.Schema) (change, error) {
 		fields[i] = to
 		c.casts = append(c.casts, to)
 	}
+	c.metadata = lance.MissingMetadata(metadata, incoming.Metadata())
 	if c.none() {
 		c.schema = have
 	} else {
-		c.schema = arrow.NewSchema(fields, nil)
+		metadata = joinMetadata(metadata, c.metadata)
+		c.schema = arrow.NewSchema(fields, &metadata)
 	}
 	return c, nil
+}
+
+func joinMetadata(a, b arrow.Metadata) arrow.Metadata {
+	return arrow.NewMetadata(slices.Concat(a.Keys(), b.Keys()), slices.Concat(a.Values(), b.Values()))
 }
 
 func sameType(a, b arrow.Field) bool {
@@ -142,7 +155,7 @@ func align(rec arrow.Record, schema *arrow.Schema) (arrow.Record, error) {
 	for i, f := range schema.Fields() {
 		j, ok := places[f.Name]
 		if !ok {
-			columns[i] = array.MakeArrayOfNull(memory.Allocator, f.Type, int(rec.NumRows()))
+			columns[i] = nullArray(f, rec.NumRows())
 			defer columns[i].Release()
 			continue
 		}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import lance
 import numpy as np
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -202,6 +203,50 @@ async def test_metadata_of_fields_is_kept(
         await backend.flush()
     found = (await opening(backend_class, bucket).get_arrow()).schema
     assert found.field("n").metadata == {b"unit": b"metres", b"": "ä".encode()}
+
+
+async def test_metadata_of_schemas_is_kept(
+    opening: Opener, backend_class: Any, bucket: Path
+) -> None:
+    frame = pd.DataFrame({"n": [1, 2]}, index=pd.Index(["x", "y"], name="key"))
+    async with backend_class(0, bucket) as backend:
+        await backend.put({"n": 0, "key": "w"})
+        await backend.put_arrow(pa.Table.from_pandas(frame))
+        first = (await backend.get_arrow()).schema.metadata
+        assert first.keys() == {b"pandas"}
+        await backend.flush()
+        later = pa.table({"n": [3], "key": ["z"]}).replace_schema_metadata(
+            {b"pandas": b"{}", b"lance": b"1", b"bytes": b"\xff", b"\xff": b""}
+        )
+        want = {**later.schema.metadata, **first}
+        await backend.put_arrow(later)
+        for step in (backend.flush, backend.compact, backend.flush):
+            assert (await backend.get_arrow()).schema.metadata == want
+            await step()
+        await backend.add_column("more", pa.int64())
+        await backend.rename_column("more", "less")
+        await backend.cast_column("less", pa.float64())
+        await backend.drop_column("less")
+        assert (await backend.query(columns=["n"])).schema.metadata == want
+    table = await opening(backend_class, bucket).get_arrow()
+    assert table.schema.metadata == want
+    assert table.to_pandas().loc["y", "n"] == 2
+    assert lance.dataset(bucket / "data.lance").schema.metadata[b"pandas"] == first[b"pandas"]
+
+
+async def test_blobs_come_back_as_bytes(opening: Opener, backend_class: Any, bucket: Path) -> None:
+    field = pa.field("b", pa.large_binary(), metadata={"lance-encoding:blob": "true"})
+    values = [b"small", None, b"large" * 300_000, b""]
+    table = pa.table([pa.array(values, pa.large_binary())], schema=pa.schema([field]))
+    async with backend_class(0, bucket) as backend:
+        for step in (backend.flush, backend.compact, backend.flush):
+            await backend.put_arrow(table)
+            await step()
+            assert (await backend.query(columns=["b"]))["b"].to_pylist()[:4] == values
+    found = await opening(backend_class, bucket, cache_bytes=0).get_arrow()
+    assert found.schema.equals(table.schema, check_metadata=True)
+    assert found["b"].to_pylist() == values * 3
+    assert lance.dataset(bucket / "data.lance").to_table()["b"].to_pylist() == values * 3
 
 
 # ---- names ----

@@ -433,6 +433,27 @@ def test_what_would_wait_is_refused_and_consumed(w: World) -> None:
     assert w.append(wider) == Status.OK
 
 
+def test_a_check_stores_nothing(w: World) -> None:
+    check, checked = 16, 32
+    unfit = pa.RecordBatch.from_pydict({"n": ["text"]})
+    latin = pa.array([b"\xe9"]).cast(pa.string(), safe=False)
+    for part, status in (
+        (rows(1, ROWS), Status.OK),
+        (unfit, Status.SCHEMA),
+        (pa.RecordBatch.from_pydict({"latin": latin}), Status.SCHEMA),
+    ):
+        batch = Exported(part)
+        found = w.call("persisting_bucket_append", batch=batch, flags=check)
+        assert found.status == status
+        assert found.untouched
+        assert is_consumed(batch)
+    assert w.call("persisting_bucket_acknowledged").number("out_rows") == ROWS
+    found = w.call("persisting_bucket_append", batch=Exported(rows(1, ROWS)), flags=checked)
+    assert found.number("out_first") == ROWS
+    found = w.call("persisting_bucket_append", batch=Exported(unfit), flags=checked)
+    assert found.status == Status.SCHEMA
+
+
 def test_a_batch_is_released_when_the_bucket_needs_it_no_more(w: World) -> None:
     batch = Exported(rows(1, ROWS))
     assert w.call("persisting_bucket_append", batch=batch).status == Status.OK

@@ -158,7 +158,7 @@ func TestAddColumns(t *testing.T) {
 	before := must(t)(table.Snapshot())
 	x := arrow.Field{Name: "x.y", Type: arrow.ListOf(f64), Nullable: true, Metadata: tags}
 	y := arrow.Field{Name: "y", Type: arrow.StructOf(arrow.Field{Name: "a", Type: i64}), Nullable: true}
-	after := must(t)(table.AddColumns([]arrow.Field{x, y}))
+	after := must(t)(table.AddColumns([]arrow.Field{x, y}, arrow.Metadata{}))
 	if after.DataBytes() != before.DataBytes() || after.Version() != before.Version()+1 {
 		t.Fatalf("before %+v, after %+v", before.info, after.info)
 	}
@@ -183,11 +183,11 @@ func TestAddColumns(t *testing.T) {
 		"required":      {{Name: "a", Type: text}},
 		"not storable":  {{Name: "a", Type: arrow.BinaryTypes.StringView, Nullable: true}},
 	} {
-		if _, err := table.AddColumns(fields); !errors.Is(err, ErrSchema) {
+		if _, err := table.AddColumns(fields, arrow.Metadata{}); !errors.Is(err, ErrSchema) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if none := must(t)(table.AddColumns(nil)); none.Version() != s.Version() {
+	if none := must(t)(table.AddColumns(nil, arrow.Metadata{})); none.Version() != s.Version() {
 		t.Errorf("no columns made version %d", none.Version())
 	}
 }
@@ -208,7 +208,7 @@ func TestColumnsBesideCompaction(t *testing.T) {
 	}()
 	for n := range 10 {
 		name := string(rune('A' + n))
-		must(t)(table.AddColumns([]arrow.Field{{Name: name, Type: i64, Nullable: true}}))
+		must(t)(table.AddColumns([]arrow.Field{{Name: name, Type: i64, Nullable: true}}, arrow.Metadata{}))
 		must(t)(table.CastColumn(name, arrow.Field{Type: f64, Nullable: true}))
 	}
 	if err := <-done; err != nil && !errors.Is(err, ErrConflict) {

@@ -3,6 +3,8 @@ package lance
 import (
 	"fmt"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -17,7 +19,28 @@ const (
 	structureKey = "lance-encoding:structural-encoding"
 	blockKey     = "lance-encoding:minichunk-size"
 	blockBytes   = "32768"
+
+	// fsst is a compression of text and bytes that Lance chooses itself as well.
+	fsst = "fsst"
 )
+
+// encodings are the values that Lance knows of keys that a user may set. Others fail
+// when a page is written.
+var encodings = map[string][]string{
+	compressionKey: {"none", "lz4", "zstd", fsst},
+	structureKey:   {"miniblock", "fullzip"},
+}
+
+// checkEncoding says what is wrong with a pair of the metadata of a field.
+func checkEncoding(key, value string) error {
+	if want, ok := encodings[key]; ok && !slices.Contains(want, value) {
+		return fmt.Errorf("metadata key %q is %q, want one of %q", key, value, want)
+	}
+	if level, err := strconv.Atoi(value); key == levelKey && (err != nil || level < 1 || level > 22) {
+		return fmt.Errorf("metadata key %q is %q, want 1 to 22", key, value)
+	}
+	return nil
+}
 
 var compressionPattern = regexp.MustCompile(`^(auto|none|lz4|zstd(:([1-9]|1[0-9]|2[0-2]))?)$`)
 

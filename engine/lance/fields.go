@@ -3,9 +3,11 @@ package lance
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
@@ -15,6 +17,16 @@ const (
 	// originalKey holds, in the metadata of a stored field that differs from
 	// what was put, the original as an Arrow IPC schema of one field in base64.
 	originalKey = "persisting:field"
+
+	// pairPrefix begins the keys of schema metadata that Lance does not get as they
+	// are: the key follows in base64, which the value is in as well.
+	pairPrefix = "persisting:pair:"
+
+	// blobKey asks for an encoding that gives the places of values instead of them.
+	blobKey = "lance-encoding:blob"
+
+	// packedKey asks for structs whose fields lie beside each other.
+	packedKey = "packed"
 
 	extensionKey  = "ARROW:extension:name"
 	jsonExtension = "arrow.json"
@@ -40,8 +52,8 @@ var escaper = strings.NewReplacer("%", "%25", ".", "%2E", "`", "%60")
 
 // storedField is f as Lance gets it.
 func storedField(f arrow.Field, c compressions) (arrow.Field, error) {
-	s := compressField(translateField(f), c.of(f.Name))
-	if isPlain(f) {
+	s := compressField(storedForm(f), c.of(f.Name))
+	if escapeName(f.Name) == f.Name && isPlain(f) {
 		return s, nil
 	}
 	original, err := encodeField(f)
@@ -62,7 +74,7 @@ func originalField(s arrow.Field) (arrow.Field, error) {
 
 // isPlain says whether Lance keeps all of f and originalField needs no help.
 func isPlain(f arrow.Field) bool {
-	if escapeName(f.Name) != f.Name || namesCompression(f) {
+	if namesCompression(f) || lanceMetadata(f).Len() < f.Metadata.Len() {
 		return false
 	}
 	switch t := f.Type.(type) {
@@ -79,10 +91,16 @@ func isPlain(f arrow.Field) bool {
 	return true
 }
 
-// translateField escapes the names of f, and gives fixed-size lists the child
-// that Lance gives them.
-func translateField(f arrow.Field) arrow.Field {
+// storedForm is f with the name that Lance takes, which takes any inside a column.
+func storedForm(f arrow.Field) arrow.Field {
 	f.Name = escapeName(f.Name)
+	return translateField(f)
+}
+
+// translateField leaves metadata out of f that Lance must not see, and gives
+// fixed-size lists the child that Lance gives them.
+func translateField(f arrow.Field) arrow.Field {
+	f.Metadata = lanceMetadata(f)
 	switch t := f.Type.(type) {
 	case *arrow.ListType:
 		f.Type = arrow.ListOfField(translateField(t.ElemField()))
@@ -93,6 +111,32 @@ func translateField(f arrow.Field) arrow.Field {
 		f.Type = arrow.FixedSizeListOfField(t.Len(), translateField(item))
 	case *arrow.StructType:
 		f.Type = arrow.StructOf(mapFields(t.Fields(), translateField)...)
+	case *arrow.MapType:
+		m := arrow.MapOf(translateField(t.KeyField()).Type, translateField(t.ItemField()).Type)
+		m.SetItemNullable(t.ItemField().Nullable)
+		f.Type = m
+	}
+	return f
+}
+
+// named is f with the names of stored, and of what is inside it: they are escaped
+// there in tables of older versions.
+func named(f, stored arrow.Field) arrow.Field {
+	f.Name = stored.Name
+	inner := func(i int) arrow.Field {
+		return named(f.Type.(arrow.NestedType).Fields()[i], stored.Type.(arrow.NestedType).Fields()[i])
+	}
+	switch t := f.Type.(type) {
+	case *arrow.ListType:
+		f.Type = arrow.ListOfField(inner(0))
+	case *arrow.LargeListType:
+		f.Type = arrow.LargeListOfField(inner(0))
+	case *arrow.StructType:
+		fields := make([]arrow.Field, t.NumFields())
+		for i := range fields {
+			fields[i] = inner(i)
+		}
+		f.Type = arrow.StructOf(fields...)
 	}
 	return f
 }
@@ -119,6 +163,92 @@ func mapFields(fields []arrow.Field, f func(arrow.Field) arrow.Field) []arrow.Fi
 		out[i] = f(field)
 	}
 	return out
+}
+
+// lanceMetadata is the metadata of f without what Lance cannot hold, or would heed to
+// the harm of the values: of blobs a scan gives the places, packed structs have no
+// nulls, and a structure that was chosen by hand must suit all values to come, which
+// one for text and bytes does.
+func lanceMetadata(f arrow.Field) arrow.Metadata {
+	plain := plainMetadata(f.Metadata)
+	_, varying := f.Type.(arrow.BinaryDataType)
+	return pick(plain, func(i int) bool {
+		switch plain.Keys()[i] {
+		case blobKey, packedKey:
+			return false
+		case structureKey:
+			return varying
+		case compressionKey:
+			return varying || plain.Values()[i] != fsst
+		}
+		return true
+	})
+}
+
+// plainMetadata is what of m Lance holds: pairs of UTF-8, one for each key.
+func plainMetadata(m arrow.Metadata) arrow.Metadata {
+	return pick(m, func(i int) bool {
+		key, value := m.Keys()[i], m.Values()[i]
+		return utf8.ValidString(key) && utf8.ValidString(value) && m.FindKey(key) == i
+	})
+}
+
+// pick is the pairs of m for which keep is true.
+func pick(m arrow.Metadata, keep func(i int) bool) arrow.Metadata {
+	var keys, values []string
+	for i := range m.Len() {
+		if keep(i) {
+			keys, values = append(keys, m.Keys()[i]), append(values, m.Values()[i])
+		}
+	}
+	if len(keys) == m.Len() {
+		return m
+	}
+	return arrow.NewMetadata(keys, values)
+}
+
+// MissingMetadata is the pairs of m whose keys have does not have, each key once.
+func MissingMetadata(have, m arrow.Metadata) arrow.Metadata {
+	return pick(m, func(i int) bool {
+		key := m.Keys()[i]
+		return have.FindKey(key) < 0 && m.FindKey(key) == i
+	})
+}
+
+// storedMetadata is the metadata of a schema as Lance gets it.
+func storedMetadata(m arrow.Metadata) arrow.Metadata {
+	plain := plainMetadata(m)
+	var keys, values []string
+	for i := range m.Len() {
+		key, value := m.Keys()[i], m.Values()[i]
+		ours := strings.HasPrefix(key, pairPrefix) || strings.HasPrefix(key, "lance") // which Lance would heed
+		if ours || plain.FindKey(key) < 0 {
+			key = pairPrefix + base64.StdEncoding.EncodeToString([]byte(key))
+			value = base64.StdEncoding.EncodeToString([]byte(value))
+		}
+		if !slices.Contains(keys, key) {
+			keys, values = append(keys, key), append(values, value)
+		}
+	}
+	return arrow.NewMetadata(keys, values)
+}
+
+// originalMetadata is the inverse of storedMetadata.
+func originalMetadata(m arrow.Metadata) (arrow.Metadata, error) {
+	keys, values := slices.Clone(m.Keys()), slices.Clone(m.Values())
+	for i, key := range keys {
+		text, ok := strings.CutPrefix(key, pairPrefix)
+		if !ok {
+			continue
+		}
+		k, keyErr := base64.StdEncoding.DecodeString(text)
+		v, err := base64.StdEncoding.DecodeString(values[i])
+		if err := errors.Join(keyErr, err); err != nil {
+			return m, fmt.Errorf("%w: schema metadata %s: %w", ErrCorrupt, key, err)
+		}
+		keys[i], values[i] = string(k), string(v)
+	}
+	return arrow.NewMetadata(keys, values), nil
 }
 
 func withKey(m arrow.Metadata, key, value string) arrow.Metadata {
@@ -177,10 +307,13 @@ func newColumns(stored *arrow.Schema, number uint64) (*columns, error) {
 			return nil, err
 		}
 		originals[i] = f
-		c.stored[i] = translateField(f)
+		c.stored[i] = named(translateField(f), s)
 		c.index[f.Name] = i
 	}
-	meta := stored.Metadata()
+	meta, err := originalMetadata(stored.Metadata())
+	if err != nil {
+		return nil, err
+	}
 	c.original = arrow.NewSchema(originals, &meta)
 	return c, nil
 }

@@ -73,7 +73,7 @@ func TestChangedFiles(t *testing.T) {
 			return table.Append([]arrow.Record{rows(t, 30, 40)})
 		}},
 		{"add columns", func() (*Snapshot, error) {
-			return table.AddColumns([]arrow.Field{{Name: "x", Type: i64, Nullable: true}})
+			return table.AddColumns([]arrow.Field{{Name: "x", Type: i64, Nullable: true}}, arrow.Metadata{})
 		}},
 		{"cast", func() (*Snapshot, error) { return table.CastColumn("x", arrow.Field{Type: f64, Nullable: true}) }},
 		{"compact", func() (*Snapshot, error) { s, _, err := table.Compact(CompactOptions{}); return s, err }},

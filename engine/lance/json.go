@@ -9,60 +9,17 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/array"
 )
 
 // maxJSONDepth is how deep arrays and objects may nest. Lance's parser goes down
 // the stack with them, and has no limit but its end.
 const maxJSONDepth = 256
 
-// CheckValues says, with ErrSchema, why a table cannot hold the values of a
-// batch exactly: the column and the row at fault. Only JSON is looked at. Lance
-// stores it in a binary form that keeps what JSON says but for the order of
-// keys; yet it would turn an integer beyond 64 bits into a float, NaN and
-// numbers beyond a float into null, and half a surrogate pair into other text,
-// and it refuses keys that are there twice. Append checks as well: call this
-// where refusing is still possible.
-func CheckValues(batch arrow.Record) error {
-	for i, f := range batch.Schema().Fields() {
-		if err := checkJSONColumn(f, batch.Column(i), f.Name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkJSONColumn(f arrow.Field, column arrow.Array, path string) error {
-	switch column := column.(type) {
-	case *array.String:
-		if !IsJSON(f) {
-			return nil
-		}
-		for row := range column.Len() {
-			if column.IsNull(row) {
-				continue
-			}
-			if err := CheckJSON(column.Value(row)); err != nil {
-				return fmt.Errorf("%w: column %s: JSON value %d: %w", ErrSchema, path, row, err)
-			}
-		}
-	case *array.Struct:
-		for i, child := range column.DataType().(*arrow.StructType).Fields() {
-			if err := checkJSONColumn(child, column.Field(i), path+"."+child.Name); err != nil {
-				return err
-			}
-		}
-	case array.ListLike:
-		item := column.DataType().(arrow.ListLikeType).ElemField()
-		return checkJSONColumn(item, column.ListValues(), path+"[]")
-	}
-	return nil
-}
-
 // CheckJSON says what is wrong with a text that is to be JSON, or that Lance
-// would not give back as it is; see [CheckValues].
+// would not give back as it is. It stores JSON in a binary form that keeps what
+// JSON says but for the order of keys; yet it would turn an integer beyond 64 bits
+// into a float, NaN and numbers beyond a float into null, and half a surrogate pair
+// into other text, and it refuses keys that are there twice.
 func CheckJSON(text string) error {
 	s := jsonScanner{text: text}
 	if !utf8.ValidString(text) {

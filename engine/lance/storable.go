@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v17/arrow"
 )
@@ -14,13 +15,22 @@ import (
 func CheckStorable(f arrow.Field) error { return checkField(f, f.Name) }
 
 func checkField(f arrow.Field, path string) error {
-	for _, key := range f.Metadata.Keys() {
+	if !utf8.ValidString(f.Name) {
+		return fmt.Errorf("%w: column %q: the name %q is no UTF-8", ErrSchema, path, f.Name)
+	}
+	for i, key := range f.Metadata.Keys() {
 		if key == originalKey || strings.HasPrefix(key, "lance") && !slices.Contains(encodingKeys, key) {
 			return fmt.Errorf("%w: column %s: metadata key %q is reserved", ErrSchema, path, key)
+		}
+		if err := checkEncoding(key, f.Metadata.Values()[i]); err != nil {
+			return fmt.Errorf("%w: column %s: %w", ErrSchema, path, err)
 		}
 	}
 	if strings.HasPrefix(extension(f), "lance.") {
 		return fmt.Errorf("%w: column %s: the extension type %q is reserved", ErrSchema, path, extension(f))
+	}
+	if f.Type.ID() == arrow.NULL && !f.Nullable {
+		return fmt.Errorf("%w: column %s: nulls that are not nullable", ErrSchema, path)
 	}
 	if IsJSON(f) && f.Type.ID() != arrow.STRING {
 		return fmt.Errorf("%w: column %s: %s is held over utf8 only, not %s", ErrSchema, path, jsonExtension, f.Type)
@@ -35,6 +45,7 @@ var encodingKeys = []string{
 	structureKey,
 	"lance-encoding:rle-threshold",
 	"lance-encoding:bss",
+	blobKey,
 }
 
 func checkType(t arrow.DataType, path string) error {
@@ -61,10 +72,16 @@ func checkType(t arrow.DataType, path string) error {
 	case *arrow.LargeListType:
 		return checkField(t.ElemField(), path+"[]")
 	case *arrow.FixedSizeListType:
+		if t.Len() <= 0 {
+			return refuse(" without items")
+		}
 		switch t.Elem().(type) {
 		case arrow.FixedWidthDataType, *arrow.FixedSizeListType:
 		default: // Lance takes structs, and then cannot read them
 			return refuse("; use a list")
+		}
+		if !fitsChunk(t, nil) {
+			return refuse(", its items are too many; use a list, or uint8")
 		}
 		return checkField(t.ElemField(), path+"[]")
 	case *arrow.MapType:

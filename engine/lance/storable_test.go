@@ -108,10 +108,21 @@ var storable = map[string]struct {
 		},
 		`[{"data": [1, 2], "shape": [1, 2]}, {"data": [], "shape": [0, 7]}, {"data": [3], "shape": [1, 1]}]`,
 	},
-	"metadata":    {arrow.Field{Type: i64, Metadata: tags}, `[1, null, 3]`},
-	"structure":   {arrow.Field{Type: text, Metadata: meta("lance-encoding:structural-encoding", "fullzip")}, `["a", null, "b"]`},
-	"compression": {arrow.Field{Type: text, Metadata: meta("lance-encoding:compression", "zstd", "lance-encoding:compression-level", "3")}, `["a", null, "b"]`},
-	"json":        {jsonField("x"), `["{\"a\":1}", null, "[]"]`},
+	"blob":         {arrow.Field{Type: arrow.BinaryTypes.LargeBinary, Metadata: meta("lance-encoding:blob", "true", "a", "b")}, `["", null, "AAEC/w=="]`},
+	"packed":       {arrow.Field{Type: arrow.StructOf(arrow.Field{Name: "a", Type: text, Nullable: true}), Metadata: meta("packed", "true")}, `[{"a": "x"}, null, {"a": null}]`},
+	"zipped bool":  {arrow.Field{Type: arrow.FixedWidthTypes.Boolean, Metadata: meta("lance-encoding:structural-encoding", "fullzip")}, `[true, null, false]`},
+	"fsst":         {arrow.Field{Type: i64, Metadata: meta("lance-encoding:compression", "fsst")}, `[1, null, 2]`},
+	"fsst of text": {arrow.Field{Type: text, Metadata: meta("lance-encoding:compression", "fsst")}, `["a", null, "b"]`},
+	"other bytes":  {arrow.Field{Type: i64, Metadata: meta("a", "\xff", "\xff", "b", "c", "d")}, `[1, null, 3]`},
+	"bytes inside": {
+		arrow.Field{Type: arrow.ListOf(arrow.StructOf(arrow.Field{Name: "a", Type: i64, Nullable: true, Metadata: meta("a", "\xff", "c", "d")}))},
+		`[[{"a": 1}], null, []]`,
+	},
+	"metadata twice": {arrow.Field{Type: i64, Metadata: meta("a", "1", "a", "2")}, `[1, null, 3]`},
+	"metadata":       {arrow.Field{Type: i64, Metadata: tags}, `[1, null, 3]`},
+	"structure":      {arrow.Field{Type: text, Metadata: meta("lance-encoding:structural-encoding", "fullzip")}, `["a", null, "b"]`},
+	"compression":    {arrow.Field{Type: text, Metadata: meta("lance-encoding:compression", "zstd", "lance-encoding:compression-level", "3")}, `["a", null, "b"]`},
+	"json":           {jsonField("x"), `["{\"a\":1}", null, "[]"]`},
 	"list of json": {
 		arrow.Field{Type: arrow.ListOfField(jsonField("item"))},
 		`[["{\"a\":1}", null], null, []]`,
@@ -162,7 +173,7 @@ func checkRoundTrip(t *testing.T, f arrow.Field, values, compression string) {
 	if err := CheckStorable(f); err != nil {
 		t.Fatal(err)
 	}
-	schemaMeta := meta("of the", "schema")
+	schemaMeta := meta("of the", "schema", "lance", "x", "bytes", "\xff", "\xff", "", pairPrefix, "y")
 	schema := arrow.NewSchema([]arrow.Field{ids.Field(0), f}, &schemaMeta)
 	x, _, err := array.FromJSON(alloc, f.Type, strings.NewReader(values))
 	if err != nil {
@@ -227,7 +238,7 @@ func checkRoundTrip(t *testing.T, f arrow.Field, values, compression string) {
 
 	late := create(t, ids)
 	appendRows(t, late, 0, 5)
-	added := must(t)(late.AddColumns([]arrow.Field{f}))
+	added := must(t)(late.AddColumns([]arrow.Field{f}, arrow.Metadata{}))
 	if got := added.Schema().Field(2); !got.Equal(f) {
 		t.Fatalf("added as %s %v\ninstead of %s %v", got, got.Metadata, f, f.Metadata)
 	}
@@ -266,7 +277,11 @@ func TestNotStorable(t *testing.T) {
 		"struct vector":        {arrow.Field{Type: arrow.FixedSizeListOf(2, arrow.StructOf(arrow.Field{Name: "a", Type: i64}))}, "use a list"},
 		"large json":           {large, "over utf8 only"},
 		"reserved key":         {arrow.Field{Type: i64, Metadata: meta("persisting:field", "x")}, "persisting:field"},
-		"key of Lance's":       {arrow.Field{Type: arrow.BinaryTypes.LargeBinary, Metadata: meta("lance-encoding:blob", "true")}, "lance-encoding:blob"},
+		"key of Lance's":       {arrow.Field{Type: i64, Metadata: meta("lance-schema:unenforced-primary-key", "true")}, "lance-schema:unenforced-primary-key"},
+		"compression":          {arrow.Field{Type: text, Metadata: meta("lance-encoding:compression", "gzip")}, `"gzip", want one of`},
+		"level":                {arrow.Field{Type: text, Metadata: meta("lance-encoding:compression-level", "99")}, `"99", want 1 to 22`},
+		"structure":            {arrow.Field{Type: text, Metadata: meta("lance-encoding:structural-encoding", "sparse")}, `"sparse", want one of`},
+		"name":                 {inList(arrow.StructOf(arrow.Field{Name: "a\xff", Type: i64})), `the name "a\xff" is no UTF-8`},
 		"extension of Lance's": {arrow.Field{Type: arrow.BinaryTypes.LargeBinary, Metadata: meta("ARROW:extension:name", "lance.json")}, "lance.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -322,7 +337,7 @@ func TestNames(t *testing.T) {
 	}
 	late := create(t, ids)
 	for _, name := range names {
-		added, err := late.AddColumns([]arrow.Field{{Name: name, Type: text, Nullable: true}})
+		added, err := late.AddColumns([]arrow.Field{{Name: name, Type: text, Nullable: true}}, arrow.Metadata{})
 		if err != nil {
 			t.Errorf("add %q: %v", name, err)
 			continue

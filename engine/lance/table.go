@@ -44,6 +44,9 @@ func Create(dir string, schema *arrow.Schema, cfg Config, batches ...arrow.Recor
 	if err := errors.Join(cfg.Validate(), checkDir(dir)); err != nil {
 		return nil, err
 	}
+	if schema.NumFields() == 0 {
+		return nil, fmt.Errorf("%w: a table without columns", ErrSchema)
+	}
 	stored, err := storedSchema(schema, cfg.compressions())
 	if err != nil {
 		return nil, err
@@ -52,7 +55,7 @@ func Create(dir string, schema *arrow.Schema, cfg Config, batches ...arrow.Recor
 		if !slices.EqualFunc(b.Schema().Fields(), schema.Fields(), sameColumn) {
 			return nil, fmt.Errorf("%w: a batch has the columns %v, the table %v", ErrSchema, b.Schema().Fields(), schema.Fields())
 		}
-		if err := CheckValues(b); err != nil {
+		if err := checkValues(b, true); err != nil {
 			return nil, err
 		}
 	}
@@ -147,7 +150,7 @@ func (t *Table) Append(batches []arrow.Record) (*Snapshot, error) {
 			if !r.Schema().Equal(schema) {
 				return nil, fmt.Errorf("%w: batches of different schemas", ErrSchema)
 			}
-			if err := CheckValues(r); err != nil {
+			if err := checkValues(r, true); err != nil {
 				return nil, err
 			}
 		}
@@ -156,12 +159,12 @@ func (t *Table) Append(batches []arrow.Record) (*Snapshot, error) {
 }
 
 // AddColumns adds nullable fields at the end, null in every row, without
-// writing data.
-func (t *Table) AddColumns(fields []arrow.Field) (*Snapshot, error) {
-	if len(fields) == 0 {
+// writing data, and metadata to that of the schema, whose keys keep their values.
+func (t *Table) AddColumns(fields []arrow.Field, metadata arrow.Metadata) (*Snapshot, error) {
+	if len(fields) == 0 && metadata.Len() == 0 {
 		return t.Snapshot()
 	}
-	stored, err := storedSchema(arrow.NewSchema(fields, nil), t.compression)
+	stored, err := storedSchema(arrow.NewSchema(fields, &metadata), t.compression)
 	if err != nil {
 		return nil, err
 	}
@@ -289,9 +292,6 @@ func lancedbHandle(table contracts.ITable) (unsafe.Pointer, error) {
 }
 
 func storedSchema(schema *arrow.Schema, compression compressions) (*arrow.Schema, error) {
-	if schema.NumFields() == 0 {
-		return nil, fmt.Errorf("%w: a table without columns", ErrSchema)
-	}
 	seen := make(map[string]bool, schema.NumFields())
 	fields := make([]arrow.Field, schema.NumFields())
 	for i, f := range schema.Fields() {
@@ -307,7 +307,7 @@ func storedSchema(schema *arrow.Schema, compression compressions) (*arrow.Schema
 			return nil, err
 		}
 	}
-	meta := schema.Metadata()
+	meta := storedMetadata(schema.Metadata())
 	return arrow.NewSchema(fields, &meta), nil
 }
 

@@ -33,6 +33,8 @@ from persisting._abi import (
 )
 from persisting._boundary import (
     APPLY,
+    CHECK,
+    CHECKED,
     NO_WAIT,
     NOTIFY,
     QUICK,
@@ -258,6 +260,7 @@ class Bucket(Handle):
         *,
         no_wait: bool = False,
         notify: bool = False,
+        checked: bool = False,
         wait_ns: int = 0,
     ) -> tuple[int, int]:
         """Append the rows of `batch`; no column is copied.
@@ -270,6 +273,8 @@ class Bucket(Handle):
             Raise `WouldBlockError`, with nothing stored, where the call would wait.
         notify
             Do `notify` for the end of the batch, unless it is acknowledged at once.
+        checked
+            `check` found nothing wrong with the batch.
         wait_ns
             Nanoseconds to wait for the acknowledgement; negative is without limit.
 
@@ -278,13 +283,21 @@ class Bucket(Handle):
         tuple of int
             Offset of the first row, and number of acknowledged rows of the bucket.
         """
+        flags = (NOTIFY if notify else 0) | (CHECKED if checked else 0)
+        return self._append_with(batch, flags | (NO_WAIT if no_wait else 0), wait_ns)
+
+    def check(self, batch: pa.RecordBatch, *, no_wait: bool = False) -> None:
+        """Raise the SchemaError that `append` would raise, and store nothing."""
+        self._append_with(batch, CHECK | (NO_WAIT if no_wait else 0), 0)
+
+    def _append_with(self, batch: pa.RecordBatch, flags: int, wait_ns: int) -> tuple[int, int]:
         schema_capsule, array_capsule = batch.__arrow_c_array__()
         first, acknowledged = ctypes.c_int64(), ctypes.c_int64()
         self._use(
             self._append,
             _capsule_pointer(array_capsule, b"arrow_array"),
             _capsule_pointer(schema_capsule, b"arrow_schema"),
-            (NO_WAIT if no_wait else 0) | (NOTIFY if notify else 0),
+            flags,
             wait_ns,
             byref(first),
             byref(acknowledged),

@@ -13,6 +13,7 @@ from . import _json
 from ._codecs import JSON
 from ._encoder import RESERVED, UNTYPED, RecordEncoder
 from ._foreign import extension_of, storage_of
+from ._plain import decode, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,9 +42,9 @@ def normalise(data: Any, schema: pa.Schema | None = None) -> Iterator[pa.RecordB
     ------
     pa.RecordBatch
         Batches of at least one row, with nullable columns of plain types: dictionary, run-end
-        and view types are decoded, which copies them; all other buffers are those that were
-        handed in. Columns of type null are left out. A batch with nulls has column `UNTYPED`, so
-        that they come back as None.
+        and view types are decoded at any depth, which copies them; all other buffers are those
+        that were handed in. Columns of type null are left out. A batch with nulls has column
+        `UNTYPED`, so that they come back as None.
 
     Raises
     ------
@@ -159,6 +160,11 @@ def _batches(data: Any) -> Iterable[pa.RecordBatch]:
 def _plan(schema: pa.Schema, known: dict[str, pa.Field]) -> list[pa.Field | None]:
     """Return the field in which each column is stored; None for those that are left out."""
     names = set()
+    try:
+        every = [*_names(schema)]
+    except UnicodeDecodeError as error:
+        msg = f"a column, or a field inside one, has a name that is no UTF-8: {error.object!r}"
+        raise SchemaError(msg) from error
     for name in schema.names:
         if name in names:
             msg = f"column {name!r} is there twice"
@@ -167,7 +173,7 @@ def _plan(schema: pa.Schema, known: dict[str, pa.Field]) -> list[pa.Field | None
             msg = f"column {name!r}: names that begin with {RESERVED!r} are reserved"
             raise SchemaError(msg)
         names.add(name)
-    if any("\0" in name for name in _names(schema)):
+    if any("\0" in name for name in every):
         msg = "Arrow has no names with a NUL character"
         raise SchemaError(msg)
     return [_stored(field, known.get(field.name)) for field in schema]
@@ -184,50 +190,53 @@ def _names(fields: Iterable[pa.Field]) -> Iterator[str]:
 
 def _stored(field: pa.Field, known: pa.Field | None) -> pa.Field | None:
     """Return the field in which a column is stored."""
-    if pa.types.is_null(field.type):
+    if pa.types.is_null(plain(field.type)):
         return None
     if extension_of(field) == "arrow.json":
         return JSON.field(field.name)
-    kind = _plain(storage_of(field.type))
-    if isinstance(field.type, pa.BaseExtensionType):
-        if kind != field.type.storage_type:
-            msg = f"column {field.name!r}: {field.type} has no plain form; cast it to one"
-            raise SchemaError(msg)
-        kind = field.type
-    elif known is not None and _follows(kind, known.type):
+    _refuse(field.type, field.name)
+    kind = plain(field.type)
+    if known is not None and _follows(kind, known.type):
         kind = known.type
     return field.with_type(kind).with_nullable(True)
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """Return a type without dictionaries, run-ends and views; the same object if it has none."""
-    types = pa.types
-    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
-        return _plain(kind.value_type)
-    if types.is_string_view(kind):
-        return pa.string()
-    if types.is_binary_view(kind):
-        return pa.binary()
-    if types.is_map(kind):
-        key, item = _plain(kind.key_type), _plain(kind.item_type)
-        unchanged = key is kind.key_type and item is kind.item_type
-        return kind if unchanged else pa.map_(key, item, kind.keys_sorted)
-    if not types.is_nested(kind) or types.is_union(kind):
-        return kind
-    fields = [kind.field(i).with_type(_plain(kind.field(i).type)) for i in range(kind.num_fields)]
-    if types.is_list_view(kind):
-        return pa.list_(fields[0])
-    if types.is_large_list_view(kind):
-        return pa.large_list(fields[0])
-    if all(field.type == kind.field(i).type for i, field in enumerate(fields)):
-        return kind
-    if types.is_list(kind):
-        return pa.list_(fields[0])
-    if types.is_large_list(kind):
-        return pa.large_list(fields[0])
-    if types.is_fixed_size_list(kind):
-        return pa.list_(fields[0], kind.list_size)
-    return pa.struct(fields)
+def _refuse(kind: pa.DataType, path: str) -> None:
+    """Raise where a type has no plain form, within other types as well."""
+    advice = next((text for is_one, text in _WITHOUT if is_one(kind)), None)
+    if advice is not None:
+        msg = f"column {path!r}: {kind} cannot be stored; {advice}"
+        raise SchemaError(msg)
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        _refuse(kind.value_type, path)
+    elif pa.types.is_nested(kind):
+        for field in map(kind.field, range(kind.num_fields)):
+            _refuse(field.type, f"{path}.{field.name}" if pa.types.is_struct(kind) else f"{path}[]")
+    elif isinstance(kind, pa.BaseExtensionType):
+        if plain(kind.storage_type) != kind.storage_type:
+            msg = f"column {path!r}: {kind} has no plain form; cast it to one"
+            raise SchemaError(msg)
+        _refuse(kind.storage_type, path)
+
+
+def _is_narrow_decimal(kind: pa.DataType) -> bool:
+    return str(kind).startswith(("decimal32", "decimal64"))
+
+
+def _has_more_than_values(kind: pa.DataType) -> bool:
+    """Tell whether a map has what arrow/go does not know of maps."""
+    return pa.types.is_map(kind) and any(
+        field.metadata or isinstance(field.type, pa.BaseExtensionType)
+        for field in (kind.key_field, kind.item_field)
+    )
+
+
+_WITHOUT = (
+    (pa.types.is_union, "make a field of a struct of each of its types"),
+    (pa.types.is_interval, "make a duration of it, or a struct of its parts"),
+    (_is_narrow_decimal, "cast it to decimal128"),
+    (_has_more_than_values, "its keys and items have metadata or extension types; make a list"),
+)
 
 
 def _follows(kind: pa.DataType, known: pa.DataType) -> bool:
@@ -276,6 +285,8 @@ def _converted(batch: pa.RecordBatch, fields: list[pa.Field | None]) -> pa.Recor
         if field is not None:
             array = _column(array, field)
             arrays.append(array)
+        else:
+            array = decode(array)
         if array.null_count:
             nulls.append((name, array))
     if nulls:
@@ -285,37 +296,17 @@ def _converted(batch: pa.RecordBatch, fields: list[pa.Field | None]) -> pa.Recor
             return None
         kept = [*kept, pa.field(UNTYPED, pa.string())]
         arrays.append(_where_null([array for _, array in nulls], text[0]))
-    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(kept))
+    schema = pa.schema(kept, batch.schema.metadata)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _column(array: pa.Array, field: pa.Field) -> pa.Array:
     """Bring a column into its stored form, which is itself if it has that already."""
     if isinstance(array.type, pa.BaseExtensionType) and field.type != array.type:
         array = array.storage
-    if array.type == field.type:
-        return array
-    if pa.types.is_run_end_encoded(array.type):
-        array = pc.run_end_decode(array)
-    elif pa.types.is_dictionary(array.type):
-        values = array.dictionary.cast(_plain(array.type.value_type))
-        array = pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode()
-    elif pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
-        array = _lists(array)
-    return array.cast(field.type)
-
-
-def _lists(views: pa.Array) -> pa.Array:
-    """Turn list views into lists; pyarrow's own cast makes offsets that are one too few."""
-    large = pa.types.is_large_list_view(views.type)
-    lengths = pc.if_else(views.is_valid(), views.sizes, 0)
-    offsets = pa.concat_arrays(
-        [pa.array([0], pa.int64()), pc.cumulative_sum(lengths.cast(pa.int64()))]
-    )
-    if not large:
-        offsets = offsets.cast(pa.int32())
-    make = pa.LargeListArray if large else pa.ListArray
-    mask = views.is_null() if views.null_count else None
-    return make.from_arrays(offsets, views.flatten(), mask=mask)
+    if array.type != field.type:
+        array = decode(array)
+    return array if array.type == field.type else array.cast(field.type)
 
 
 def _where_null(arrays: list[pa.Array], text: str) -> pa.Array:

@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from persisting import _tracing
-from persisting._errors import PersistingError, WouldBlockError
+from persisting._errors import PersistingError, SchemaError, WouldBlockError
 from persisting._native import Columns
 from persisting._records import Message, RecordEncoder
 from persisting.queue._acknowledgements import Acknowledgements
@@ -200,13 +200,15 @@ class Writer:
         return _in_best_form(self._encoder.finish_message())
 
     def _hand_over(
-        self, batch: Message | pa.RecordBatch, *, no_wait: bool = False
+        self, batch: Message | pa.RecordBatch, *, no_wait: bool = False, checked: bool = False
     ) -> tuple[int, int]:
         """Append a batch; return the offset after it and the rows that are acknowledged."""
         if not isinstance(batch, Message):
             self._ringed = None
             notify = self._acknowledgements.ask()
-            first, acknowledged = self._bucket.append(batch, no_wait=no_wait, notify=notify)
+            first, acknowledged = self._bucket.append(
+                batch, no_wait=no_wait, notify=notify, checked=checked
+            )
             return first + batch.num_rows, acknowledged
         schema, rows, data = batch
         ring = self._ring
@@ -297,14 +299,13 @@ class Writer:
 
     async def _append(self, group: _Group) -> None:
         """Append the batches of a group; their acknowledgement resolves its puts."""
-        loop = asyncio.get_running_loop()
+        checked = len(group.batches) > 1
         try:
+            if checked:
+                await self._check(group.batches)
             for batch in group.batches:
-                try:
-                    end, acknowledged = self._hand_over(batch, no_wait=True)
-                except WouldBlockError:
-                    hand_over = functools.partial(self._hand_over, batch)
-                    end, acknowledged = await loop.run_in_executor(None, hand_over)
+                hand_over = functools.partial(self._hand_over, batch, checked=checked)
+                end, acknowledged = await _at_once_or_on_a_thread(hand_over)
                 self._encoder.committed(batch.schema)
         except PersistingError as refused:
             self._encoder.rollback()
@@ -319,6 +320,30 @@ class Writer:
             return
         waiting = self._acknowledgements.wait(end)
         waiting.add_done_callback(lambda done: _settle(group.puts, done.exception()))
+
+    async def _check(self, batches: Sequence[Message | pa.RecordBatch]) -> None:
+        """Raise before the first of several batches is stored when one of them cannot be.
+
+        Only Arrow data come as several.
+        """
+        start = 0
+        for batch in batches:
+            try:
+                await _at_once_or_on_a_thread(functools.partial(self._bucket.check, batch))
+            except SchemaError as refused:
+                if start == 0:
+                    raise
+                msg = f"{refused}; rows are counted from row {start} of the data on"
+                raise SchemaError(msg) from refused
+            start += batch.num_rows
+
+
+async def _at_once_or_on_a_thread(do: Callable[..., T]) -> T:
+    """Call what takes `no_wait`, and where it would have to wait, call it on a thread."""
+    try:
+        return do(no_wait=True)
+    except WouldBlockError:
+        return await asyncio.get_running_loop().run_in_executor(None, do)
 
 
 def _in_best_form(batch: Message | pa.RecordBatch) -> Message | pa.RecordBatch:
