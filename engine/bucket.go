@@ -113,7 +113,7 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	dir, err := filepath.Abs(dir)
+	dir, err := realPath(dir)
 	if err != nil {
 		return nil, fmt.Errorf("engine: path of bucket: %w", err)
 	}
