@@ -33,6 +33,7 @@ from persisting._abi import (
     _scratch,
     _string,
     _Usage,
+    finish_closing,
 )
 from persisting._errors import LockedError, RemovedError, WouldBlockError
 
@@ -239,8 +240,14 @@ class Bucket(Handle):
             if f"process {os.getpid()} " not in str(locked):
                 raise
             gc.collect()  # Pulsing forgets backends like that, in reference cycles
+            finish_closing()
             open_it()
-        super().__init__(number.value, library.persisting_bucket_close, f"the bucket {self.path}")
+        super().__init__(
+            number.value,
+            library.persisting_bucket_close,
+            f"the bucket {self.path}",
+            close_takes_long=True,
+        )
         self._append = library.persisting_bucket_append
         self._append_message = library.persisting_bucket_append_message
         self._acknowledged = library.persisting_bucket_acknowledged
@@ -303,7 +310,7 @@ class Bucket(Handle):
             _scratch.second,
             _scratch.error,
         ):
-            raise _exception(_scratch.take_error())
+            raise self._failure(_exception(_scratch.take_error()))
         return out[0], out[1]
 
     def open_ring(self, columns: Columns) -> int:
