@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
+from persisting import _arguments
 from persisting._abi import (
     Handle,
     _ArrowArray,
@@ -35,7 +36,7 @@ from persisting._abi import (
     _Usage,
     finish_closing,
 )
-from persisting._errors import LockedError, RemovedError, WouldBlockError
+from persisting._errors import LockedError, NotFoundError, RemovedError, WouldBlockError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -106,11 +107,13 @@ def repair(directory: str | os.PathLike[str], *, apply: bool) -> dict[str, Any]:
 
 def clone(directory: str | os.PathLike[str], into: str | os.PathLike[str]) -> dict[str, Any]:
     """Make a bucket of links to the files of another; see `persisting_directory_clone`."""
-    return _describe(_library().persisting_directory_clone, directory, os.fsencode(into))
+    there = os.fsencode(_arguments.path("into", into))
+    return _describe(_library().persisting_directory_clone, directory, there)
 
 
 def _describe(function: Any, directory: str | os.PathLike[str], *more: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(_string(_call, function, os.fsencode(directory), *more))
+    path = os.fsencode(_arguments.path("directory", directory))
+    found: dict[str, Any] = json.loads(_string(_call, function, path, *more))
     return found
 
 
@@ -204,7 +207,8 @@ class Bucket(Handle):
     Parameters
     ----------
     path
-        Directory of the bucket, created if missing.
+        Directory of the bucket, created if missing. It is resolved here, once, as the system
+        does it: what becomes of the working directory, or of links on the way, does not matter.
     options
         See `persisting_bucket_open`; names are those of the engine.
 
@@ -224,7 +228,7 @@ class Bucket(Handle):
     """
 
     def __init__(self, path: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
-        self.path = os.fspath(path)
+        self.path = os.path.realpath(_arguments.path("path", path))
         library = _library()
         number = ctypes.c_uint64()
         open_it = functools.partial(
@@ -381,6 +385,7 @@ class Bucket(Handle):
 
     def first_from(self, offset: int) -> int:
         """Return the first offset from `offset` on whose row is left, else that of the next row."""
+        offset = _arguments.integer("offset", offset, -_arguments.MOST, _arguments.MOST)
         first = ctypes.c_int64()
         self._use(_library().persisting_bucket_first_from, offset, byref(first))
         return first.value
@@ -388,6 +393,10 @@ class Bucket(Handle):
     def take(self, offsets: Sequence[int], *, no_wait: bool = False) -> Cursor:
         """Read the rows at `offsets`, in that order; may wait unless `no_wait`."""
         number, version = ctypes.c_uint64(), ctypes.c_uint64()
+        offsets = _arguments.integers("indices", offsets)
+        unknown = next((offset for offset in offsets if not 0 <= offset <= _arguments.MOST), None)
+        if unknown is not None:
+            raise NotFoundError(f"there is no offset {unknown}")
         try:
             self._use(
                 _library().persisting_bucket_take,
