@@ -40,10 +40,10 @@ func (a *alarm) advance(count int64) {
 	}
 }
 
-// end tells the alarm that the count grows no more.
-func (a *alarm) end() {
+// end tells the alarm where the count is, and that it grows no more.
+func (a *alarm) end(count int64) {
 	if a.armed.Load() {
-		a.call(0, true)
+		a.call(count, true)
 	}
 }
 

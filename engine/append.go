@@ -194,7 +194,7 @@ func (b *Bucket) commit(first, end int64, body [][]byte, put counted, release fu
 			b.acknowledged(put.began)
 		} else {
 			b.failed(metrics.Put, b.writeError(failed))
-			b.alarm.end()
+			b.alarm.end(b.acknowledgedRows())
 		}
 		release()
 	}

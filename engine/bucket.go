@@ -115,7 +115,7 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	dir, err := filepath.Abs(dir)
+	dir, err := realPath(dir)
 	if err != nil {
 		return nil, fmt.Errorf("engine: path of bucket: %w", err)
 	}
@@ -172,26 +172,22 @@ func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 }
 
 // SetBell has f called where that is asked for: with the number of rows that were
-// acknowledged since the call before, at first since there are any, and whether the
-// bucket was poisoned or closed. nil for none. f may be called on any goroutine and
-// must not wait.
+// acknowledged since the call before, at first since there are any, and whether no
+// more will be, as the log failed or was closed. nil for none. f may be called on any
+// goroutine and must not wait.
 func (b *Bucket) SetBell(f func(rows int64, over bool)) { b.alarm.set(f) }
 
-// Notify rings the bell once, as soon as rows rows are acknowledged or the bucket
-// is poisoned or closed: at once if that is so already. Of several calls before it
-// rings the one for the fewest rows counts.
+// Notify rings the bell once, as soon as rows rows are acknowledged or no more will
+// be: at once if that is so already. Of several calls before it rings the one for the
+// fewest rows counts.
 func (b *Bucket) Notify(rows int64) {
 	_ = b.catchUp(true) // or the ring is taken over a little later
 	b.alarm.arm(rows)
-	b.moveAlarm()
-}
-
-func (b *Bucket) moveAlarm() {
-	if b.writeFault() != nil {
-		b.alarm.end()
-		return
-	}
 	b.alarm.advance(b.acknowledgedRows())
+	// A bucket whose table failed takes no more rows, but its log acknowledges those that it has.
+	if b.log != nil && b.log.Err() != nil {
+		b.alarm.end(b.acknowledgedRows())
+	}
 }
 
 // Acknowledged is the number of acknowledged rows, which are the visible ones. It
@@ -285,8 +281,9 @@ func (b *Bucket) Close() error {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
+	acknowledged := b.acknowledgedRows()
 	err = errors.Join(err, b.release(err == nil))
-	b.alarm.end()
+	b.alarm.end(acknowledged)
 	return err
 }
 
@@ -361,7 +358,6 @@ func (b *Bucket) writeFault() error {
 func (b *Bucket) poisonWith(cause error) error {
 	if b.poison.CompareAndSwap(nil, &cause) {
 		b.logger.Error("bucket refuses writes", "cause", cause)
-		b.moveAlarm()
 	}
 	return fmt.Errorf("%w: %w", ErrPoisoned, cause)
 }

@@ -35,6 +35,9 @@ func Clone(dir, into string) (Cloned, error) {
 	if err != nil {
 		return Cloned{}, err
 	}
+	if into, err = realPath(into); err != nil {
+		return Cloned{}, fmt.Errorf("engine: path of clone: %w", err)
+	}
 	if _, err := os.Lstat(into); !errors.Is(err, fs.ErrNotExist) {
 		return Cloned{}, fmt.Errorf("engine: clone into %s: %w", into, errors.Join(fs.ErrExist, err))
 	}

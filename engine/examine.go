@@ -167,9 +167,9 @@ const (
 	pause = 50 * time.Millisecond
 )
 
-// bucketPath returns the absolute path of the bucket in dir.
+// bucketPath returns the path of the bucket in dir; see realPath.
 func bucketPath(dir string) (string, error) {
-	dir, err := filepath.Abs(dir)
+	dir, err := realPath(dir)
 	if err != nil {
 		return "", fmt.Errorf("engine: path of bucket: %w", err)
 	}

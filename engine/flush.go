@@ -60,7 +60,7 @@ func (b *Bucket) flush(asked bool) error {
 		return err
 	}
 	if from == to {
-		return nil
+		return b.cutAgain(to)
 	}
 	started := time.Now()
 	snapshot, err := b.writeTable(schema, chunks, from, to, failed)
@@ -70,19 +70,39 @@ func (b *Bucket) flush(asked bool) error {
 			err = b.cutLog(to)
 		}
 	}
-	b.mu.Lock()
-	b.flushErr = err
 	if err == nil {
+		b.mu.Lock()
 		b.tally.oldest = started
+		b.mu.Unlock()
 	}
-	close(b.flushed)
-	b.flushed = make(chan struct{})
-	b.mu.Unlock()
+	b.endFlush(err)
 	if err == nil {
 		b.noteTimes(to)
 	}
 	b.ended(metrics.Flush, asked, started, err)
 	return err
+}
+
+// cutAgain removes what the log has of flushed rows where that failed before, and appends wait for it.
+func (b *Bucket) cutAgain(to int64) error {
+	b.mu.Lock()
+	again := b.flushErr != nil && b.log != nil && b.walBytes() >= b.opts.MaxWALBytes
+	b.mu.Unlock()
+	if !again {
+		return nil
+	}
+	err := b.cutLog(to)
+	b.endFlush(err)
+	return err
+}
+
+// endFlush tells those who wait for the end of a flush how it went.
+func (b *Bucket) endFlush(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.flushErr = err
+	close(b.flushed)
+	b.flushed = make(chan struct{})
 }
 
 // cutLog removes what the log has of rows that are in the table.

@@ -79,11 +79,11 @@ func (b *Bucket) ringLoop() {
 		if r == nil {
 			continue
 		}
-		// Twice nothing: what was put before Watch(false) was seen is found the second time, and who puts later asks.
-		for idle := 0; idle < 2; {
+		// Three times nothing. Who puts may see Watch(false) a moment late, or its put be seen late, as processors keep stores
+		// back for a while: what is put then is found the third time, and who puts later asks.
+		for idle := 0; idle < 3; {
 			r.Watch(idle == 0)
-			pending := r.Pending()
-			if idle++; pending {
+			if idle++; r.Pending() {
 				idle = 0
 				b.lockAppends()
 				b.appending.Unlock()
@@ -92,6 +92,7 @@ func (b *Bucket) ringLoop() {
 			case <-b.stop:
 				return
 			case <-b.rung:
+				idle = 0
 			case <-time.After(ringInterval):
 			}
 		}

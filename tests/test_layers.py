@@ -37,6 +37,7 @@ GO_LAYERS = [
 PYTHON_LAYERS = [
     "persisting._boundary",
     "persisting._errors",
+    "persisting._arguments",
     "persisting._abi",
     "persisting._native",
     "persisting._queried",

@@ -134,6 +134,33 @@ async def test_rows_are_fetched_by_their_offsets(system: Any, tmp_path: Path, na
     assert rows == [{"n": 7}, {"n": 0}, {"n": 7}]
 
 
+@pytest.mark.parametrize("interval", [0, 1.0])
+async def test_meta_of_concurrent_puts_misses_no_row(
+    system: Any, tmp_path: Path, interval: float
+) -> None:
+    """BucketStorage takes total_count() for the offset of the record that it puts next."""
+    options: dict[str, Any] = {
+        "num_buckets": 1,
+        "storage_path": str(tmp_path),
+        "backend": "persisting",
+        "backend_options": {"wal_sync_interval": interval},
+    }
+    writer = await system.queue.write("meta", **options)
+
+    async def produce(first: int) -> None:
+        for n in range(first, first + 25):
+            await writer.put({"id": "a", "n": n, f"own {n}": 1})
+
+    await asyncio.gather(*(produce(25 * task) for task in range(12)))
+    bucket = await writer.queue._ensure_bucket(0)
+    meta = await bucket.get_meta(["n"], 10**6, "task")
+    assert sorted(meta["global_indexes"]) == [*range(300)]
+    for index in range(0, 300, 17):
+        (row,) = await bucket.get_data({"global_indexes": [index]})
+        meta = await bucket.get_meta([f"own {row['n']}"], 10**6, f"task {index}")
+        assert meta["global_indexes"] == [index]
+
+
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_second_system_goes_on_where_the_first_ended(tmp_path: Path, name: str) -> None:
     for turn in range(3):

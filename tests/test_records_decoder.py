@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from persisting._errors import SchemaError
 from persisting._records import RecordDecoder, RecordEncoder, strip, visible
 from tests.records import JSON_METADATA, once, put
 
@@ -65,7 +66,7 @@ def test_the_garbage_collector_is_left_as_it_was() -> None:
         try:
             decoder.decode([batch])
             assert gc.isenabled() is enabled
-            with pytest.raises(ValueError, match="char"):
+            with pytest.raises(SchemaError, match="char"):
                 decoder.decode([broken])
             assert gc.isenabled() is enabled
         finally:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from persisting import LanceBackend, PersistingBackend
-from tests.support import within
+from tests.support import command, run, within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -313,3 +313,13 @@ async def test_a_second_loop_may_go_on_where_the_first_ended(
             backend.close()
 
     assert await asyncio.to_thread(programme) == [*range(60)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_restless_lives_end(tmp_path: Path, seed: int) -> None:
+    """Many loops and tasks, small limits, pauses at every meeting of Python and the engine."""
+    env = {"GOTRACEBACK": "all", "GOMAXPROCS": str(1 + seed)}
+    done = run(command("restless", tmp_path, seed, 60), timeout=600, env=env)
+    assert done.returncode == 0, done.stderr[-100_000:]
+    assert " lives, " in done.stdout

@@ -85,10 +85,21 @@ class RemovedError(NotFoundError):
 class SchemaError(PersistingError, TypeError):
     """Raised when data does not fit the columns of the bucket, or cannot be held exactly.
 
-    It is also a `TypeError`. Nothing of the refused put was stored.
+    It is also a `TypeError`. Nothing of the refused put was stored. Reads raise it for a value
+    that came in as Arrow data and that Python has no object for, such as a date of the year
+    10,000: `get_arrow` gives it, and a stream can go on at the next offset.
+
+    Attributes
+    ----------
+    column : str or None
+        The column of the value that was read.
+    offset : int or None
+        The offset of its record.
     """
 
     code = Status.SCHEMA
+    column: str | None = None
+    offset: int | None = None
 
 
 class StorageError(PersistingError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from persisting import _native
-from persisting._errors import InvalidArgumentError
+from persisting._arguments import MOST, integer
 
 
 def set_memory_budget(size: int) -> None:
@@ -27,7 +27,4 @@ def set_memory_budget(size: int) -> None:
     -----
     Lance's own caches, at most 128 MiB, and the batches that readers hold come on top.
     """
-    number: object = size
-    if isinstance(number, bool) or not isinstance(number, int) or number >= 2**63:
-        raise InvalidArgumentError(f"memory budget: want an int of bytes, got {size!r}")
-    _native.set_memory_budget(size)
+    _native.set_memory_budget(integer("memory budget", size, -MOST, MOST))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
+from persisting import _arguments
 from persisting._abi import (
     Handle,
     _call,
@@ -30,6 +31,7 @@ from persisting._abi import (
     _release_array,
     _scratch,
     _string,
+    finish_closing,
 )
 from persisting._boundary import (
     APPLY,
@@ -43,7 +45,7 @@ from persisting._boundary import (
     ArrowSchema,
     Usage,
 )
-from persisting._errors import LockedError, RemovedError, WouldBlockError
+from persisting._errors import LockedError, NotFoundError, RemovedError, WouldBlockError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -111,11 +113,13 @@ def repair(directory: str | os.PathLike[str], *, apply: bool) -> dict[str, Any]:
 
 def clone(directory: str | os.PathLike[str], into: str | os.PathLike[str]) -> dict[str, Any]:
     """Make a bucket of links to the files of another; see `persisting_directory_clone`."""
-    return _describe(_library().persisting_directory_clone, directory, os.fsencode(into))
+    there = os.fsencode(_arguments.path("into", into))
+    return _describe(_library().persisting_directory_clone, directory, there)
 
 
 def _describe(function: Any, directory: str | os.PathLike[str], *more: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(_string(_call, function, os.fsencode(directory), *more))
+    path = os.fsencode(_arguments.path("directory", directory))
+    found: dict[str, Any] = json.loads(_string(_call, function, path, *more))
     return found
 
 
@@ -209,7 +213,8 @@ class Bucket(Handle):
     Parameters
     ----------
     path
-        Directory of the bucket, created if missing.
+        Directory of the bucket, created if missing. It is resolved here, once, as the system
+        does it: what becomes of the working directory, or of links on the way, does not matter.
     options
         See `persisting_bucket_open`; names are those of the engine.
 
@@ -229,7 +234,7 @@ class Bucket(Handle):
     """
 
     def __init__(self, path: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
-        self.path = os.fspath(path)
+        self.path = os.path.realpath(_arguments.path("path", path))
         library = _library()
         number = ctypes.c_uint64()
         open_it = functools.partial(
@@ -245,8 +250,14 @@ class Bucket(Handle):
             if f"process {os.getpid()} " not in str(locked):
                 raise
             gc.collect()  # Pulsing forgets backends like that, in reference cycles
+            finish_closing()
             open_it()
-        super().__init__(number.value, library.persisting_bucket_close, f"the bucket {self.path}")
+        super().__init__(
+            number.value,
+            library.persisting_bucket_close,
+            f"the bucket {self.path}",
+            close_takes_long=True,
+        )
         self._append = library.persisting_bucket_append
         self._append_message = library.persisting_bucket_append_message
         self._acknowledged = library.persisting_bucket_acknowledged
@@ -320,7 +331,7 @@ class Bucket(Handle):
             _scratch.second,
             _scratch.error,
         ):
-            raise _exception(_scratch.take_error())
+            raise self._failure(_exception(_scratch.take_error()))
         return out[0], out[1]
 
     def open_ring(self, columns: Columns) -> int:
@@ -391,6 +402,7 @@ class Bucket(Handle):
 
     def first_from(self, offset: int) -> int:
         """Return the first offset from `offset` on whose row is left, else that of the next row."""
+        offset = _arguments.integer("offset", offset, -_arguments.MOST, _arguments.MOST)
         first = ctypes.c_int64()
         self._use(_library().persisting_bucket_first_from, offset, byref(first))
         return first.value
@@ -398,6 +410,10 @@ class Bucket(Handle):
     def take(self, offsets: Sequence[int], *, no_wait: bool = False) -> Cursor:
         """Read the rows at `offsets`, in that order; may wait unless `no_wait`."""
         number, version = ctypes.c_uint64(), ctypes.c_uint64()
+        offsets = _arguments.integers("indices", offsets)
+        unknown = next((offset for offset in offsets if not 0 <= offset <= _arguments.MOST), None)
+        if unknown is not None:
+            raise NotFoundError(f"there is no offset {unknown}")
         try:
             self._use(
                 _library().persisting_bucket_take,

@@ -8,8 +8,8 @@ import json
 from ctypes import byref
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from persisting import _arguments
 from persisting._abi import Handle, _json, _library, _string
-from persisting._errors import InvalidArgumentError
 from persisting._native import Bucket, Cursor
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Asked(Handle):
     def count(self, where: str | None) -> int:
         """Return the number of rows that pass a filter; waits for the disk."""
         rows = ctypes.c_int64()
-        self._use(self._call("count"), _text(where or ""), byref(rows))
+        self._use(self._call("count"), _arguments.text("filter", where or ""), byref(rows))
         return rows.value
 
     def explain(self, query: Mapping[str, Any], vector: Sequence[float] | None) -> str:
@@ -61,7 +61,7 @@ class Queried(Bucket, Asked):
 
     def drop_index(self, name: str) -> None:
         """Remove an index; waits for the disk."""
-        self._use(_library().persisting_bucket_drop_index, _text(name))
+        self._use(_library().persisting_bucket_drop_index, _arguments.text("name", name))
 
     def indexes(self) -> list[dict[str, Any]]:
         """Describe the indexes; waits for the disk."""
@@ -72,16 +72,10 @@ class Queried(Bucket, Asked):
     def index_stats(self, name: str) -> dict[str, Any]:
         """Return what Lance says of an index; waits for the disk."""
         stats = functools.partial(self._use, _library().persisting_bucket_index_stats)
-        text = _string(lambda _, out: stats(_text(name), out), None)
+        wanted = _arguments.text("name", name)
+        text = _string(lambda _, out: stats(wanted, out), None)
         found: dict[str, Any] = json.loads(text)
         return found
-
-
-def _text(text: str) -> bytes:
-    """Return a string for the library, which ends it at a zero byte."""
-    if "\0" in text:
-        raise InvalidArgumentError(f"{text!r} has a zero byte")
-    return text.encode()
 
 
 def _doubles(numbers: Sequence[float] | None) -> tuple[Any, int]:

@@ -14,8 +14,9 @@ from typing import Any
 import pyarrow as pa
 
 from persisting._abi import _capsule_pointer, _library, _string
+from persisting._arguments import MOST, integer, text
 from persisting._boundary import RUN, ArrowSchema
-from persisting._errors import InvalidArgumentError, RemovedError
+from persisting._errors import RemovedError
 from persisting._native import Cursor
 from persisting._queried import Asked, Queried
 
@@ -38,17 +39,17 @@ class Table(Queried):
 
     def compute_column(self, field: pa.Field, expression: str) -> None:
         """Add a column with the value of an SQL expression, of whose type null stands for."""
-        self._with_schema(
-            _library().persisting_bucket_compute_column, pa.schema([field]), _c(expression)
-        )
+        sql = text("expression", expression)
+        self._with_schema(_library().persisting_bucket_compute_column, pa.schema([field]), sql)
 
     def drop_column(self, name: str) -> None:
         """Take a column out."""
-        self._use(_library().persisting_bucket_drop_column, _c(name))
+        self._use(_library().persisting_bucket_drop_column, text("name", name))
 
     def rename_column(self, name: str, to: str) -> None:
         """Give a column another name."""
-        self._use(_library().persisting_bucket_rename_column, _c(name), _c(to))
+        names = text("name", name), text("to", to)
+        self._use(_library().persisting_bucket_rename_column, *names)
 
     def cast_column(self, field: pa.Field) -> None:
         """Give the column of that name the type of `field`."""
@@ -60,15 +61,17 @@ class Table(Queried):
 
     def delete(self, filter: str) -> int:
         """Remove the rows for which an SQL filter is true; return how many."""
-        return self._number_of(_library().persisting_bucket_delete, _c(filter))
+        return self._number_of(_library().persisting_bucket_delete, text("filter", filter))
 
     def truncate_before(self, offset: int) -> int:
         """Remove the rows below an offset; return how many."""
-        return self._number_of(_library().persisting_bucket_truncate_before, offset)
+        number = integer("offset", offset, -MOST, MOST)
+        return self._number_of(_library().persisting_bucket_truncate_before, number)
 
     def commit(self, consumer: str, offset: int) -> None:
         """Note the offset of a consumer."""
-        self._use(_library().persisting_bucket_commit, _c(consumer), offset)
+        number = integer("offset", offset, -MOST, MOST)
+        self._use(_library().persisting_bucket_commit, text("consumer", consumer), number)
 
     def consumers(self) -> dict[str, int]:
         """Return the offsets of all consumers."""
@@ -86,18 +89,21 @@ class Table(Queried):
 
     def tag(self, name: str, version: int) -> None:
         """Give a version a name."""
-        self._use(_library().persisting_bucket_tag, _c(name), version)
+        number = integer("version", version, 0, MOST)
+        self._use(_library().persisting_bucket_tag, text("name", name), number)
 
     def untag(self, name: str) -> None:
         """Take a name away."""
-        self._use(_library().persisting_bucket_untag, _c(name))
+        self._use(_library().persisting_bucket_untag, text("name", name))
 
     def restore(self, version: int) -> None:
         """Bring back the columns and rows of a version."""
-        self._use(_library().persisting_bucket_restore, version)
+        number = integer("version", version, 0, MOST)
+        self._use(_library().persisting_bucket_restore, number)
 
     def at(self, version: int) -> View:
         """Open a version for reading."""
+        version = integer("version", version, 0, MOST)
         number = ctypes.c_uint64()
         self._use(_library().persisting_view_open, version, byref(number))
         return View(number.value, self.path, version)
@@ -152,11 +158,3 @@ class View(Asked):
                 removed.first = next((first for first, _ in rest.offsets()), self.rows()[1])
             raise
         return Cursor(number.value, self, 0)
-
-
-def _c(text: str) -> bytes:
-    """Return a string for C, which ends at a NUL: one that has some is refused."""
-    if "\0" in text:
-        msg = f"{text!r} has a NUL character"
-        raise InvalidArgumentError(msg)
-    return text.encode()

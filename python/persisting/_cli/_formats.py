@@ -92,7 +92,7 @@ def sink(kind: str, file: IO[bytes], schema: pa.Schema, *, stream: bool) -> Sink
 class _Lines:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._decoder = RecordDecoder()
+        self._decoder = RecordDecoder(stand_ins=True)
 
     def write(self, batch: pa.RecordBatch) -> None:
         records = self._decoder.decode([batch])

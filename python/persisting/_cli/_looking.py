@@ -73,7 +73,8 @@ def looking(path: Path, *, told: bool = False) -> Iterator[Table]:
         Whether it was said before which rows are missing.
     """
     with contextlib.ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="persisting-")))
+        made = stack.enter_context(tempfile.TemporaryDirectory(prefix="persisting-"))
+        scratch = Path(made).resolve()  # as the engine names it
         clone = scratch / "bucket"
         try:
             found = _native.clone(path, clone)
@@ -121,7 +122,7 @@ class Rows:
         schema = visible(schema)
         index = schema.get_field_index(OFFSET)
         self.schema = schema if index < 0 else schema.remove(index)
-        self._decoder = RecordDecoder()
+        self._decoder = RecordDecoder(stand_ins=True)
 
     def queried(self, batch: pa.RecordBatch) -> list[tuple[int, dict[str, Any]]]:
         """Decode a batch of a query that was asked for offsets."""

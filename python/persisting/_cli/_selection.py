@@ -34,9 +34,9 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def count(text: str) -> int:
-    """Read a number that is not negative; argparse tells of a ValueError."""
+    """Read a number of up to 63 bits that is not negative; argparse tells of a ValueError."""
     number = int(text)
-    if number < 0:
+    if not 0 <= number < 2**63:
         raise ValueError
     return number
 

@@ -1,6 +1,6 @@
 """Records, which are dicts with str keys, as Arrow batches and back."""
 
-from ._arrow import column_of, declared, default_row, normalise, strip, visible
+from ._arrow import column_of, declared, default_row, normalise, pull, strip, visible
 from ._decoder import RecordDecoder, decode
 from ._encoder import UNTYPED, Message, RecordEncoder
 
@@ -14,6 +14,7 @@ __all__ = [
     "decode",
     "default_row",
     "normalise",
+    "pull",
     "strip",
     "visible",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from ._foreign import extension_of, storage_of
 from ._plain import decode, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _MAX_UNTYPED = 2**28
 """Bytes of text in column `UNTYPED` of one batch; batches that would need more are cut."""
@@ -62,6 +63,27 @@ def normalise(data: Any, schema: pa.Schema | None = None) -> Iterator[pa.RecordB
             fields = _plan(last, known)
         if batch.num_rows:
             yield from _bring(batch, fields)
+
+
+def pull(data: Any, go_on: Callable[[], bool] = lambda: True) -> pa.Table:
+    """Take all rows of Arrow data; see `normalise`.
+
+    Parameters
+    ----------
+    data : object
+        As that of `normalise`. What makes its batches when it is asked for them may take long.
+    go_on : callable
+        Asked before each batch whether somebody still wants them.
+
+    Raises
+    ------
+    SchemaError
+        If it is no Arrow data.
+    """
+    batches = _batches(data)
+    taken = [*takewhile(lambda _: go_on(), batches)]
+    schema = taken[0].schema if taken else getattr(batches, "schema", pa.schema([]))
+    return pa.Table.from_batches(taken, schema)
 
 
 def strip(data: Columns) -> Columns:

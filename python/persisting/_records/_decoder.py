@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
-from datetime import date, datetime
+from datetime import date, datetime, time
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
-from . import _json, _ndarray, _rows
+from persisting._errors import SchemaError
+
+from . import _beyond, _json, _ndarray, _rows
 from ._codecs import EPOCH, EPOCH_ORDINAL, EPOCH_UTC, MICROSECOND, tzinfo_of
 from ._encoder import UNTYPED
 from ._foreign import extension_of
@@ -48,18 +50,29 @@ class _Plan(NamedTuple):
 
 
 class RecordDecoder:
-    """Make records from batches; remembers how the schemas are read that it met last."""
+    """Make records from batches; remembers how the schemas are read that it met last.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    stand_ins : bool, default False
+        Whether `_beyond.stand_in` takes the place of what Python has no object for.
+    """
+
+    def __init__(self, *, stand_ins: bool = False) -> None:
+        self._stand_ins = stand_ins
         self._plans: list[_Plan] = []
 
-    def decode(self, batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
+    def decode(
+        self, batches: Iterable[pa.RecordBatch], offset_of: Callable[[int], int] | None = None
+    ) -> list[dict[str, Any]]:
         """Make one dict for each row.
 
         Parameters
         ----------
         batches : iterable of pa.RecordBatch
             Batches of a bucket, of one schema or of several.
+        offset_of : callable, optional
+            Says of the i-th of all rows what its offset is, for the error.
 
         Returns
         -------
@@ -70,21 +83,66 @@ class RecordDecoder:
 
         Raises
         ------
+        SchemaError
+            If Python has no object for a value, such as a date of the year 10,000. It has the
+            `column` and the `offset`.
         ImportError
             If a column holds numpy arrays and numpy is not installed.
         """
         records: list[dict[str, Any]] = []
         for batch in batches:
-            plan = self._plan(batch.schema)
-            columns: list[list[Any] | None] | None = None
-            if plan.others:
-                columns = [None] * batch.num_columns
-                for i, read in plan.others.items():
-                    columns[i] = read(batch.column(i))
-            records += plan.records(batch.__arrow_c_array__()[1], columns)
+            try:
+                records += self._decode(batch)
+            except (ImportError, MemoryError):
+                raise
+            except Exception as error:
+                row, name = self._place(batch)
+                offset = None if offset_of is None else offset_of(len(records) + row)
+                raise _no_object(batch.column(name)[row], name, offset, error) from error
         return records
 
-    def decode_at(self, address: int, schema: pa.Schema) -> list[dict[str, Any]]:
+    def _decode(self, batch: pa.RecordBatch) -> list[dict[str, Any]]:
+        plan = self._plan(batch.schema)
+        columns: list[list[Any] | None] | None = None
+        if plan.others:
+            columns = [None] * batch.num_columns
+            for i, read in plan.others.items():
+                columns[i] = self._read(read, batch.column(i))
+        return plan.records(batch.__arrow_c_array__()[1], columns)
+
+    def _read(self, read: Reader, array: pa.Array) -> list[Any]:
+        try:
+            return read(array)
+        except (ValueError, OverflowError):
+            if not self._stand_ins:
+                raise
+        if len(array) == 1:
+            return [_beyond.stand_in(array[0])]
+        half = len(array) // 2
+        return self._read(read, array[:half]) + self._read(read, array[half:])
+
+    def _place(self, batch: pa.RecordBatch) -> tuple[int, str]:
+        """Return the first row of a batch that cannot be read, and the column that is at fault."""
+        low, high = 0, batch.num_rows  # the rows up to low can be read, those up to high not all
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._reads(batch.slice(low, middle - low)):
+                low = middle
+            else:
+                high = middle
+        row = batch.slice(low, 1)
+        names = batch.schema.names
+        faulty = (name for name in names if not self._reads(row.select([name])))
+        return low, next(faulty, names[0])
+
+    def _reads(self, batch: pa.RecordBatch) -> bool:
+        try:
+            self._decode(batch)
+        except Exception:
+            return False
+        return True
+
+    def decode_at(self, address: int, schema: pa.Schema, first: int = 0) -> list[dict[str, Any]]:
         """Make records of rows as `decode` does, and release them.
 
         Parameters
@@ -93,11 +151,13 @@ class RecordDecoder:
             Where their ``struct ArrowArray`` is.
         schema : pa.Schema
             Their columns.
+        first : int, default 0
+            The offset of the first one.
         """
         plan = self._plan(schema)
         if plan.others:
             rows = pa.Array._import_from_c(address, pa.struct(schema))
-            return self.decode([pa.RecordBatch.from_struct_array(rows)])
+            return self.decode([pa.RecordBatch.from_struct_array(rows)], first.__add__)
         return plan.records(address)
 
     def _plan(self, schema: pa.Schema) -> _Plan:
@@ -113,6 +173,22 @@ class RecordDecoder:
 def decode(batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
     """Make one dict for each row; see `RecordDecoder.decode`."""
     return RecordDecoder().decode(batches)
+
+
+def _no_object(value: pa.Scalar, name: str, offset: int | None, error: Exception) -> SchemaError:
+    """Return the error for a value that there is no object for."""
+    try:
+        shown = repr(_beyond.stand_in(value))
+    except Exception:  # it is shown to no avail
+        shown = "a value"
+    place = "" if offset is None else f", offset {offset}"
+    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+    found = SchemaError(
+        f"column {name!r}{place}: Python has no object for {shown} of type {value.type} "
+        f"({error}); get_arrow reads it"
+    )
+    found.column, found.offset = name, offset
+    return found
 
 
 def _add_untyped(records: list[dict[str, Any]]) -> None:
@@ -152,8 +228,8 @@ def _exact_reader(kind: pa.DataType) -> Reader | None:
         return partial(_read_as, "i", lambda days: date.fromordinal(days + EPOCH_ORDINAL))
     if types.is_duration(kind) and kind.unit == "us":
         return partial(_read_as, "q", MICROSECOND.__mul__)
-    if types.is_time64(kind) and kind.unit == "us":
-        return partial(_read_as, "q", lambda number: _datetime(number).time())
+    if types.is_time(kind):
+        return partial(_read_as, "q" if types.is_time64(kind) else "i", _time_of_day_in(kind))
     if types.is_list(kind) or types.is_large_list(kind):
         child = _exact_reader(kind.value_type)
         code = "i" if types.is_list(kind) else "q"
@@ -175,6 +251,18 @@ def _datetime_in(zone: str) -> Callable[[int], datetime]:
     if info is EPOCH_UTC.tzinfo:
         return lambda number: EPOCH_UTC + number * MICROSECOND
     return lambda number: (EPOCH_UTC + number * MICROSECOND).astimezone(info)
+
+
+def _time_of_day_in(kind: pa.DataType) -> Callable[[int], time]:
+    factor = {"s": 10**6, "ms": 10**3, "us": 1, "ns": 1}[kind.unit]
+    divisor = 1000 if kind.unit == "ns" else 1
+
+    def read(number: int) -> time:
+        if not _beyond.is_time_of_day(number, kind):
+            raise ValueError("it is not between 0 and 24 hours, or has nanoseconds")
+        return _datetime(number * factor // divisor).time()
+
+    return read
 
 
 def _numbers(code: str, array: pa.Array) -> tuple[Any, ...]:

@@ -11,12 +11,16 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from persisting._boundary import OVER
-from persisting._errors import ClosedError, PersistingError, WaitTimeoutError
+from persisting._errors import PersistingError, WaitTimeoutError
+from persisting.queue._base import running_loop, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from persisting._native import Bucket
+
+# Seconds between two looks, while there is no descriptor for a bell.
+_LOOK = 0.01
 
 
 class Acknowledgements:
@@ -31,16 +35,29 @@ class Acknowledgements:
         The open bucket.
     advance
         Called with the number of acknowledged rows whenever it was looked up.
+    lose
+        Called when rows were lost that waited to be acknowledged.
+
+    Notes
+    -----
+    Who waits is woken on its own event loop, which may be another than that on which puts go
+    on. `tests/test_wakes.py` looks at every order in which this and the engine can meet.
     """
 
-    def __init__(self, bucket: Bucket, advance: Callable[[int], None]) -> None:
+    def __init__(
+        self, bucket: Bucket, advance: Callable[[int], None], lose: Callable[[], None]
+    ) -> None:
         self._bucket = bucket
         self._advance = advance
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._lose = lose
+        self._waiting: deque[tuple[int, Sequence[asyncio.Future[None]]]] = deque()
         self._bell: _Bell | None = None
-        self._acknowledged = 0  # as the bell says
+        self._told = 0  # rows, by the bell
+        self._acknowledged = 0  # rows, as far as is known here
         self._asked = False
-        self._over = False  # the bucket was poisoned or closed
+        self._over = False  # the log failed or was closed
+        self._looking: asyncio.AbstractEventLoop | None = None  # which has no bell
+        self._ended: tuple[Exception | None] | None = None  # how, once the bucket is closed
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -51,63 +68,142 @@ class Acknowledgements:
         return self._asked
 
     def wait(self, rows: int) -> asyncio.Future[None]:
-        """Return a future that is done once `rows` rows are acknowledged.
+        """Return a future that is done once `rows` rows are acknowledged; see `tell`."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.tell(rows, (future,))
+        return future
 
-        It fails with the cause when the bucket is poisoned or closed first. Calls must
+    def tell(self, rows: int, puts: Sequence[asyncio.Future[None]]) -> None:
+        """Resolve the futures of puts once `rows` rows are acknowledged.
+
+        They fail with the cause when the log fails, or the bucket is closed, first. Calls must
         come in ascending order of `rows`, each after an `ask` before its append.
         """
-        loop = asyncio.get_running_loop()
-        if self._bell is None:
-            self._bell = _Bell()
-            weakref.finalize(self, self._bell.stop, self._bucket)
-            self._bucket.set_bell(self._bell.writing)
-        self._bell.watch(loop, self)
-        future: asyncio.Future[None] = loop.create_future()
         if rows <= self._acknowledged:  # the append was on a thread, and the bell was faster
-            future.set_result(None)
-            return future
-        self._waiting.append((rows, future))
-        if len(self._waiting) == 1 and (self._over or not self._asked):
-            self._bucket.notify(rows)
-        return future
+            settle(puts, None)
+            return
+        if self._ended is not None:
+            settle(puts, self._ended[0])
+            return
+        self._waiting.append((rows, puts))
+        if self._watch(asyncio.get_running_loop()) and (
+            len(self._waiting) == 1 and (self._over or not self._asked)
+        ):
+            self._notify()
 
     async def settle(self) -> None:
         """Wait until nobody waits any more."""
-        while self._waiting:
-            await asyncio.wait({self._waiting[-1][1]})
+        if self._waiting:
+            last = asyncio.get_running_loop().create_future()
+            self.tell(self._waiting[-1][0], (last,))
+            await asyncio.wait({last})
+            if not last.cancelled():
+                last.exception()  # it was told to those who put
+
+    def move(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have another event loop watch for those who wait."""
+        if self._waiting:
+            self._watch(loop)
 
     def end(self, cause: Exception | None) -> None:
         """Tell all who wait how the bucket was closed; None if all its rows are on disk."""
-        if self._bell is not None:
-            self._bell.stop(self._bucket)
-        while self._waiting:
-            _resolve(self._waiting.popleft()[1], cause)
+        self._ended = (cause,)
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            bell.stop(self._bucket)
+        self._finish(cause)
 
-    def ring(self, rows: int, *, over: bool) -> None:
+    def ring(self, more: int, *, over: bool) -> None:
         """Resolve every future whose outcome is known, and ask to be called for the next.
 
-        The loop of the futures calls it, with how many more rows are acknowledged, and whether
-        the bucket was poisoned or closed.
+        The loop that watches calls it, with how many more rows are acknowledged, and whether
+        no more will be.
         """
         if self._bell is None or self._bucket.closed:
             return
-        self._acknowledged += rows
+        self._told += more
         self._over = over
-        self._advance(self._acknowledged)
-        while self._waiting and self._waiting[0][0] <= self._acknowledged:
-            future = self._waiting.popleft()[1]
-            if not future.done():
-                future.set_result(None)
+        self._know(self._told)
         if not self._waiting:
             return
+        if over:
+            self._look_up()
+        else:
+            self._notify()
+
+    def begin_anew(self) -> None:
+        """Ask again for all that the bell has told: what it told last was not heard."""
+        if self._bell is None or self._bucket.closed:
+            return
+        self._bell.silence()
+        self._told = 0
         try:
-            if over:
+            self._bucket.set_bell(self._bell.writing)
+        except PersistingError as cause:
+            self._finish(cause)
+        if self._waiting:
+            self._notify()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Have `loop` woken by the bell; False where it looks by itself now and then instead."""
+        try:
+            if self._bell is None:
+                self._bell = _Bell()
+                weakref.finalize(self, self._bell.stop, self._bucket)
+                self._bucket.set_bell(self._bell.writing)
+            self._bell.watch(loop, self)
+        except (OSError, NotImplementedError):  # the rows are stored nevertheless
+            if self._looking is not loop:
+                self._looking = loop
+                loop.call_later(_LOOK, _look, weakref.ref(self), loop)
+            return False
+        return True
+
+    def look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Do what the bell does, without one, and try to get one."""
+        if self._looking is not loop:
+            return
+        self._looking = None
+        if self._waiting:
+            self._look_up()
+        if self._waiting and self._watch(loop):
+            self._notify()
+
+    def _look_up(self) -> None:
+        """Resolve those whose outcome the engine tells now."""
+        try:
+            self._know(self._bucket.acknowledged())
+            if self._waiting:
                 with contextlib.suppress(WaitTimeoutError):
                     self._bucket.wait(self._waiting[0][0], 0)
+                    self._know(self._waiting[0][0])
+            if self._waiting and self._bell is not None:
+                self._bucket.notify(self._waiting[0][0])
+        except PersistingError as cause:
+            self._finish(cause)
+
+    def _notify(self) -> None:
+        try:
             self._bucket.notify(self._waiting[0][0])
         except PersistingError as cause:
-            while self._waiting:
-                _resolve(self._waiting.popleft()[1], cause)
+            self._finish(cause)
+
+    def _know(self, acknowledged: int) -> None:
+        """Resolve those whose rows are acknowledged."""
+        self._acknowledged = max(self._acknowledged, acknowledged)
+        self._advance(self._acknowledged)
+        while self._waiting and self._waiting[0][0] <= self._acknowledged:
+            settle(self._waiting[0][1], None)
+            self._waiting.popleft()
+
+    def _finish(self, cause: Exception | None) -> None:
+        """Resolve all who wait in the same way."""
+        lost = bool(self._waiting) and cause is not None
+        while self._waiting:
+            settle(self._waiting[0][1], cause)
+            self._waiting.popleft()
+        if lost:
+            self._lose()
 
 
 class _Bell:
@@ -125,67 +221,72 @@ class _Bell:
         """Have `loop`, and no other, call `owner.ring`."""
         if loop is self._loop:
             return
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.remove_reader(self._reading)
+        before, self._loop = self._loop, None
+        _on_loop(before, _unwatch, before, self._reading)
         loop.add_reader(self._reading, _wake, self._reading, weakref.ref(owner))
         self._loop = loop
 
+    def silence(self) -> None:
+        """Forget what was written."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.read(self._reading, 8)
+
     def stop(self, bucket: Bucket) -> None:
         """Let go of the descriptor, once the engine cannot write to it any more."""
-        with contextlib.suppress(ClosedError):
+        with contextlib.suppress(PersistingError):  # it is closed, or this is a forked child
             bucket.set_bell(-1)
         loop, self._loop = self._loop, None
         fds, self._reading, self.writing = {self._reading, self.writing} - {-1}, -1, -1
-        if loop is None or loop.is_closed():
-            _close(fds)
-        elif _is_running(loop):
-            _close(fds, loop)
-        else:
-            loop.call_soon_threadsafe(_close, fds, loop)
+        _on_loop(loop, _close, loop, fds)
 
 
 def _wake(fd: int, owner: weakref.ref[Acknowledgements]) -> None:
     try:
-        number = int.from_bytes(os.read(fd, 8), sys.byteorder)
-    except BlockingIOError:
-        return
+        try:
+            number = int.from_bytes(os.read(fd, 8), sys.byteorder)
+        except BlockingIOError:
+            return
+        acknowledgements = owner()
+        if acknowledgements is not None:
+            acknowledgements.ring(number % OVER, over=number >= OVER)
+    except BaseException:  # Ctrl-C, say, and the loop may go on
+        asyncio.get_running_loop().call_soon(_begin_anew, owner)
+        raise
+
+
+def _begin_anew(owner: weakref.ref[Acknowledgements]) -> None:
     acknowledgements = owner()
     if acknowledgements is not None:
-        acknowledgements.ring(number % OVER, over=number >= OVER)
+        acknowledgements.begin_anew()
 
 
-def _close(fds: set[int], loop: asyncio.AbstractEventLoop | None = None) -> None:
+def _look(owner: weakref.ref[Acknowledgements], loop: asyncio.AbstractEventLoop) -> None:
+    acknowledgements = owner()
+    if acknowledgements is not None:
+        acknowledgements.look(loop)
+
+
+def _on_loop(
+    loop: asyncio.AbstractEventLoop | None, do: Callable[..., None], *arguments: object
+) -> None:
+    """Call what changes a loop on the thread on which it runs, if it runs on another."""
+    if loop is not None and loop.is_running() and loop is not running_loop():
+        with contextlib.suppress(RuntimeError):  # it was closed just now
+            loop.call_soon_threadsafe(do, *arguments)
+            return
+    do(*arguments)
+
+
+def _unwatch(loop: asyncio.AbstractEventLoop | None, fd: int) -> None:
+    if loop is not None and not loop.is_closed():
+        loop.remove_reader(fd)
+
+
+def _close(loop: asyncio.AbstractEventLoop | None, fds: set[int]) -> None:
     for fd in fds:
-        if loop is not None:
-            loop.remove_reader(fd)
+        _unwatch(loop, fd)
         os.close(fd)
-
-
-def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
-    """Tell whether `loop` runs on this thread."""
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False
-
-
-def _resolve(future: asyncio.Future[None], cause: Exception | None) -> None:
-    """Resolve `future` on the thread of its loop."""
-
-    def resolve() -> None:
-        if not future.done():
-            if cause is None:
-                future.set_result(None)
-            else:
-                future.set_exception(cause)
-
-    loop = future.get_loop()
-    if loop.is_closed():
-        return
-    if _is_running(loop):
-        resolve()
-    else:
-        loop.call_soon_threadsafe(resolve)
 
 
 def _event_pipe() -> tuple[int, int]:

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import concurrent.futures
+import contextlib
+import functools
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
-from persisting import _logs, _tracing
+from persisting import _arguments, _logs, _tracing
 from persisting._errors import (
     ClosedError,
     InvalidArgumentError,
     SchemaError,
     WouldBlockError,
 )
-from persisting._records import RecordDecoder, declared, normalise, strip
+from persisting._records import RecordDecoder, declared, pull, strip
 from persisting._table import Table
 from persisting.queue._ahead import Ahead
-from persisting.queue._base import drain, on_thread
+from persisting.queue._base import call_on_thread, drain, on_thread, settle
 from persisting.queue._changes import Changes
 from persisting.queue._queries import Queries
 from persisting.queue._versions import Versions
 from persisting.queue._writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import os
+    from collections.abc import AsyncIterator, Iterator
 
     from typing_extensions import Self
 
@@ -49,7 +53,8 @@ class LanceBackend(Changes, Versions, Queries):
     bucket_id
         Number of the bucket in its queue.
     storage_path
-        Directory of the bucket; it holds `data.lance`. Created if missing.
+        Directory of the bucket, a str or any other path; it holds `data.lance`. Created if
+        missing. It is resolved once: a later change of the working directory does not matter.
     batch_size
         Most records in a list that `get_stream` yields.
     schema
@@ -126,13 +131,13 @@ class LanceBackend(Changes, Versions, Queries):
     def __init__(
         self,
         bucket_id: int,
-        storage_path: str | os.PathLike[str],
+        storage_path: str | bytes | os.PathLike[Any],
         batch_size: int = 100,
         schema: pa.Schema | None = None,
         **options: Any,
     ) -> None:
-        _check_int("bucket_id", bucket_id, 0)
-        _check_int("batch_size", batch_size, 1)
+        bucket_id = _arguments.integer("bucket_id", bucket_id, 0)
+        batch_size = _arguments.integer("batch_size", batch_size, 1)
         unknown = sorted(set(options) - self._OPTIONS)
         if unknown:
             raise InvalidArgumentError(
@@ -140,7 +145,7 @@ class LanceBackend(Changes, Versions, Queries):
                 f"valid are batch_size, schema, {', '.join(sorted(self._OPTIONS))}"
             )
         self.bucket_id = bucket_id
-        self.storage_path = os.fspath(storage_path)
+        self.storage_path = _arguments.path("storage_path", storage_path)
         self.batch_size = batch_size
         _logs.start()
         columns = None if schema is None else declared(schema)
@@ -149,15 +154,17 @@ class LanceBackend(Changes, Versions, Queries):
             if recovery is not None:
                 replayed = self._bucket.stats()["recovery"]["replayed_records"]
                 recovery.set_attribute("persisting.replayed", replayed)
-        if columns is not None:
-            try:
-                self._bucket.declare(columns)
-            except BaseException:
-                self._bucket.close()
-                raise
         self._closing = False
-        self._total = self._bucket.acknowledged()
-        self._writer = Writer(self._bucket, self._advance)
+        self._closed: concurrent.futures.Future[None] | None = None  # once a close has begun
+        self._is_ended = False  # nobody waits for it any more
+        try:
+            if columns is not None:
+                self._bucket.declare(columns)
+            self._total = self._bucket.acknowledged()
+            self._writer = Writer(self._bucket, self._advance)
+        except BaseException:
+            self._bucket.close()
+            raise
         self._decoder = RecordDecoder()
         self._ahead = Ahead(batch_size)
         self._readers: list[asyncio.Future[None]] = []
@@ -218,7 +225,9 @@ class LanceBackend(Changes, Versions, Queries):
         data
             Anything that speaks the Arrow PyCapsule protocol: a table, record batch or
             reader of pyarrow, a polars or pandas DataFrame, a DuckDB relation. It must
-            not be changed afterwards, not even through a numpy view of its buffers.
+            not be changed afterwards, not even through a numpy view of its buffers. What makes
+            its batches when it is asked for them, as a reader or a relation does, is asked on a
+            thread; its rows come behind what is put meanwhile.
 
         Raises
         ------
@@ -238,11 +247,11 @@ class LanceBackend(Changes, Versions, Queries):
         https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
         """
         self._check_open()
-        batches = list(normalise(data, self._writer.schema))
-        if not batches:
-            return
-        storing = self._writer.put_batches(batches)
-        count = sum(batch.num_rows for batch in batches)
+        if not isinstance(data, pa.Table | pa.RecordBatch):
+            data = await _pulled(data)
+            self._check_open()
+        storing = self._writer.put_arrow(data)
+        count = data.num_rows
         await (_tracing.put(self.storage_path, count, storing) if _tracing.tracer else storing)
 
     def _advance(self, acknowledged: int) -> None:
@@ -252,9 +261,7 @@ class LanceBackend(Changes, Versions, Queries):
         self._total = acknowledged
         if self._readers:
             readers, self._readers = self._readers, []
-            for reader in readers:
-                if not reader.done():
-                    reader.set_result(None)
+            settle(readers, None)
 
     # ---- reading ----
 
@@ -279,19 +286,24 @@ class LanceBackend(Changes, Versions, Queries):
         ------
         RemovedError
             The record at `offset` was removed; `first` is the first offset that is left.
+        SchemaError
+            Python has no object for a value that came in as Arrow data; `column` and `offset` of
+            the error say where. `get_arrow` reads it, and a get from the next offset goes on.
         """
         self._check_open()
+        if type(limit) is not int or type(offset) is not int:
+            limit, offset = _arguments.integers("limit, offset", (limit, offset))
         start, stop, _ = slice(offset, offset + limit).indices(self._total)
         if start >= stop:
             return []
         count = stop - start
         try:
             if count <= _FEW:
-                return self._decoder.decode_at(*self._bucket.get(start, count))
+                return self._decoder.decode_at(*self._bucket.get(start, count), start)
             batches = self._run(start, count, no_wait=True)
         except WouldBlockError:
             batches = await on_thread(self._run, start, count)
-        return self._decoder.decode(batches)
+        return self._decoder.decode(batches, start.__add__)
 
     async def get_stream(
         self,
@@ -307,7 +319,8 @@ class LanceBackend(Changes, Versions, Queries):
         limit
             Most records to yield in all.
         offset
-            Offset of the first one.
+            Offset of the first one; a negative number counts from the end, as it is when the
+            first record is asked for.
         wait
             Whether to wait for records that do not exist yet; a put ends the wait at
             once.
@@ -324,42 +337,67 @@ class LanceBackend(Changes, Versions, Queries):
         ------
         RemovedError
             The next record was removed; `first` is the first offset after it that is left.
+        SchemaError
+            Python has no object for a value of the next record, which has the offset `offset` of
+            the error. All before it were yielded.
         """
+        limit, offset = _arguments.integers("limit, offset", (limit, offset))
+        self._check_open()
+        if offset < 0:
+            offset = max(self._total + offset, 0)
         ahead = self._ahead
         following: asyncio.Future[list[pa.RecordBatch]] | None = None
         try:
             while limit > 0:
                 self._check_open()
-                most = min(limit, ahead.rows if offset >= 0 else self.batch_size)
-                first, stop, _ = slice(offset, offset + most).indices(self._total)
-                if first >= stop:
+                stop = min(offset + min(limit, ahead.rows), self._total)
+                if offset >= stop:
                     if not wait or not await self._more(timeout):
                         return
                     continue
                 on_disk = following is not None
                 try:
-                    if following is not None:
+                    if following is None:
+                        batches = self._run(offset, stop - offset, no_wait=True)
+                    elif following.get_loop() is asyncio.get_running_loop():
                         batches = await following
                     else:
-                        batches = self._run(first, stop - first, no_wait=True)
+                        batches = await on_thread(self._run, offset, stop - offset)
                 except WouldBlockError:
                     on_disk = True
-                    batches = await on_thread(self._run, first, stop - first)
+                    batches = await on_thread(self._run, offset, stop - offset)
                 following = None
                 count = sum(batch.num_rows for batch in batches)
                 ahead.learn(count, sum(batch.nbytes for batch in batches))
+                first = offset
                 offset += count
                 limit -= count
                 least = min(ahead.rows, limit, self._total - offset)
-                if on_disk and ahead.twice and offset > 0 and least > 0:
+                if on_disk and ahead.twice and least > 0:
                     following = on_thread(self._run, offset, least)
                 for part in ahead.cut(batches):
-                    records = self._decoder.decode(part)
-                    for start in range(0, len(records), self.batch_size):
-                        yield records[start : start + self.batch_size]
+                    for records in self._lists(part, first):
+                        yield records
+                    first += sum(batch.num_rows for batch in part)
         finally:
-            if following is not None:
+            if following is not None and not following.get_loop().is_closed():
                 following.cancel()
+
+    def _lists(self, batches: list[pa.RecordBatch], first: int) -> Iterator[list[dict[str, Any]]]:
+        """Make lists of records of batches, whose first row has the offset `first`."""
+        fault = None
+        try:
+            records = self._decoder.decode(batches, first.__add__)
+        except SchemaError as error:
+            if error.offset is None:
+                raise
+            fault = error
+            readable = pa.Table.from_batches(batches).slice(0, error.offset - first)
+            records = self._decoder.decode(readable.to_batches())
+        for start in range(0, len(records), self.batch_size):
+            yield records[start : start + self.batch_size]
+        if fault is not None:
+            raise fault
 
     async def _more(self, timeout: float | None) -> bool:
         """Wait for a put; False if none came in time."""
@@ -389,12 +427,13 @@ class LanceBackend(Changes, Versions, Queries):
             An offset does not exist. It is a LookupError.
         """
         self._check_open()
+        wanted = _arguments.integers("indices", indices)
         try:
-            cursor = self._bucket.take(indices, no_wait=True)
+            cursor = self._bucket.take(wanted, no_wait=True)
             batches = drain(cursor)
         except WouldBlockError:
-            batches = await on_thread(lambda: drain(self._bucket.take(indices)))
-        return self._decoder.decode(batches)
+            batches = await on_thread(lambda: drain(self._bucket.take(wanted)))
+        return self._decoder.decode(batches, wanted.__getitem__)
 
     async def get_arrow(
         self, limit: int | None = None, offset: int = 0, *, with_offsets: bool = False
@@ -416,9 +455,8 @@ class LanceBackend(Changes, Versions, Queries):
             The columns of the bucket; a key that a record lacks is null. Records that were
             removed are left out.
         """
-        total = self._total
-        start, stop, _ = slice(offset, total if limit is None else offset + limit).indices(total)
         self._check_open()
+        start, stop = _arguments.span(self._total, limit, offset)
         batches, runs = await self._batches(start, stop - start) if start < stop else ([], [])
         schema = batches[0].schema if batches else self._bucket.schema()
         table = strip(pa.Table.from_batches(batches, schema))
@@ -496,8 +534,12 @@ class LanceBackend(Changes, Versions, Queries):
         return metrics
 
     def total_count(self) -> int:
-        """Return the number of acknowledged records."""
-        return self._total
+        """Return the number of records that have their place: the offset of the next one put.
+
+        Those of puts that wait to be acknowledged are counted, though reads do not see them yet;
+        where such a put fails they are no longer. No I/O is done.
+        """
+        return max(self._total, self._writer.placed)
 
     def close(self) -> None:
         """Flush and close; a second call does nothing.
@@ -509,28 +551,44 @@ class LanceBackend(Changes, Versions, Queries):
         StorageError, PoisonedError
             The flush failed. The backend is closed nevertheless.
         """
+        self._closing = True
+        if self._closed is not None:  # an `aclose` is at it
+            concurrent.futures.wait({self._closed})
+            self._end(self._closed)
         if self._bucket.closed:
             return
-        self._closing = True
-        stored = False
+        closed: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._closed = closed
         try:
-            _tracing.caller(self._bucket.close)()
-            stored = True
+            closed.set_result(_tracing.caller(self._bucket.close)())
+        except BaseException as cause:
+            closed.set_exception(cause)
+            raise
         finally:
-            self._end(stored)
+            self._end(closed)
 
     async def aclose(self) -> None:
-        """Flush and close as `close` does, without blocking the event loop."""
-        if self._bucket.closed:
-            return
+        """Flush and close as `close` does, without blocking the event loop.
+
+        Once it has begun it goes on to its end, also when nobody waits for that any more. A
+        second call waits for it.
+        """
         self._closing = True
-        await self._writer.settle()
-        stored = False
-        try:
-            await on_thread(self._bucket.close)
-            stored = True
-        finally:
-            self._end(stored)
+        if self._closed is None and not self._bucket.closed:
+            await self._writer.settle()
+        mine = self._closed is None and not self._bucket.closed
+        if mine:
+            self._closed = call_on_thread(_tracing.caller(self._bucket.close))
+            end = functools.partial(self._end_on, asyncio.get_running_loop())
+            self._closed.add_done_callback(end)
+        if self._closed is not None:
+            ended = asyncio.get_running_loop().create_future()
+            self._closed.add_done_callback(lambda _: settle((ended,), None))
+            await ended
+            cause = self._closed.exception()
+            self._end(self._closed)
+            if mine and cause is not None:
+                raise cause
 
     async def __aenter__(self) -> Self:
         return self
@@ -538,14 +596,21 @@ class LanceBackend(Changes, Versions, Queries):
     async def __aexit__(self, *exception: object) -> None:
         await self.aclose()
 
-    def _end(self, stored: bool) -> None:
-        """Let nobody wait for a backend that was closed, with what it had `stored` or not."""
-        closed = self._closed_error()
-        self._writer.end(closed, stored)
+    def _end_on(
+        self, loop: asyncio.AbstractEventLoop, closed: concurrent.futures.Future[None]
+    ) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits on it
+            loop.call_soon_threadsafe(self._end, closed)
+
+    def _end(self, closed: concurrent.futures.Future[None]) -> None:
+        """Let nobody wait for a backend that was closed."""
+        if self._is_ended:
+            return
+        self._is_ended = True
+        error = self._closed_error()
+        self._writer.end(error, closed.exception() is None)
         readers, self._readers = self._readers, []
-        for reader in readers:
-            if not reader.done():
-                reader.set_exception(closed)
+        settle(readers, error)
 
     def _check_open(self) -> None:
         if self._closing:
@@ -553,6 +618,19 @@ class LanceBackend(Changes, Versions, Queries):
 
     def _closed_error(self) -> ClosedError:
         return ClosedError(f"the backend of {self.storage_path} is closed")
+
+
+async def _pulled(data: Any) -> pa.Table:
+    """Take all rows of Arrow data, on a thread unless they are there already."""
+    if type(data).__module__.startswith("polars.") and type(data).__name__ == "DataFrame":
+        return pull(data)
+    given_up = threading.Event()
+    try:
+        # A thread of the loop: what makes the batches may itself wait for calls of ours.
+        return await asyncio.to_thread(pull, data, lambda: not given_up.is_set())
+    except asyncio.CancelledError:
+        given_up.set()
+        raise
 
 
 class PersistingBackend(LanceBackend):
@@ -588,8 +666,3 @@ class PersistingBackend(LanceBackend):
         "wal_recovery",
     }
     _FIXED: ClassVar[dict[str, Any]] = {}
-
-
-def _check_int(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InvalidArgumentError(f"{name}: want an int of at least {least}, got {value!r}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from persisting._arguments import integer
 from persisting._errors import InvalidArgumentError
 from persisting._records import column_of, default_row, visible
 from persisting.queue._base import Base, on_thread
@@ -156,6 +157,7 @@ class Changes(Base):
             The offset is negative or beyond the end.
         """
         self._check_open()
+        await self._reach(offset)
         return await on_thread(self._bucket.truncate_before, offset)
 
     def first_offset(self, offset: int = 0) -> int:
@@ -165,6 +167,11 @@ class Changes(Base):
         """
         self._check_open()
         return self._bucket.first_from(offset)
+
+    async def _reach(self, offset: int) -> None:
+        """Wait for puts that `total_count` counts already, where an offset is among theirs."""
+        if self._total < integer("offset", offset) <= self._writer.placed:
+            await self._writer.settle()
 
     # ---- consumers ----
 
@@ -183,6 +190,7 @@ class Changes(Base):
         On return the offset is synced to disk, and so are the records below it.
         """
         self._check_open()
+        await self._reach(offset)
         await on_thread(self._bucket.commit, consumer, offset)
 
     async def committed(self, consumer: str) -> int | None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pyarrow as pa
 
 from persisting import _tracing
+from persisting._arguments import MOST, integer
 from persisting._errors import InvalidArgumentError, WouldBlockError
 from persisting._records import strip
-from persisting.queue._base import Base, on_thread
+from persisting.queue._base import Base, on_thread, opened_on_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -130,7 +131,7 @@ class Answers:
             with_offset=with_offset,
             use_index=use_index,
         )
-        cursor = await on_thread(self._asked().query, request, None)
+        cursor = await opened_on_thread(self._asked().query, request, None)
         try:
             batches = iter(cursor)
             while (batch := await on_thread(next, batches, None)) is not None:
@@ -388,8 +389,8 @@ def _request(
     return {
         "filter": where or "",
         "columns": None if columns is None else list(columns),
-        "limit": limit,
-        "offset": offset,
+        "limit": None if limit is None else integer("limit", limit, -MOST, MOST),
+        "offset": integer("offset", offset, -MOST, MOST),
         "order_by": _order(order_by),
         "with_offset": with_offset,
         "without_index": not use_index,
@@ -429,11 +430,11 @@ def _search_request(
     search = {
         "columns": [column] if isinstance(column, str) else list(column),
         "text": text,
-        "k": k,
+        "k": integer("k", k, -MOST, MOST),
         "metric": metric or "",
-        "nprobes": nprobes or 0,
-        "refine": refine or 0,
-        "ef": ef or 0,
+        "nprobes": integer("nprobes", nprobes or 0, -MOST, MOST),
+        "refine": integer("refine", refine or 0, -MOST, MOST),
+        "ef": integer("ef", ef or 0, -MOST, MOST),
     }
     request = {**_request(where, **options), "search": search}
     return request, None if text is not None else _vector(query)

@@ -7,6 +7,7 @@ format is described in the package comment of `engine/ring`.
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import struct
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from persisting._errors import WouldBlockError
+from persisting._errors import PersistingError
 
 if TYPE_CHECKING:
     from persisting._native import Bucket, Columns
+
+_logger = logging.getLogger(__name__)
 
 _HEAD, _TAIL, _HOLD, _WATCHED = 64 // 8, 128 // 8, 136 // 8, 144 // 8
 _CAPACITY = struct.Struct("<48xQI")
@@ -46,27 +49,41 @@ class Ring:
         self._bucket = bucket
         self._map: mmap.mmap | None = None
         self._usable = False
+        self._cannot = False
         self.following = 0
 
     def open(self, columns: Columns) -> bool:
         """Make it take messages of `columns`, and no others, if that can be now."""
         self._usable = False
+        if self._cannot:
+            return False
         try:
             following = self._bucket.open_ring(columns)
-        except WouldBlockError:
+        except PersistingError:  # it has to wait; or the next put tells what is wrong
             return False
         if following < 0:
             return False
-        if self._map is None:
-            with Path(self._bucket.path, "puts.ring").open("r+b") as file:
-                self._map = mmap.mmap(file.fileno(), 0)
-            self._capacity, self._salt = _CAPACITY.unpack_from(self._map)
-            self._words = memoryview(self._map).cast("Q")
-            self._largest = self._capacity // 8
-            _rings.add(self)
+        if self._map is None and not self._map_file():
+            return False
         self._head = self._ask = self._words[_HEAD]
         self.following = following
         self._usable = True
+        return True
+
+    def _map_file(self) -> bool:
+        """Map the file; puts go on without it where that cannot be."""
+        try:
+            with Path(self._bucket.path, "puts.ring").open("r+b") as file:
+                mapped = mmap.mmap(file.fileno(), 0)
+        except (OSError, ValueError) as error:  # no descriptor is left, say
+            self._cannot = True
+            _logger.warning("puts go without a ring, which takes longer: %s", error)
+            return False
+        self._capacity, self._salt = _CAPACITY.unpack_from(mapped)
+        self._words = memoryview(mapped).cast("Q")
+        self._largest = self._capacity // 8
+        self._map = mapped
+        _rings.add(self)
         return True
 
     def close(self) -> None:
@@ -99,6 +116,7 @@ class Ring:
         _ENTRY.pack_into(memory, at, checksum, length, rows, first)
         at += _ENTRY.size
         memory[at : at + length] = message
+        # An exception out of nowhere, as Ctrl-C is one, comes with a call: not between these two.
         words[_HEAD] = self._head = end
         self.following = first + rows
         if not words[_WATCHED] or (used > capacity >> 1 and end >= self._ask):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from persisting import _tracing
+from persisting._arguments import MOST, integer, span
 from persisting._errors import InvalidArgumentError, NotFoundError
 from persisting._records import RecordDecoder, strip, visible
-from persisting.queue._base import Base, drain, on_thread
+from persisting.queue._base import Base, drain, on_thread, opened_on_thread
 from persisting.queue._queries import Answers
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Versions(Base):
             There is no such version any more.
         """
         number = await self._resolve(version, tag, timestamp)
-        return BucketView(await on_thread(self._bucket.at, number))
+        return BucketView(await opened_on_thread(self._bucket.at, number))
 
     async def restore(self, version: int | None = None, *, tag: str | None = None) -> None:
         """Give the bucket the columns and the records of an old version.
@@ -172,7 +173,7 @@ class Versions(Base):
         if sum(given is not None for given in (version, tag, timestamp)) != 1:
             raise InvalidArgumentError("give one of version, tag and timestamp")
         if version is not None:
-            return version
+            return integer("version", version, 0, MOST)
         versions = await self.list_versions()
         if tag is not None:
             found = [one for one in versions if tag in one.tags]
@@ -214,18 +215,17 @@ class BucketView(Answers):
 
     async def get(self, limit: int, offset: int) -> list[dict[str, Any]]:
         """Return records; see `LanceBackend.get`."""
-        start, stop, _ = slice(offset, offset + limit).indices(self.total_count())
-        if stop <= start:
+        limit = integer("limit", limit)
+        start, stop = span(self.total_count(), limit, offset)
+        if stop == start:
             return []
         batches = await on_thread(lambda: drain(self._view.read(start, stop - start, run=True)))
-        return self._decoder.decode(batches)
+        return self._decoder.decode(batches, start.__add__)
 
     async def get_arrow(self, limit: int | None = None, offset: int = 0) -> pa.Table:
         """Return the records that are left as a table; see `LanceBackend.get_arrow`."""
-        total = self.total_count()
-        start, stop, _ = slice(offset, total if limit is None else offset + limit).indices(total)
-        count = max(stop - start, 0)
-        batches = await on_thread(lambda: drain(self._view.read(start, count)))
+        start, stop = span(self.total_count(), limit, offset)
+        batches = await on_thread(lambda: drain(self._view.read(start, stop - start)))
         return strip(pa.Table.from_batches(batches, self._view.schema()))
 
     def close(self) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
-import functools
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from persisting import _tracing
 from persisting._errors import PersistingError, SchemaError, WouldBlockError
 from persisting._native import Columns
-from persisting._records import Message, RecordEncoder
+from persisting._records import UNTYPED, Message, RecordEncoder, normalise
 from persisting.queue._acknowledgements import Acknowledgements
+from persisting.queue._base import call_on_thread, settle
 from persisting.queue._ring import Ring
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    import concurrent.futures
+    from collections.abc import Awaitable, Callable, Sequence
     from typing import TypeVar
 
     import pyarrow as pa
@@ -39,11 +42,79 @@ _ALIKE = 8
 _FAIRNESS = 32
 
 
-class _Group(NamedTuple):
-    """Batches that are stored together, and the puts that wait for them."""
+class _Group:
+    """Batches that are stored together, and the puts that wait for them.
 
-    batches: Sequence[Message | pa.RecordBatch]
-    puts: Sequence[asyncio.Future[None]]
+    Parameters
+    ----------
+    batches
+        In their order.
+    puts
+        Futures of the puts.
+    news
+        Whether they have columns that the encoder does not know yet: what comes behind has to
+        wait until the engine has taken or refused them.
+    """
+
+    def __init__(
+        self,
+        batches: Sequence[Message | pa.RecordBatch],
+        puts: Sequence[asyncio.Future[None]],
+        *,
+        news: bool = False,
+    ) -> None:
+        self.batches = deque(batches)
+        self.puts = puts
+        self.news = news
+        self.rows = sum([batch.num_rows for batch in batches])
+        # Of several, as only Arrow data come, none is stored before all were found right.
+        self.several = len(batches) > 1
+        self.unchecked = deque(batches if self.several else ())
+        self._checked_rows = 0
+
+    def take_check(self, check: Callable[[], object]) -> None:
+        """Take note of what the check of the next batch gave; raise what it raised."""
+        try:
+            check()
+        except SchemaError as refused:
+            if self._checked_rows == 0:
+                raise
+            start = self._checked_rows
+            msg = f"{refused}; rows are counted from row {start} of the data on"
+            raise SchemaError(msg) from refused
+        self._checked_rows += self.unchecked.popleft().num_rows
+
+
+class _Later:
+    """A put that becomes batches once all before it was taken or refused."""
+
+    news = True
+
+    def __init__(
+        self,
+        put: asyncio.Future[None],
+        *,
+        records: Sequence[dict[str, Any]] = (),
+        data: pa.Table | pa.RecordBatch | None = None,
+    ) -> None:
+        self.puts = (put,)
+        self.records = records
+        self.data = data
+        self.rows: int = len(records) if data is None else data.num_rows
+
+
+class _Change:
+    """A change of the columns, beside which nothing else goes on."""
+
+    news = True
+    rows = 0
+
+    def __init__(self, change: asyncio.Future[Any], do: Callable[[], Any]) -> None:
+        self.puts = (change,)
+        self.do = do
+
+
+_Entry: TypeAlias = "_Group | _Later | _Change"
 
 
 class Writer:
@@ -59,60 +130,72 @@ class Writer:
         The open bucket.
     advance
         Called with the number of acknowledged rows when it has grown.
+
+    Notes
+    -----
+    What cannot be handed over at once stands in a line, in the order of the calls, and the rows
+    that the encoder holds come behind. A put whose batches depend on what becomes of those
+    before it, and a change of the columns, stand there as they are.
+
+    Callbacks of the event loop move the line on, not a task, which could be cancelled. It
+    belongs to no loop: one that ends leaves it to the next from which a call comes.
     """
 
     def __init__(self, bucket: Bucket, advance: Callable[[int], None]) -> None:
         self._bucket = bucket
         self._advance = advance
         self._encoder = RecordEncoder(bucket.schema())
-        self._acknowledgements = Acknowledgements(bucket, advance)
+        self._acknowledgements = Acknowledgements(bucket, advance, self._lost)
         self._open: list[asyncio.Future[None]] = []  # puts whose rows the encoder holds
-        self._groups: deque[_Group] = deque()  # to be stored before those
-        self._task: asyncio.Task[None] | None = None
-        self._promotion: asyncio.Future[None] | None = None
+        self._line: deque[_Entry] = deque()  # to be stored before those
+        self._in_line = 0  # rows
+        self._call: concurrent.futures.Future[Any] | None = None  # for the first in the line
+        self._loop: asyncio.AbstractEventLoop | None = None  # on which the line moves on
+        self._moving: asyncio.Handle | None = None
+        self._stored = False  # the bucket was closed, and has all that was handed over
         self._putter = 0  # id of the task that puts at once in this turn of the loop
         self._columns: dict[int, tuple[pa.Schema, Columns]] = {}  # by id of the first
         self._row_of_puts = 0
         self._ring = Ring(bucket)
+        self._ring.following = bucket.acknowledged()
         # Of the messages that the ring takes: the bucket's. Others might change that.
         self._ringed: pa.Schema | None = None
         self._latest: pa.Schema | None = None  # of the message that was handed over
         self._alike = 0  # how many of it, in a row
 
     @property
-    def schema(self) -> pa.Schema:
-        """The columns that the bucket has when all puts are stored."""
-        return self._encoder.schema
+    def placed(self) -> int:
+        """The number of rows that there are once all that was put is stored."""
+        return self._ring.following + self._in_line + self._encoder.rows
 
     def put_one(self, record: dict[str, Any]) -> Awaitable[None] | None:
         """Store a record; return what is left to wait for, if anything is.
 
         A record like the one before, when nobody waits, is handed over at once.
         """
-        waiting = self._acknowledgements or self._open or self._groups or self._task
-        if waiting or self._promotion:
+        if self._acknowledgements or self._open or self._line:
             return self.put((record,))
         message = self._encoder.message(record)
         if message is None:
             return self.put((record,))
         try:
-            end, acknowledged = self._hand_over(message, no_wait=True)
+            end, acknowledged = self._hand_over(message)
         except WouldBlockError:
-            return self._queue([message])
+            return self._stand_in_line([message])
         return self._handed_over_at_once(end, acknowledged)
 
     async def put(self, records: Sequence[dict[str, Any]]) -> None:
         """Store the records of one put."""
-        loop = asyncio.get_running_loop()
+        loop = self._here()
         alone = self._takes_turn(loop)
-        if alone and self._promotion is None and type(records) is list:
+        if alone and type(records) is list:
             message = self._encoder.message(records)
             if message is not None:
                 await self._store(_in_best_form(message))
                 return
-        if self._promotion is not None or not self._encoder.add(records):
-            await self._add_in_turn(copy.deepcopy(records))
-            alone = False
+        if self._depends() or not self._encoder.add(records):
+            await self._enter(_Later(loop.create_future(), records=_copied(records)))
+            return
         if not records:
             return
         if alone:
@@ -120,15 +203,57 @@ class Writer:
             return
         done = loop.create_future()
         self._open.append(done)
-        self._start()
+        self._move_on_soon()
         await done
+
+    async def put_arrow(self, data: pa.Table | pa.RecordBatch) -> None:
+        """Store the rows of one put of Arrow data."""
+        loop = self._here()
+        if self._depends():
+            await self._enter(_Later(loop.create_future(), data=data))
+            return
+        known = self._encoder.schema
+        batches = list(normalise(data, known))
+        if batches:
+            await self._stand_in_line(batches, news=not _knows(known, batches))
+
+    async def change(self, do: Callable[[], T]) -> T:
+        """Call, on a thread, what changes the columns, while no put is on its way.
+
+        Once it has begun it goes on to its end, also when nobody waits for that any more.
+        """
+        changed: asyncio.Future[T] = self._here().create_future()
+        self._enter(_Change(changed, _tracing.caller(do)))
+        return await changed
+
+    async def settle(self) -> None:
+        """Wait until everything that was put so far is acknowledged or has failed."""
+        self._here()
+        if self._line or self._open:
+            await self._stand_in_line([], news=self._depends())
+        await self._acknowledgements.settle()
+
+    def end(self, cause: Exception, stored: bool) -> None:
+        """Tell all who wait that the bucket was closed, with what it had `stored` or not."""
+        self._stored = stored
+        if not stored:
+            self._ring.following = 0
+        self._acknowledgements.end(None if stored else cause)
+        begun = [self._line.popleft()] if self._call is not None else []
+        left, self._line = self._line, deque(begun)  # which will tell how it ended
+        self._in_line = sum([entry.rows for entry in begun])
+        puts, self._open = self._open, []
+        self._encoder = RecordEncoder()
+        for entry in left:
+            settle(entry.puts, cause)
+        settle(puts, cause)
+        if not begun:
+            self._forget_columns()
 
     def _takes_turn(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Tell whether a put of this task may be handed over at once."""
         putter = id(asyncio.current_task())
-        if self._putter not in (0, putter) or (
-            self._open or self._groups or self._task or self._acknowledgements
-        ):
+        if self._putter not in (0, putter) or (self._open or self._line or self._acknowledgements):
             return False
         if self._putter == 0:
             self._putter = putter
@@ -138,101 +263,72 @@ class Writer:
     def _end_turn(self) -> None:
         self._putter = 0
 
-    async def put_batches(self, batches: Sequence[pa.RecordBatch]) -> None:
-        """Store the batches of one put."""
-        self._close_open()
-        await self._queue(batches)
+    def _depends(self) -> bool:
+        """Tell whether what a put becomes depends on what becomes of those before it."""
+        return not self._open and bool(self._line) and self._line[-1].news
 
-    async def change(self, do: Callable[[], T]) -> T:
-        """Call, on a thread, what changes the columns, while no put is on its way."""
-        while self._promotion is not None:
-            await asyncio.wait({self._promotion})
-        loop = asyncio.get_running_loop()
-        self._promotion = loop.create_future()
-        self._ringed = None  # the columns change
-        try:
-            if self._open:
-                self._start()
-            await self._handed_over()
-            try:
-                return await loop.run_in_executor(None, _tracing.caller(do))
-            finally:
-                self._encoder = RecordEncoder(self._bucket.schema())
-                self._forget_columns()
-        finally:
-            self._promotion.set_result(None)
-            self._promotion = None
-
-    async def settle(self) -> None:
-        """Wait until everything that was put so far is acknowledged or has failed."""
-        await self._handed_over()
-        await self._acknowledgements.settle()
-
-    def end(self, cause: Exception, stored: bool) -> None:
-        """Tell all who wait that the bucket was closed, with what it had `stored` or not."""
-        self._acknowledgements.end(None if stored else cause)
-        self._close_open()
-        for group in self._groups:
-            _settle(group.puts, cause)
-        self._groups.clear()
-        self._forget_columns()
-
-    async def _handed_over(self) -> None:
-        """Wait until the engine has everything that was put so far."""
-        if self._task is not None:
-            await asyncio.wait({self._task})
-
-    async def _add_in_turn(self, records: Sequence[dict[str, Any]]) -> None:
-        """Add a put that must not share a batch with what is on its way, or comes behind one."""
-        while self._promotion is not None:
-            await asyncio.wait({self._promotion})
-        self._promotion = asyncio.get_running_loop().create_future()
-        try:
-            while not self._encoder.add(records):
-                self._start()
-                await self._handed_over()
-        finally:
-            self._promotion.set_result(None)
-            self._promotion = None
+    # ---- the engine ----
 
     def _finish(self) -> Message | pa.RecordBatch:
         """Make a batch of the rows that the encoder holds."""
         return _in_best_form(self._encoder.finish_message())
 
     def _hand_over(
-        self, batch: Message | pa.RecordBatch, *, no_wait: bool = False, checked: bool = False
+        self, batch: Message | pa.RecordBatch, *, checked: bool = False
     ) -> tuple[int, int]:
-        """Append a batch; return the offset after it and the rows that are acknowledged."""
-        if not isinstance(batch, Message):
+        """Append a batch, which may have been `checked`, unless that has to be waited for.
+
+        Returns
+        -------
+        tuple of int
+            The offset after it, and the number of rows that are acknowledged.
+        """
+        if type(batch) is Message:
+            schema, rows, data = batch
+            ring = self._ring
+            if schema is not self._ringed:
+                self._ringed = None
+            elif not self._acknowledgements and ring.put(data, rows):
+                return ring.following, ring.following
+        else:
             self._ringed = None
-            notify = self._acknowledgements.ask()
-            first, acknowledged = self._bucket.append(
-                batch, no_wait=no_wait, notify=notify, checked=checked
-            )
-            return first + batch.num_rows, acknowledged
-        schema, rows, data = batch
-        ring = self._ring
-        if schema is not self._ringed:
-            self._ringed = None
-        elif not self._acknowledgements and ring.put(data, rows):
-            return ring.following, ring.following
-        columns = self._columns_of(batch)
+        try:
+            first, acknowledged = self._appending(batch, checked)(no_wait=True)
+        except PersistingError:
+            raise
+        except BaseException:  # such as Ctrl-C when it was done
+            self._resynchronise()
+            raise
+        return self._appended(batch, first, acknowledged)
+
+    def _appending(
+        self, batch: Message | pa.RecordBatch, checked: bool
+    ) -> Callable[..., tuple[int, int]]:
+        """Return the call that appends a batch."""
         notify = self._acknowledgements.ask()
-        first, acknowledged = self._bucket.append_message(
-            columns, data, no_wait=no_wait, notify=notify
-        )
-        ring.following = end = first + rows
-        if self._ringed is None and acknowledged == end:
-            self._enter_ring(schema, columns)
+        if isinstance(batch, Message):
+            columns = self._columns_of(batch)
+            return partial(self._bucket.append_message, columns, batch.data, notify=notify)
+        return partial(self._bucket.append, batch, notify=notify, checked=checked)
+
+    def _appended(
+        self, batch: Message | pa.RecordBatch, first: int, acknowledged: int
+    ) -> tuple[int, int]:
+        """Take note of where the engine has put a batch; return what `_hand_over` does."""
+        self._ring.following = end = first + batch.num_rows
+        if self._ringed is None and acknowledged == end and isinstance(batch, Message):
+            self._enter_ring(batch)
         return end, acknowledged
 
-    def _enter_ring(self, schema: pa.Schema, columns: Columns) -> None:
-        """Let messages of a schema go through the ring after some of them in a row."""
-        if schema is not self._latest:
-            self._latest, self._alike = schema, 0
+    def _enter_ring(self, message: Message) -> None:
+        """Let messages like this go through the ring after some of them in a row."""
+        if message.schema is not self._latest:
+            self._latest, self._alike = message.schema, 0
         self._alike += 1
-        if self._alike % _ALIKE == 0 and self._ring.open(columns):
-            self._ringed = schema
+        if self._alike % _ALIKE or self._bucket.closed:
+            return
+        if self._ring.open(self._columns_of(message)):
+            self._ringed = message.schema
 
     def _columns_of(self, message: Message) -> Columns:
         known = self._columns.get(id(message.schema))
@@ -249,14 +345,27 @@ class Writer:
             columns.close()
         self._columns.clear()
 
+    def _resynchronise(self) -> None:
+        """Learn from the engine what there is, after a call of which nobody knows how it ended."""
+        self._ringed = None
+        self._encoder.rollback()
+        with contextlib.suppress(PersistingError):  # it was closed
+            self._encoder.committed(self._bucket.schema())
+            self._ring.following = max(self._ring.following, self._bucket.acknowledged())
+
+    def _lost(self) -> None:
+        """Take note that rows which the engine had taken are not stored."""
+        with contextlib.suppress(PersistingError):  # it was closed
+            self._ring.following = self._bucket.acknowledged()
+
     async def _store(self, batch: Message | pa.RecordBatch) -> None:
         """Hand a batch over at once, unless the engine would have to wait for a disk."""
         try:
-            end, acknowledged = self._hand_over(batch, no_wait=True)
+            end, acknowledged = self._hand_over(batch)
         except WouldBlockError:
-            await self._queue([batch])
+            await self._stand_in_line([batch])
             return
-        except BaseException:
+        except PersistingError:
             self._encoder.rollback()
             raise
         self._encoder.committed(batch.schema)
@@ -272,78 +381,197 @@ class Writer:
         self._row_of_puts += 1
         return None if self._row_of_puts % _FAIRNESS else asyncio.sleep(0)
 
-    async def _queue(self, batches: Sequence[Message | pa.RecordBatch]) -> None:
-        done = asyncio.get_running_loop().create_future()
-        self._groups.append(_Group(batches, [done]))
-        self._start()
-        await done
+    # ---- the line ----
 
-    def _close_open(self) -> None:
-        """Make a group of the puts whose rows the encoder holds."""
-        if self._open:
-            puts, self._open = self._open, []
-            self._groups.append(_Group([self._finish()], puts))
+    def _here(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop; what waits goes on there if it was another before."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._moving, self._putter = loop, None, 0
+            self._acknowledgements.move(loop)
+            if self._line or self._open:
+                self._move_on_soon()
+        return loop
 
-    def _start(self) -> None:
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._write())
+    def _stand_in_line(
+        self, batches: Sequence[Message | pa.RecordBatch], *, news: bool = False
+    ) -> asyncio.Future[None]:
+        """Store batches behind all that waits; return what is left to wait for."""
+        return self._enter(_Group(batches, (self._here().create_future(),), news=news))
 
-    async def _write(self) -> None:
-        try:
-            while self._groups or self._open:
-                if not self._groups:
-                    self._close_open()
-                await self._append(self._groups.popleft())
-        finally:
-            self._task = None
+    def _enter(self, entry: _Entry) -> asyncio.Future[Any]:
+        """Put an entry behind all that waits; return the future of its put."""
+        self._close_open()
+        self._line.append(entry)
+        self._in_line += entry.rows
+        self._move_on_soon()
+        return entry.puts[0]
 
-    async def _append(self, group: _Group) -> None:
-        """Append the batches of a group; their acknowledgement resolves its puts."""
-        checked = len(group.batches) > 1
-        try:
-            if checked:
-                await self._check(group.batches)
-            for batch in group.batches:
-                hand_over = functools.partial(self._hand_over, batch, checked=checked)
-                end, acknowledged = await _at_once_or_on_a_thread(hand_over)
-                self._encoder.committed(batch.schema)
-        except PersistingError as refused:
-            self._encoder.rollback()
-            _settle(group.puts, refused)
+    def _close_open(self, *, first: bool = False) -> None:
+        """Make a group of the rows that the encoder holds: the last in the line, or the first."""
+        puts, self._open = self._open, []
+        if not puts:
             return
-        except BaseException:
+        try:
+            group = _Group([self._finish()], puts)
+        except BaseException as cause:  # there is no memory for it, say
             self._encoder.rollback()
-            raise
-        self._advance(acknowledged)
-        if acknowledged >= end:
-            _settle(group.puts, None)
+            settle(puts, _for_others(cause))
+            if not isinstance(cause, Exception):
+                raise
             return
-        waiting = self._acknowledgements.wait(end)
-        waiting.add_done_callback(lambda done: _settle(group.puts, done.exception()))
+        self._in_line += group.rows
+        if first:
+            self._line.appendleft(group)
+        else:
+            self._line.append(group)
 
-    async def _check(self, batches: Sequence[Message | pa.RecordBatch]) -> None:
-        """Raise before the first of several batches is stored when one of them cannot be.
+    def _move_on_soon(self) -> None:
+        # A call that ends later has the loop move on that is there then: see `_called`.
+        waits = self._call is not None and not self._call.done()
+        if self._moving is None and not waits and self._loop is not None:
+            self._moving = self._loop.call_soon(self._move_on, self._loop)
 
-        Only Arrow data come as several.
-        """
-        start = 0
-        for batch in batches:
+    def _move_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Store what stands in line, as far as nothing has to be waited for."""
+        if loop is not self._loop:
+            return  # another has taken over
+        self._moving = None
+        while self._call is None or self._call.done():
+            if not self._line:
+                self._close_open()
+            if not self._line:
+                break
+            first = self._line[0]
             try:
-                await _at_once_or_on_a_thread(functools.partial(self._bucket.check, batch))
-            except SchemaError as refused:
-                if start == 0:
+                self._move(first)
+            except BaseException as cause:
+                self._refuse(first, cause)
+                if not isinstance(cause, Exception):  # such as Ctrl-C, and the loop may go on
+                    self._move_on_soon()
                     raise
-                msg = f"{refused}; rows are counted from row {start} of the data on"
-                raise SchemaError(msg) from refused
-            start += batch.num_rows
 
+    def _move(self, first: _Entry) -> None:
+        """Go a step with the first entry of the line."""
+        if self._call is not None:
+            self._finish_call(first, self._call)
+        elif isinstance(first, _Group):
+            self._store_next(first)
+        elif first.puts[0].done():  # nobody waits, and it has not begun
+            self._leave(first)
+        elif isinstance(first, _Change):
+            self._ringed = None
+            self._call_on_thread(first.do)
+        elif first.data is not None:
+            self._leave(first)
+            batches = list(normalise(first.data, self._encoder.schema))
+            group = _Group(batches, first.puts, news=True)
+            self._line.appendleft(group)
+            self._in_line += group.rows
+        else:
+            self._add_all_that_wait()
 
-async def _at_once_or_on_a_thread(do: Callable[..., T]) -> T:
-    """Call what takes `no_wait`, and where it would have to wait, call it on a thread."""
-    try:
-        return do(no_wait=True)
-    except WouldBlockError:
-        return await asyncio.get_running_loop().run_in_executor(None, do)
+    def _leave(self, entry: _Entry) -> None:
+        """Take the first entry out of the line."""
+        self._line.popleft()
+        self._in_line -= entry.rows
+
+    def _refuse(self, entry: _Entry, cause: BaseException) -> None:
+        """Tell those who wait for an entry that it is not stored, or not wholly."""
+        if self._line and self._line[0] is entry:
+            self._leave(entry)
+        if isinstance(cause, PersistingError):
+            self._encoder.rollback()
+        else:
+            self._resynchronise()
+        settle(entry.puts, _for_others(cause))
+
+    def _store_next(self, group: _Group) -> None:
+        """Hand over the next batch of a group, on a thread if that has to be waited for."""
+        if not group.batches:
+            self._leave(group)
+            settle(group.puts, None)
+            return
+        if group.unchecked:
+            check = partial(self._bucket.check, group.unchecked[0])
+            try:
+                group.take_check(partial(check, no_wait=True))
+            except WouldBlockError:
+                self._call_on_thread(check)
+            return
+        batch = group.batches[0]
+        try:
+            end, acknowledged = self._hand_over(batch, checked=group.several)
+        except WouldBlockError:
+            self._call_on_thread(self._appending(batch, group.several))
+            return
+        self._handed_over(group, end, acknowledged)
+
+    def _handed_over(self, group: _Group, end: int, acknowledged: int) -> None:
+        """Take note that the engine has the next batch of a group."""
+        batch = group.batches.popleft()
+        group.rows -= batch.num_rows
+        self._in_line -= batch.num_rows
+        self._encoder.committed(batch.schema)
+        self._advance(acknowledged)
+        if group.batches:
+            return
+        self._leave(group)
+        if acknowledged >= end or self._stored:
+            settle(group.puts, None)
+        else:
+            self._acknowledgements.tell(end, group.puts)
+
+    def _add_all_that_wait(self) -> None:
+        """Encode the first puts of records in the line, as many as may share a batch."""
+        while self._line:
+            later = self._line[0]
+            if not isinstance(later, _Later) or later.data is not None:
+                break
+            if not later.puts[0].done():
+                try:
+                    if not self._encoder.add(later.records):
+                        if self._open:
+                            break
+                        raise RuntimeError("the encoder waits for nothing")
+                except Exception as refused:
+                    settle(later.puts, _for_others(refused))
+                else:
+                    self._open += later.puts
+            self._leave(later)
+        self._close_open(first=True)
+
+    def _call_on_thread(self, do: Callable[[], Any]) -> None:
+        self._call = call_on_thread(do)
+        self._call.add_done_callback(self._called)
+
+    def _called(self, _: object) -> None:
+        """Have the line move on; this is the thread of a call that has ended."""
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # it is closed, and the next one moves it
+                loop.call_soon_threadsafe(self._move_on, loop)
+
+    def _finish_call(self, entry: _Entry, call: concurrent.futures.Future[Any]) -> None:
+        """Take note of what a call for the first entry of the line has brought."""
+        self._call = None
+        if self._stored or self._bucket.closed:
+            self._forget_columns()
+        if isinstance(entry, _Group) and entry.unchecked:
+            entry.take_check(call.result)
+            return
+        if isinstance(entry, _Group):
+            end, acknowledged = self._appended(entry.batches[0], *call.result())
+            self._handed_over(entry, end, acknowledged)
+            return
+        try:
+            result = call.result()
+        finally:
+            with contextlib.suppress(PersistingError):  # it was closed
+                self._encoder = RecordEncoder(self._bucket.schema())
+            self._forget_columns()
+        self._leave(entry)
+        settle(entry.puts, None, result)
 
 
 def _in_best_form(batch: Message | pa.RecordBatch) -> Message | pa.RecordBatch:
@@ -353,12 +581,32 @@ def _in_best_form(batch: Message | pa.RecordBatch) -> Message | pa.RecordBatch:
     return batch
 
 
-def _settle(puts: Iterable[asyncio.Future[None]], cause: BaseException | None) -> None:
-    """Tell those who wait for puts how they ended."""
-    for put in puts:
-        if put.done():
-            continue
-        if cause is None:
-            put.set_result(None)
-        else:
-            put.set_exception(cause)
+def _copied(records: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Copy records, as later changes to them have no effect."""
+    try:
+        return copy.deepcopy(records)
+    except Exception:
+        RecordEncoder().add(records)  # which says what cannot be held
+        raise
+
+
+def _knows(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> bool:
+    """Tell whether a schema has all columns of batches as they have them."""
+    known = {field.name: field for field in schema}
+    return all(
+        field.name in known and field.equals(known[field.name], check_metadata=True)
+        for batch in batches
+        for field in batch.schema
+        if field.name != UNTYPED
+    )
+
+
+def _for_others(cause: BaseException) -> Exception:
+    """Return what those are told who did not raise an exception, but whom it concerns."""
+    if isinstance(cause, Exception) and not isinstance(cause, StopIteration | StopAsyncIteration):
+        return cause
+    told = PersistingError(
+        f"the put was interrupted, by {type(cause).__name__}: it is stored or it is not"
+    )
+    told.__cause__ = cause
+    return told

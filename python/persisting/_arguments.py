@@ -1,0 +1,111 @@
+"""Checks of arguments, before one crosses the C boundary, where a number is cut to 64 bits."""
+
+from __future__ import annotations
+
+import operator
+import os
+from typing import TYPE_CHECKING, Any
+
+from persisting._errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST = 2**63 - 1
+"""The largest number of the boundary."""
+
+
+def integer(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
+    """Return an argument as an int.
+
+    Parameters
+    ----------
+    name
+        Its name, for the error.
+    value
+        An int, or what is one, as those of numpy; no bool.
+    least, most
+        Bounds; None is none.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is none, or out of bounds. It is a ValueError.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidArgumentError(f"{name}: want an int, got {_shown(value)}") from None
+    if least is not None and number < least:
+        raise InvalidArgumentError(f"{name}: want an int of at least {least}, got {_shown(value)}")
+    if most is not None and number > most:
+        raise InvalidArgumentError(f"{name}: want an int of at most {most}, got {_shown(value)}")
+    return number
+
+
+def span(total: int, limit: Any, offset: Any) -> tuple[int, int]:
+    """Return where a slice of `total` records begins and ends.
+
+    Parameters
+    ----------
+    total
+        Number of records.
+    limit
+        Most records; None is all.
+    offset
+        As in a slice of a list; so is `offset + limit`.
+    """
+    offset = integer("offset", offset)
+    end = None if limit is None else offset + integer("limit", limit)
+    start, stop, _ = slice(offset, end).indices(total)
+    return start, max(start, stop)
+
+
+def text(name: str, value: Any) -> bytes:
+    """Return a string for C, where it ends at a zero byte.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is no str, has a zero character, or a lone surrogate.
+    """
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{name}: want a str, got {_shown(value)}")
+    if "\0" in value:
+        raise InvalidArgumentError(f"{name}: {value!r} has a zero byte, a NUL character")
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"{name}: {value!r} is not Unicode text") from None
+
+
+def path(name: str, value: str | bytes | os.PathLike[Any]) -> str:
+    """Return a path as a str.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is none, is empty, or has a zero character.
+    """
+    try:
+        found = os.fsdecode(value)
+    except TypeError:
+        raise InvalidArgumentError(f"{name}: want a path, got {_shown(value)}") from None
+    if not found or "\0" in found:
+        raise InvalidArgumentError(f"{name}: want a path, got {found!r}")
+    return found
+
+
+def integers(name: str, values: Sequence[Any]) -> list[int]:
+    """Return arguments as ints; see `integer`."""
+    return [value if type(value) is int else integer(name, value) for value in values]
+
+
+def _shown(value: object) -> str:
+    """Print a value within about 60 characters."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"one of {value.bit_length()} bits"
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
