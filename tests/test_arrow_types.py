@@ -87,13 +87,13 @@ async def check_seed(path: Path, seed: int) -> None:
         await live(path / "life", pa.table({name: stored[name] for name in names[:half]}), later)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(12))
 async def test_every_type(tmp_path: Path, seed: int) -> None:
     await check_seed(tmp_path, seed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", range(1, 26))
+@pytest.mark.parametrize("block", range(26))
 async def test_every_type_again(tmp_path: Path, block: int) -> None:
     for seed in range(block * 40, block * 40 + 40):
         await check_seed(tmp_path / str(seed), seed)
