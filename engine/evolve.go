@@ -26,8 +26,15 @@ type ExpressionError struct {
 	Reason     string // what the parser said, with the place where it knows one
 }
 
+// shownExpression is the number of bytes of an expression that an error repeats.
+const shownExpression = 1000
+
 func (e *ExpressionError) Error() string {
-	return fmt.Sprintf("engine: expression %q: %s", e.Expression, e.Reason)
+	shown := e.Expression
+	if len(shown) > shownExpression {
+		shown = strings.ToValidUTF8(shown[:shownExpression], "") + " ..."
+	}
+	return fmt.Sprintf("engine: expression %q: %s", shown, e.Reason)
 }
 
 // still calls do while all rows are in the table and nothing else changes it. The

@@ -52,7 +52,7 @@ func answer(snapshot *lance.Snapshot, unpin func(), q Query, vector []float64) (
 		unpin()
 		return nil, fault(err)
 	}
-	return &Cursor{schema: reader.Schema(), reader: reader, unpin: unpin}, nil
+	return &Cursor{schema: reader.Schema(), reader: reader, unpin: unpin, fault: fault}, nil
 }
 
 // Count returns how many rows pass a filter; all do if it is empty.

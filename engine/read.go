@@ -39,10 +39,11 @@ type Cursor struct {
 
 	mu      sync.Mutex
 	closed  bool
-	reader  *lance.Reader  // rows that come from the table first, may be nil
-	unpin   func()         // at the end of reader
-	batches []arrow.Record // and then these
-	offsets []run          // of all rows; nil for rows that were taken
+	reader  *lance.Reader     // rows that come from the table first, may be nil
+	unpin   func()            // at the end of reader
+	fault   func(error) error // gives an error of reader its class; may be nil
+	batches []arrow.Record    // and then these
+	offsets []run             // of all rows; nil for rows that were taken
 }
 
 // view is the part of a bucket that one read sees.
@@ -426,6 +427,9 @@ func (c *Cursor) next() (arrow.Record, error) {
 	}
 	if c.reader != nil {
 		rec, err := nextAligned(c.reader, c.schema)
+		if err != nil && c.fault != nil && !errors.Is(err, io.EOF) {
+			err = c.fault(err)
+		}
 		if !errors.Is(err, io.EOF) {
 			return rec, err
 		}

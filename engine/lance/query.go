@@ -241,7 +241,13 @@ func (c *columns) result(q *Query) (*arrow.Schema, error) {
 
 // sql gives an expression, or a filter, in stored names.
 func (c *columns) sql(text string) (string, error) {
-	names, err := json.Marshal(c.filterNames())
+	stored := c.filterNames()
+	for _, f := range c.original.Fields() { // whose names are told from words of SQL
+		if _, ok := stored[f.Name]; !ok {
+			stored[f.Name] = f.Name
+		}
+	}
+	names, err := json.Marshal(stored)
 	if err != nil {
 		return "", fmt.Errorf("%w: write names: %w", ErrInternal, err)
 	}

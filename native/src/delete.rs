@@ -1,5 +1,6 @@
 //! Rows that are deleted, and which are left.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,11 +10,14 @@ use lance::dataset::DeleteBuilder;
 use lance::Dataset;
 
 use crate::columns::commit;
+use crate::depth::depth;
 use crate::error::Result;
 use crate::files::data_bytes;
+use crate::filter::{evaluated, fault, Filters};
 use crate::layout::Layout;
 use crate::runtime::block_on;
 use crate::snapshot::Snapshot;
+use crate::stack::with_stack;
 use crate::table::Table;
 
 /// The row ids that are left: ranges, in order, and how many rows come before each.
@@ -127,9 +131,16 @@ impl Snapshot {
 impl Table {
     /// Deletes the rows that a filter is true for.
     pub fn delete(&self, filter: &str) -> Result<Arc<Snapshot>> {
-        self.retry(async |newest| {
-            let done = DeleteBuilder::new(newest, filter).execute().await?;
-            Ok((*done.new_dataset).clone())
+        let depth = depth(filter).map_err(|e| fault(&e))?;
+        with_stack(depth.stack_bytes(), || {
+            self.retry(async |newest: Arc<Dataset>| {
+                let filters = Filters::new(newest.schema())?;
+                let filter = filters.parse(filter, &HashMap::new());
+                let filter = filter.map_err(|e| fault(&e))?;
+                let delete = DeleteBuilder::from_expr(newest, filter);
+                let done = delete.execute().await.map_err(evaluated)?;
+                Ok((*done.new_dataset).clone())
+            })
         })
     }
 

@@ -16,8 +16,11 @@ use serde_json::{Map, Value};
 
 use crate::cast::exact_cast;
 use crate::columns::{commit, numbered, only, position, write_column};
+use crate::depth::{depth, Depth};
 use crate::error::{Error, Result};
+use crate::filter::{evaluated, fault, Filters};
 use crate::snapshot::Snapshot;
+use crate::stack::with_stack;
 use crate::table::Table;
 
 /// What the rows that are there get in a new column.
@@ -31,7 +34,13 @@ pub enum Fill {
 impl Table {
     /// Adds a column that is filled.
     pub fn fill_column(&self, field: &ArrowField, fill: &Fill) -> Result<Arc<Snapshot>> {
-        self.retry(async |newest| fill_column(newest, field, fill).await)
+        let stack = match fill {
+            Fill::Value(_) => Depth::default(),
+            Fill::Expression(expression) => deep(expression)?,
+        };
+        with_stack(stack.stack_bytes(), || {
+            self.retry(async |newest| fill_column(newest, field, fill).await)
+        })
     }
 
     /// Takes a column out of the schema; no data is written.
@@ -79,9 +88,14 @@ impl Table {
 impl Snapshot {
     /// The type of an SQL expression over the columns.
     pub fn expression_type(&self, expression: &str) -> Result<ArrowSchema> {
-        let kind = plan(&self.dataset, expression)?.kind;
+        let stack = deep(expression)?.stack_bytes();
+        let kind = with_stack(stack, || Ok(plan(&self.dataset, expression)?.kind))?;
         Ok(ArrowSchema::new(vec![ArrowField::new("", kind, true)]))
     }
+}
+
+fn deep(expression: &str) -> Result<Depth> {
+    depth(expression).map_err(|e| fault(&e))
 }
 
 async fn project(dataset: &Dataset, schema: Schema) -> Result<Dataset> {
@@ -139,8 +153,8 @@ struct Plan {
 
 fn plan(dataset: &Dataset, expression: &str) -> Result<Plan> {
     let all = Arc::new(ArrowSchema::from(dataset.schema()));
-    let planner = Planner::new(all);
-    let expr = planner.optimize_expr(planner.parse_expr(expression)?)?;
+    let expr = Filters::over(all)?.expression(expression);
+    let expr = expr.map_err(|e| fault(&e))?;
     let needed = Planner::column_names_in_expr(&expr);
     let fields = dataset.schema().fields.iter();
     let source = Schema {
@@ -156,9 +170,9 @@ fn plan(dataset: &Dataset, expression: &str) -> Result<Plan> {
         source,
         kind: physical.data_type(&read).map_err(lance::Error::from)?,
         evaluate: Box::new(move |batch| {
-            let values = physical.evaluate(batch).map_err(lance::Error::from)?;
+            let values = physical.evaluate(batch).map_err(|e| evaluated(e.into()))?;
             let values = values.into_array(batch.num_rows());
-            Ok(values.map_err(lance::Error::from)?)
+            Ok(values.map_err(|e| evaluated(e.into()))?)
         }),
     })
 }

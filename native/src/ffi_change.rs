@@ -13,7 +13,7 @@ use crate::ffi::{
     borrow, handle, import, invalid, list, take_arrays, take_schema, text, writable,
     SnapshotHandle, StringList,
 };
-use crate::filter::translate;
+use crate::sql::translate;
 use crate::table::Table;
 
 /// The one field of a schema.
@@ -233,7 +233,7 @@ pub unsafe extern "C" fn pn_sql_stored(
     guard(error, || {
         let out = writable(out)?;
         let names = serde_json::from_str(text(names)?).map_err(|e| invalid(&e.to_string()))?;
-        *out = list(vec![translate(text(sql)?, &names)?])?;
+        *out = list(vec![translate(text(sql)?, &names, &[])?])?;
         Ok(())
     })
 }

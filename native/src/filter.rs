@@ -1,63 +1,46 @@
-//! Filters and expressions: SQL as users write it, with their own names of columns.
+//! Filters and expressions: SQL as users write it, planned over the columns of a table.
 
-use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field as ArrowField, Schema as ArrowSchema};
-use lance::datatypes::Schema;
-use lance::deps::datafusion::common::DFSchema;
-use lance::deps::datafusion::logical_expr::{Expr, ExprSchemable};
-use lance::deps::datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
-use lance::deps::datafusion::sql::sqlparser::parser::Parser;
-use lance::deps::datafusion::sql::sqlparser::tokenizer::{
-    Location, Token, TokenWithSpan, Tokenizer,
+use arrow_schema::{
+    DataType, Field as ArrowField, FieldRef, Schema as ArrowSchema, SchemaRef, TimeUnit,
 };
+use lance::datatypes::Schema;
+use lance::deps::datafusion::common::tree_node::{Transformed, TreeNode};
+use lance::deps::datafusion::common::{
+    DFSchema, DataFusionError, Result as Planned, TableReference,
+};
+use lance::deps::datafusion::config::ConfigOptions;
+use lance::deps::datafusion::execution::context::SessionContext;
+use lance::deps::datafusion::logical_expr::planner::{ExprPlanner, TypePlanner};
+use lance::deps::datafusion::logical_expr::{
+    AggregateUDF, Expr, ExprSchemable, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF,
+};
+use lance::deps::datafusion::sql::planner::{
+    ContextProvider, NullOrdering, ParserOptions, PlannerContext, SqlToRel,
+};
+use lance::deps::datafusion::sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
 use lance_core::ROW_ID;
+use lance_datafusion::exec::{get_session_context, LanceExecutionOptions};
+use lance_datafusion::logical_expr::coerce_filter_type_to_boolean;
 use lance_datafusion::planner::Planner;
 
-use crate::error::{Error, Result, Status};
+use crate::compare::fit;
+use crate::error::{Error, Result};
+use crate::json;
+use crate::sql::{invalid, translate, tree};
 
-/// Lance's own dialect, which it does not export: names are quoted with
-/// backticks, and double quotes hold strings.
-#[derive(Debug)]
-struct LanceDialect(GenericDialect);
-
-impl Dialect for LanceDialect {
-    fn dialect(&self) -> TypeId {
-        self.0.dialect()
-    }
-
-    fn is_identifier_start(&self, c: char) -> bool {
-        self.0.is_identifier_start(c)
-    }
-
-    fn is_identifier_part(&self, c: char) -> bool {
-        self.0.is_identifier_part(c)
-    }
-
-    fn is_delimited_identifier_start(&self, c: char) -> bool {
-        c == '`'
-    }
-
-    fn supports_bitwise_shift_operators(&self) -> bool {
-        self.0.supports_bitwise_shift_operators()
-    }
-}
-
-fn invalid(message: impl std::fmt::Display) -> Error {
-    let message = message.to_string();
-    let message = message.trim_start_matches("sql parser error: ");
-    Error::new(Status::InvalidArgument, message)
-}
-
-/// Makes expressions of filters over the columns of one schema.
+/// Makes expressions over the columns of one schema.
 pub struct Filters {
     planner: Planner,
     schema: DFSchema,
+    columns: SchemaRef,
+    context: Context,
 }
 
 impl Filters {
+    /// Those of filters, which may name the row id.
     pub fn new(columns: &Schema) -> Result<Self> {
         let mut fields: Vec<_> = ArrowSchema::from(columns)
             .fields()
@@ -65,181 +48,285 @@ impl Filters {
             .cloned()
             .collect();
         fields.push(Arc::new(ArrowField::new(ROW_ID, DataType::UInt64, true)));
-        let schema = Arc::new(ArrowSchema::new(fields));
+        Self::over(Arc::new(ArrowSchema::new(fields)))
+    }
+
+    pub fn over(columns: SchemaRef) -> Result<Self> {
         Ok(Self {
-            schema: DFSchema::try_from(schema.as_ref().clone()).map_err(lance::Error::from)?,
-            planner: Planner::new(schema),
+            schema: DFSchema::try_from(columns.as_ref().clone()).map_err(lance::Error::from)?,
+            planner: Planner::new(columns.clone()),
+            columns,
+            context: Context::new(),
         })
     }
 
     /// The expression of a filter. What is wrong with it is said with its place in
     /// `sql`, or with the name as it is stored.
     pub fn parse(&self, sql: &str, names: &HashMap<String, String>) -> Result<Expr> {
-        let stored = translate(sql, names)?;
-        let expr = self.planner.parse_filter(&stored)?;
+        let expr = self.plan(&translate(sql, names, &self.names())?)?;
+        let expr = fit(coerce_filter_type_to_boolean(expr), &self.schema)?;
         let kind = expr.get_type(&self.schema).map_err(lance::Error::from)?;
         if kind != DataType::Boolean {
             return Err(invalid(format!("{expr} is {kind}, want true or false")));
         }
+        asked_of_indexes(self.planner.optimize_expr(expr)?)
+    }
+
+    /// An expression in stored names.
+    pub fn expression(&self, sql: &str) -> Result<Expr> {
+        let expr = fit(self.plan(sql)?, &self.schema)?;
         Ok(self.planner.optimize_expr(expr)?)
     }
+
+    fn names(&self) -> Vec<&str> {
+        let fields = self.columns.fields().iter();
+        fields.map(|field| field.name().as_str()).collect()
+    }
+
+    fn plan(&self, sql: &str) -> Result<Expr> {
+        let columns = self
+            .columns
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str());
+        let columns: Vec<_> = columns.collect();
+        let is_function = |name: &str| self.context.get_function_meta(name).is_some();
+        let tree = tree(sql, &columns, &is_function)?;
+        let options = ParserOptions {
+            parse_float_as_decimal: false,
+            enable_ident_normalization: false,
+            support_varchar_with_length: false,
+            enable_options_value_normalization: false,
+            collect_spans: false,
+            map_string_types_to_utf8view: false,
+            default_null_ordering: NullOrdering::NullsMax,
+        };
+        let planner = SqlToRel::new_with_options(&self.context, options);
+        let planned = planner.sql_to_expr(tree, &self.schema, &mut PlannerContext::default());
+        planned.map_err(|e| invalid(Error::from(lance::Error::from(e))))
+    }
 }
 
-/// The SQL with each name that `names` has replaced by what it stands for.
-pub fn translate(sql: &str, names: &HashMap<String, String>) -> Result<String> {
-    let dialect = LanceDialect(GenericDialect {});
-    let tokens = Tokenizer::new(&dialect, sql)
-        .with_unescape(false)
-        .tokenize_with_location()
-        .map_err(invalid)?;
-    check(&dialect, tokens.clone()).map_err(|e| placed(e, sql))?;
-    let mut out = String::with_capacity(sql.len());
-    for token in tokens {
-        match token.token {
-            Token::Word(word) if matches!(word.quote_style, None | Some('`')) => {
-                match names.get(&word.value.replace("``", "`")) {
-                    Some(stored) => out.push_str(&quote(stored)),
-                    None => out.push_str(&word.to_string()),
-                }
+/// Says otherwise what indexes give a wrong answer to: `flag IS TRUE` is null to them
+/// where the flag is, so that NOT of it leaves those rows out.
+fn asked_of_indexes(expr: Expr) -> Result<Expr> {
+    let said = expr.transform_up(|expr| {
+        Ok(match expr {
+            Expr::IsTrue(flag) if matches!(*flag, Expr::Column(_)) => {
+                Transformed::yes(flag.clone().is_not_null().and(*flag))
             }
-            token => out.push_str(&token.to_string()),
+            Expr::IsFalse(flag) if matches!(*flag, Expr::Column(_)) => {
+                Transformed::yes(flag.clone().is_not_null().and(Expr::Not(flag)))
+            }
+            expr => Transformed::no(expr),
+        })
+    });
+    Ok(said.map_err(lance::Error::from)?.data)
+}
+
+/// What SQL means besides the columns.
+struct Context {
+    session: SessionContext,
+    options: ConfigOptions,
+    expr_planners: Vec<Arc<dyn ExprPlanner>>,
+}
+
+impl Context {
+    fn new() -> Self {
+        let session = get_session_context(&LanceExecutionOptions::default());
+        let expr_planners = session.state_ref().read().expr_planners().to_vec();
+        Self {
+            session,
+            options: ConfigOptions::default(),
+            expr_planners,
         }
     }
-    Ok(out)
 }
 
-/// Says where the end of the text is if that is what is wrong.
-fn placed(error: Error, sql: &str) -> Error {
-    let message = error.to_string();
-    if !message.ends_with("found: EOF") {
-        return error;
+/// Functions of many rows have no place in an expression.
+impl ContextProvider for Context {
+    fn get_table_source(&self, name: TableReference) -> Planned<Arc<dyn TableSource>> {
+        Err(DataFusionError::Plan(format!("there is no table {name}")))
     }
-    let line = sql.split('\n').count();
-    let column = sql.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    let place = Location::new(line as u64, column as u64);
-    invalid(format!("{message}{place}"))
-}
 
-/// Refuses what is not one expression, and says where.
-fn check(dialect: &dyn Dialect, tokens: Vec<TokenWithSpan>) -> Result<()> {
-    let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);
-    parser.parse_expr().map_err(invalid)?;
-    let rest = parser.peek_token();
-    match rest.token {
-        Token::EOF => Ok(()),
-        _ => Err(invalid(format!(
-            "Expected: the end, found: {rest}{}",
-            rest.span.start
-        ))),
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.expr_planners
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::new(Types))
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        json::function(name).or_else(|| {
+            let state = self.session.state_ref();
+            let function = state.read().scalar_functions().get(name).cloned();
+            function.map(json::bounded)
+        })
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        let state = self.session.state_ref();
+        let function = state.read().higher_order_functions().get(name).cloned();
+        function
+    }
+
+    fn get_aggregate_meta(&self, _: &str) -> Option<Arc<AggregateUDF>> {
+        None
+    }
+
+    fn get_window_meta(&self, _: &str) -> Option<Arc<WindowUDF>> {
+        None
+    }
+
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        &self.options
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        let state = self.session.state_ref();
+        let names = state.read().scalar_functions().keys().cloned().collect();
+        names
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        let state = self.session.state_ref();
+        let names = state
+            .read()
+            .higher_order_functions()
+            .keys()
+            .cloned()
+            .collect();
+        names
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
-/// What is wrong with a filter, without what says nothing to a user, and with what
+/// The types whose names mean what they mean to Lance: times are in microseconds, as
+/// those of Python.
+#[derive(Debug)]
+struct Types;
+
+impl TypePlanner for Types {
+    fn plan_type_field(&self, kind: &SqlType) -> Planned<Option<FieldRef>> {
+        use TimezoneInfo as Zone;
+        let kind = match kind {
+            SqlType::Binary(_) | SqlType::Varbinary(_) | SqlType::Blob(_) => DataType::Binary,
+            SqlType::Timestamp(precision, zone) => {
+                let zone = match zone {
+                    Zone::None | Zone::WithoutTimeZone => None,
+                    Zone::Tz | Zone::WithTimeZone => Some("UTC".into()),
+                };
+                DataType::Timestamp(unit(*precision)?, zone)
+            }
+            SqlType::Datetime(precision) => DataType::Timestamp(unit(*precision)?, None),
+            SqlType::Time(precision, Zone::None | Zone::WithoutTimeZone) => {
+                match unit(*precision)? {
+                    unit @ (TimeUnit::Second | TimeUnit::Millisecond) => DataType::Time32(unit),
+                    unit => DataType::Time64(unit),
+                }
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Arc::new(ArrowField::new("", kind, true))))
+    }
+}
+
+fn unit(precision: Option<u64>) -> Planned<TimeUnit> {
+    Ok(match precision {
+        None | Some(6) => TimeUnit::Microsecond,
+        Some(0) => TimeUnit::Second,
+        Some(3) => TimeUnit::Millisecond,
+        Some(9) => TimeUnit::Nanosecond,
+        Some(n) => {
+            return Err(DataFusionError::Plan(format!(
+                "times of {n} digits after the second, there are those of 0, 3, 6 and 9"
+            )))
+        }
+    })
+}
+
+/// What is wrong with an expression, without what says nothing to a user, and with what
 /// would be right where that is known.
 pub fn fault(e: &Error) -> Error {
     let mut message = e.to_string();
-    for prefix in ["Invalid user input: ", "Schema error: "] {
-        message = message.replace(prefix, "");
-    }
-    if message.starts_with("Error resolving filter expression") {
-        if let Some(at) = message.find("Received literal") {
-            message.drain(..at);
-        }
+    for noise in [
+        "Invalid user input: ",
+        "Schema error: ",
+        "Error during planning: ",
+        "Not supported: ",
+        "This feature is not implemented: ",
+        "LanceError(Arrow): ",
+        "LanceError(Schema): ",
+        "Query Execution error: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "Error applying filter expression to batch: ",
+        "type_coercion\ncaused by\n",
+    ] {
+        message = message.replace(noise, "");
     }
     if let Some(at) = message.find(" Valid fields are") {
         message.truncate(at);
     }
-    let advice = [
-        (
-            "LargeBinary",
-            "a column of JSON is reached into by json_get_int(column, 'key'), json_get_float, \
+    if message.contains("LargeBinary") {
+        message.push_str(
+            "; a column of JSON is reached into by json_get_int(column, 'key'), json_get_float, \
              json_get_string, json_get_bool and json_extract(column, '$.key')",
-        ),
-        (
-            "of type 'Timestamp",
-            "write timestamp '2026-11-23 10:00:00'",
-        ),
-        ("of type 'Date", "write date '2026-11-23'"),
+        );
+    }
+    invalid(message)
+}
+
+/// Says that it is the filter of a query that is at fault.
+pub fn in_filter(e: &Error) -> Error {
+    invalid(format!("filter: {}", fault(e)))
+}
+
+/// An error of computing an expression: what a value does to it is told as a fault of
+/// the expression, and what a file does as that.
+pub fn evaluated(e: lance::Error) -> Error {
+    let is_of_values = is_of_values(&e);
+    let error = Error::from(e);
+    match is_of_values {
+        true => invalid(format!("a value cannot be computed: {}", fault(&error))),
+        false => error,
+    }
+}
+
+fn is_of_values(e: &lance::Error) -> bool {
+    const SIGNS: [&str; 8] = [
+        "Divide by zero",
+        "Arithmetic overflow",
+        "Overflow happened",
+        "Cast error: ",
+        "Parser error: ",
+        "Compute error: ",
+        "regex",
+        "Regular expression",
     ];
-    for (sign, text) in advice {
-        if message.contains(sign) {
-            message.push_str("; ");
-            message.push_str(text);
-        }
+    if !matches!(
+        e,
+        lance::Error::Arrow { .. }
+            | lance::Error::Execution { .. }
+            | lance::Error::InvalidInput { .. }
+            | lance::Error::NotSupported { .. }
+            | lance::Error::External { .. }
+            | lance::Error::IO { .. }
+    ) {
+        return false;
     }
-    invalid(format!("filter: {message}"))
-}
-
-/// A stored name as a part of a path.
-pub fn quote(stored: &str) -> String {
-    format!("`{stored}`")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names() -> HashMap<String, String> {
-        [
-            ("a.b", "a%2Eb"),
-            ("x`y", "x%60y"),
-            ("_offset", "_rowid"),
-            ("", "%"),
-        ]
-        .map(|(name, stored)| (name.to_string(), stored.to_string()))
-        .into()
-    }
-
-    #[test]
-    fn names_are_translated_and_nothing_else() {
-        for (filter, want) in [
-            ("a = 1", "a = 1"),
-            ("`a.b` = 'a.b'", "`a%2Eb` = 'a.b'"),
-            ("`a.b` = \"a.b\"", "`a%2Eb` = \"a.b\""),
-            ("a.b = 1", "a.b = 1"),
-            ("`x``y` IS NULL", "`x%60y` IS NULL"),
-            ("`` = 1", "`%` = 1"),
-            ("_offset >= 3", "`_rowid` >= 3"),
-            ("s = 'it''s _offset'", "s = 'it''s _offset'"),
-            ("s == 'x' /* _offset */", "s == 'x' /* _offset */"),
-            ("s LIKE 'a\\%'", "s LIKE 'a\\%'"),
-            ("x = 0x1F -- `a.b`\n", "x = X'1F' -- `a.b`\n"),
-            ("f(`a.b`, _offset)", "f(`a%2Eb`, `_rowid`)"),
-        ] {
-            assert_eq!(translate(filter, &names()).unwrap(), want);
-        }
-    }
-
-    #[test]
-    fn faults_are_named_with_their_place() {
-        for (filter, want) in [
-            (
-                "a =",
-                "Expected: an expression, found: EOF at Line: 1, Column: 4",
-            ),
-            ("a = 1\n AND (b", "found: EOF at Line: 2, Column: 8"),
-            ("a = = 1", "found: = at Line: 1, Column: 5"),
-            (
-                "a = 1 b = 2",
-                "Expected: the end, found: b at Line: 1, Column: 7",
-            ),
-            ("a = 1\nand )", "at Line: 2, Column: 5"),
-            (
-                "a = 'x",
-                "Unterminated string literal at Line: 1, Column: 5",
-            ),
-            ("`a = 1", "Line: 1, Column: 1"),
-            (
-                "",
-                "Expected: an expression, found: EOF at Line: 1, Column: 1",
-            ),
-            (
-                "a = 1; b = 1",
-                "Expected: the end, found: ; at Line: 1, Column: 6",
-            ),
-        ] {
-            let message = translate(filter, &names()).unwrap_err().to_string();
-            assert!(message.contains(want), "{filter:?}: {message}");
-        }
-    }
+    let message = e.to_string();
+    matches!(e, lance::Error::Execution { .. }) || SIGNS.iter().any(|sign| message.contains(sign))
 }

@@ -9,15 +9,16 @@ use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchOp
 use arrow_cast::cast;
 use arrow_schema::{DataType, Field, Schema as ArrowSchema, SchemaRef};
 use futures::stream::{self, BoxStream};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use lance::dataset::scanner::Scanner;
 use lance::datatypes::Schema;
+use lance::deps::datafusion::execution::SendableRecordBatchStream;
 use lance::deps::datafusion::logical_expr::Expr;
 use lance::deps::datafusion::physical_expr::expressions::col;
 use lance::deps::datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use lance::deps::datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use lance::deps::datafusion::physical_plan::sorts::sort::SortExec;
-use lance::deps::datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use lance::deps::datafusion::physical_plan::{displayable, ExecutionPlan, ExecutionPlanProperties};
 use lance_arrow::json::{convert_lance_json_to_arrow, has_arrow_json_fields};
 use lance_core::ROW_ID;
 use lance_datafusion::exec::{execute_plan, LanceExecutionOptions};
@@ -27,12 +28,15 @@ use lance_index::vector::DIST_COL;
 use lance_linalg::distance::DistanceType;
 use serde::Deserialize;
 
+use crate::depth::{depth, Depth};
 use crate::error::{Error, Result, Status};
-use crate::filter::{fault, quote};
+use crate::filter::{evaluated, in_filter};
 use crate::read::{gather, would_block, Reader, BATCH_BYTES};
 use crate::readers::Source;
-use crate::runtime::{at_once, block_on, spawn, AHEAD};
+use crate::runtime::{at_once, block_on, on_workers, spawn, AHEAD};
 use crate::snapshot::{Projection, Snapshot};
+use crate::sql::quote;
+use crate::stack::with_stack;
 
 const BATCH_ROWS: u64 = 8192;
 
@@ -112,6 +116,18 @@ impl Query {
         !self.without_index && self.search.is_none()
     }
 
+    /// How deep the filter is.
+    fn depth(&self) -> Result<Depth> {
+        let depth = self.filter.as_deref().map(depth).transpose();
+        Ok(depth.map_err(|e| in_filter(&e))?.unwrap_or_default())
+    }
+
+    fn is_for_text(&self) -> bool {
+        self.search
+            .as_ref()
+            .is_some_and(|search| search.text.is_some())
+    }
+
     fn range(&self) -> Result<(Option<i64>, i64)> {
         let number = |n: u64| i64::try_from(n).map_err(|_| invalid(format!("{n} is too large")));
         Ok((self.limit.map(number).transpose()?, number(self.offset)?))
@@ -125,6 +141,16 @@ impl Snapshot {
         if query.no_wait && !query.may_be_quick() {
             return Err(would_block());
         }
+        let depth = query.depth()?;
+        with_stack(depth.stack_bytes(), || self.answer(query, vector, depth))
+    }
+
+    fn answer(
+        self: &Arc<Self>,
+        query: &Query,
+        vector: Option<&[f64]>,
+        depth: Depth,
+    ) -> Result<Reader> {
         let filter = self.filter(query)?;
         let columns = self.columns_of(query)?;
         let output = Output::new(columns, query);
@@ -148,28 +174,58 @@ impl Snapshot {
             None => block_on(async {
                 let columns = &output.columns.inner;
                 let scanner = self.scanner(query, filter, vector, columns).await?;
-                let batches = scanner.try_into_stream().await?;
+                let batches = self.scanned(query, &scanner).await.map_err(evaluated)?;
+                let batches = batches.map_err(|e| evaluated(e.into()));
                 Result::Ok(batches.map(move |batch| output.batch(batch?)).boxed())
             })?,
+        };
+        let batches = match depth.is_shallow() {
+            true => batches,
+            false => on_workers(batches),
         };
         Ok(Reader::new(gather(batches, self.batch_rows()).boxed()))
     }
 
+    /// Runs the plan of a scanner.
+    async fn scanned(
+        &self,
+        query: &Query,
+        scanner: &Scanner,
+    ) -> lance::Result<SendableRecordBatchStream> {
+        let plan = match query.is_for_text() {
+            true => self.text_plan(scanner).await?,
+            false => scanner.create_plan().await?,
+        };
+        let options = LanceExecutionOptions {
+            batch_size: Some(self.batch_rows()),
+            ..Default::default()
+        };
+        execute_plan(plan, options)
+    }
+
     /// How many rows pass the filter of a query.
     pub fn count(&self, query: &Query) -> Result<u64> {
-        let filter = self.filter(query)?;
-        block_on(async {
-            if let Some(ids) = self.indexed(query, filter.as_ref()).await? {
-                return Ok(ids.len() as u64);
-            }
-            let mut scanner = self.filtered(query, filter);
-            scanner.empty_project()?.with_row_id();
-            Ok(scanner.count_rows().await?)
+        with_stack(query.depth()?.stack_bytes(), || {
+            let filter = self.filter(query)?;
+            block_on(async {
+                if let Some(ids) = self.indexed(query, filter.as_ref()).await? {
+                    return Ok(ids.len() as u64);
+                }
+                let mut scanner = self.filtered(query, filter);
+                scanner.empty_project()?.with_row_id();
+                scanner.count_rows().await.map_err(evaluated)
+            })
         })
     }
 
     /// The plan of a query, as text.
     pub fn explain(&self, query: &Query, vector: Option<&[f64]>) -> Result<String> {
+        with_stack(query.depth()?.stack_bytes(), || {
+            self.explained(query, vector)
+        })
+    }
+
+    fn explained(&self, query: &Query, vector: Option<&[f64]>) -> Result<String> {
         let filter = self.filter(query)?;
         let columns = self.columns_of(query)?;
         block_on(async {
@@ -184,7 +240,12 @@ impl Snapshot {
                 true => self.scanner(query, filter, vector, &columns.inner).await?,
                 false => self.order_scanner(query, filter)?,
             };
-            let plan = scanner.explain_plan(false).await?;
+            let plan = match query.is_for_text() {
+                true => displayable(self.text_plan(&scanner).await?.as_ref())
+                    .indent(false)
+                    .to_string(),
+                false => scanner.explain_plan(false).await?,
+            };
             if query.order_by.is_empty() {
                 return Ok(plan);
             }
@@ -222,7 +283,7 @@ impl Snapshot {
             return Ok(None);
         };
         let parsed = self.filters()?.parse(filter, &query.names);
-        parsed.map(Some).map_err(|e| fault(&e))
+        parsed.map(Some).map_err(|e| in_filter(&e))
     }
 
     fn filtered(&self, query: &Query, filter: Option<Expr>) -> Scanner {
@@ -359,7 +420,8 @@ impl Snapshot {
     /// The row ids of a query with an order.
     async fn sorted_ids(&self, query: &Query, filter: Option<Expr>) -> Result<Vec<i64>> {
         let (limit, offset) = query.range()?;
-        let mut plan = self.order_scanner(query, filter)?.create_plan().await?;
+        let scanner = self.order_scanner(query, filter)?;
+        let mut plan = scanner.create_plan().await.map_err(evaluated)?;
         if plan.output_partitioning().partition_count() > 1 {
             plan = Arc::new(CoalescePartitionsExec::new(plan));
         }
@@ -390,10 +452,10 @@ impl Snapshot {
             mem_pool_size: Some(SORT_BYTES),
             ..Default::default()
         };
-        let mut batches = execute_plan(sort, options)?;
+        let mut batches = execute_plan(sort, options).map_err(evaluated)?;
         let mut ids = Vec::new();
         while let Some(batch) = batches.next().await {
-            let batch = batch.map_err(lance::Error::from)?;
+            let batch = batch.map_err(|e| evaluated(e.into()))?;
             let column = batch.column_by_name(ROW_ID);
             let column = column.ok_or_else(|| Error::internal("no row ids"))?;
             ids.extend(

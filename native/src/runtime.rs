@@ -5,7 +5,8 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
-use futures::FutureExt;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
 use lance::session::Session;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -15,6 +16,10 @@ use crate::error::{Error, Result};
 /// Batches that are decoded, and files that are opened, ahead of a reader.
 pub const AHEAD: usize = 4;
 
+/// The stack of a worker, which takes memory only where it is used: the deepest
+/// expression is computed on it.
+const STACK_BYTES: usize = 16 << 20;
+
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
@@ -22,6 +27,7 @@ fn runtime() -> &'static Runtime {
         Builder::new_multi_thread()
             .worker_threads(cores.clamp(2, 4))
             .thread_name("persisting-lance")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
             .expect("a tokio runtime")
@@ -55,6 +61,24 @@ pub async fn spawn<T: Send + 'static>(
     let mut task = AbortOnDrop(tokio::spawn(future));
     let joined = (&mut task.0).await;
     joined.unwrap_or_else(|e| Err(Error::internal(format!("task failed: {e}"))))
+}
+
+/// Has the items of a stream made on the workers.
+pub fn on_workers<T: Send + 'static>(
+    items: BoxStream<'static, Result<T>>,
+) -> BoxStream<'static, Result<T>> {
+    let next = |items: Option<BoxStream<'static, Result<T>>>| async move {
+        let mut items = items?;
+        let made = spawn(async move {
+            let item = items.next().await;
+            Ok((item, items))
+        });
+        match made.await {
+            Ok((item, items)) => Some((item?, Some(items))),
+            Err(e) => Some((Err(e), None)),
+        }
+    };
+    stream::unfold(Some(items), next).boxed()
 }
 
 /// The session of the given cache sizes: tables of equal sizes share one.

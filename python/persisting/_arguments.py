@@ -33,16 +33,26 @@ def integer(name: str, value: Any, least: int | None = None, most: int | None = 
         It is none, or out of bounds. It is a ValueError.
     """
     try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)
+        number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        raise InvalidArgumentError(f"{name}: want an int, got {_shown(value)}") from None
-    if least is not None and number < least:
-        raise InvalidArgumentError(f"{name}: want an int of at least {least}, got {_shown(value)}")
-    if most is not None and number > most:
-        raise InvalidArgumentError(f"{name}: want an int of at most {most}, got {_shown(value)}")
+        number = None
+    if (
+        number is None
+        or (least is not None and number < least)
+        or (most is not None and number > most)
+    ):
+        wanted = f"{name}: want an int{_bounds(least, most)}"
+        raise InvalidArgumentError(f"{wanted}, got {_shown(value)}")
     return number
+
+
+def _bounds(least: int | None, most: int | None) -> str:
+    """Say between what a number has to be."""
+    if least is not None and most is not None:
+        return f" from {least} to {most}"
+    if least is not None:
+        return f" of at least {least}"
+    return "" if most is None else f" of at most {most}"
 
 
 def span(total: int, limit: Any, offset: Any) -> tuple[int, int]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 OrderBy: TypeAlias = "str | tuple[str, str] | Sequence[str | tuple[str, str]]"
 
+_MAX_K = 1 << 20  # what a search finds is held in memory
 _DIRECTIONS = {"asc": False, "desc": True}
 
 
@@ -38,10 +39,11 @@ class Answers:
     answer does not depend on what was flushed.
 
     A filter is an SQL expression over the columns; records for which it is neither false
-    nor null pass. Names that are no plain words stand in backticks, `` `reward.mean` > 0 ``,
-    strings in single quotes, fields of a struct after a dot, and `_offset` is the offset of
-    the record. `json_get_int`, `json_get_float`, `json_get_string` and `json_get_bool`
-    reach into columns of JSON. docs/queries.md says more.
+    nor null pass. Names that are no plain words, or words of SQL, stand in backticks,
+    `` `reward.mean` > 0 ``, strings in single quotes, fields of a struct after a dot, and
+    `_offset` is the offset of the record. `json_get_int`, `json_get_float`,
+    `json_get_string` and `json_get_bool` reach into columns of JSON. docs/queries.md says
+    more.
     """
 
     def _asked(self) -> Asked:
@@ -88,7 +90,8 @@ class Answers:
         Raises
         ------
         InvalidArgumentError
-            The filter does not parse (the message has line and column), or something
+            The filter does not parse (the message has line and column), is too deep or too
+            long, cannot be computed of some record (a division by zero, a cast), or something
             names a column that there is not. It is a ValueError.
         StorageError, ClosedError
             As `flush` and `get`.
@@ -197,8 +200,8 @@ class Answers:
 
         Notes
         -----
-        An index of type "inverted" makes a search for a text fast and says how texts are
-        cut into words.
+        An index of type "inverted" makes a search for a text fast. Without one texts are cut
+        into words as such an index with the default options does.
         """
         request, vector = _search_request(
             query,
@@ -386,11 +389,13 @@ def _request(
     """Write a query as `persisting_bucket_query` wants it."""
     if isinstance(columns, str):
         raise InvalidArgumentError(f"columns: want a list of names, got the string {columns!r}")
+    if not isinstance(where, str | None):
+        raise InvalidArgumentError(f"filter: want a string of SQL or None, got {where!r}")
     return {
         "filter": where or "",
         "columns": None if columns is None else list(columns),
-        "limit": None if limit is None else integer("limit", limit, -MOST, MOST),
-        "offset": integer("offset", offset, -MOST, MOST),
+        "limit": None if limit is None else integer("limit", limit, 0, MOST),
+        "offset": integer("offset", offset, 0, MOST),
         "order_by": _order(order_by),
         "with_offset": with_offset,
         "without_index": not use_index,
@@ -430,11 +435,11 @@ def _search_request(
     search = {
         "columns": [column] if isinstance(column, str) else list(column),
         "text": text,
-        "k": integer("k", k, -MOST, MOST),
+        "k": integer("k", k, 1, _MAX_K),
         "metric": metric or "",
-        "nprobes": integer("nprobes", nprobes or 0, -MOST, MOST),
-        "refine": integer("refine", refine or 0, -MOST, MOST),
-        "ef": integer("ef", ef or 0, -MOST, MOST),
+        "nprobes": 0 if nprobes is None else integer("nprobes", nprobes, 0, _MAX_K),
+        "refine": 0 if refine is None else integer("refine", refine, 0, _MAX_K),
+        "ef": 0 if ef is None else integer("ef", ef, 0, _MAX_K),
     }
     request = {**_request(where, **options), "search": search}
     return request, None if text is not None else _vector(query)
