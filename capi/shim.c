@@ -256,6 +256,12 @@ persisting_status persisting_directory_clone(const char* directory, const char* 
   return persistingDirectoryCloneGo((char*)directory, (char*)into, out_json, error);
 }
 
+persisting_status persisting_directory_read(const char* table, persisting_cursor* out_cursor, int64_t* out_rows,
+                                            struct persisting_error* error) {
+  if (forked) return fail_forked(error);
+  return persistingDirectoryReadGo((char*)table, out_cursor, out_rows, error);
+}
+
 persisting_status persisting_bucket_query(persisting_bucket bucket, const char* query, const double* vector,
                                           int64_t dimensions, persisting_cursor* out_cursor,
                                           struct persisting_error* error) {

@@ -132,6 +132,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "persisting_directory_inspect": (_STR, _PTR),
     "persisting_directory_repair": (_STR, _U32, _PTR),
     "persisting_directory_clone": (_STR, _STR, _PTR),
+    "persisting_directory_read": (_STR, _PTR, _PTR),
     "persisting_bucket_add_columns": (_U64, _PTR),
     "persisting_bucket_fill_column": (_U64, _PTR, _PTR),
     "persisting_bucket_compute_column": (_U64, _PTR, _STR),
