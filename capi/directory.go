@@ -41,6 +41,21 @@ func persistingDirectoryCloneGo(directory, into *C.char, out **C.char, e *C.stru
 	})
 }
 
+//export persistingDirectoryReadGo
+func persistingDirectoryReadGo(table *C.char, out *C.persisting_cursor, outRows *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return guard(e, func() error {
+		if err := need(arg("table", table), arg("out_cursor", out), arg("out_rows", outRows)); err != nil {
+			return err
+		}
+		c, rows, err := engine.ReadForeign(C.GoString(table))
+		if err != nil {
+			return err
+		}
+		*out, *outRows = C.persisting_cursor(handles.add(kindCursor, c)), C.int64_t(rows)
+		return nil
+	})
+}
+
 // describe hands out, as JSON, what f finds in a directory.
 func describe(directory *C.char, flags, known C.uint32_t, out **C.char, e *C.struct_persisting_error, f func(string) (any, error)) C.persisting_status {
 	return guard(e, func() error {

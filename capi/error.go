@@ -69,6 +69,7 @@ var statuses = []struct {
 	{engine.ErrNotFound, C.PERSISTING_NOT_FOUND},
 	{engine.ErrNoBucket, C.PERSISTING_NOT_FOUND},
 	{engine.ErrNoIndex, C.PERSISTING_NOT_FOUND},
+	{engine.ErrNoTable, C.PERSISTING_NOT_FOUND},
 	{wal.ErrCorrupt, C.PERSISTING_WAL},
 	{wal.ErrForeign, C.PERSISTING_WAL},
 	{wal.ErrUnsupportedVersion, C.PERSISTING_WAL},

@@ -519,6 +519,16 @@ persisting_status persisting_directory_repair(const char* directory, uint32_t fl
 persisting_status persisting_directory_clone(const char* directory, const char* into, char** out_json,
                                              struct persisting_error* error);
 
+/*
+ * Reads the Lance table in the directory `table`, which is no bucket and may have been made by
+ * any program: the rows of its newest version, in the order of its fragments and
+ * without those that were deleted. Changes nothing. `*out_rows` is how many they are.
+ *
+ * Errors: NOT_FOUND where there is no table, STORAGE.
+ */
+persisting_status persisting_directory_read(const char* table, persisting_cursor* out_cursor, int64_t* out_rows,
+                                            struct persisting_error* error);
+
 /* ---- changes of columns ------------------------------------------------ */
 
 /*

@@ -19,6 +19,9 @@ var (
 	// ErrNoBucket is returned when there is no bucket in the directory.
 	ErrNoBucket = errors.New("engine: no bucket")
 
+	// ErrNoTable is returned when there is no Lance table in the directory.
+	ErrNoTable = errors.New("engine: no Lance table")
+
 	// ErrRemoved is returned for an offset whose row was removed.
 	ErrRemoved = fmt.Errorf("%w: it was removed", ErrNotFound)
 

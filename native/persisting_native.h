@@ -217,8 +217,9 @@ int32_t pn_table_cleanup(pn_table *table, uint64_t keep_from,
 
 /* ---- snapshots -------------------------------------------------------- */
 
-/* Opens a version of the table in dir, which is not open otherwise. Only reads
- * the disk. */
+/* Opens a version of the table in dir (0: the newest), which is not open
+ * otherwise. Only reads the disk. The table may be one of another program; without
+ * stable row ids it can be queried for its rows, and nothing else. */
 int32_t pn_snapshot_open(const char *dir, uint64_t version, pn_snapshot **out,
                          struct persisting_native_error *error);
 

@@ -216,6 +216,7 @@ class World:
             "size": len(MESSAGE),
             "path": bytes(self.directory / "another"),
             "directory": bytes(self.directory / "closed"),
+            "table": bytes(self.directory / "bucket" / "data.lance"),
             "into": bytes(self.directory / "clone"),
             "options": None,
             "string": None,

@@ -15,7 +15,7 @@ ERRORS: dict[int, tuple[str, type[Exception]]] = {
     3: ("NotFoundError", LookupError),
     4: ("SchemaError", TypeError),
     5: ("StorageError", PersistingError),
-    6: ("WALError", PersistingError),
+    6: ("WALError", _errors.StorageError),
     7: ("LockedError", _errors.StorageError),
     8: ("ClosedError", PersistingError),
     9: ("PoisonedError", _errors.StorageError),

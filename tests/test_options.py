@@ -20,8 +20,8 @@ COMMON: dict[str, tuple[list[Any], list[Any]]] = {
     "flush_interval": ([0, 0.01, 5, 86400], [-0.1, 86401, "5", None, float("nan"), float("inf")]),
     "compaction_threshold": ([0, 2, 1000], [1, -1, 2.5, "32", None]),
     "compression": (
-        ["auto", "none", "lz4", "zstd", "zstd:1", "zstd:22"],
-        ["gzip", "", 1, None, ["zstd"], "zstd:23", "lz4:1", "zstd:"],
+        ["auto", "none", "lz4", "zstd", "zstd:1", "zstd:22", None],
+        ["gzip", "snappy", "", 1, ["zstd"], "zstd:23", "lz4:1", "zstd:"],
     ),
     "column_compression": ([{}, {"a.b": "zstd:9", "": "none"}], [[], "zstd", {"a": 1}, {"a": "x"}]),
     "cache_bytes": ([0, 2**30], [-1, 0.5, "1", None]),
@@ -83,6 +83,17 @@ def test_an_unknown_option_is_refused_with_the_valid_ones(
     assert repr(name) in said
     assert set(OF[cls]) <= set(re.findall(r"\w+", said))
     assert not bucket.exists()
+
+
+@pytest.mark.parametrize("cls", OF, ids=lambda cls: cls.__name__)
+async def test_names_of_persisting_0_3_0(cls: type[LanceBackend], bucket: Path) -> None:
+    async with cls(0, bucket, auto_flush_interval_sec=0, compression=None) as backend:
+        await backend.put({"n": 1})
+    with pytest.raises(InvalidArgumentError, match="flush_interval: want"):
+        cls(0, bucket, auto_flush_interval_sec=-1)
+    with pytest.raises(InvalidArgumentError) as raised:
+        cls(0, bucket, auto_flush_interval_sec=1, flush_interval=1)
+    assert "auto_flush_interval_sec and flush_interval are one option" in str(raised.value)
 
 
 @pytest.mark.parametrize("name", LOGGED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import subprocess
 import sys
 import tempfile
@@ -98,8 +99,10 @@ async def test_the_statistics_of_a_queue(system: Any, tmp_path: Path, name: str)
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_wrong_option_makes_the_put_fail(system: Any, tmp_path: Path, name: str) -> None:
-    """Pulsing does not tell the caller what the constructor of a backend raised."""
+async def test_a_wrong_option_makes_the_put_fail(
+    system: Any, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pulsing does not tell the caller what the constructor of a backend raised; the log does."""
     writer = await system.queue.write(
         "wrong",
         storage_path=str(tmp_path / "queue"),
@@ -109,6 +112,35 @@ async def test_a_wrong_option_makes_the_put_fail(system: Any, tmp_path: Path, na
     with pytest.raises(PulsingError):
         await writer.put({"id": "a"})
     assert not list(tmp_path.rglob("bucket.json"))
+    (told,) = failures(caplog)
+    assert str(tmp_path / "queue" / "bucket_") in told
+    assert "unknown option 'flush_treshold'" in told
+
+
+def failures(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged of buckets that were not opened."""
+    errors = [r for r in caplog.records if r.levelno == logging.ERROR]
+    return [r.getMessage() for r in errors if r.name == "persisting.engine"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_two_topics_with_one_directory(
+    system: Any, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: dict[str, Any] = {"num_buckets": 1, "storage_path": str(tmp_path), "backend": name}
+    first = await system.queue.write("first", **options)
+    await first.put({"id": "a", "n": 1})
+    assert failures(caplog) == []
+    second = await system.queue.write("second", **options)
+    with pytest.raises(PulsingError):
+        await second.put({"id": "a", "n": 2})
+    told = failures(caplog)
+    assert told
+    assert str(tmp_path / "bucket_0") in told[0]
+    assert "is open" in told[0]
+    await first.put({"id": "a", "n": 3})
+    reader = await system.queue.read("first", **options)
+    assert [record["n"] for record in await reader.get(limit=10)] == [1, 3]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,6 +3,7 @@ package lance
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 )
 
 // State is what the files of a table say of its versions.
@@ -125,12 +126,30 @@ func Mend(dir string, version uint64) ([]string, error) {
 	return append(hints, renamed...), in(dir, err)
 }
 
+// OpenForeign opens the newest version of a table that any program may have made, for
+// reading, and only reads the disk. Ask it for rows through Query: in a table without
+// stable row ids nothing can be found by its row id. It fails with fs.ErrNotExist when
+// there is no table.
+func OpenForeign(dir string) (*Snapshot, error) {
+	if !hasManifest(dir) {
+		return nil, &Error{Op: "open", Dir: dir, Msg: "no table", Err: fs.ErrNotExist}
+	}
+	return openVersion(dir, newest)
+}
+
 // OpenVersion opens one version of the table in dir for reading, and only reads
 // the disk: the table may be one that Heal has not seen.
 func OpenVersion(dir string, version uint64) (*Snapshot, error) {
 	if err := checkDir(dir); err != nil {
 		return nil, err
 	}
+	return openVersion(dir, version)
+}
+
+// newest stands for the newest version.
+const newest = 0
+
+func openVersion(dir string, version uint64) (*Snapshot, error) {
 	handle, err := nativeOpenVersion(dir, version)
 	if err != nil {
 		return nil, in(dir, err)

@@ -333,6 +333,9 @@ impl Snapshot {
             scanner.limit(limit, Some(offset))?;
         }
         scanner.scan_in_order(true);
+        if !self.dataset.manifest().uses_stable_row_ids() {
+            return Ok(scanner); // of another program: its order is that of the fragments
+        }
         let (order, _) = self.layout().await?.order();
         if !order.is_sorted() {
             let fragments = self.dataset.fragments();

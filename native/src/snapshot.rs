@@ -73,14 +73,14 @@ impl Shared {
     }
 }
 
-/// Opens one version of a table that is not open, for reading.
+/// Opens one version (0: the newest) of a table that is not open, for reading.
 pub fn open(dir: &str, version: u64, io_buffer_bytes: u64) -> Result<Arc<Snapshot>> {
     block_on(async {
-        let dataset = DatasetBuilder::from_uri(dir)
-            .with_version(version)
-            .with_session(private_session())
-            .load()
-            .await?;
+        let mut builder = DatasetBuilder::from_uri(dir).with_session(private_session());
+        if version != 0 {
+            builder = builder.with_version(version);
+        }
+        let dataset = builder.load().await?;
         let shared = Shared::new(&dataset, 1, io_buffer_bytes).await?;
         let mut versions = shared.versions.lock();
         Ok(Snapshot::new(

@@ -126,8 +126,8 @@ class CorruptError(StorageError):
     code = Status.CORRUPT
 
 
-class WALError(PersistingError):
-    """Raised when the write-ahead log fails."""
+class WALError(StorageError):
+    """Raised when the write-ahead log fails. It is a `StorageError`."""
 
     code = Status.WAL
 

@@ -28,6 +28,11 @@ def start() -> None:
     _start_thread()
 
 
+def not_opened(path: object, error: PersistingError) -> None:
+    """Log why a bucket could not be opened: Pulsing keeps that from whoever waits for it."""
+    logging.getLogger("persisting.engine").error("the bucket %s is not opened: %s", path, error)
+
+
 @functools.cache
 def _start_thread() -> None:
     thread = threading.Thread(target=_take, name="persisting-logs", daemon=True)

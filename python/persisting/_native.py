@@ -123,6 +123,20 @@ def _describe(function: Any, directory: str | os.PathLike[str], *more: Any) -> d
     return found
 
 
+def read_table(directory: str | os.PathLike[str]) -> tuple[Cursor, int]:
+    """Read a Lance table that is no bucket's; see `persisting_directory_read`.
+
+    Returns
+    -------
+    tuple of Cursor and int
+        The rows, and how many they are.
+    """
+    number, rows = ctypes.c_uint64(), ctypes.c_int64()
+    table = _Foreign(os.fspath(directory))
+    _call(_library().persisting_directory_read, os.fsencode(table.path), byref(number), byref(rows))
+    return Cursor(number.value, table, None), rows.value
+
+
 class Server(Handle):
     """An HTTP server of metrics and of the status page.
 
@@ -172,6 +186,17 @@ class Source(Protocol):
 
     def schema_at(self, version: int, cursor: int) -> pa.Schema:
         """Return the columns of schema `version`, which the open cursor `cursor` has."""
+
+
+class _Foreign:
+    """A Lance table that is no bucket's."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def schema_at(self, version: int, cursor: int) -> pa.Schema:
+        """Return the columns."""
+        return cursor_schema(cursor)
 
 
 class Cursor(Handle):

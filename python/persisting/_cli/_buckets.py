@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from persisting._cli._streams import say
 from persisting._errors import NotFoundError, PersistingError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def each(
         try:
             found = look(path)
         except PersistingError as error:
-            print(f"persisting: {path}: {error}", file=sys.stderr)
+            say(f"{path}: {error}")
             worst = max(worst, FAILED)
             continue
         if arguments.json:

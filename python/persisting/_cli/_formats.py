@@ -1,4 +1,4 @@
-"""Files of rows: Parquet, Arrow IPC, and JSON lines."""
+"""Files of rows: Parquet, Arrow IPC, JSON lines, and the Lance tables of other programs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
+from persisting import _native
 from persisting._cli._output import to_json
 from persisting._errors import InvalidArgumentError
-from persisting._records import RecordDecoder, strip, visible
+from persisting._records import MAX_DEPTH, RecordDecoder, strip, visible
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 FORMATS = {
     "parquet": (".parquet", ".pq"),
     "arrow": (".arrow", ".ipc", ".feather"),
     "jsonl": (".jsonl", ".ndjson"),
 }
+READABLE = {**FORMATS, "lance": (".lance",)}
 STDIO = Path("-")
+_STREAMS = ("arrow", "jsonl")  # what is read and written from its beginning to its end
 
 _GROUP_ROWS = 1 << 17  # of a row group of Parquet
 _GROUP_BYTES = 64 << 20
@@ -32,18 +35,21 @@ _BATCH_ROWS = 1 << 14  # of what is read from a file
 _LINES = 1000
 
 
-def add_format(parser: argparse.ArgumentParser, stdio: str) -> None:
+def add_format(
+    parser: argparse.ArgumentParser, stdio: str, formats: Mapping[str, tuple[str, ...]]
+) -> None:
     """Declare the file and its format."""
+    streams = " or ".join(name for name in formats if name in _STREAMS)
     parser.add_argument(
-        "file", type=Path, metavar="FILE", help=f"a file; - is {stdio}, not with parquet"
+        "file", type=Path, metavar="FILE", help=f"a file; - is {stdio}, for {streams}"
     )
-    endings = ", ".join(f"{name} ({' '.join(ends)})" for name, ends in FORMATS.items())
+    endings = ", ".join(f"{name} ({' '.join(ends)})" for name, ends in formats.items())
     parser.add_argument(
-        "--format", choices=[*FORMATS], help=f"default by the ending of FILE: {endings}"
+        "--format", choices=[*formats], help=f"default by the ending of FILE: {endings}"
     )
 
 
-def format_of(file: Path, given: str | None) -> str:
+def format_of(file: Path, given: str | None, formats: Mapping[str, tuple[str, ...]]) -> str:
     """Return the format of a file.
 
     Raises
@@ -51,15 +57,15 @@ def format_of(file: Path, given: str | None) -> str:
     InvalidArgumentError
         It was not given and the name does not tell, or it cannot go where it should.
     """
-    for name, endings in FORMATS.items():
+    for name, endings in formats.items():
         if given == name or (given is None and file.suffix.lower() in endings):
-            if file == STDIO and name == "parquet":
-                raise InvalidArgumentError(
-                    "parquet needs a file: its end is written, and read, first"
-                )
+            if file == STDIO and name not in _STREAMS:
+                raise InvalidArgumentError(f"{name} needs a file, and cannot go through a pipe")
             return name
+    if "lance" in formats and (file / "data.lance").is_dir():
+        raise InvalidArgumentError(f"{file} is a directory: name the table, {file / 'data.lance'}")
     raise InvalidArgumentError(
-        f"{file}: its name does not tell the format, give --format {'|'.join(FORMATS)}"
+        f"{file}: its name does not tell the format, give --format {'|'.join(formats)}"
     )
 
 
@@ -171,36 +177,28 @@ def sync_directory(path: Path) -> None:
 
 
 class Source:
-    """The rows of a file.
-
-    Parameters
-    ----------
-    kind
-        Its format.
-    file
-        Its path; `-` is stdin.
+    """The rows of a file, or of a table.
 
     Attributes
     ----------
     rows : int or None
-        How many there are, where the file says so.
+        How many there are, where that is known before the end.
     size : int or None
-        How many bytes it has; None for stdin.
+        How many bytes are to be read, where that is known.
     """
 
-    def __init__(self, kind: str, file: Path) -> None:
-        self._kind = kind
-        self._file = file
-        self._open = sys.stdin.buffer if file == STDIO else file.open("rb")
-        self.rows: int | None = None
-        self.size = None if file == STDIO else file.stat().st_size
+    rows: int | None = None
+    size: int | None = None
 
     def __enter__(self) -> Source:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._file != STDIO:
-            self._open.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        raise NotImplementedError
 
     def parts(self) -> Iterator[list[dict[str, Any]] | pa.RecordBatch]:
         """Yield the rows as records, or as batches.
@@ -210,13 +208,49 @@ class Source:
         InvalidArgumentError
             The file is not what it is said to be, with the line for JSON.
         """
+        raise NotImplementedError
+
+    def place(self) -> int:
+        """Return how many bytes were read."""
+        return 0
+
+
+def source(kind: str, file: Path) -> Source:
+    """Open what is in a file of a format; `-` is stdin."""
+    return _Table(file) if kind == "lance" else _File(kind, file)
+
+
+class _Table(Source):
+    """A Lance table, whichever program has made it: a directory, which is only read."""
+
+    def __init__(self, directory: Path) -> None:
+        self._cursor, self.rows = _native.read_table(directory)
+
+    def close(self) -> None:
+        self._cursor.close()
+
+    def parts(self) -> Iterator[pa.RecordBatch]:
+        yield from self._cursor
+
+
+class _File(Source):
+    def __init__(self, kind: str, file: Path) -> None:
+        self._kind = kind
+        self._file = file
+        self._open = sys.stdin.buffer if file == STDIO else file.open("rb")
+        self.size = None if file == STDIO else file.stat().st_size
+
+    def close(self) -> None:
+        if self._file != STDIO:
+            self._open.close()
+
+    def parts(self) -> Iterator[list[dict[str, Any]] | pa.RecordBatch]:
         try:
             yield from self._records() if self._kind == "jsonl" else self._batches()
         except pa.ArrowException as error:
             raise InvalidArgumentError(f"{self._file} is no {self._kind} file: {error}") from error
 
     def place(self) -> int:
-        """Return how many bytes were read."""
         return self._open.tell()
 
     def _is_arrow_file(self) -> bool:
@@ -231,6 +265,10 @@ class Source:
                 continue
             try:
                 record = json.loads(line)
+            except RecursionError as error:
+                raise InvalidArgumentError(
+                    f"{self._file}, line {number}: nested data is deeper than {MAX_DEPTH}"
+                ) from error
             except ValueError as error:
                 raise InvalidArgumentError(f"{self._file}, line {number}: {error}") from error
             if not isinstance(record, dict):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persisting import _native
 from persisting._cli import _buckets
+from persisting._cli._streams import say
 from persisting._errors import InvalidArgumentError, PersistingError
 from persisting._records import RecordDecoder, visible
 from persisting._table import Table
@@ -106,7 +106,7 @@ def _hold(clone: Path, stack: contextlib.ExitStack) -> None:
 
 def note(text: str) -> None:
     """Tell something that is no part of the answer."""
-    print(f"persisting: {text}", file=sys.stderr)
+    say(text)
 
 
 class Rows:

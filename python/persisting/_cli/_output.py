@@ -9,6 +9,8 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
+from persisting._cli._streams import holds_all_text
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
@@ -63,7 +65,10 @@ class Lines(Printer):
 
     def write(self, rows: Sequence[Row]) -> None:
         """Print rows."""
-        sys.stdout.writelines(to_json({"_offset": n, **record}) + "\n" for n, record in rows)
+        escaped = not holds_all_text(sys.stdout)
+        sys.stdout.writelines(
+            to_json({"_offset": n, **record}, escaped=escaped) + "\n" for n, record in rows
+        )
 
 
 class Plain(Printer):
@@ -185,12 +190,12 @@ def _escape(text: str) -> str:
     return printable(text.replace("\r", "\\r"))
 
 
-def to_json(value: Any) -> str:
-    """Return a value as JSON; what JSON cannot hold as `plain` says."""
+def to_json(value: Any, *, escaped: bool = False) -> str:
+    """Return a value as JSON, `escaped` to ASCII; what JSON cannot hold as `plain` says."""
     try:
-        return json.dumps(value, default=plain, ensure_ascii=False, allow_nan=False)
+        return json.dumps(value, default=plain, ensure_ascii=escaped, allow_nan=False)
     except ValueError:  # a NaN, or an infinity
-        return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+        return json.dumps(_finite(value), ensure_ascii=escaped, allow_nan=False)
 
 
 def plain(value: Any) -> Any:

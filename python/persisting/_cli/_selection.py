@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from persisting._cli._streams import utf8
 from persisting._errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns",
         action="append",
+        type=utf8,
         default=[],
         metavar="A,B",
         help="columns of the result, in this order; default all",
@@ -27,6 +29,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--order-by",
         action="append",
+        type=utf8,
         default=[],
         metavar="'A desc'",
         help="a column, with asc or desc after it; again for rows that are equal in it",

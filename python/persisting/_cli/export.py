@@ -13,13 +13,13 @@ Status: 0, or 2 when it failed; then there is no new file.
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from persisting._cli import _formats, _looking, _selection
 from persisting._cli._buckets import count, size
 from persisting._cli._looking import looking, one
 from persisting._cli._progress import Bar
+from persisting._cli._streams import tell, utf8
 
 if TYPE_CHECKING:
     import argparse
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     _looking.add_path(parser)
-    _formats.add_format(parser, "stdout")
-    parser.add_argument("--filter", metavar="FILTER", help="SQL; default all rows")
+    _formats.add_format(parser, "stdout", _formats.FORMATS)
+    parser.add_argument("--filter", type=utf8, metavar="FILTER", help="SQL; default all rows")
     _selection.add_selection(parser)
     parser.add_argument("--with-offset", action="store_true", help="add the column _offset")
     parser.add_argument("--force", action="store_true", help="replace FILE")
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export and return the status."""
-    kind = _formats.format_of(arguments.file, arguments.format)
+    kind = _formats.format_of(arguments.file, arguments.format, _formats.FORMATS)
     path, file = one(arguments.path), arguments.file
     rows = 0
     with looking(path) as table, _formats.written(file, force=arguments.force) as out:
@@ -60,5 +60,5 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print(json.dumps({"file": str(file), "rows": rows, "bytes": written}))
         else:
-            print(f"{file}: {count(rows, 'row')}, {size(written)}", file=sys.stderr)
+            tell(f"{file}: {count(rows, 'row')}, {size(written)}")
     return 0

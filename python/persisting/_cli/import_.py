@@ -1,6 +1,7 @@
-"""Append the rows of a Parquet, Arrow or JSON lines file, batch by batch.
+"""Append the rows of a Parquet, Arrow or JSON lines file or a Lance table, batch by batch.
 
     persisting import ./bucket rollouts.parquet
+    persisting import ./bucket old/data.lance
 
 A bucket that is not there is made under another name and renamed when all rows are in
 it and on disk: it is there as a whole or not at all. To one that is there, rows are
@@ -14,9 +15,10 @@ Status: 0, or 2 when it failed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
-import sys
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,34 +30,41 @@ from persisting._cli._buckets import PARTS, count, has
 from persisting._cli._looking import one
 from persisting._cli._progress import Bar
 from persisting._cli._selection import count as number
+from persisting._cli._streams import say, tell, utf8
 from persisting._errors import InvalidArgumentError, LockedError, PersistingError
 from persisting.queue import LanceBackend
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
+
+INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)  # what Ctrl-C is in a coroutine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("path", type=Path, metavar="PATH", help="a bucket, made if it is not there")
-    _formats.add_format(parser, "stdin")
+    _formats.add_format(parser, "stdin", _formats.READABLE)
     parser.add_argument(
         "--skip", type=number, default=0, metavar="N", help="rows at the start to leave out"
     )
     parser.add_argument(
-        "--compression", default="auto", help="of new columns: none, lz4, zstd, zstd:1 to zstd:22"
+        "--compression",
+        type=utf8,
+        default="auto",
+        help="of new columns: none, lz4, zstd, zstd:1 to zstd:22",
     )
     parser.add_argument("--json", action="store_true", help="tell what was stored as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Import and return the status."""
-    kind = _formats.format_of(arguments.file, arguments.format)
+    kind = _formats.format_of(arguments.file, arguments.format, _formats.READABLE)
     path = arguments.path
     there = path.is_dir() and any(path.iterdir())
     if there:
         path = one(path)
-    with _formats.Source(kind, arguments.file) as source:
+    with _formats.source(kind, arguments.file) as source, interruptible():
         if there:
             first, rows = asyncio.run(append(path, source, arguments))
         else:
@@ -63,8 +72,28 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"path": str(path), "first_offset": first, "rows": rows}))
     else:
-        print(f"{path}: {count(rows, 'row')} stored, from offset {first} on", file=sys.stderr)
+        tell(f"{path}: {count(rows, 'row')} stored, from offset {first} on")
     return 0
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Have Ctrl-C end the import at once, also where it waits for stdin.
+
+    The handler that asyncio puts in the place of Python's own waits for the end of a read.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # whoever has set another, or none, knows better
+        return
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def make(path: Path, source: _formats.Source, arguments: argparse.Namespace) -> int:
@@ -101,15 +130,19 @@ async def append(
                 await put(bucket, source, arguments.skip, shown)
         finally:
             await bucket.aclose()
-    except PersistingError as error:
+    except (PersistingError, *INTERRUPTS) as error:
         rows = bucket.total_count() - first
-        if alone:
-            raise type(error)(f"{error} (no bucket was made)") from error
         stored = arguments.skip + rows
-        raise type(error)(
-            f"{error} (the first {count(stored, 'row')} of the file are stored, "
-            f"{rows:,} of them now; --skip {stored} goes on behind them)"
-        ) from error
+        outcome = (
+            "no bucket was made"
+            if alone
+            else f"the first {count(stored, 'row')} of the file are stored, "
+            f"{rows:,} of them now; --skip {stored} goes on behind them"
+        )
+        if isinstance(error, INTERRUPTS):
+            say(outcome)
+            raise
+        raise type(error)(f"{error} ({outcome})") from error
     return first, bucket.total_count() - first
 
 

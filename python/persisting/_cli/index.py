@@ -22,6 +22,7 @@ from persisting._cli import _looking
 from persisting._cli._buckets import size
 from persisting._cli._looking import looking, one, opened
 from persisting._cli._progress import Bar
+from persisting._cli._streams import utf8
 from persisting._errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -39,20 +40,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = commands.add_parser("list", help="show the indexes and what they cover")
     listing.add_argument("--json", action="store_true", help="a line of JSON for each index")
     create = commands.add_parser("create", help="build an index of a column")
-    create.add_argument("column", metavar="COLUMN")
-    create.add_argument("--type", default="btree", help="default %(default)s")
-    create.add_argument("--name", help="default: the column with _idx after it")
+    create.add_argument("column", type=utf8, metavar="COLUMN")
+    create.add_argument("--type", type=utf8, default="btree", help="default %(default)s")
+    create.add_argument("--name", type=utf8, help="default: the column with _idx after it")
     create.add_argument("--replace", action="store_true", help="replace one of that name")
     create.add_argument(
         "-o",
         "--option",
+        type=utf8,
         action="append",
         default=[],
         metavar="NAME=VALUE",
         help="an option of the type; may be given again",
     )
     drop = commands.add_parser("drop", help="remove an index")
-    drop.add_argument("name", metavar="NAME")
+    drop.add_argument("name", type=utf8, metavar="NAME")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -107,7 +109,7 @@ def option(text: str) -> tuple[str, Any]:
         raise InvalidArgumentError(f"-o: want NAME=VALUE, got {text!r}")
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, {"True": True, "False": False}.get(value, value)
 
 

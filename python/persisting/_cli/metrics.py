@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from persisting._cli import _server
+from persisting._cli._streams import utf8
 
 if TYPE_CHECKING:
     import argparse
@@ -20,14 +21,17 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "name", nargs="*", help="print only metrics with one of these in their names, such as flush"
+        "name",
+        nargs="*",
+        type=utf8,
+        help="print only metrics with one of these in their names, such as flush",
     )
     _server.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print and return the status."""
-    text = _server.ask(arguments, "metrics").decode()
+    text = _server.ask(arguments, "metrics").decode(errors="replace")
     if arguments.name:
         text = "".join(chosen(text, arguments.name))
     sys.stdout.write(text)

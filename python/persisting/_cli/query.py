@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from persisting._cli import _looking, _output, _selection
 from persisting._cli._looking import Rows, looking, note, one
+from persisting._cli._streams import utf8
 from persisting._errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     _looking.add_path(parser)
-    parser.add_argument("where", nargs="?", metavar="FILTER", help="SQL; default all rows")
-    parser.add_argument("--filter", metavar="FILTER", help="the same")
+    parser.add_argument(
+        "where", nargs="?", type=utf8, metavar="FILTER", help="SQL; default all rows"
+    )
+    parser.add_argument("--filter", type=utf8, metavar="FILTER", help="the same")
     _selection.add_selection(parser)
     _output.add_json(parser)
     parser.add_argument("--count", action="store_true", help="print how many rows pass instead")

@@ -70,7 +70,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def look(arguments: argparse.Namespace) -> dict[str, Any]:
     """Ask the server how the buckets are."""
-    status: dict[str, Any] = json.loads(_server.ask(arguments, "status.json"))
+    body = _server.ask(arguments, "status.json")
+    try:
+        status = json.loads(body)
+    except (ValueError, RecursionError):  # no JSON
+        status = None
+    if not isinstance(status, dict) or "buckets" not in status:
+        raise ConnectionError(f"{arguments.url} answers, but not with the state of buckets")
     return status
 
 

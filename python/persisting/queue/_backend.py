@@ -16,6 +16,7 @@ from persisting import _arguments, _logs, _tracing
 from persisting._errors import (
     ClosedError,
     InvalidArgumentError,
+    PersistingError,
     SchemaError,
     WouldBlockError,
 )
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 OFFSET = "_offset"
 """The column that `get_arrow` adds for offsets."""
+
+# Names of persisting 0.3.0, and those that are the same here.
+_RENAMED = {"auto_flush_interval_sec": "flush_interval"}
 
 # Rows up to which those of a get are made one batch.
 _FEW = 1024
@@ -66,12 +70,13 @@ class LanceBackend(Changes, Versions, Queries):
         Unflushed bytes that start a flush; puts wait while there are half as
         many again. Default 64 MiB.
     flush_interval
-        Seconds after which unflushed rows are flushed; 0 is never. Default 5.
+        Seconds after which unflushed rows are flushed; 0 is never. Default 5. Also known as
+        `auto_flush_interval_sec`, its name in persisting 0.3.0.
     compaction_threshold
         Fragments of the table that start a compaction; 0 is never. Default 32.
     compression
         "auto", "none", "lz4", "zstd", or "zstd:1" to "zstd:22" for a level, for columns of the
-        table that are made from now on. Default "auto".
+        table that are made from now on; None is "none". Default "auto".
     column_compression
         Dict of the same for columns by name. Default none.
     cache_bytes
@@ -136,8 +141,23 @@ class LanceBackend(Changes, Versions, Queries):
         schema: pa.Schema | None = None,
         **options: Any,
     ) -> None:
+        try:
+            self._open(bucket_id, storage_path, batch_size, schema, options)
+        except PersistingError as error:
+            _logs.not_opened(storage_path, error)
+            raise
+
+    def _open(
+        self,
+        bucket_id: int,
+        storage_path: str | bytes | os.PathLike[Any],
+        batch_size: int,
+        schema: pa.Schema | None,
+        options: dict[str, Any],
+    ) -> None:
         bucket_id = _arguments.integer("bucket_id", bucket_id, 0)
         batch_size = _arguments.integer("batch_size", batch_size, 1)
+        options = _renamed(options)
         unknown = sorted(set(options) - self._OPTIONS)
         if unknown:
             raise InvalidArgumentError(
@@ -666,3 +686,14 @@ class PersistingBackend(LanceBackend):
         "wal_recovery",
     }
     _FIXED: ClassVar[dict[str, Any]] = {}
+
+
+def _renamed(options: dict[str, Any]) -> dict[str, Any]:
+    """Give options that persisting 0.3.0 documents the names and values that they have here."""
+    renamed = {_RENAMED.get(name, name): value for name, value in options.items()}
+    if len(renamed) < len(options):
+        twice = " and ".join(name for pair in _RENAMED.items() for name in pair)
+        raise InvalidArgumentError(f"{twice} are one option, give it once")
+    if renamed.get("compression", "none") is None:
+        renamed["compression"] = "none"
+    return renamed
