@@ -90,7 +90,7 @@ func persistingBucketAppendMessageGo(id C.persisting_bucket, columns C.persistin
 			return err
 		}
 		noWait := flags&C.PERSISTING_NO_WAIT != 0
-		return with(kindColumns, uint64(columns), func(schema *engine.MessageSchema) error {
+		return beside(kindColumns, uint64(columns), func(schema *engine.MessageSchema) error {
 			first, end, err := b.AppendMessage(schema, unsafe.Slice((*byte)(message), int(size)), noWait)
 			if err != nil {
 				return err
@@ -169,7 +169,7 @@ func waitFor(b *engine.Bucket, rows int64, d time.Duration) error {
 //export persistingBucketOpenRingGo
 func persistingBucketOpenRingGo(id C.persisting_bucket, columns C.persisting_columns, outNext *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
 	return onBucket(id, e, func(b *engine.Bucket) error {
-		return with(kindColumns, uint64(columns), func(schema *engine.MessageSchema) error {
+		return beside(kindColumns, uint64(columns), func(schema *engine.MessageSchema) error {
 			next, err := b.OpenRing(schema)
 			if err == nil {
 				*outNext = C.int64_t(next)

@@ -69,7 +69,11 @@ func describe(directory *C.char, flags, known C.uint32_t, out **C.char, e *C.str
 		if dir == "" {
 			return fmt.Errorf("%w: directory is empty", errArgument)
 		}
-		found, err := f(dir)
+		var found any
+		err := contained(func() (err error) {
+			found, err = f(dir)
+			return err
+		})
 		if err != nil {
 			return err
 		}

@@ -22,8 +22,9 @@ var (
 	errInternal = errors.New("internal error")
 )
 
-// panicked holds the text of the first panic. The library is then no longer to
-// be trusted, and every call fails with that text.
+// panicked holds the text of the first panic outside of calls on a handle and on a
+// directory, which are contained. What all handles share is then no longer to be
+// trusted, and every call fails with that text.
 var panicked atomic.Pointer[string]
 
 // guard runs the Go half of a C function and turns what it returns, and any
@@ -45,7 +46,19 @@ func guard(e *C.struct_persisting_error, half func() error) (status C.persisting
 	return C.PERSISTING_OK
 }
 
+// contained is half for calls that share nothing with those that come after: a
+// panic is an error of this one.
+func contained(half func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: panic: %v\n%s", errInternal, r, debug.Stack())
+		}
+	}()
+	return half()
+}
+
 func fail(e *C.struct_persisting_error, err error) C.persisting_status {
+	err = engine.Advised(err)
 	return C.shim_fail(e, statusOf(err), C.CString(err.Error()))
 }
 
@@ -55,6 +68,7 @@ var statuses = []struct {
 	status C.persisting_status
 }{
 	{errInternal, C.PERSISTING_INTERNAL},
+	{engine.ErrPanic, C.PERSISTING_INTERNAL},
 	{errArgument, C.PERSISTING_INVALID_ARGUMENT},
 	{errHandle, C.PERSISTING_INVALID_HANDLE},
 	{engine.ErrMessage, C.PERSISTING_INVALID_ARGUMENT},

@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
+
+	"github.com/persisting/persisting/engine"
 )
 
 // kind is the noun that a handle stands for: its top byte.
@@ -47,6 +50,35 @@ type handleTable struct {
 type entry struct {
 	value any
 	users sync.WaitGroup
+
+	bucket *engine.Bucket        // the value, if that is one
+	broken atomic.Pointer[error] // by a panic in a call on it
+}
+
+// fault returns why the handle can only be closed, nil if it can be used. A bucket
+// may have broken in its own work.
+func (e *entry) fault() error {
+	if e.bucket != nil {
+		return e.bucket.Broken()
+	}
+	if cause := e.broken.Load(); cause != nil {
+		return *cause
+	}
+	return nil
+}
+
+// contain is deferred by a call on the handle: a panic in it ends the use of this
+// handle, and of no other.
+func (e *entry) contain(err *error) {
+	with := recover()
+	if with == nil {
+		return
+	}
+	*err = engine.Panicked(with)
+	e.broken.CompareAndSwap(nil, err)
+	if e.bucket != nil {
+		e.bucket.Break(*err)
+	}
 }
 
 func (t *handleTable) add(k kind, value any) uint64 {
@@ -54,7 +86,9 @@ func (t *handleTable) add(k kind, value any) uint64 {
 	defer t.mu.Unlock()
 	t.last++
 	id := uint64(k)<<kindShift | t.last
-	t.entries[id] = &entry{value: value}
+	e := &entry{value: value}
+	e.bucket, _ = value.(*engine.Bucket)
+	t.entries[id] = e
 	return id
 }
 
@@ -87,14 +121,34 @@ func (t *handleTable) find(k kind, id uint64) (*entry, error) {
 	return e, nil
 }
 
-// with calls f with what the handle stands for.
-func with[T any](k kind, id uint64, f func(T) error) error {
-	handles.mu.Lock()
-	e, err := handles.find(k, id)
+// use looks a handle up for a call, which calls users.Done at its end.
+func (t *handleTable) use(k kind, id uint64) (*entry, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e, err := t.find(k, id)
 	if err == nil {
 		e.users.Add(1)
 	}
-	handles.mu.Unlock()
+	return e, err
+}
+
+// with calls f with what the handle stands for.
+func with[T any](k kind, id uint64, f func(T) error) (err error) {
+	e, err := handles.use(k, id)
+	if err != nil {
+		return err
+	}
+	defer e.users.Done()
+	if err := e.fault(); err != nil {
+		return err
+	}
+	defer e.contain(&err)
+	return f(e.value.(T))
+}
+
+// beside is with for a second handle of a call, which a panic is not blamed on.
+func beside[T any](k kind, id uint64, f func(T) error) error {
+	e, err := handles.use(k, id)
 	if err != nil {
 		return err
 	}
@@ -104,7 +158,7 @@ func with[T any](k kind, id uint64, f func(T) error) error {
 
 // shut ends a handle, calls f with what it stood for, and waits for the calls
 // that still use it. The handle 0 is nothing to shut.
-func shut[T any](k kind, id uint64, f func(T) error) error {
+func shut[T any](k kind, id uint64, f func(T) error) (err error) {
 	if id == 0 {
 		return nil
 	}
@@ -113,5 +167,6 @@ func shut[T any](k kind, id uint64, f func(T) error) error {
 		return err
 	}
 	defer e.users.Wait()
+	defer e.contain(&err)
 	return f(e.value.(T))
 }

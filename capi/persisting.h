@@ -32,8 +32,14 @@
  * Threads, signals, fork. The library starts threads of its own, installs no
  * signal handler of its own choosing and never ends the process. A process that
  * was forked from one that loaded the library cannot use it: every function
- * returns PERSISTING_FORKED there. A panic inside the library is returned as
- * PERSISTING_INTERNAL, and so is every later call.
+ * returns PERSISTING_FORKED there. A panic in a call with a handle is returned
+ * as PERSISTING_INTERNAL, and so is every later call with that handle, but for
+ * the one that closes it; a bucket can be opened again then, with all rows that
+ * were acknowledged. So it is after a panic in what a bucket does of its own
+ * accord. A panic in a call without a handle, which all others share, is returned
+ * by every later call. No other handle is touched, nor is the process ended, but
+ * by what the Go runtime recovers from in no case: memory that is used up, a
+ * stack that overflows, a map that is written by two threads.
  */
 #ifndef PERSISTING_H
 #define PERSISTING_H
@@ -98,7 +104,7 @@ enum {
   PERSISTING_FORKED = 12,          /* the calling process was forked; use spawn */
   PERSISTING_CORRUPT = 13,         /* files of the bucket contradict each other */
   PERSISTING_REMOVED = 14,         /* the row at that offset was removed */
-  PERSISTING_INTERNAL = 99         /* a panic inside the library */
+  PERSISTING_INTERNAL = 99         /* a panic inside the library; close the handle */
 };
 
 struct persisting_error {
@@ -227,8 +233,9 @@ persisting_status persisting_log_next(int64_t longest_ns, char** out_json, struc
  * PERSISTING_INVALID_ARGUMENT with all faults and the valid names. docs/options
  * and README.md list the options.
  *
- * Errors: LOCKED with the holder's process id, WAL for a damaged log,
- * CORRUPT, STORAGE.
+ * Errors: LOCKED with the holder's process id, NOT_FOUND for a directory with a
+ * Lance table that is no bucket's, WAL for a damaged log, CORRUPT, STORAGE. A
+ * bucket that is refused is left as it is.
  */
 persisting_status persisting_bucket_open(const char* path, const char* options, persisting_bucket* out_bucket,
                                          struct persisting_error* error);

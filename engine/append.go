@@ -99,6 +99,12 @@ func (b *Bucket) admit(noWait bool) error {
 	if err := b.tryAppends(noWait); err != nil {
 		return err
 	}
+	admitted := false
+	defer func() {
+		if !admitted {
+			b.appending.Unlock()
+		}
+	}()
 	err := b.writable()
 	if err == nil {
 		err = b.makeRoom(noWait)
@@ -106,9 +112,7 @@ func (b *Bucket) admit(noWait bool) error {
 	if r := b.ring.Load(); r != nil && err == nil {
 		r.Hold(false)
 	}
-	if err != nil {
-		b.appending.Unlock()
-	}
+	admitted = err == nil
 	return err
 }
 
@@ -145,10 +149,11 @@ func (b *Bucket) store(rec arrow.Record, body [][]byte) (first, end int64, err e
 		rec.Release()
 		return 0, 0, err
 	}
-	b.mu.Lock()
-	first, end = b.tail.next, b.tail.next+rec.NumRows()
-	put := b.count(b.push(rec))
-	b.mu.Unlock()
+	var put counted
+	b.locked(func() {
+		first, end = b.tail.next, b.tail.next+rec.NumRows()
+		put = b.count(b.push(rec))
+	})
 	rec.Retain() // the body may point into it
 	return first, end, b.commit(first, end, body, put, rec.Release)
 }
@@ -158,12 +163,14 @@ func (b *Bucket) pack(columns *MessageSchema, message []byte, rows int64) (first
 	if err := b.useSchema(b.schema); err != nil {
 		return 0, 0, err
 	}
-	b.mu.Lock()
-	first, end = b.tail.next, b.tail.next+rows
-	full := b.tail.pack(columns, b.schema, message, rows)
-	b.grew(int64(len(message)))
-	put := b.count(int64(len(message)))
-	b.mu.Unlock()
+	var full bool
+	var put counted
+	b.locked(func() {
+		first, end = b.tail.next, b.tail.next+rows
+		full = b.tail.pack(columns, b.schema, message, rows)
+		b.grew(int64(len(message)))
+		put = b.count(int64(len(message)))
+	})
 	err = b.commit(first, end, [][]byte{message}, put, func() {})
 	if full {
 		signal(b.packed)
@@ -200,11 +207,11 @@ func (b *Bucket) commit(first, end int64, body [][]byte, put counted, release fu
 	}
 	if _, err := b.log.AppendNow(b.encoder.preamble, b.compressor.compress(body), end-first, done); err != nil {
 		release()
-		b.mu.Lock()
-		b.tail.undo(first)
-		b.account()
-		b.uncount(put)
-		b.mu.Unlock()
+		b.locked(func() {
+			b.tail.undo(first)
+			b.account()
+			b.uncount(put)
+		})
 		return b.writeError(err)
 	}
 	return nil
@@ -213,7 +220,6 @@ func (b *Bucket) commit(first, end int64, body [][]byte, put counted, release fu
 // memoryLoop makes columns of full chunks of messages while nobody waits for it,
 // and keeps to the budget.
 func (b *Bucket) memoryLoop() {
-	defer b.workers.Done()
 	for {
 		select {
 		case <-b.stop:
@@ -243,9 +249,7 @@ func (b *Bucket) unpack() error {
 		if err != nil {
 			return err
 		}
-		b.mu.Lock()
-		b.tail.replace([]chunk{c}, rec)
-		b.mu.Unlock()
+		b.locked(func() { b.tail.replace([]chunk{c}, rec) })
 		rec.Release()
 	}
 }
@@ -253,12 +257,13 @@ func (b *Bucket) unpack() error {
 // advance is told when the rows up to end are acknowledged.
 func (b *Bucket) advance(end int64) {
 	b.alarm.advance(end)
-	b.mu.Lock()
-	if err := b.tail.settle(end); err != nil {
-		b.logger.Error("small batches stay apart", "error", err)
-	}
-	due := end-b.checkpoint >= b.opts.FlushRows || b.unflushed >= b.opts.FlushBytes || b.crowded()
-	b.mu.Unlock()
+	var due bool
+	b.locked(func() {
+		if err := b.tail.settle(end); err != nil {
+			b.logger.Error("small batches stay apart", "error", err)
+		}
+		due = end-b.checkpoint >= b.opts.FlushRows || b.unflushed >= b.opts.FlushBytes || b.crowded()
+	})
 	if due || b.walBytes() >= b.opts.MaxWALBytes {
 		signal(b.kick)
 	}
@@ -299,7 +304,7 @@ func (b *Bucket) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 	}
 	switch {
 	case c.schema == nil:
-		return nil, &SchemaError{Reason: "a batch needs at least one column"}
+		return nil, errNoColumn()
 	case len(c.casts) > 0 && noWait:
 		return nil, ErrWouldBlock
 	case len(c.casts) > 0:
@@ -321,6 +326,8 @@ func (b *Bucket) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 	}
 	return aligned, nil
 }
+
+func errNoColumn() error { return &SchemaError{Reason: "a batch needs at least one column"} }
 
 // fit says that a schema has just the columns of the bucket, as far as that is
 // known. The caller holds b.appending.
@@ -379,6 +386,8 @@ func (b *Bucket) makeRoom(noWait bool) error {
 		began := time.Now()
 		select {
 		case <-flushed:
+		case <-b.poisoned:
+			return b.writeFault()
 		case <-b.stop:
 			return ErrClosed
 		}

@@ -2,14 +2,12 @@ package engine
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -61,8 +59,10 @@ type Bucket struct {
 		missing          []wal.Range // rows that a salvage did not find
 	}
 
-	poison atomic.Pointer[error]
-	ring   atomic.Pointer[ring.Ring] // of puts that did not call the engine; nil until there is one
+	poison   atomic.Pointer[error]
+	poisoned chan struct{}             // closed when poison is set
+	broken   atomic.Pointer[error]     // see Break
+	ring     atomic.Pointer[ring.Ring] // of puts that did not call the engine; nil until there is one
 
 	// appending orders appends: the schema, the encoder, the offsets, and what is taken out of the ring.
 	appending  sync.Mutex
@@ -105,6 +105,7 @@ type Bucket struct {
 // recovers what a crash left.
 func Open(dir string, opts Options) (*Bucket, error) {
 	b, err := openBucket(dir, opts)
+	err = Advised(err)
 	if err != nil && opts.Metrics != nil {
 		opts.Metrics.OpenFailed(KindOf(err))
 	}
@@ -123,8 +124,14 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 		return nil, &OptionError{Faults: []string{fmt.Sprintf("path: want UTF-8 without control characters, which Lance refuses, got %q", dir)}}
 	}
 	opts.complete()
+	if err := spare(); err != nil {
+		return nil, err
+	}
 	if err := opts.FS.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("engine: create bucket: %w", err)
+	}
+	if err := foreign(dir); err != nil {
+		return nil, err
 	}
 	lock, err := lockDir(dir)
 	if err != nil {
@@ -138,37 +145,48 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 	began := time.Now()
 	b := &Bucket{
-		opts:    opts,
-		dir:     dir,
-		lock:    lock,
-		logger:  opts.Logger.With("bucket", dir),
-		kick:    make(chan struct{}, 1),
-		tidy:    make(chan struct{}, 1),
-		stop:    make(chan struct{}),
-		packed:  make(chan struct{}, 1),
-		rung:    make(chan struct{}, 1),
-		tight:   make(chan struct{}, 1),
-		flushed: make(chan struct{}),
-		times:   timesIn(opts.FS, dir, opts.RetentionAge),
-		sums:    newSums(opts.FS, dir),
+		opts:     opts,
+		dir:      dir,
+		lock:     lock,
+		logger:   opts.Logger.With("bucket", dir),
+		kick:     make(chan struct{}, 1),
+		tidy:     make(chan struct{}, 1),
+		stop:     make(chan struct{}),
+		packed:   make(chan struct{}, 1),
+		rung:     make(chan struct{}, 1),
+		tight:    make(chan struct{}, 1),
+		flushed:  make(chan struct{}),
+		poisoned: make(chan struct{}),
 	}
-	b.consumers, b.tagged = registersIn(opts.FS, dir)
+	b.opts.FS = &ownedFS{opts.FS, b.owned}
+	b.times, b.sums = timesIn(b.opts.FS, dir, opts.RetentionAge), newSums(b.opts.FS, dir)
+	b.consumers, b.tagged = registersIn(b.opts.FS, dir)
 	b.share = opts.Budget.Join(func() { signal(b.tight) })
-	var err error
-	if b.compressor, err = newCompressor(opts.WALCompression); err == nil {
-		err = b.recover()
+	if err := b.begin(began); err != nil {
+		return nil, errors.Join(err, b.release(false), lock.undo())
 	}
-	if err != nil {
-		return nil, errors.Join(err, b.release(false))
+	b.inBackground(b.memoryLoop)
+	b.inBackground(b.ringLoop)
+	b.inBackground(b.flushLoop)
+	b.inBackground(b.compactLoop)
+	return b, nil
+}
+
+// begin recovers a bucket whose opening began then.
+func (b *Bucket) begin(began time.Time) (err error) {
+	defer contain(&err)
+	if b.compressor, err = newCompressor(b.opts.WALCompression); err != nil {
+		return err
+	}
+	if err := b.recover(); err != nil {
+		return err
+	}
+	if err := b.lock.sign(); err != nil { // not before: a bucket that is refused is left as it is
+		b.logger.Warn("the lock does not say who holds it", "error", err)
 	}
 	b.recoverTimes()
 	b.opened(began)
-	b.workers.Add(4)
-	go b.memoryLoop()
-	go b.ringLoop()
-	go b.flushLoop()
-	go b.compactLoop()
-	return b, nil
+	return nil
 }
 
 // SetBell has f called where that is asked for: with the number of rows that were
@@ -235,6 +253,8 @@ func (b *Bucket) waitTail(ctx context.Context, rows int64) error {
 		b.mu.Unlock()
 		select {
 		case <-moved:
+		case <-b.poisoned:
+			return b.writeFault()
 		case <-b.stop:
 			return ErrClosed
 		case <-ctx.Done():
@@ -265,15 +285,9 @@ func (b *Bucket) Close() error {
 		table.CancelIndexes() // they may take minutes, and begin again some time
 	}
 	b.workers.Wait()
-	b.lockAppends()
+	err := b.settleAll()
+	b.appending.Lock()
 	defer b.appending.Unlock()
-	var err error
-	if b.log != nil {
-		if failed := b.log.Sync(background); failed != nil {
-			err = b.writeError(failed)
-		}
-	}
-	err = errors.Join(err, b.flush(false))
 	b.compacting.Lock()
 	defer b.compacting.Unlock()
 	b.flushing.Lock()
@@ -282,21 +296,70 @@ func (b *Bucket) Close() error {
 	b.closed = true
 	b.mu.Unlock()
 	acknowledged := b.acknowledgedRows()
-	err = errors.Join(err, b.release(err == nil))
+	err = errors.Join(err, b.release(err == nil), b.lock.unlock())
 	b.alarm.end(acknowledged)
 	return err
 }
 
-// release lets go of everything that recover or Open took; flushed says that all
-// rows in memory are in the table.
+// settleAll brings everything into the table before the bucket is closed.
+func (b *Bucket) settleAll() (err error) {
+	defer contain(&err)
+	if err := b.Broken(); err != nil {
+		return err
+	}
+	b.lockAppends()
+	defer b.appending.Unlock()
+	if b.log != nil {
+		if failed := b.log.Sync(background); failed != nil {
+			err = b.writeError(failed)
+		}
+	}
+	return errors.Join(err, b.flush(false))
+}
+
+// release lets go of everything that recover or Open took, but for the lock; flushed
+// says that all rows in memory are in the table.
 func (b *Bucket) release(flushed bool) error {
 	var faults []error
-	if b.log != nil {
-		faults = append(faults, b.log.Close())
+	for _, let := range []func() error{
+		b.closeLog,
+		// After the log has written, and while no other opener can have a ring.
+		func() error { return b.closeRing(flushed) },
+		b.forgetRows,
+		b.closeTable,
+		b.mark.close,
+		b.sums.close,
+		func() error { b.metrics.Close(); return nil },
+	} {
+		faults = append(faults, contained(let)) // the others, and the lock, must not stay
 	}
-	// After the log has written, and while no other opener can have a ring.
-	faults = append(faults, b.closeRing(flushed))
+	return errors.Join(faults...)
+}
+
+// contained is f whose panic is an error.
+func contained(f func() error) (err error) {
+	defer contain(&err)
+	return f()
+}
+
+func (b *Bucket) closeLog() error {
+	if b.log == nil {
+		return nil
+	}
+	return b.log.Close()
+}
+
+func (b *Bucket) closeTable() error {
+	if b.table == nil {
+		return nil
+	}
+	return b.table.Close()
+}
+
+// forgetRows gives back what the rows in memory take.
+func (b *Bucket) forgetRows() error {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.tail.drop(len(b.tail.chunks))
 	b.pages.clear()
 	b.share.Leave()
@@ -304,16 +367,7 @@ func (b *Bucket) release(flushed bool) error {
 		b.snapshot.Release()
 		b.snapshot = nil
 	}
-	b.mu.Unlock()
-	if b.table != nil {
-		faults = append(faults, b.table.Close())
-	}
-	if b.mark != nil {
-		faults = append(faults, b.mark.close())
-	}
-	faults = append(faults, b.sums.close())
-	b.metrics.Close()
-	return errors.Join(append(faults, b.lock.unlock())...)
+	return nil
 }
 
 // The parts of a bucket's directory.
@@ -324,6 +378,7 @@ const (
 	sumsFile      = "table.sums"
 	consumersFile = "consumers.json"
 	tagsFile      = "tags.json"
+	timesFile     = "times.json"
 	tableDir      = "data.lance"
 	logDir        = "wal"
 )
@@ -337,7 +392,10 @@ func (b *Bucket) writable() error {
 	if b.closing.Load() {
 		return ErrClosed
 	}
-	return b.writeFault()
+	if err := b.writeFault(); err != nil {
+		return err
+	}
+	return spare()
 }
 
 // writeFault returns what made the bucket refuse writes, nil if nothing did.
@@ -357,14 +415,26 @@ func (b *Bucket) writeFault() error {
 // that says so.
 func (b *Bucket) poisonWith(cause error) error {
 	if b.poison.CompareAndSwap(nil, &cause) {
+		close(b.poisoned)
+		if r := b.ring.Load(); r != nil {
+			r.Hold(true) // so that puts are told
+		}
 		b.logger.Error("bucket refuses writes", "cause", cause)
 	}
-	return fmt.Errorf("%w: %w", ErrPoisoned, cause)
+	return refused(cause)
 }
 
 func (b *Bucket) writeError(cause error) error {
 	if errors.Is(cause, wal.ErrClosed) {
 		return ErrClosed
+	}
+	return refused(cause)
+}
+
+// refused is ErrPoisoned for a cause, which may say so already.
+func refused(cause error) error {
+	if errors.Is(cause, ErrPoisoned) {
+		return cause
 	}
 	return fmt.Errorf("%w: %w", ErrPoisoned, cause)
 }
@@ -379,17 +449,6 @@ const formatVersion = 1
 
 // maxIdentityBytes is more than bucket.json ever has.
 const maxIdentityBytes = 4 << 10
-
-// identify reads bucket.json, or writes it for a new bucket.
-func (b *Bucket) identify() error {
-	path := filepath.Join(b.dir, identityFile)
-	var err error
-	b.id, err = readIdentity(b.opts.FS, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return b.baptise(path)
-	}
-	return err
-}
 
 // readIdentity reads bucket.json.
 func readIdentity(filesystem vfs.FS, path string) (id [16]byte, err error) {
@@ -411,16 +470,9 @@ func readIdentity(filesystem vfs.FS, path string) (id [16]byte, err error) {
 	return [16]byte(b), nil
 }
 
-func (b *Bucket) baptise(path string) error {
-	for _, data := range []string{b.tablePath(), b.walPath()} {
-		if _, err := os.Stat(data); err == nil {
-			return fmt.Errorf("%w: %s is there and %s is not", ErrCorrupt, data, path)
-		}
-	}
-	if _, err := rand.Read(b.id[:]); err != nil {
-		return fmt.Errorf("engine: make identity: %w", err)
-	}
-	if err := writeIdentity(b.opts.FS, path, b.id); err != nil {
+// baptise writes bucket.json for a new bucket.
+func (b *Bucket) baptise() error {
+	if err := writeIdentity(b.opts.FS, b.identityPath(), b.id); err != nil {
 		return err
 	}
 	// A directory above that this process may not read was there before.

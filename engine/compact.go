@@ -89,6 +89,9 @@ func (b *Bucket) clean(table *lance.Table) error {
 	if _, err := b.allTags(); err != nil { // what they name must stay
 		return err
 	}
+	if err := b.owned(); err != nil {
+		return err
+	}
 	if _, err := table.Cleanup(newest.Version()); err != nil {
 		return fmt.Errorf("engine: remove old versions: %w", err)
 	}
@@ -119,7 +122,6 @@ func (b *Bucket) untidy() bool {
 // compactLoop removes what retention does not keep, compacts when there are too
 // many fragments or versions, and lets the indexes follow.
 func (b *Bucket) compactLoop() {
-	defer b.workers.Done()
 	var tick <-chan time.Time
 	if ticker := b.ageTicker(); ticker != nil {
 		defer ticker.Stop()

@@ -37,6 +37,13 @@
 // Three goroutines of the bucket flush, compact, and look after its memory in the
 // background.
 //
+// # Panics
+//
+// A panic in a call on a bucket, or in one of its goroutines, ends the use of that
+// bucket and of no other, see [Bucket.Break]. So no lock may be held where a panic
+// does not let go of it: what is more than an assignment is done between Lock and a
+// deferred Unlock.
+//
 // # Order of writing
 //
 // bucket.json is on disk before anything else is there. A change of the table
@@ -53,6 +60,9 @@
 // that are damaged. The rows come back from the log. Damage to the version that
 // table.mark names, fewer rows than it says, and no log where it says that there is
 // one are errors.
+//
+// A bucket is looked at as a whole before anything is changed. One that is refused is
+// left as it is.
 //
 // Rows that were acknowledged by the log are read back from it when the bucket
 // is opened, exactly once: replay starts at the table's next row id. Without a

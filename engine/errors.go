@@ -44,6 +44,11 @@ var (
 	// bucket can be read, and written again once it has been opened anew.
 	ErrPoisoned = errors.New("engine: bucket refuses writes until it is opened again")
 
+	// ErrDisowned is returned when the directory of an open bucket is no longer the one
+	// that was opened: it was removed, moved or made anew. The bucket writes nothing
+	// more, because what is there now is another's.
+	ErrDisowned = errors.New("engine: the directory is no longer the one that was opened")
+
 	// ErrCorrupt is returned when files of the bucket contradict each other.
 	ErrCorrupt = errors.New("engine: bucket is corrupt")
 )
@@ -64,10 +69,14 @@ func (e *SchemaError) Error() string {
 // LockedError is returned when another opener holds the bucket.
 type LockedError struct {
 	Path   string // directory of the bucket
-	Holder string // what the holder wrote of itself, such as "pid 17 on host a"
+	Holder string // such as "process 17 on host a"
+	Here   bool   // it is this process
 }
 
 func (e *LockedError) Error() string {
+	if e.Here {
+		return fmt.Sprintf("engine: bucket %s is open in this process already, by %s: close it first, and give each of several buckets or topics a directory of its own", e.Path, e.Holder)
+	}
 	return fmt.Sprintf("engine: bucket %s is open elsewhere, by %s: close it there, or end that process", e.Path, e.Holder)
 }
 

@@ -173,6 +173,9 @@ func bucketPath(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("engine: path of bucket: %w", err)
 	}
+	if err := foreign(dir); err != nil {
+		return "", err
+	}
 	for _, part := range []string{identityFile, tableDir, logDir} {
 		if _, err := os.Lstat(filepath.Join(dir, part)); err == nil {
 			return dir, nil

@@ -207,7 +207,11 @@ func TestForeignFiles(t *testing.T) {
 		t.Run(c.file+", "+c.name, func(t *testing.T) {
 			dir, rows := atRest(t)
 			replaced(t, dir, c.file, c.with)
+			before := tree(t, dir)
 			err := openAndRead(t, dir, rows, c.want == fine)
+			if err != nil {
+				sameTree(t, before, tree(t, dir))
+			}
 			switch {
 			case c.want == fine && err != nil:
 				t.Fatal(err)

@@ -37,38 +37,14 @@ func (b *Bucket) flush(asked bool) error {
 	if cause := b.poison.Load(); cause != nil {
 		return fmt.Errorf("%w: %w", ErrPoisoned, *cause)
 	}
-	if err := b.unpack(); err != nil {
-		return err
-	}
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		return ErrClosed
-	}
-	promised := b.promised
-	b.mu.Unlock()
-	if b.log != nil {
-		// The log is about to have these rows, and can be cut then. Where it fails they are acknowledged nevertheless.
-		_ = b.log.Wait(background, promised)
-	}
-	b.mu.Lock()
-	from, to := b.checkpoint, b.visible()
-	schema, failed := b.schema, b.flushErr != nil
-	chunks, err := b.tail.slice(from, to)
-	b.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if from == to {
-		return b.cutAgain(to)
-	}
 	started := time.Now()
-	snapshot, err := b.writeTable(schema, chunks, from, to, failed)
-	if err == nil {
-		b.publish(snapshot, to)
-		if b.log != nil {
-			err = b.cutLog(to)
-		}
+	from, to, err := b.flushTail()
+	err = Advised(err)
+	if errors.Is(err, ErrClosed) {
+		return err
+	}
+	if from == to && err == nil {
+		return b.cutAgain(to)
 	}
 	if err == nil {
 		b.mu.Lock()
@@ -105,6 +81,43 @@ func (b *Bucket) endFlush(err error) {
 	b.flushed = make(chan struct{})
 }
 
+// flushTail moves the rows [from, to) into the table. The caller holds b.flushing.
+func (b *Bucket) flushTail() (from, to int64, err error) {
+	if err := b.unpack(); err != nil {
+		return 0, 0, err
+	}
+	b.mu.Lock()
+	closed, promised := b.closed, b.promised
+	b.mu.Unlock()
+	if closed {
+		return 0, 0, ErrClosed
+	}
+	if b.log != nil {
+		// The log is about to have these rows, and can be cut then. Where it fails they are acknowledged nevertheless.
+		_ = b.log.Wait(background, promised)
+	}
+	var schema *arrow.Schema
+	var failed bool
+	var chunks []chunk
+	b.locked(func() {
+		from, to = b.checkpoint, b.visible()
+		schema, failed = b.schema, b.flushErr != nil
+		chunks, err = b.tail.slice(from, to)
+	})
+	if err != nil || from == to {
+		return from, to, err
+	}
+	snapshot, err := b.writeTable(schema, chunks, from, to, failed)
+	if err != nil {
+		return from, to, err
+	}
+	b.publish(snapshot, to)
+	if b.log != nil {
+		err = b.cutLog(to)
+	}
+	return from, to, err
+}
+
 // cutLog removes what the log has of rows that are in the table.
 func (b *Bucket) cutLog(to int64) error {
 	err := b.log.Cut(min(to, b.log.Acknowledged()))
@@ -125,13 +138,18 @@ func (b *Bucket) visible() int64 {
 // change makes a new version of the table, announced before, brings it to disk
 // and notes it in the mark. A failure to do so poisons the bucket.
 func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, error) {
+	if err := spare(); err != nil {
+		return nil, err
+	}
 	ticket, err := b.mark.begin()
 	if err != nil {
 		return nil, b.poisonWith(err)
 	}
-	end := b.writeback()
-	after, err := do()
-	end()
+	if err := b.owned(); err != nil {
+		b.mark.fail()
+		return nil, err
+	}
+	after, err := b.written(do)
 	if err != nil {
 		b.mark.fail()
 		return nil, err
@@ -162,6 +180,12 @@ func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, er
 		return nil, b.poisonWith(err)
 	}
 	return after, nil
+}
+
+// written calls do while the disk writes what it makes.
+func (b *Bucket) written(do func() (*lance.Snapshot, error)) (*lance.Snapshot, error) {
+	defer b.writeback()()
+	return do()
 }
 
 // newest returns the newest version of the table that is on disk, retained, or
@@ -215,12 +239,22 @@ func (b *Bucket) appendTable(schema *arrow.Schema, batches []arrow.Record, from 
 func (b *Bucket) createTable(schema *arrow.Schema, batches ...arrow.Record) (*lance.Snapshot, error) {
 	table, err := lance.Create(b.tablePath(), schema, b.tableConfig(), batches...)
 	if err != nil {
-		return nil, fmt.Errorf("engine: create table: %w", err)
+		return nil, errors.Join(fmt.Errorf("engine: create table: %w", err), b.discardTable())
 	}
 	b.mu.Lock()
 	b.table = table
 	b.mu.Unlock()
 	return table.Snapshot()
+}
+
+// discardTable takes away what there is of a table whose making has failed, so that
+// it can be made anew.
+func (b *Bucket) discardTable() error {
+	if err := b.owned(); err != nil {
+		return err
+	}
+	_, err := lance.Discard(b.tablePath())
+	return err
 }
 
 // widenTable sees to it that the table has the columns and the metadata of schema and, after a
@@ -326,6 +360,12 @@ func (b *Bucket) syncTable(before, after *lance.Snapshot, fresh bool) (manifest 
 	summed := make(chan struct{})
 	go func() { // while the disk is busy
 		defer close(summed)
+		defer func() {
+			if with := recover(); with != nil {
+				unread = Panicked(with)
+				b.Break(unread)
+			}
+		}()
 		lines, manifest, unread = b.sums.of(files)
 	}()
 	err = b.syncFiles(files, before == nil)
@@ -384,7 +424,6 @@ func (b *Bucket) countFile(path string) {
 
 // flushLoop flushes when it is asked to and when rows have waited long enough.
 func (b *Bucket) flushLoop() {
-	defer b.workers.Done()
 	var tick <-chan time.Time
 	if b.opts.FlushInterval > 0 {
 		ticker := time.NewTicker(b.opts.FlushInterval)

@@ -254,7 +254,7 @@ func createFileVia(filesystem vfs.FS, temp, path string, text []byte) error {
 }
 
 func (m *mark) close() error {
-	if m.file == nil {
+	if m == nil || m.file == nil {
 		return nil
 	}
 	return m.file.Close()

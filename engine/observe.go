@@ -84,9 +84,13 @@ func (b *Bucket) opened(began time.Time) {
 	b.logger.Debug("opened", "operation", "recovery", "asked", true, "took", took, "rows", b.recovered.rows, "replayed", b.recovered.replayed)
 }
 
-// metricsState is the state of the bucket for a scrape.
-func (b *Bucket) metricsState() metrics.State {
-	_ = b.catchUp(true) // or the next scrape has it
+// metricsState is the state of the bucket for a scrape, which is one of all buckets:
+// a panic here must not be its end.
+func (b *Bucket) metricsState() (state metrics.State) {
+	defer b.breakOnPanic()
+	if b.Broken() == nil {
+		_ = b.catchUp(true) // or the next scrape has it
+	}
 	s := b.state()
 	out := metrics.State{
 		Puts:        s.tally.puts,
@@ -135,6 +139,7 @@ func (b *Bucket) ended(o metrics.Operation, asked bool, began time.Time, err err
 	}
 	switch {
 	case err != nil:
+		err = Advised(err)
 		b.failed(o, err)
 		text = string(o) + " failed"
 		attrs = append(attrs, slog.Any("error", err))

@@ -19,63 +19,76 @@ import (
 
 // recover brings the bucket to the state that was acknowledged before the last
 // opener ended: the newest sound version of the table, and after it what the
-// log holds.
+// log holds. A bucket that is refused is left as it is, so that it is refused
+// again, until a salvage is asked for: everything is looked at before anything is
+// changed. Only a fault of the disk can come after that.
 func (b *Bucket) recover() error {
-	if err := b.identify(); err != nil {
+	s, err := b.survey()
+	defer s.release()
+	if err != nil {
 		return err
+	}
+	if s.isNew {
+		if err := b.baptise(); err != nil {
+			return err
+		}
 	}
 	// An earlier opener may have been killed before it came to this.
 	if err := b.opts.FS.SyncDir(b.dir); err != nil {
 		return fmt.Errorf("engine: sync directory: %w", err)
 	}
-	var err error
-	if b.mark, err = readMark(b.opts.FS, b.dir); err != nil {
-		return err
-	}
-	if err := b.recoverRegisters(); err != nil {
-		return err
-	}
-	healed, err := b.heal()
-	if err != nil {
-		return err
-	}
-	if err := b.openTable(); err != nil {
-		return err
-	}
-	if err := b.restoreTags(); err != nil {
-		return err
-	}
-	b.recovered.versionsSetAside = len(healed)
-	_, err = os.Stat(b.walPath())
-	if errors.Is(err, fs.ErrNotExist) && !b.opts.EnableWAL && !b.mark.state.Logging {
-		if err := b.checkRows(); err != nil {
+	for _, r := range s.damaged {
+		if err := r.forget(); err != nil {
 			return err
 		}
-		return b.replayRing()
 	}
-	if err := b.openLog(); err != nil {
+	if err := b.recoverTable(s); err != nil {
 		return err
 	}
-	if err := b.replayRing(); err != nil {
+	if err := b.replay(s.rows); err != nil {
 		return err
 	}
-	if err := b.checkRows(); err != nil {
+	if s.log != nil {
+		if err := b.openLog(s); err != nil {
+			return err
+		}
+	}
+	if err := b.replayRing(s); err != nil {
 		return err
 	}
-	if b.opts.EnableWAL {
+	if b.log == nil || b.opts.EnableWAL {
 		return nil
 	}
 	return b.dropLog()
 }
 
+// recoverTable opens the table at the version that the survey found, with its tags.
+func (b *Bucket) recoverTable(s *survey) error {
+	healed, err := b.heal(&s.table)
+	if err != nil {
+		return err
+	}
+	b.recovered.versionsSetAside = len(healed)
+	if err := b.openTable(); err != nil {
+		return err
+	}
+	if b.checkpoint != s.checkpoint {
+		return fmt.Errorf("%w: the table ends at row id %d and did at %d a moment ago", ErrCorrupt, b.checkpoint, s.checkpoint)
+	}
+	return b.restoreTags()
+}
+
 // heal sets aside the versions of the table that are not on disk for certain,
 // or not sound.
-func (b *Bucket) heal() (aside []string, err error) {
+func (b *Bucket) heal(state *lance.State) (aside []string, err error) {
 	table, m := b.tablePath(), b.mark.state
+	if err := b.owned(); err != nil {
+		return nil, err
+	}
 	if m.unmade() {
 		aside, err = lance.Discard(table)
 	} else {
-		aside, err = healTo(table, m)
+		aside, err = lance.Heal(table, state)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("engine: heal table: %w", err)
@@ -91,21 +104,6 @@ func (b *Bucket) heal() (aside []string, err error) {
 		}
 	}
 	return aside, nil
-}
-
-// healTo sets aside what is newer than the newest sound version of the table. It
-// refuses one that is older than the version that was on disk: the log has the rows
-// that came between, if at all, but not what was removed or changed.
-func healTo(table string, m markState) (aside []string, err error) {
-	state, err := checkTable(table, m, false)
-	if err != nil {
-		return nil, err
-	}
-	head := state.Head()
-	if head != nil && head.Number < m.Version { // without any version, rows are missing
-		return nil, fmt.Errorf("%w: version %d of the table was on disk, and %s; version %d is the newest that is sound, to which persisting repair can go back", ErrCorrupt, m.Version, wrongWith(&state, m.Version), head.Number)
-	}
-	return lance.Heal(table, &state)
 }
 
 // checkTable looks at the versions of the table that an open may begin with.
@@ -181,35 +179,26 @@ func (b *Bucket) settle() error {
 	return b.mark.settle(version, b.snapshot.NextRowID())
 }
 
-// checkRows refuses a bucket that has fewer rows than it once had on disk.
-func (b *Bucket) checkRows() error {
-	due, have := b.mark.state.Rows, b.tail.next
-	if have >= due {
-		return nil
-	}
-	return fmt.Errorf("%w: the rows %d to %d were in the table, and are neither there nor in the log", ErrCorrupt, have, due-1)
-}
-
 func (b *Bucket) tableConfig() lance.Config {
 	return lance.Config{Compression: b.opts.Compression, ColumnCompression: b.opts.ColumnCompression}
 }
 
-// openLog opens the log and replays what the table does not hold.
-func (b *Bucket) openLog() error {
-	recovery := wal.Strict
-	if b.opts.WALRecovery == "salvage" {
-		recovery = wal.Salvage
-	}
+// logOptions are those of the bucket's log.
+func (b *Bucket) logOptions() wal.Options {
 	o := wal.Options{
 		Dir:          b.walPath(),
 		FS:           b.opts.FS,
 		Bucket:       b.id,
 		SegmentBytes: b.segmentBytes(),
 		SyncInterval: b.syncInterval(),
-		Recovery:     recovery,
+		Recovery:     wal.Strict,
 		Standing:     b.mark.logging,
 		OnAdvance:    b.advance,
+		Panicked:     func(cause error) { b.Break(fmt.Errorf("%w: %w", ErrPanic, cause)) },
 		Logger:       b.logger.With("component", "wal"),
+	}
+	if b.salvages() {
+		o.Recovery = wal.Salvage
 	}
 	if b.opts.EnableMetrics { // they are there by the time that something is appended
 		o.Observer = wal.Observer{
@@ -217,20 +206,25 @@ func (b *Bucket) openLog() error {
 			Synced: func(took time.Duration) { b.metrics.LogSynced(took) },
 		}
 	}
-	standing := b.mark.state.Logging
+	return o
+}
+
+// openLog opens the log that the survey has read.
+func (b *Bucket) openLog(s *survey) error {
 	if b.opts.WALSyncInterval == 0 {
 		forSyncedPuts()
 	}
-	var d decoder
-	defer d.close()
-	log, report, err := wal.Open(o, b.checkpoint, func(e wal.Entry) error { return b.replay(&d, e) })
+	log, report, err := s.log.Open()
 	if err != nil {
 		return fmt.Errorf("engine: open log: %w", err)
 	}
 	b.log = log
 	b.recovered.replayed, b.recovered.torn, b.recovered.missing = report.Rows, report.TornBytes, report.Missing
-	if standing && report.Segments == 0 {
-		if err := b.lostLog(recovery); err != nil {
+	if s.lostLog {
+		missing := wal.Range{First: b.checkpoint, End: -1}
+		b.recovered.missing = append(b.recovered.missing, missing)
+		b.logger.Error("the log is gone", "rows", missing.String())
+		if err := b.mark.logging(false); err != nil {
 			return err
 		}
 	}
@@ -267,17 +261,6 @@ func (b *Bucket) syncInterval() time.Duration {
 	return b.opts.WALSyncInterval - 2*ringInterval
 }
 
-// lostLog refuses a bucket whose log is gone, or goes on without it.
-func (b *Bucket) lostLog(r wal.Recovery) error {
-	if r == wal.Strict {
-		return fmt.Errorf("%w: there is no segment in %s: the rows from %d on, if there were any, are lost", wal.ErrCorrupt, b.walPath(), b.checkpoint)
-	}
-	missing := wal.Range{First: b.checkpoint, End: -1}
-	b.recovered.missing = append(b.recovered.missing, missing)
-	b.logger.Error("the log is gone", "rows", missing.String())
-	return b.mark.logging(false)
-}
-
 // segmentBytes keeps the segments of a log that syncs each entry short, because
 // the puts at a change of segments wait until the new one is on disk.
 func (b *Bucket) segmentBytes() int64 {
@@ -287,26 +270,19 @@ func (b *Bucket) segmentBytes() int64 {
 	return min(16<<20, b.opts.MaxWALBytes/4)
 }
 
-// replay puts the rows of a log entry that the table lacks into the tail.
-func (b *Bucket) replay(d *decoder, e wal.Entry) error {
-	rec, err := d.decode(e.Preamble, e.Body)
-	if err != nil {
-		return fmt.Errorf("%w: log entry at offset %d: %w", ErrCorrupt, e.First, err)
-	}
-	defer rec.Release()
-	if rec.NumRows() != e.Rows {
-		return fmt.Errorf("%w: log entry at offset %d has %d rows, its header says %d", ErrCorrupt, e.First, rec.NumRows(), e.Rows)
-	}
-	if skip := b.tail.next - e.First; skip > 0 {
-		part := rec.NewSlice(skip, rec.NumRows())
-		defer part.Release()
-		rec = part
-	} else if skip < 0 {
-		if err := b.fill(rec.Schema(), -skip); err != nil {
+// replay puts rows that the table lacks into the tail.
+func (b *Bucket) replay(rows []survivors) error {
+	for _, r := range rows {
+		if hole := r.first - b.tail.next; hole > 0 {
+			if err := b.fill(r.rec.Schema(), hole); err != nil {
+				return err
+			}
+		}
+		if err := b.enter(r.rec); err != nil {
 			return err
 		}
 	}
-	return b.enter(rec)
+	return nil
 }
 
 // enter puts a batch into the tail without writing it to the log.
@@ -324,9 +300,6 @@ func (b *Bucket) enter(rec arrow.Record) error {
 // fill puts rows that are null in every column where a salvaged log has a hole,
 // so that the rows behind it keep their offsets.
 func (b *Bucket) fill(schema *arrow.Schema, rows int64) error {
-	if b.opts.WALRecovery != "salvage" {
-		return fmt.Errorf("%w: the log lacks the %d rows from offset %d on", ErrCorrupt, rows, b.tail.next)
-	}
 	columns := make([]arrow.Array, schema.NumFields())
 	for i, f := range schema.Fields() {
 		columns[i] = nullArray(f, rows)
@@ -347,6 +320,9 @@ func (b *Bucket) dropLog() error {
 	}
 	b.log = nil
 	if err := b.mark.logging(false); err != nil {
+		return err
+	}
+	if err := b.owned(); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(b.walPath()); err != nil {

@@ -159,20 +159,3 @@ func registersIn(filesystem vfs.FS, dir string) (consumers, tagged *register) {
 	}
 	return consumers, tagged
 }
-
-// recoverRegisters reads the registers before anything is changed. A salvage
-// forgets what a damaged one held.
-func (b *Bucket) recoverRegisters() error {
-	for _, r := range []*register{b.consumers, b.tagged} {
-		r.mark = b.mark
-		_, err := r.all()
-		if errors.Is(err, ErrCorrupt) && b.opts.WALRecovery == "salvage" {
-			b.logger.Error("a damaged file is begun anew", "error", err)
-			err = r.forget()
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}

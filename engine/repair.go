@@ -38,7 +38,7 @@ func Repair(dir string, apply bool) (done Repaired, err error) {
 		}
 		defer func() {
 			if lock != nil {
-				err = errors.Join(err, lock.unlock())
+				err = errors.Join(err, lock.undo())
 			}
 		}()
 	} else if err := unlocked(dir); err != nil {
@@ -62,6 +62,9 @@ func Repair(dir string, apply bool) (done Repaired, err error) {
 	done.Steps, done.Lost = p.steps(), p.lost
 	if !apply {
 		return done, nil
+	}
+	if err := lock.check(); err != nil {
+		return done, fmt.Errorf("engine: repair: %w", err)
 	}
 	if err := p.apply(); err != nil {
 		return done, fmt.Errorf("engine: repair: %w", err)

@@ -261,7 +261,7 @@ func (t *times) before(then time.Time) (rows int64) {
 
 func timesIn(filesystem vfs.FS, dir string, age time.Duration) times {
 	step := age / (2 * retentionSlack) // for the entries, and for the looks at them
-	return times{fs: filesystem, path: filepath.Join(dir, "times.json"), step: step}
+	return times{fs: filesystem, path: filepath.Join(dir, timesFile), step: step}
 }
 
 // noteTimes notes that the rows below an offset are in the table.

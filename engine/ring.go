@@ -1,16 +1,13 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine/ring"
-	"github.com/persisting/persisting/wal"
 )
 
 const (
@@ -46,6 +43,9 @@ func (b *Bucket) OpenRing(schema *MessageSchema) (next int64, err error) {
 	}
 	r := b.ring.Load()
 	if r == nil {
+		if err := b.owned(); err != nil {
+			return -1, err
+		}
 		if r, err = ring.Create(b.ringPath(), b.id, b.log != nil); err != nil {
 			b.logger.Warn("puts go without a ring, which takes longer", "error", err)
 			return -1, nil
@@ -68,7 +68,6 @@ func (b *Bucket) DrainRing() { signal(b.rung) }
 
 // ringLoop takes out of the ring what nobody took who wanted to see it.
 func (b *Bucket) ringLoop() {
-	defer b.workers.Done()
 	for {
 		select {
 		case <-b.stop:
@@ -127,7 +126,14 @@ func (b *Bucket) tryAppends(noWait bool) error {
 			time.Sleep(10 * time.Microsecond)
 		}
 	}
+	drained := false
+	defer func() {
+		if !drained {
+			b.appending.Unlock()
+		}
+	}()
 	b.drain()
+	drained = true
 	return nil
 }
 
@@ -168,6 +174,7 @@ func (b *Bucket) takePuts(r *ring.Ring) ([]*ring.Entry, error) {
 	entries, err := b.checkPuts(r)
 	full := false
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	for i, e := range entries {
 		if len(e.Message) < packedBytes {
 			full = b.tail.pack(b.ringSchema, b.schema, e.Message, e.Rows) || full
@@ -180,7 +187,6 @@ func (b *Bucket) takePuts(r *ring.Ring) ([]*ring.Entry, error) {
 		b.tally.bytes += int64(len(e.Message))
 	}
 	b.promised = b.tail.next
-	b.mu.Unlock()
 	if full {
 		signal(b.packed)
 	}
@@ -247,40 +253,34 @@ func (b *Bucket) closeRing(flushed bool) error {
 	}
 	r.Hold(true)
 	if r.Empty() || flushed && !r.Pending() {
+		if err := b.owned(); err != nil {
+			return err
+		}
 		return os.Remove(b.ringPath())
 	}
 	return nil
 }
 
 // replayRing brings into the log what the last opener left in the ring.
-func (b *Bucket) replayRing() error {
-	saved, err := ring.Load(b.ringPath(), b.id)
-	if errors.Is(err, fs.ErrNotExist) {
+func (b *Bucket) replayRing(s *survey) error {
+	if !s.hasRing {
 		return nil
 	}
-	if err != nil && !errors.Is(err, ring.ErrDamaged) {
-		return fmt.Errorf("engine: recover puts: %w", err)
-	}
 	before := b.tail.next
-	if saved.Logged && b.log != nil {
-		entries, gap := following(&saved, before)
-		if err := b.replayPuts(saved.Preamble, entries); err != nil {
-			return err
-		}
-		err = errors.Join(err, gap)
+	if err := b.replayPuts(s.preamble, s.entries); err != nil {
+		return err
 	}
 	if rows := b.tail.next - before; rows > 0 {
 		b.recovered.replayed += rows
 		b.logger.Info("recovered puts that were not in the log", "rows", rows)
 	}
-	if err == nil {
-		return os.Remove(b.ringPath())
-	}
-	err = fmt.Errorf("%w: %s: %w", ErrCorrupt, b.ringPath(), err)
-	if b.opts.WALRecovery != "salvage" {
+	if err := b.owned(); err != nil {
 		return err
 	}
-	b.logger.Error("puts that were acknowledged are lost", "error", err)
+	if s.ringFault == nil {
+		return os.Remove(b.ringPath())
+	}
+	b.logger.Error("puts that were acknowledged are lost", "error", s.ringFault)
 	return keepBroken(b.ringPath())
 }
 
@@ -303,10 +303,19 @@ func following(saved *ring.Saved, next int64) (entries []ring.Entry, err error) 
 
 // replayPuts stores entries that follow on the log.
 func (b *Bucket) replayPuts(preamble []byte, entries []ring.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
 	var d decoder
 	defer d.close()
 	for _, e := range entries {
-		if err := b.replay(&d, wal.Entry{First: e.First, Rows: e.Rows, Preamble: preamble, Body: e.Message}); err != nil {
+		rec, err := d.decode(preamble, e.Message)
+		if err != nil {
+			return fmt.Errorf("engine: recover puts: %w", err)
+		}
+		err = b.enter(rec)
+		rec.Release()
+		if err != nil {
 			return err
 		}
 		if _, err := b.log.Append(preamble, b.compressor.compress([][]byte{e.Message}), e.Rows, nil); err != nil {

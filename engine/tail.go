@@ -198,11 +198,11 @@ func (b *Bucket) coalesce(schema *arrow.Schema, chunks []chunk, rows int64) ([]a
 		}
 		out = append(out, joined...)
 		if len(joined) < n {
-			b.mu.Lock()
-			if !b.closed {
-				b.tail.replace(chunks[:n], joined...)
-			}
-			b.mu.Unlock()
+			b.locked(func() {
+				if !b.closed {
+					b.tail.replace(chunks[:n], joined...)
+				}
+			})
 		}
 		release(chunks[:n])
 		chunks = chunks[n:]

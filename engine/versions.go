@@ -79,6 +79,9 @@ func (b *Bucket) At(version uint64) (*View, error) {
 	if table == nil || version == 0 || version > newest {
 		return nil, fmt.Errorf("%w: version %d, the newest is %d", ErrNotFound, version, newest)
 	}
+	if err := b.owned(); err != nil { // it is read by path
+		return nil, err
+	}
 	s, err := table.Checkout(version)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: version %d was removed; a tag keeps a version", ErrNotFound, version)

@@ -19,6 +19,7 @@ func (b *Bucket) writeback() (end func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
+		defer b.breakOnPanic()
 		ticker := time.NewTicker(writebackEvery)
 		defer ticker.Stop()
 		for {

@@ -470,7 +470,7 @@ def test_arrays_that_contradict_themselves_do_not_end_the_process(tmp_path: Path
     assert done.stdout.endswith("survived\n"), done.stdout
 
 
-def test_a_panic_is_returned_as_internal_and_poisons_the_library(tmp_path: Path) -> None:
+def test_a_panic_is_returned_as_internal_and_ends_no_more_than_its_bucket(tmp_path: Path) -> None:
     done = run(command("panic", tmp_path))
     assert done.returncode == 0, done.stderr
     assert done.stdout == "survived\n"

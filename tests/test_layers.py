@@ -26,6 +26,7 @@ GO_LAYERS = [
     "metrics/exporter",
     "wal",
     "engine/memory",
+    "engine/atfork",
     "engine/lance",
     "engine/ring",
     "engine/ring/ringtest",

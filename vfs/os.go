@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 )
@@ -15,7 +16,7 @@ var OS FS = osFS{}
 type osFS struct{}
 
 func (osFS) Create(path string) (File, error) {
-	return wrapFile(os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644))
+	return wrapFile(opened(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644))
 }
 
 func (osFS) Open(path string) (File, error) { return openRegular(path, os.O_RDONLY) }
@@ -24,7 +25,7 @@ func (osFS) OpenWrite(path string) (File, error) { return openRegular(path, os.O
 
 // openRegular does not wait for the writer of a named pipe that somebody left in the directory, and refuses it.
 func openRegular(path string, mode int) (File, error) {
-	f, err := os.OpenFile(path, mode|syscall.O_NONBLOCK, 0)
+	f, err := opened(path, mode|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -39,14 +40,15 @@ func openRegular(path string, mode int) (File, error) {
 }
 
 func (osFS) ReadDir(path string) ([]string, error) {
-	entries, err := os.ReadDir(path)
+	d, err := opened(path, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
+	names, err := d.Readdirnames(-1)
+	if err = errors.Join(err, d.Close()); err != nil {
+		return nil, err
 	}
+	slices.Sort(names)
 	return names, nil
 }
 
@@ -83,7 +85,7 @@ func (osFS) Stat(path string) (FileInfo, error) {
 }
 
 func (osFS) SyncDir(path string) error {
-	d, err := os.Open(path)
+	d, err := opened(path, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,13 @@ func (l *Log) cutOld(before int64) error {
 	return nil
 }
 
+func (l *Log) dropActive(s *segment) error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	l.active = nil
+	return s.drop()
+}
+
 // cutNewest removes the last segment; it runs on the writer goroutine.
 func (l *Log) cutNewest(before int64) error {
 	s := l.newest()
@@ -67,10 +74,7 @@ func (l *Log) cutNewest(before int64) error {
 	l.segments = nil
 	l.listMu.Unlock()
 	l.size.Add(-s.end)
-	l.syncMu.Lock()
-	l.active = nil
-	err := s.drop()
-	l.syncMu.Unlock()
+	err := l.dropActive(s)
 	// Were the file to come back after a crash, the segment that is made next would not continue it.
 	if err = errors.Join(err, l.o.FS.SyncDir(l.o.Dir)); err != nil {
 		return l.fail(fmt.Errorf("wal: cut: %w", err))

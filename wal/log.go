@@ -45,6 +45,8 @@ type Log struct {
 
 	// Of the one who has the turn.
 	taken    *queue
+	told     int // entries of taken whose done was called
+	called   int // calls of taken
 	pieces   [][]byte
 	sequence uint64 // of the newest segment there ever was
 
@@ -94,10 +96,28 @@ var waiters = sync.Pool{New: func() any { return &waiter{done: make(chan error, 
 // Replay runs while the log is read. When Open returns an error, what was replayed is void and nothing was changed on disk,
 // unless the error is that of a file operation after the log was found sound. The caller holds a lock on the directory.
 func Open(o Options, next int64, replay func(Entry) error) (*Log, Report, error) {
+	r, report, err := Read(o, next, replay)
+	if err != nil {
+		return nil, report, err
+	}
+	return r.Open()
+}
+
+// Reading is a log that was read and found to be one that can be opened.
+type Reading struct{ plan *plan }
+
+// Read is the part of [Open] that changes nothing.
+func Read(o Options, next int64, replay func(Entry) error) (*Reading, Report, error) {
 	p, err := openPlan(o, next, replay, true)
 	if err != nil {
 		return nil, p.report, err
 	}
+	return &Reading{p}, p.report, nil
+}
+
+// Open is the rest of [Open]: it brings the log in order. It is called once, while nothing else has changed the directory.
+func (r *Reading) Open() (*Log, Report, error) {
+	p := r.plan
 	segments, err := p.apply()
 	if err == nil && len(segments) > 0 {
 		err = p.o.Standing(true)
@@ -116,7 +136,7 @@ func Open(o Options, next int64, replay func(Entry) error) (*Log, Report, error)
 	for _, s := range segments {
 		l.size.Add(s.end)
 	}
-	if o.SyncInterval > 0 {
+	if p.o.SyncInterval > 0 {
 		l.syncer.Add(1)
 		go l.syncInBackground()
 	}
@@ -163,8 +183,7 @@ func (l *Log) WriteNow() {
 		return
 	}
 	if l.turn.TryLock() {
-		l.writeQuickly()
-		l.turn.Unlock()
+		l.work(l.writeQuickly)
 	}
 	l.mu.Lock()
 	if len(l.queue.entries) > 0 {
@@ -356,11 +375,11 @@ func (l *Log) call(ctx context.Context, f func() error) error {
 		return ErrClosed
 	}
 	l.queue.calls = append(l.queue.calls, func() {
-		if err := l.Err(); err != nil {
-			done <- err
-			return
+		err := l.Err()
+		if err == nil {
+			err = l.try(f)
 		}
-		done <- f()
+		done <- err
 	})
 	l.rouse()
 	l.mu.Unlock()
@@ -370,6 +389,16 @@ func (l *Log) call(ctx context.Context, f func() error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// try returns what f does, or that it panicked.
+func (l *Log) try(f func() error) (err error) {
+	defer func() {
+		if with := recover(); with != nil {
+			err = l.panicked(with)
+		}
+	}()
+	return f()
 }
 
 // Close writes and syncs what was appended, marks the end of the log and stops its goroutines. After a failure it returns the
@@ -386,6 +415,9 @@ func (l *Log) Close() error {
 	<-l.stopped
 	return l.closeErr
 }
+
+// Abort makes the log take no more entries, for that reason, as if writing had failed.
+func (l *Log) Abort(cause error) { _ = l.fail(cause) }
 
 // fail poisons the log, with the first cause, and returns its error.
 func (l *Log) fail(cause error) error {

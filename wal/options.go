@@ -74,6 +74,9 @@ type Options struct {
 	// removed. What it notes must be on disk when it returns: a log that is noted as standing and has no segment was lost. It runs
 	// on any goroutine and must not call the log. The default is none.
 	Standing func(bool) error
+	// Panicked is called when a goroutine of the log, or a function that it called, has panicked, before the log fails for that.
+	// It must not call the log, but for Abort. The default is none.
+	Panicked func(error)
 	// Observer receives measurements. The default is none.
 	Observer Observer
 	// Logger receives what was recovered, cut off or lost. The default discards.
@@ -121,6 +124,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Standing == nil {
 		o.Standing = func(bool) error { return nil }
+	}
+	if o.Panicked == nil {
+		o.Panicked = func(error) {}
 	}
 	if o.salt == nil {
 		o.salt = randomSalt

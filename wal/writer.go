@@ -2,8 +2,10 @@ package wal
 
 import (
 	"bytes"
+	"fmt"
 	"hash/crc32"
 	"runtime"
+	"runtime/debug"
 	"time"
 )
 
@@ -20,16 +22,71 @@ func (l *Log) write() {
 	defer close(l.stopped)
 	for l.await() {
 		l.turn.Lock()
-		l.mu.Lock()
-		l.queue, l.taken = l.taken, l.queue
-		l.mu.Unlock()
-		l.writeTaken()
-		l.turn.Unlock()
+		l.work(func() {
+			l.mu.Lock()
+			l.queue, l.taken = l.taken, l.queue
+			l.mu.Unlock()
+			l.writeTaken()
+		})
 		l.linger()
 	}
 	l.turn.Lock()
+	l.work(l.end)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closeErr == nil {
+		l.closeErr = l.err
+	}
+	l.ended = true
+	l.release(0, ErrClosed)
+}
+
+// work calls f, which does some of the writer's work, and ends the turn, which the caller has. A panic fails the log: all that
+// was taken from the queue is told so.
+func (l *Log) work(f func()) {
 	defer l.turn.Unlock()
-	l.end()
+	defer func() {
+		if with := recover(); with != nil {
+			l.settle(l.panicked(with))
+		}
+	}()
+	f()
+}
+
+// panicked fails the log for what a panic was called with. It is called by the function that recovers.
+func (l *Log) panicked(with any) error {
+	cause := fmt.Errorf("panic: %v\n%s", with, debug.Stack())
+	l.o.Panicked(cause) // which may have a better word for it, see Abort
+	return l.fail(cause)
+}
+
+// settle tells those whose entries or calls were taken from the queue, and were not told yet, of a failure.
+func (l *Log) settle(err error) {
+	for l.told < len(l.taken.entries) {
+		e := &l.taken.entries[l.told]
+		l.told++
+		if e.done != nil {
+			l.contain(func() { e.done(err) })
+		}
+	}
+	for l.called < len(l.taken.calls) {
+		call := l.taken.calls[l.called]
+		l.called++
+		l.contain(call)
+	}
+	l.reset()
+}
+
+// contain calls f, of which a panic ends nothing else.
+func (l *Log) contain(f func()) {
+	_ = l.try(func() error { f(); return nil }) // the log has failed
+}
+
+// reset empties what was taken.
+func (l *Log) reset() {
+	l.taken.reset()
+	l.told, l.called = 0, 0
+	clear(l.pieces)
 }
 
 // linger looks out for the next entry for a moment: one who waits for a sync before it appends again is soon back, and to wake
@@ -100,17 +157,18 @@ func (l *Log) writeTaken() {
 	for rest := l.taken.entries; len(rest) > 0; {
 		n, err := l.writeRun(rest)
 		if err != nil {
-			l.refuse(rest, l.fail(err))
+			l.tell(rest, l.fail(err))
 			break
 		}
 		l.acknowledge(rest[:n])
 		rest = rest[n:]
 	}
-	for _, call := range l.taken.calls {
+	for l.called < len(l.taken.calls) {
+		call := l.taken.calls[l.called]
+		l.called++
 		call()
 	}
-	l.taken.reset()
-	clear(l.pieces)
+	l.reset()
 }
 
 // writeRun writes as many of the entries as go into one segment, and syncs them if that is what they wait for.
@@ -320,6 +378,10 @@ func (l *Log) timedSync(s *segment) error {
 // syncInBackground is the goroutine of a log with a SyncInterval.
 func (l *Log) syncInBackground() {
 	defer l.syncer.Done()
+	l.contain(l.syncRegularly)
+}
+
+func (l *Log) syncRegularly() {
 	timer := time.NewTimer(0)
 	<-timer.C
 	for {
@@ -350,18 +412,16 @@ func (l *Log) acknowledge(entries []queued) {
 	l.mu.Lock()
 	l.release(end, nil)
 	l.mu.Unlock()
-	for i := range entries {
-		if done := entries[i].done; done != nil {
-			done(nil)
-		}
-	}
+	l.tell(entries, nil)
 	if l.o.OnAdvance != nil {
 		l.o.OnAdvance(end)
 	}
 }
 
-func (l *Log) refuse(entries []queued, err error) {
+// tell calls what is to be called when it is known what has become of entries, the next ones of those taken.
+func (l *Log) tell(entries []queued, err error) {
 	for i := range entries {
+		l.told++
 		if done := entries[i].done; done != nil {
 			done(err)
 		}
@@ -388,8 +448,4 @@ func (l *Log) end() {
 		l.active = nil
 	}
 	l.closeErr = err
-	l.mu.Lock()
-	l.ended = true
-	l.release(0, ErrClosed)
-	l.mu.Unlock()
 }

@@ -131,7 +131,7 @@ func Mend(dir string, version uint64) ([]string, error) {
 // stable row ids nothing can be found by its row id. It fails with fs.ErrNotExist when
 // there is no table.
 func OpenForeign(dir string) (*Snapshot, error) {
-	if !hasManifest(dir) {
+	if !Exists(dir) {
 		return nil, &Error{Op: "open", Dir: dir, Msg: "no table", Err: fs.ErrNotExist}
 	}
 	return openVersion(dir, newest)

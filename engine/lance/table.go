@@ -71,7 +71,7 @@ func Open(dir string, cfg Config) (*Table, error) {
 	if err := errors.Join(cfg.Validate(), checkDir(dir)); err != nil {
 		return nil, err
 	}
-	if !hasManifest(dir) {
+	if !Exists(dir) {
 		return nil, &Error{Op: "open", Dir: dir, Msg: "no table", Err: fs.ErrNotExist}
 	}
 	t := &Table{dir: dir, compression: cfg.compressions()}
@@ -323,7 +323,8 @@ func checkDir(dir string) error {
 	return nil
 }
 
-func hasManifest(dir string) bool {
+// Exists says whether there is a table in dir: a version of one, sound or not.
+func Exists(dir string) bool {
 	entries, err := os.ReadDir(filepath.Join(dir, "_versions"))
 	if err != nil {
 		return false

@@ -115,7 +115,10 @@ class LockedError(StorageError):
 
 
 class PoisonedError(StorageError):
-    """Raised by writes after a failed write or fsync, until the bucket is opened again."""
+    """Raised by writes after a failed write or fsync, until the bucket is opened again.
+
+    So it is after the directory of an open bucket was removed, moved or made anew.
+    """
 
     code = Status.POISONED
 
@@ -157,7 +160,10 @@ class ForkedError(PersistingError):
 
 
 class InternalError(PersistingError):
-    """Raised when the library caught a fault of its own."""
+    """Raised when the library caught a fault of its own, and by what is used after that.
+
+    A bucket is to be closed then, and can be opened again; others go on.
+    """
 
     code = Status.INTERNAL
 

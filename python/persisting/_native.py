@@ -249,6 +249,8 @@ class Bucket(Handle):
         An option is unknown or out of range.
     LockedError
         The bucket is open elsewhere.
+    NotFoundError
+        The directory has a Lance table that is no bucket's; it is left as it is.
     WALError, CorruptError, StorageError
         The bucket cannot be recovered.
 
