@@ -53,7 +53,7 @@ var escaper = strings.NewReplacer("%", "%25", ".", "%2E", "`", "%60")
 // storedField is f as Lance gets it.
 func storedField(f arrow.Field, c compressions) (arrow.Field, error) {
 	s := compressField(storedForm(f), c.of(f.Name))
-	if isPlain(f) {
+	if escapeName(f.Name) == f.Name && isPlain(f) {
 		return s, nil
 	}
 	original, err := encodeField(f)
@@ -74,7 +74,7 @@ func originalField(s arrow.Field) (arrow.Field, error) {
 
 // isPlain says whether Lance keeps all of f and originalField needs no help.
 func isPlain(f arrow.Field) bool {
-	if escapeName(f.Name) != f.Name || namesCompression(f) || lanceMetadata(f).Len() < f.Metadata.Len() {
+	if namesCompression(f) || lanceMetadata(f).Len() < f.Metadata.Len() {
 		return false
 	}
 	switch t := f.Type.(type) {
@@ -91,21 +91,10 @@ func isPlain(f arrow.Field) bool {
 	return true
 }
 
-// storedForm is f as Lance gets it, but for the compression.
-func storedForm(f arrow.Field) arrow.Field { return escaped(translateField(f)) }
-
-// escaped is f with names that Lance takes, its own and those inside it.
-func escaped(f arrow.Field) arrow.Field {
+// storedForm is f with the name that Lance takes, which takes any inside a column.
+func storedForm(f arrow.Field) arrow.Field {
 	f.Name = escapeName(f.Name)
-	switch t := f.Type.(type) {
-	case *arrow.ListType:
-		f.Type = arrow.ListOfField(escaped(t.ElemField()))
-	case *arrow.LargeListType:
-		f.Type = arrow.LargeListOfField(escaped(t.ElemField()))
-	case *arrow.StructType:
-		f.Type = arrow.StructOf(mapFields(t.Fields(), escaped)...)
-	}
-	return f
+	return translateField(f)
 }
 
 // translateField leaves metadata out of f that Lance must not see, and gives
@@ -126,6 +115,28 @@ func translateField(f arrow.Field) arrow.Field {
 		m := arrow.MapOf(translateField(t.KeyField()).Type, translateField(t.ItemField()).Type)
 		m.SetItemNullable(t.ItemField().Nullable)
 		f.Type = m
+	}
+	return f
+}
+
+// named is f with the names of stored, and of what is inside it: they are escaped
+// there in tables of older versions.
+func named(f, stored arrow.Field) arrow.Field {
+	f.Name = stored.Name
+	inner := func(i int) arrow.Field {
+		return named(f.Type.(arrow.NestedType).Fields()[i], stored.Type.(arrow.NestedType).Fields()[i])
+	}
+	switch t := f.Type.(type) {
+	case *arrow.ListType:
+		f.Type = arrow.ListOfField(inner(0))
+	case *arrow.LargeListType:
+		f.Type = arrow.LargeListOfField(inner(0))
+	case *arrow.StructType:
+		fields := make([]arrow.Field, t.NumFields())
+		for i := range fields {
+			fields[i] = inner(i)
+		}
+		f.Type = arrow.StructOf(fields...)
 	}
 	return f
 }
@@ -296,7 +307,7 @@ func newColumns(stored *arrow.Schema, number uint64) (*columns, error) {
 			return nil, err
 		}
 		originals[i] = f
-		c.stored[i] = storedForm(f)
+		c.stored[i] = named(translateField(f), s)
 		c.index[f.Name] = i
 	}
 	meta, err := originalMetadata(stored.Metadata())

@@ -248,21 +248,25 @@ func (c *columns) sql(text string) (string, error) {
 	return nativeStoredSQL(text, string(names))
 }
 
+// withinColumn begins the names of fields inside columns in [columns.filterNames]: no
+// name has it.
+const withinColumn = "\x00"
+
 // filterNames gives the names, of columns and of fields inside them, that are
 // stored under others, and the one of the row id.
 func (c *columns) filterNames() map[string]string {
 	names := map[string]string{OffsetColumn: "_rowid"}
-	var visit func(fields []arrow.Field)
-	visit = func(fields []arrow.Field) {
-		for _, f := range fields {
-			if stored := escapeName(f.Name); stored != f.Name || f.Name == OffsetColumn {
-				names[f.Name] = stored
+	var visit func(prefix string, fields, stored []arrow.Field)
+	visit = func(prefix string, fields, stored []arrow.Field) {
+		for i, f := range fields {
+			if f.Name != stored[i].Name || prefix+f.Name == OffsetColumn {
+				names[prefix+f.Name] = stored[i].Name
 			}
 			if t, ok := f.Type.(arrow.NestedType); ok {
-				visit(t.Fields())
+				visit(withinColumn, t.Fields(), stored[i].Type.(arrow.NestedType).Fields())
 			}
 		}
 	}
-	visit(c.original.Fields())
+	visit("", c.original.Fields(), c.stored)
 	return names
 }

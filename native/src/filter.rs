@@ -85,6 +85,9 @@ impl Filters {
     }
 }
 
+/// Begins those of the names that are of fields inside columns, which follow a period.
+const WITHIN_COLUMN: &str = "\0";
+
 /// The SQL with each name that `names` has replaced by what it stands for.
 pub fn translate(sql: &str, names: &HashMap<String, String>) -> Result<String> {
     let dialect = LanceDialect(GenericDialect {});
@@ -94,10 +97,13 @@ pub fn translate(sql: &str, names: &HashMap<String, String>) -> Result<String> {
         .map_err(invalid)?;
     check(&dialect, tokens.clone()).map_err(|e| placed(e, sql))?;
     let mut out = String::with_capacity(sql.len());
+    let mut within = false;
     for token in tokens {
+        let prefix = if within { WITHIN_COLUMN } else { "" };
+        within = token.token == Token::Period;
         match token.token {
             Token::Word(word) if matches!(word.quote_style, None | Some('`')) => {
-                match names.get(&word.value.replace("``", "`")) {
+                match names.get(&format!("{prefix}{}", word.value.replace("``", "`"))) {
                     Some(stored) => out.push_str(&quote(stored)),
                     None => out.push_str(&word.to_string()),
                 }
@@ -185,6 +191,7 @@ mod tests {
             ("x`y", "x%60y"),
             ("_offset", "_rowid"),
             ("", "%"),
+            ("\0x%y", "x%25y"),
         ]
         .map(|(name, stored)| (name.to_string(), stored.to_string()))
         .into()
@@ -197,6 +204,8 @@ mod tests {
             ("`a.b` = 'a.b'", "`a%2Eb` = 'a.b'"),
             ("`a.b` = \"a.b\"", "`a%2Eb` = \"a.b\""),
             ("a.b = 1", "a.b = 1"),
+            ("s.`a.b` = 1", "s.`a.b` = 1"),
+            ("s.`x%y`.`x%y` = `x%y`", "s.`x%25y`.`x%25y` = `x%y`"),
             ("`x``y` IS NULL", "`x%60y` IS NULL"),
             ("`` = 1", "`%` = 1"),
             ("_offset >= 3", "`_rowid` >= 3"),
