@@ -76,6 +76,9 @@ pub fn tokens(sql: &str, unescape: bool) -> Result<Vec<TokenWithSpan>> {
     Ok(tokens)
 }
 
+/// Begins those of the names that are of fields inside columns, which follow a period.
+const WITHIN_COLUMN: &str = "\0";
+
 /// The SQL with each name that `names` has replaced by what it stands for. Where a word
 /// of SQL is meant as one of these names, or of `columns`, an error says so.
 pub fn translate(sql: &str, names: &HashMap<String, String>, columns: &[&str]) -> Result<String> {
@@ -86,10 +89,13 @@ pub fn translate(sql: &str, names: &HashMap<String, String>, columns: &[&str]) -
         parsed(sql, tokens.clone(), &is_column).map(drop)
     })?;
     let mut out = String::with_capacity(sql.len());
+    let mut within = false;
     for token in tokens {
+        let prefix = if within { WITHIN_COLUMN } else { "" };
+        within = token.token == Token::Period;
         match token.token {
             Token::Word(word) if matches!(word.quote_style, None | Some('`')) => {
-                match names.get(&word.value.replace("``", "`")) {
+                match names.get(&format!("{prefix}{}", word.value.replace("``", "`"))) {
                     Some(stored) if *stored != word.value => out.push_str(&quote(stored)),
                     _ => out.push_str(&word.to_string()),
                 }
@@ -401,6 +407,7 @@ mod tests {
             ("_offset", "_rowid"),
             ("", "%"),
             ("all", "all"),
+            ("\0x%y", "x%25y"),
         ]
         .map(|(name, stored)| (name.to_string(), stored.to_string()))
         .into()
@@ -421,6 +428,8 @@ mod tests {
             ("x = 0x1F -- `a.b`\n", "x = X'1F' -- `a.b`\n"),
             ("f(`a.b`, _offset)", "f(`a%2Eb`, `_rowid`)"),
             ("`all` = 1", "`all` = 1"),
+            ("s.`a.b` = 1", "s.`a.b` = 1"),
+            ("s.`x%y`.`x%y` = `x%y`", "s.`x%25y`.`x%25y` = `x%y`"),
         ] {
             assert_eq!(translate(filter, &names(), &["select"]).unwrap(), want);
         }
