@@ -27,7 +27,7 @@ import pyarrow as pa
 
 import persisting
 from persisting import LanceBackend, PersistingBackend
-from persisting._errors import PersistingError
+from persisting._errors import NotFoundError, PersistingError
 from persisting.queue._acknowledgements import Acknowledgements
 
 if TYPE_CHECKING:
@@ -175,6 +175,9 @@ class Life:
                 await asyncio.sleep(chance.choice((0, 0.001, 0.01)))
                 task.cancel()
             await asyncio.wait({task})
+            fault = None if task.cancelled() else task.exception()
+            if fault is not None and not isinstance(fault, NotFoundError):
+                raise fault  # but for an offset that was counted for a put which was cancelled
             await asyncio.sleep(chance.choice((0, 0.001, 0.02)))
 
     async def turn(self, backend: LanceBackend, leave: bool) -> None:
