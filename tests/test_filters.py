@@ -232,14 +232,12 @@ async def test_words_of_sql_as_names(backend: LanceBackend) -> None:
     for word in words:
         assert await backend.count(f"`{word}` >= 2") == 2
         assert await backend.count(f"1 = `{word}`") == 1
-    for where in ("user >= 2", "date >= 2", "value >= 2", "key >= 2"):
+    for where in ("user >= 2", "date >= 2", "value >= 2", "key >= 2", "end >= 2"):
         assert await backend.count(where) == 2
     for where, word in (
         ("current_date >= 2", "current_date"),
         ("1 = all", "all"),
         ("(select = 1)", "select"),
-        ("end = 1", "end"),
-        ("is IS NULL", "is"),
     ):
         calls = (backend.count, backend.query, backend.delete)
         for call in calls:

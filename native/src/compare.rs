@@ -454,4 +454,24 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn floats_of_two_columns_have_no_sign_of_zero() {
+        use DataType as T;
+        for (left, right, want) in [
+            (T::Float64, T::Float32, "a + Float64(0) < b + Float32(0)"),
+            (
+                T::Decimal128(12, 2),
+                T::Float64,
+                "CAST(a AS Float64) < b + Float64(0)",
+            ),
+            (T::Int64, T::Float32, "CAST(a AS Float64) < b + Float32(0)"),
+            (T::Int64, T::Int8, "a < b"),
+        ] {
+            let fields = [("a", left), ("b", right)].map(|(n, kind)| Field::new(n, kind, true));
+            let schema = DFSchema::try_from(Schema::new(fields.to_vec())).expect("a schema");
+            let expr = fit(binary(col("a"), Operator::Lt, col("b")), &schema).expect("fits");
+            assert_eq!(expr.to_string(), want);
+        }
+    }
 }

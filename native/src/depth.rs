@@ -23,7 +23,7 @@ const MAX_CHAIN: usize = 20_000;
 
 /// What reading an expression takes of the stack, at most: in all, for each level that
 /// is written and for each that is planned.
-const STACK_BYTES: usize = 384 << 10;
+const STACK_BYTES: usize = 1 << 20;
 const STACK_BYTES_WRITTEN: usize = 1 << 10;
 const STACK_BYTES_PLANNED: usize = 48 << 10;
 

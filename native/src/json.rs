@@ -158,4 +158,23 @@ mod tests {
             assert_eq!(is_simple(&text), simple, "{text}");
         }
     }
+
+    #[test]
+    fn ints_are_numbers_without_a_fraction() {
+        for (text, want) in [
+            ("3", Some(3)),
+            ("3.0", Some(3)),
+            ("3.5", None),
+            ("9007199254740993", Some((1 << 53) + 1)),
+            ("\"3\"", Some(3)),
+            ("\"three\"", None),
+            ("[3]", None),
+            ("{}", None),
+        ] {
+            let value = lance_jsonb::parse_value(text.as_bytes())
+                .expect("JSON")
+                .to_vec();
+            assert_eq!(int(RawJsonb::new(&value)), want, "{text}");
+        }
+    }
 }

@@ -503,5 +503,7 @@ mod tests {
         assert_eq!(levels, 14);
         assert!(read("a IN (SELECT 1)").is_err());
         assert!(read("a = $1").is_err());
+        assert!(read("row_number() OVER () > 1").is_err());
+        assert!(read("current_date >= a").is_ok());
     }
 }

@@ -6,6 +6,9 @@ use std::thread::{scope, Builder};
 
 use crate::error::{Error, Result};
 
+/// What a thread of its own has besides: it takes memory only where it is used.
+const SPARE_BYTES: usize = 8 << 20;
+
 /// Runs `work` with so many bytes of stack: on this thread if it has them left, else
 /// on one of its own.
 pub fn with_stack<T: Send>(bytes: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
@@ -15,7 +18,7 @@ pub fn with_stack<T: Send>(bytes: usize, work: impl FnOnce() -> Result<T> + Send
     scope(|threads| {
         let thread = Builder::new()
             .name("persisting-query".into())
-            .stack_size(bytes)
+            .stack_size(bytes + SPARE_BYTES)
             .spawn_scoped(threads, work)
             .map_err(|e| Error::internal(format!("no thread for a query: {e}")))?;
         thread

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def shapes(n: int) -> dict[str, str]:
-    """Return expressions of n parts; all are true for the one record, where i is 1."""
+    """Return expressions of n parts."""
     return {
         "sum": "i = 1" + " + 0" * n,
         "factors": "1 =" + " i *" * n + " 1",
@@ -62,7 +62,7 @@ WAYS: dict[str, Callable[[LanceBackend, str], Awaitable[Any]]] = {
     "query": lambda b, sql: b.query(sql, order_by="i"),
     "explain": lambda b, sql: b.explain(sql),
     "search": lambda b, sql: b.search("x", "s", filter=sql),
-    "delete": lambda b, sql: b.delete(f"NOT ({sql})"),
+    "delete": lambda b, sql: b.delete(f"i = 2 AND ({sql})"),
     "add": lambda b, sql: b.add_column("more", expression=sql),
 }
 
