@@ -14,6 +14,7 @@ const (
 	kindColumns kind = 3
 	kindServer  kind = 4
 	kindView    kind = 5
+	kindKV      kind = 6
 
 	kindShift = 56
 )
@@ -30,6 +31,8 @@ func (k kind) String() string {
 		return "server"
 	case kindView:
 		return "view"
+	case kindKV:
+		return "kv"
 	}
 	return fmt.Sprintf("kind %d", uint64(k))
 }
