@@ -55,7 +55,7 @@
 // ring, a tenth of the segments, and what was read there moves to the main ring; keys that were forgotten a short time ago go
 // there at once. In the main ring a block survives as often as it was read, three times at most. lru, fifo and lfu have the main
 // ring only, and differ in what is worth it. At most 3/10 of a segment are moved for that reason. Pinned blocks, and those with a
-// lease, are moved in any case; a segment that has more than 7/8 of such is passed over. A segment is filled anew when the last
+// lease, are moved in any case; a segment that has more than 1/2 of such, 3/4 if there is no other, is passed over. A segment is filled anew when the last
 // reader has left it; nobody waits for that: a set that finds no segment fails.
 //
 // # Order of writing

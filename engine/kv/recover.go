@@ -176,15 +176,20 @@ func (r *recovery) segment(b []byte) {
 	if g == nil {
 		return // it was filled anew, or is gone
 	}
-	r.read[slot] = true
+	known := true
 	r.begun[slot] = ring&openBit != 0
 	r.used[slot] = le.Uint32(b[16:])
 	r.end[slot] = r.used[slot]
 	for b = b[28:]; len(b) >= entryBytes; b = b[entryBytes:] {
 		e := readEntry(b)
-		if r.own(&e) {
-			r.insert(g, e)
+		if !r.own(&e) {
+			known = false
+			continue
 		}
+		r.insert(g, e)
+	}
+	if r.read[slot] = known; !known {
+		r.used[slot] = 0 // the headers of the blocks say whose they are
 	}
 }
 
@@ -306,9 +311,14 @@ func (r *recovery) publish(content []byte) {
 	}
 	r.sequences[e.hash] = sequence
 	r.entryAt(g, e.page) // from now on the places of the segment are known
-	if !r.has(g, &e) && r.own(&e) {
-		r.insert(g, e)
+	if r.has(g, &e) {
+		return
 	}
+	if !r.own(&e) {
+		r.intact = false
+		return
+	}
+	r.insert(g, e)
 }
 
 // has says whether an entry is in the index already, as it is when the checkpoint was written at the same time.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/persisting/persisting/engine/blob"
 )
@@ -255,9 +256,16 @@ func (s *Store) nextEpoch() uint64 {
 	return s.epoch.Add(1)<<24 | rand.Uint64N(1<<24)
 }
 
+const (
+	// mostTries bounds how many segments are emptied for one: where much is pinned or leased, each gives little.
+	mostTries = 4
+	// fullFor is how long nothing is emptied after that was in vain.
+	fullFor = 100 * time.Millisecond
+)
+
 // emptySegment returns a segment that holds nothing, and leaves spare others. The caller holds s.recycling, here and below.
 func (s *Store) emptySegment(spare int) (*segment, error) {
-	for {
+	for tries := 0; ; tries++ {
 		s.collect()
 		if g := s.rings.pop(spare); g != nil {
 			return g, nil
@@ -270,7 +278,8 @@ func (s *Store) emptySegment(spare int) (*segment, error) {
 			}
 			full = err // there may be segments to empty
 		}
-		if s.rings.leavingCount() > 1 {
+		if s.rings.leavingCount() > 1 || tries == mostTries || s.o.now().Before(s.fullUntil) {
+			s.fullUntil = s.o.now().Add(fullFor)
 			return nil, errors.Join(errFull, full)
 		}
 		if err := s.recycle(); err != nil {
@@ -339,15 +348,17 @@ type candidate struct {
 // recycle empties one segment.
 func (s *Store) recycle() error {
 	s.owners.judge()
-	for _, g := range s.rings.victims() {
-		must, worth := s.sort(g)
-		if takenBytes(must) > s.blobs.SegmentBytes*7/8 {
-			continue
+	for _, most := range []int64{s.blobs.SegmentBytes / 2, s.blobs.SegmentBytes * 3 / 4} {
+		for _, g := range s.rings.victims() {
+			must, worth := s.sort(g)
+			if takenBytes(must) > most {
+				continue
+			}
+			if err := g.Probe(); err != nil {
+				return s.failed("empty a segment", err)
+			}
+			return s.empty(g, append(must, s.affordable(worth)...))
 		}
-		if err := g.Probe(); err != nil {
-			return s.failed("empty a segment", err)
-		}
-		return s.empty(g, append(must, s.affordable(worth)...))
 	}
 	return errFull
 }

@@ -54,6 +54,7 @@ type Store struct {
 	sick            atomic.Int64 // Unix nanoseconds up to which no write is tried
 
 	recycling     sync.Mutex // while segments are made, begun and emptied
+	fullUntil     time.Time  // nothing is emptied before; guarded by recycling
 	checkpointing sync.Mutex
 	checkpointed  time.Time
 	keys          [stripes]sync.Mutex // while an entry is changed in the journal and in the index
