@@ -107,7 +107,7 @@ func decode(page []byte, id Identity) (Header, bool) {
 		Expires:   le.Uint32(page[52:]),
 		Namespace: string(names[:namespace]),
 		Salt:      string(names[namespace : namespace+salt]),
-		Key:       append([]byte(nil), names[namespace+salt:]...),
+		Key:       append([]byte{}, names[namespace+salt:]...),
 		Pinned:    page[62]&flagPinned != 0,
 		Dead:      string(page[deadAt:]) == deadMark,
 	}, true
