@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Key = str | bytes
 
 LEASE = 10.0
+LEASE_MS = 10_000
 
 
 class KVStore:
@@ -122,7 +123,9 @@ class KVStore:
 
     def exists(self, key: Key, *, lease: float = LEASE) -> bool:
         """Whether there is a block, which is not forgotten for `lease` seconds; does not wait."""
-        return self._store.find(self._space, as_key(key), in_ms(lease, "lease")) >= 0
+        encoded = key if type(key) is bytes else as_key(key)
+        lease_ms = LEASE_MS if lease == LEASE else in_ms(lease, "lease")
+        return self._store.find(self._space, encoded, lease_ms) >= 0
 
     def exists_many(self, keys: Iterable[Key], *, lease: float = LEASE) -> list[bool]:
         """Whether there is a block for each key; does not wait."""
