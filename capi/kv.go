@@ -60,6 +60,20 @@ func persistingKvSpaceGo(id C.persisting_kv, name, salt *C.char, out *C.uint32_t
 	}, arg("name", name), arg("salt", salt), arg("out_space", out))
 }
 
+// onKeys has half look at keys where C has them.
+func onKeys(id C.persisting_kv, e *C.struct_persisting_error, b batchKeys, half func(*kv.Store, [][]byte) error, more ...argument) C.persisting_status {
+	return guard(e, func() error {
+		if err := need(b.arguments(more...)...); err != nil {
+			return err
+		}
+		keys, err := b.borrowed()
+		if err != nil {
+			return err
+		}
+		return with(kindKV, uint64(id), func(s *kv.Store) error { return half(s, keys) })
+	})
+}
+
 // batchKeys are the keys of a call, as C has them.
 type batchKeys struct {
 	keys  unsafe.Pointer
@@ -132,18 +146,13 @@ func lease(ms C.int64_t, name string) (time.Duration, error) {
 
 //export persistingKvExistsGo
 func persistingKvExistsGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count, leaseMs C.int64_t, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	b := batchKeys{keys, sizes, count}
-	return onKV(id, e, func(s *kv.Store) error {
+	return onKeys(id, e, batchKeys{keys, sizes, count}, func(s *kv.Store, all [][]byte) error {
 		of, err := lease(leaseMs, "lease_ms")
 		if err != nil {
 			return err
 		}
-		all, err := b.borrowed()
-		if err != nil {
-			return err
-		}
 		return s.ExistsAll(uint32(space), all, of, unsafe.Slice((*int64)(out), count))
-	}, b.arguments(arg("out_lengths", out))...)
+	}, arg("out_lengths", out))
 }
 
 //export persistingKvFindGo
@@ -167,13 +176,8 @@ func persistingKvFindGo(id C.persisting_kv, space C.uint32_t, key unsafe.Pointer
 
 //export persistingKvPrefixGo
 func persistingKvPrefixGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count, leaseMs C.int64_t, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	b := batchKeys{keys, sizes, count}
-	return onKV(id, e, func(s *kv.Store) error {
+	return onKeys(id, e, batchKeys{keys, sizes, count}, func(s *kv.Store, all [][]byte) error {
 		of, err := lease(leaseMs, "lease_ms")
-		if err != nil {
-			return err
-		}
-		all, err := b.borrowed()
 		if err != nil {
 			return err
 		}
@@ -183,26 +187,27 @@ func persistingKvPrefixGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Poin
 		}
 		*out = C.int64_t(n)
 		return nil
-	}, b.arguments(arg("out_keys", out))...)
+	}, arg("out_keys", out))
 }
 
-// batchMemory is where the payloads of a call are.
+// batchMemory is where the payloads of the keys of a call are.
 type batchMemory struct {
+	batchKeys
 	pieces    *C.int32_t
 	addresses *C.uint64_t
 	lengths   *C.int64_t
 	results   *C.int8_t
 }
 
-func (m batchMemory) arguments(b batchKeys, more ...argument) []argument {
-	return b.arguments(append([]argument{
+func (m batchMemory) arguments(more ...argument) []argument {
+	return m.batchKeys.arguments(append([]argument{
 		arg("pieces", m.pieces), arg("addresses", m.addresses), arg("lengths", m.lengths), arg("results", m.results),
 	}, more...)...)
 }
 
 // batch is what the engine is asked for. The memory is C's, so no Go pointer is ever stored in it.
-func (m batchMemory) batch(space C.uint32_t, b batchKeys, ttlMs C.int64_t) (*kv.Batch, error) {
-	keys, err := b.copied()
+func (m batchMemory) batch(space C.uint32_t, ttlMs C.int64_t) (*kv.Batch, error) {
+	keys, err := m.copied()
 	if err != nil {
 		return nil, err
 	}
@@ -211,11 +216,11 @@ func (m batchMemory) batch(space C.uint32_t, b batchKeys, ttlMs C.int64_t) (*kv.
 		return nil, err
 	}
 	batch := &kv.Batch{
-		Space: uint32(space), Items: make([]kv.Item, b.count), TTL: ttl,
-		Results: unsafe.Slice((*int8)(m.results), b.count),
+		Space: uint32(space), Items: make([]kv.Item, m.count), TTL: ttl,
+		Results: unsafe.Slice((*int8)(m.results), m.count),
 	}
 	next := 0
-	for i, pieces := range unsafe.Slice(m.pieces, b.count) {
+	for i, pieces := range unsafe.Slice(m.pieces, m.count) {
 		if pieces < 0 {
 			return nil, fmt.Errorf("%w: pieces[%d] is %d", errArgument, i, pieces)
 		}
@@ -245,38 +250,37 @@ func (m batchMemory) item(key []byte, next, pieces int) (kv.Item, error) {
 }
 
 // transfer has the engine read or write a batch.
-func transfer(id C.persisting_kv, e *C.struct_persisting_error, space C.uint32_t, b batchKeys, m batchMemory, ttlMs C.int64_t, half func(*kv.Store, *kv.Batch) error, more ...argument) C.persisting_status {
-	return onKV(id, e, func(s *kv.Store) error {
-		batch, err := m.batch(space, b, ttlMs)
+func transfer(id C.persisting_kv, e *C.struct_persisting_error, space C.uint32_t, m batchMemory, ttlMs C.int64_t, half func(*kv.Store, *kv.Batch) error, more ...argument) C.persisting_status {
+	return guard(e, func() error {
+		if err := need(m.arguments(more...)...); err != nil {
+			return err
+		}
+		batch, err := m.batch(space, ttlMs)
 		if err != nil {
 			return err
 		}
-		return half(s, batch)
-	}, m.arguments(b, more...)...)
+		return with(kindKV, uint64(id), func(s *kv.Store) error { return half(s, batch) })
+	})
 }
 
 //export persistingKvLoadGo
 func persistingKvLoadGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, results *C.int8_t, e *C.struct_persisting_error) C.persisting_status {
-	b, m := batchKeys{keys, sizes, count}, batchMemory{pieces, addresses, lengths, results}
-	return transfer(id, e, space, b, m, 0, (*kv.Store).Get)
+	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, 0, (*kv.Store).Get)
 }
 
 //export persistingKvStoreGo
 func persistingKvStoreGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, ttlMs C.int64_t, results *C.int8_t, e *C.struct_persisting_error) C.persisting_status {
-	b, m := batchKeys{keys, sizes, count}, batchMemory{pieces, addresses, lengths, results}
-	return transfer(id, e, space, b, m, ttlMs, (*kv.Store).Set)
+	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, ttlMs, (*kv.Store).Set)
 }
 
 //export persistingKvSubmitLoadGo
 func persistingKvSubmitLoadGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, results *C.int8_t, out *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	b, m := batchKeys{keys, sizes, count}, batchMemory{pieces, addresses, lengths, results}
-	return transfer(id, e, space, b, m, 0, submitted((*kv.Store).SubmitGet, out), arg("out_ticket", out))
+	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, 0, submitted((*kv.Store).SubmitGet, out), arg("out_ticket", out))
 }
 
 //export persistingKvSubmitStoreGo
 func persistingKvSubmitStoreGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, ttlMs C.int64_t, results *C.int8_t, out *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	b, m := batchKeys{keys, sizes, count}, batchMemory{pieces, addresses, lengths, results}
-	return transfer(id, e, space, b, m, ttlMs, submitted((*kv.Store).SubmitSet, out), arg("out_ticket", out))
+	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, ttlMs, submitted((*kv.Store).SubmitSet, out), arg("out_ticket", out))
 }
 
 // submitted writes the ticket of a batch.
@@ -319,37 +323,42 @@ func persistingKvSetBellGo(id C.persisting_kv, fd C.int32_t, e *C.struct_persist
 	})
 }
 
-// change has the engine change each key.
-func change(id C.persisting_kv, e *C.struct_persisting_error, b batchKeys, results *C.int8_t, half func(*kv.Store, []byte) (bool, error)) C.persisting_status {
-	return onKV(id, e, func(s *kv.Store) error {
+// changeKeys has the engine change each key.
+func changeKeys(id C.persisting_kv, e *C.struct_persisting_error, b batchKeys, results *C.int8_t, half func(*kv.Store, []byte) (bool, error)) C.persisting_status {
+	return guard(e, func() error {
+		if err := need(b.arguments(arg("results", results))...); err != nil {
+			return err
+		}
 		keys, err := b.borrowed()
 		if err != nil {
 			return err
 		}
-		found := unsafe.Slice((*int8)(results), b.count)
-		for i, key := range keys {
-			there, err := half(s, key)
-			if err != nil {
-				return err
+		return with(kindKV, uint64(id), func(s *kv.Store) error {
+			found := unsafe.Slice((*int8)(results), b.count)
+			for i, key := range keys {
+				there, err := half(s, key)
+				if err != nil {
+					return err
+				}
+				if found[i] = kv.Absent; there {
+					found[i] = kv.OK
+				}
 			}
-			if found[i] = kv.Absent; there {
-				found[i] = kv.OK
-			}
-		}
-		return nil
-	}, b.arguments(arg("results", results))...)
+			return nil
+		})
+	})
 }
 
 //export persistingKvDeleteGo
 func persistingKvDeleteGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, results *C.int8_t, e *C.struct_persisting_error) C.persisting_status {
-	return change(id, e, batchKeys{keys, sizes, count}, results, func(s *kv.Store, key []byte) (bool, error) {
+	return changeKeys(id, e, batchKeys{keys, sizes, count}, results, func(s *kv.Store, key []byte) (bool, error) {
 		return s.Delete(uint32(space), key)
 	})
 }
 
 //export persistingKvTouchGo
 func persistingKvTouchGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count, ttlMs C.int64_t, results *C.int8_t, e *C.struct_persisting_error) C.persisting_status {
-	return change(id, e, batchKeys{keys, sizes, count}, results, func(s *kv.Store, key []byte) (bool, error) {
+	return changeKeys(id, e, batchKeys{keys, sizes, count}, results, func(s *kv.Store, key []byte) (bool, error) {
 		ttl, err := lease(ttlMs, "ttl_ms")
 		if err != nil {
 			return false, err
@@ -360,7 +369,7 @@ func persistingKvTouchGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Point
 
 //export persistingKvPinGo
 func persistingKvPinGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, yes C.uint32_t, results *C.int8_t, e *C.struct_persisting_error) C.persisting_status {
-	return change(id, e, batchKeys{keys, sizes, count}, results, func(s *kv.Store, key []byte) (bool, error) {
+	return changeKeys(id, e, batchKeys{keys, sizes, count}, results, func(s *kv.Store, key []byte) (bool, error) {
 		switch yes {
 		case 0:
 			return s.Unpin(uint32(space), key)
