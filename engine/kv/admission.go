@@ -5,15 +5,15 @@ import "sync"
 // ghosts are the hashes of blocks that were forgotten a short time ago.
 type ghosts struct {
 	mu    sync.Mutex
-	limit int
 	known map[uint64]struct{}
 	order []uint64 // a ring once it is full
 	next  int
 }
 
-func newGhosts(limit int) *ghosts {
-	return &ghosts{limit: limit, known: map[uint64]struct{}{}}
-}
+// ghostLimit is how many hashes are kept; they take up to 8 MB.
+const ghostLimit = 1 << 18
+
+func newGhosts() *ghosts { return &ghosts{known: map[uint64]struct{}{}} }
 
 func (g *ghosts) add(hash uint64) {
 	g.mu.Lock()
@@ -22,13 +22,13 @@ func (g *ghosts) add(hash uint64) {
 		return
 	}
 	g.known[hash] = struct{}{}
-	if len(g.order) < g.limit {
+	if len(g.order) < ghostLimit {
 		g.order = append(g.order, hash)
 		return
 	}
 	delete(g.known, g.order[g.next])
 	g.order[g.next] = hash
-	g.next = (g.next + 1) % g.limit
+	g.next = (g.next + 1) % ghostLimit
 }
 
 // has says whether a hash is among them, and takes it out.

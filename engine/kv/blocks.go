@@ -297,7 +297,7 @@ func (s *Store) put(o *owner, key []byte, pieces [][]byte, length uint32, ttl ti
 	if err != nil {
 		s.discard(g, &h, hash)
 		g.Return(page, length)
-		s.failed("store a block", err) //nolint:errcheck // it is counted and logged, and the caller gets a false
+		s.sicken("store a block", err)
 		s.stats.setFailed.Add(1)
 		return Failed
 	}
@@ -359,7 +359,7 @@ func (s *Store) noRoom(err error) int8 {
 		s.stats.setFull.Add(1)
 		return Full
 	}
-	s.failed("find room", err) //nolint:errcheck // it is counted and logged, and the caller gets a false
+	s.sicken("find room", err)
 	s.stats.setFailed.Add(1)
 	return Failed
 }

@@ -91,7 +91,7 @@ func reopened(t *testing.T, dir, what string, values map[string][]byte) (missing
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
-	defer s.Close() //nolint:errcheck // nothing was written
+	defer s.Close()
 	if _, err := s.Space("", ""); err != nil {
 		t.Fatal(err)
 	}

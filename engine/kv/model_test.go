@@ -371,7 +371,7 @@ func TestEveryFault(t *testing.T) {
 					m.step(true)
 					now = now.Add(50 * time.Millisecond)
 				}
-				s.Close() //nolint:errcheck // it may fail
+				s.Close() // it may fail
 			}
 			m.note("", "fault %d, sticky %v", n, sticky)
 			done := nth.Count() < n

@@ -234,7 +234,7 @@ func (s *Store) extend(ring int, full *segment) error {
 	if s.rings.openOf(ring) != full {
 		return nil
 	}
-	g, err := s.emptySegment(1)
+	g, err := s.emptySegment()
 	if err != nil {
 		return err
 	}
@@ -263,8 +263,11 @@ const (
 	fullFor = 100 * time.Millisecond
 )
 
-// emptySegment returns a segment that holds nothing, and leaves spare others. The caller holds s.recycling, here and below.
-func (s *Store) emptySegment(spare int) (*segment, error) {
+// spare segments are left for the copies of what stays when the next one is emptied.
+const spare = 1
+
+// emptySegment returns a segment that holds nothing. The caller holds s.recycling, here and below.
+func (s *Store) emptySegment() (*segment, error) {
 	for tries := 0; ; tries++ {
 		s.collect()
 		if g := s.rings.pop(spare); g != nil {
@@ -330,7 +333,7 @@ func (s *Store) collect() {
 			err = g.Sync()
 		}
 		if err != nil {
-			s.failed("make a segment void", err)
+			s.sicken("make a segment void", err)
 			s.rings.putLeaving(g)
 			return
 		}

@@ -132,7 +132,7 @@ func (s *Store) open() error {
 	if uint64(s.rings.limit+1)*uint64(s.index.perSegment) >= uint64(noRef) {
 		return &OptionError{Faults: []string{fmt.Sprintf("capacity is %d, too much for segments of %d bytes", s.o.CapacityBytes, s.blobs.SegmentBytes)}}
 	}
-	s.ghosts, s.sketch = newGhosts(1<<16), newSketch()
+	s.ghosts, s.sketch = newGhosts(), newSketch()
 	known, err := s.recover()
 	if err != nil {
 		return err
@@ -356,11 +356,16 @@ func (s *Store) release() error {
 // sickness is how long no write is tried after one has failed.
 const sickness = time.Second
 
-// failed notes a failed write, and returns its error.
-func (s *Store) failed(what string, err error) error {
+// sicken notes a failed write.
+func (s *Store) sicken(what string, err error) {
 	s.stats.writeErrors.Add(1)
 	s.sick.Store(s.o.now().Add(sickness).UnixNano())
 	s.o.Logger.Warn("could not "+what, "error", err)
+}
+
+// failed notes a failed write, and returns its error.
+func (s *Store) failed(what string, err error) error {
+	s.sicken(what, err)
 	return fmt.Errorf("kv: %s: %w", what, err)
 }
 
