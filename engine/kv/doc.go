@@ -55,8 +55,8 @@
 // ring, a tenth of the segments, and what was read there moves to the main ring; keys that were forgotten a short time ago go
 // there at once. In the main ring a block survives as often as it was read, three times at most. lru, fifo and lfu have the main
 // ring only, and differ in what is worth it. At most 3/10 of a segment are moved for that reason. Pinned blocks, and those with a
-// lease, are moved in any case; a segment that has more than 1/2 of such, 3/4 if there is no other, is passed over. A segment is filled anew when the last
-// reader has left it; nobody waits for that: a set that finds no segment fails.
+// lease, are moved in any case; a segment that has more than 1/2 of such, 3/4 if there is no other, is passed over. A segment is
+// filled anew when the last reader has left it; nobody waits for that: a set that finds no segment fails.
 //
 // # Order of writing
 //
@@ -84,5 +84,7 @@
 //
 // # Figures
 //
-// Two shared cores (Xeon), measured by BenchmarkIndex: see the comment there.
+// TestIndexSize, in processor time, since the two cores were shared with much else: of 10^6 keys in segments of 170 blocks, 32
+// bytes each are entries, 6 are tables, and 15 more are room for entries to come; a lookup takes 0.22 us, a full garbage
+// collection 11 ms. 10^7 keys (PERSISTING_KEYS) take 54 bytes each.
 package kv
