@@ -45,6 +45,45 @@ func read(g *Segment, w Want) ([]byte, error) {
 	return b, err
 }
 
+// TestLongBlocks reads blocks about as long as what is read at once, into pieces of all sizes.
+func TestLongBlocks(t *testing.T) {
+	mem := faultfs.NewMem()
+	if err := mem.MkdirAll("/d"); err != nil {
+		t.Fatal(err)
+	}
+	g, err := NewStore(mem, "/d", Identity{}, 7, 4<<20).Create(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Begin(1, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, length := range []int{readBytes - 1, readBytes, readBytes + 1, 2*readBytes - 1, 2 * readBytes, 3*readBytes + 5} {
+		payload := make([]byte, length)
+		for i := range payload {
+			payload[i] = byte(i * 7 >> 3)
+		}
+		w := write(t, g, "key", payload)
+		for _, step := range []int{1000, readBytes / 2, readBytes, readBytes + 1, length} {
+			got := make([]byte, length)
+			var pieces [][]byte
+			for from := 0; from < length; from += step {
+				pieces = append(pieces, got[from:min(from+step, length)], nil)
+			}
+			if err := g.Read(w, pieces); err != nil || !bytes.Equal(got, payload) {
+				t.Errorf("%d bytes in pieces of %d: %v", length, step, err)
+			}
+		}
+		if err := g.file.WriteAt([][]byte{{payload[length-1] ^ 1}}, int64(w.Page+1)*PageBytes+int64(length)-1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := read(g, w); !errors.Is(err, ErrBlock) {
+			t.Errorf("%d bytes with another last one: %v", length, err)
+		}
+		g.Return(w.Page, w.Length)
+	}
+}
+
 func TestOnlyWhatIsWantedIsRead(t *testing.T) {
 	g := newSegment(t)
 	payload := bytes.Repeat([]byte("payload"), 1000)
