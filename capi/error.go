@@ -8,7 +8,9 @@ import (
 	"sync/atomic"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/kv"
 	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -74,6 +76,10 @@ var statuses = []struct {
 	{engine.ErrMessage, C.PERSISTING_INVALID_ARGUMENT},
 	{engine.ErrInvalid, C.PERSISTING_INVALID_ARGUMENT},
 	{memory.ErrBudget, C.PERSISTING_INVALID_ARGUMENT},
+	{kv.ErrInvalid, C.PERSISTING_INVALID_ARGUMENT},
+	{kv.ErrPinned, C.PERSISTING_INVALID_ARGUMENT},
+	{kv.ErrCorrupt, C.PERSISTING_CORRUPT},
+	{kv.ErrClosed, C.PERSISTING_CLOSED},
 	{engine.ErrClosed, C.PERSISTING_CLOSED},
 	{engine.ErrPoisoned, C.PERSISTING_POISONED},
 	{engine.ErrWouldBlock, C.PERSISTING_WOULD_BLOCK},
@@ -103,13 +109,15 @@ func statusOf(err error) C.persisting_status {
 		schema  *engine.SchemaError
 		locked  *engine.LockedError
 		gap     *wal.GapError
+		kvs     *kv.OptionError
+		held    *statefile.LockedError
 	)
 	switch {
-	case errors.As(err, &options), errors.As(err, &sql):
+	case errors.As(err, &options), errors.As(err, &sql), errors.As(err, &kvs):
 		return C.PERSISTING_INVALID_ARGUMENT
 	case errors.As(err, &schema):
 		return C.PERSISTING_SCHEMA
-	case errors.As(err, &locked):
+	case errors.As(err, &locked), errors.As(err, &held):
 		return C.PERSISTING_LOCKED
 	case errors.As(err, &gap):
 		return C.PERSISTING_WAL

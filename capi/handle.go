@@ -17,6 +17,7 @@ const (
 	kindColumns kind = 3
 	kindServer  kind = 4
 	kindView    kind = 5
+	kindKV      kind = 6
 
 	kindShift = 56
 )
@@ -33,6 +34,8 @@ func (k kind) String() string {
 		return "server"
 	case kindView:
 		return "view"
+	case kindKV:
+		return "kv"
 	}
 	return fmt.Sprintf("kind %d", uint64(k))
 }

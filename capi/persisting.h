@@ -118,6 +118,7 @@ typedef uint64_t persisting_cursor; /* the rows of one read */
 typedef uint64_t persisting_columns; /* the columns of messages */
 typedef uint64_t persisting_server; /* an HTTP server of metrics */
 typedef uint64_t persisting_view; /* one version of a bucket */
+typedef uint64_t persisting_kv; /* an open store of blocks under keys */
 
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
@@ -699,6 +700,154 @@ persisting_status persisting_cursor_offsets(persisting_cursor cursor, char** out
 
 /* Ends the read and lets go of the snapshot. */
 persisting_status persisting_cursor_close(persisting_cursor cursor, struct persisting_error* error);
+
+/* ---- kv --------------------------------------------------------------- */
+
+/*
+ * Opens the store of blocks under keys in the directory `path`, which is created
+ * if missing. `kv_options` is a JSON object: "capacity" (bytes that the directory
+ * may take; must be given), "segment_bytes", "policy" ("s3fifo", "lru", "lfu",
+ * "fifo"), "admission" ("all", "second_hit"), "sync" ("each", "interval",
+ * "never"), "ttl" (seconds; 0 is without limit), "workers", "max_store_backlog"
+ * (bytes), "load_deadline" (seconds). docs/kv.md says what they do. Waits for the
+ * disk. What a crash or damage has taken is a miss, and does not fail the opening.
+ *
+ * Keys. Calls take `count` keys as the bytes of all of them, one behind the other,
+ * at `keys`, and the length of each at `key_sizes`; both are copied.
+ *
+ * Results. Calls that write one result for each key, a byte, write 1 for success,
+ * 2 for a block that was stored with the same bytes before, and else why not: 0
+ * there is no such key, -1 the block has another length than the memory, -2 what
+ * was on the disk was not the block, -3 the disk failed, -4 the backlog was full,
+ * the deadline had passed or the store was closed, -5 the admission did not take
+ * it, -6 no segment could be emptied, -7 it does not fit into a segment.
+ *
+ * Errors: INVALID_ARGUMENT, LOCKED with the holder's process id, CORRUPT when the
+ * segments are not of one store, STORAGE.
+ */
+persisting_status persisting_kv_open(const char* path, const char* kv_options, persisting_kv* out_kv,
+                                     struct persisting_error* error);
+
+/*
+ * The number that stands for a namespace with a salt in calls on this handle.
+ * Keys of different namespaces are different; the salt is on whose account a block
+ * goes and makes no difference to keys. Both are UTF-8 and may be empty.
+ */
+persisting_status persisting_kv_space(persisting_kv kv, const char* name, const char* salt, uint32_t* out_space,
+                                      struct persisting_error* error);
+
+/*
+ * The length of the block of each key, -1 where there is none, at `out_lengths`,
+ * an array of `count`. For `lease_ms` milliseconds those that are there are not
+ * forgotten. Never waits for a disk.
+ */
+persisting_status persisting_kv_exists(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
+                                       int64_t count, int64_t lease_ms, int64_t* out_lengths,
+                                       struct persisting_error* error);
+
+/* persisting_kv_exists of one key of `size` bytes. */
+persisting_status persisting_kv_find(persisting_kv kv, uint32_t space, const void* key, int64_t size, int64_t lease_ms,
+                                     int64_t* out_length, struct persisting_error* error);
+
+/* How many keys from the first on exist, which get a lease. Never waits for a disk. */
+persisting_status persisting_kv_prefix(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
+                                       int64_t count, int64_t lease_ms, int64_t* out_keys,
+                                       struct persisting_error* error);
+
+/*
+ * Reads the block of each key into memory: `pieces` has the number of pieces of
+ * each key, `addresses` and `lengths` where the pieces of all keys are, one behind
+ * the other. A block that is not as long as its pieces together is not read. Where
+ * the result, at `results`, an array of `count`, is not 1, the memory may hold
+ * anything. Waits for the disk.
+ */
+persisting_status persisting_kv_load(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
+                                     int64_t count, const int32_t* pieces, const uint64_t* addresses,
+                                     const int64_t* lengths, int8_t* results, struct persisting_error* error);
+
+/*
+ * Stores a block for each key, from memory as in persisting_kv_load. It ends after
+ * `ttl_ms` milliseconds, 0 = as the options say. Waits for the disk.
+ */
+persisting_status persisting_kv_store(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
+                                      int64_t count, const int32_t* pieces, const uint64_t* addresses,
+                                      const int64_t* lengths, int64_t ttl_ms, int8_t* results,
+                                      struct persisting_error* error);
+
+/*
+ * Begins a persisting_kv_load and returns its ticket. Never waits for a disk. The
+ * memory and `results` must stay until persisting_kv_drain has returned the ticket,
+ * or persisting_kv_close has ended.
+ */
+persisting_status persisting_kv_submit_load(persisting_kv kv, uint32_t space, const void* keys,
+                                            const int32_t* key_sizes, int64_t count, const int32_t* pieces,
+                                            const uint64_t* addresses, const int64_t* lengths, int8_t* results,
+                                            uint64_t* out_ticket, struct persisting_error* error);
+
+/*
+ * Begins a persisting_kv_store, as persisting_kv_submit_load does. Blocks for which
+ * max_store_backlog has no room are not stored.
+ */
+persisting_status persisting_kv_submit_store(persisting_kv kv, uint32_t space, const void* keys,
+                                             const int32_t* key_sizes, int64_t count, const int32_t* pieces,
+                                             const uint64_t* addresses, const int64_t* lengths, int64_t ttl_ms,
+                                             int8_t* results, uint64_t* out_ticket, struct persisting_error* error);
+
+/* Up to `count` tickets that have ended, at `out_tickets`, an array of that many. */
+persisting_status persisting_kv_drain(persisting_kv kv, int64_t count, uint64_t* out_tickets, int64_t* out_count,
+                                      struct persisting_error* error);
+
+/*
+ * Has 8 bytes, the number 1, be written to the descriptor `fd`, an eventfd that does
+ * not block, when there are tickets to drain and there were none; -1 is for none.
+ * The descriptor stays the caller's, who closes it after the store or another
+ * persisting_kv_set_bell.
+ */
+persisting_status persisting_kv_set_bell(persisting_kv kv, int32_t fd, struct persisting_error* error);
+
+/* Removes keys; results as of persisting_kv_load. */
+persisting_status persisting_kv_delete(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
+                                       int64_t count, int8_t* results, struct persisting_error* error);
+
+/* Counts a read of each key without reading; with `ttl_ms` > 0 it ends after that time from now. */
+persisting_status persisting_kv_touch(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
+                                      int64_t count, int64_t ttl_ms, int8_t* results, struct persisting_error* error);
+
+/*
+ * Keeps blocks until they are unpinned (`yes` 1) or no longer (0), also when the
+ * store is opened again. Errors: INVALID_ARGUMENT when pinned blocks would take
+ * more than half of the capacity; those before are pinned.
+ */
+persisting_status persisting_kv_pin(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
+                                    int64_t count, uint32_t yes, int8_t* results, struct persisting_error* error);
+
+/*
+ * Up to `count` keys of a namespace as JSON: {"keys": [{"key" (base64), "salt",
+ * "length", "pinned"}], "next"}. `cursor_json` is NULL or "next" of the page before;
+ * "next" is null at the end. Keys that come or go meanwhile may be there or not.
+ */
+persisting_status persisting_kv_keys(persisting_kv kv, const char* name, const char* cursor_json, int64_t count,
+                                     char** out_json, struct persisting_error* error);
+
+/* Removes all keys of a namespace, durably, and says how many there were. */
+persisting_status persisting_kv_drop(persisting_kv kv, const char* name, int64_t* out_keys,
+                                     struct persisting_error* error);
+
+/* While blocks of a salt take more than `bytes`, they are the first that go; 0 = without bound. */
+persisting_status persisting_kv_set_quota(persisting_kv kv, const char* salt, int64_t bytes,
+                                          struct persisting_error* error);
+
+/* What the store holds and did, as a JSON object; docs/kv.md names the members. */
+persisting_status persisting_kv_stats(persisting_kv kv, char** out_json, struct persisting_error* error);
+
+/* Brings all that was stored to the disk. */
+persisting_status persisting_kv_flush(persisting_kv kv, struct persisting_error* error);
+
+/*
+ * Closes the store. Blocks that are read or written now end; submitted ones that
+ * have not begun are not done. Afterwards no memory of the caller is used.
+ */
+persisting_status persisting_kv_close(persisting_kv kv, struct persisting_error* error);
 
 #ifdef __cplusplus
 }

@@ -153,7 +153,9 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.bucket = self.cursor = self.columns = self.server = self.view = 0
+        self.bucket = self.cursor = self.columns = self.server = self.view = self.kv = 0
+        self.block = (ctypes.c_ubyte * 16)()
+        self.results = (ctypes.c_int8 * 2)()
         self.indexed = False
         self.bucket = self.open(directory / "bucket")
         assert self.append(rows()) == Status.OK
@@ -165,6 +167,9 @@ class World:
         self.cursor = self.read()
         self.columns = self.call("persisting_columns_import").number("out_columns")
         self.server = self.call("persisting_server_start").number("out_server")
+        self.kv = self.call("persisting_kv_open", path=bytes(directory / "kv")).number("out_kv")
+        assert self.call("persisting_kv_space").status == Status.OK
+        self.call("persisting_kv_submit_load", count=0)  # so that there is a ticket to drain
 
     def open(self, path: Path, options: bytes | None = b'{"flush_interval": 0}') -> int:
         """Open a bucket and return its handle."""
@@ -240,6 +245,20 @@ class World:
             "where": b"n > 0",
             "index": b'{"column": "text", "type": "bitmap"}',
             "index_name": b"n_idx",
+            "kv": self.kv,
+            "kv_options": b'{"capacity": 8388608}',
+            "space": 0,
+            "salt": b"",
+            "keys": b"onetwo",
+            "key_sizes": (ctypes.c_int32 * 2)(3, 3),
+            "key": MESSAGE,
+            "lease_ms": 0,
+            "ttl_ms": 0,
+            "pieces": (ctypes.c_int32 * 2)(1, 1),
+            "addresses": (ctypes.c_uint64 * 2)(*[ctypes.addressof(self.block)] * 2),
+            "lengths": (c_int64 * 2)(16, 16),
+            "results": self.results,
+            "cursor_json": None,
         }
         if batch is not None:
             values |= {"array": byref(batch.array), "schema": byref(batch.schema)}
@@ -286,7 +305,7 @@ class World:
 
     def close(self) -> None:
         """Close what is open still."""
-        for name in ("cursor", "columns", "server", "view", "bucket"):
+        for name in ("cursor", "columns", "server", "view", "bucket", "kv"):
             handle = getattr(self, name)
             getattr(library(), f"persisting_{name}_close")(handle, None)
 

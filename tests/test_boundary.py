@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FUNCTIONS = header.functions()
-NULLABLE = {"options", "string", "where", "vector"}
+NULLABLE = {"options", "string", "where", "vector", "cursor_json"}
 STRINGS = {
     "persisting_version",
     "persisting_metrics_text",
@@ -48,6 +48,8 @@ STRINGS = {
     "persisting_bucket_explain",
     "persisting_bucket_indexes",
     "persisting_bucket_index_stats",
+    "persisting_kv_keys",
+    "persisting_kv_stats",
 }
 
 
@@ -143,6 +145,11 @@ def stale(w: World, kind: str) -> int:
     if kind == "view":
         handle = w.call("persisting_view_open").number("out_view")
         assert w.call("persisting_view_close", view=handle).status == Status.OK
+        return handle
+    if kind == "kv":
+        path = bytes(w.directory / "stale")
+        handle = w.call("persisting_kv_open", path=path).number("out_kv")
+        assert w.call("persisting_kv_close", kv=handle).status == Status.OK
         return handle
     handle = w.open(w.directory / "stale")
     assert w.call("persisting_bucket_close", bucket=handle).status == Status.OK
@@ -315,6 +322,25 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("directory_repair", {"directory": b"/no/%s%n"}, Status.NOT_FOUND, "/no/%s%n"),
         ("directory_clone", {"directory": b"/no/%s%n"}, Status.NOT_FOUND, "/no/%s%n"),
         ("directory_clone", {"into": b"/dev"}, Status.STORAGE, "/dev"),
+        ("kv_open", {"path": b""}, Status.INVALID_ARGUMENT, "path"),
+        ("kv_open", {"path": b"/dev/null/x"}, Status.STORAGE, "/dev/null"),
+        ("kv_open", {"kv_options": b"{"}, Status.INVALID_ARGUMENT, "JSON"),
+        ("kv_open", {"kv_options": b'{"x%s%n": 1}'}, Status.INVALID_ARGUMENT, "x%s%n"),
+        ("kv_open", {"kv_options": b'{"capacity": 1}'}, Status.INVALID_ARGUMENT, "capacity"),
+        ("kv_exists", {"space": 7}, Status.INVALID_ARGUMENT, "7"),
+        ("kv_exists", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("kv_exists", {"lease_ms": -1}, Status.INVALID_ARGUMENT, "lease_ms"),
+        ("kv_exists", {"key_sizes": (ctypes.c_int32 * 2)(3, -3)}, Status.INVALID_ARGUMENT, "-3"),
+        ("kv_find", {"size": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("kv_prefix", {"count": 1 << 40}, Status.INVALID_ARGUMENT, str(1 << 40)),
+        ("kv_load", {"pieces": (ctypes.c_int32 * 2)(1, -1)}, Status.INVALID_ARGUMENT, "pieces"),
+        ("kv_load", {"addresses": (ctypes.c_uint64 * 2)()}, Status.INVALID_ARGUMENT, "address"),
+        ("kv_store", {"lengths": (ctypes.c_int64 * 2)(-1, 1)}, Status.INVALID_ARGUMENT, "-1"),
+        ("kv_store", {"ttl_ms": -5}, Status.INVALID_ARGUMENT, "ttl_ms"),
+        ("kv_submit_store", {"space": 9}, Status.INVALID_ARGUMENT, "9"),
+        ("kv_drain", {"count": -2}, Status.INVALID_ARGUMENT, "-2"),
+        ("kv_keys", {"cursor_json": b"["}, Status.INVALID_ARGUMENT, "cursor_json"),
+        ("kv_set_quota", {"bytes": -3}, Status.INVALID_ARGUMENT, "-3"),
     ],
 )
 def test_a_wrong_value_is_refused(

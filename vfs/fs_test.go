@@ -2,6 +2,7 @@ package vfs_test
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -77,6 +78,14 @@ func TestFS(t *testing.T) {
 			}
 			if !slices.Equal(b[10:], want) || !slices.Equal(b[:10], make([]byte, 10)) {
 				t.Error("read other bytes than were written")
+			}
+			clear(b)
+			must(vfs.ReadPieces(f, [][]byte{b[:3], nil, b[3:2000], b[2000:]}, 0))
+			if !slices.Equal(b[10:], want) {
+				t.Error("read other pieces than were written")
+			}
+			if err := vfs.ReadPieces(f, [][]byte{b, make([]byte, 1)}, 0); !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("read beyond the end: %v", err)
 			}
 			if f.WriteAt([][]byte{{1}}, 0) == nil {
 				t.Error("wrote to a file that is open for reading")

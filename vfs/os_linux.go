@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"runtime"
@@ -42,7 +43,16 @@ func (f *osFile) WriteSync(pieces [][]byte, off int64) error {
 	return f.Datasync()
 }
 
+func (f *osFile) readPieces(pieces [][]byte, off int64) error {
+	return f.move("read", pieces, off, io.ErrUnexpectedEOF, unix.Preadv)
+}
+
 func (f *osFile) write(pieces [][]byte, off int64, call func(int, [][]byte, int64) (int, error)) error {
+	return f.move("write", pieces, off, errNothingWritten, call)
+}
+
+// move reads or writes all pieces; a call that moves nothing, though some are left, fails with stuck.
+func (f *osFile) move(op string, pieces [][]byte, off int64, stuck error, call func(int, [][]byte, int64) (int, error)) error {
 	defer runtime.KeepAlive(f.File)
 	for len(pieces) > 0 {
 		n, err := call(f.fd, pieces[:min(len(pieces), maxPieces)], off)
@@ -50,7 +60,7 @@ func (f *osFile) write(pieces [][]byte, off int64, call func(int, [][]byte, int6
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
-			return f.fault("write", err)
+			return f.fault(op, err)
 		}
 		off += int64(n)
 		rest := pieces
@@ -61,7 +71,7 @@ func (f *osFile) write(pieces [][]byte, off int64, call func(int, [][]byte, int6
 		if n > 0 { // the caller's slice stays as it is
 			rest = append([][]byte{rest[0][n:]}, rest[1:]...)
 		} else if len(rest) == len(pieces) {
-			return f.fault("write", errNothingWritten)
+			return f.fault(op, stuck)
 		}
 		pieces = rest
 	}

@@ -1,0 +1,377 @@
+package kv
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/persisting/persisting/engine/blob"
+)
+
+// Item is a key with the memory of its payload, in one piece or several.
+type Item struct {
+	Key    []byte
+	Pieces [][]byte
+}
+
+// Batch is what one call reads or writes. All its memory belongs to the store until the call has ended, or the completion of its
+// ticket was drained.
+type Batch struct {
+	Space   uint32
+	Items   []Item
+	TTL     time.Duration // of what is set; 0 is that of the options
+	Results []int8        // one for each item
+}
+
+// work is a batch on its way.
+type work struct {
+	*Batch
+	owner   *owner
+	todo    []int    // items that are not decided yet
+	numbers []uint64 // of sets, by item
+	lengths []int64  // by item
+	begun   time.Time
+	next    int // in todo; guarded by the queue's lock
+	left    atomic.Int32
+	done    func()
+}
+
+// queue has the batches that workers take items from, first come first served.
+type queue struct {
+	run func(*work, int)
+
+	mu      sync.Mutex
+	wake    sync.Cond
+	batches []*work
+	items   int
+	backlog int64 // bytes of items that have not ended
+	closed  bool
+}
+
+func newQueue(run func(*work, int)) *queue {
+	q := &queue{run: run}
+	q.wake.L = &q.mu
+	return q
+}
+
+// add queues a batch; false once the queue is closed.
+func (q *queue) add(w *work) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
+	q.batches = append(q.batches, w)
+	q.items += len(w.todo)
+	if len(w.todo) == 1 {
+		q.wake.Signal()
+	} else {
+		q.wake.Broadcast()
+	}
+	return true
+}
+
+// work runs items until the queue is closed.
+func (q *queue) work() {
+	for {
+		w, i, ok := q.take(nil)
+		if !ok {
+			return
+		}
+		q.run(w, i)
+	}
+}
+
+// take returns an item that nobody has taken, of the batch or, if that is nil, of the first there is, for which it waits.
+func (q *queue) take(of *work) (w *work, item int, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for of == nil && len(q.batches) == 0 && !q.closed {
+		q.wake.Wait()
+	}
+	if w = of; w == nil {
+		if len(q.batches) == 0 {
+			return nil, 0, false
+		}
+		w = q.batches[0]
+	}
+	if w.next == len(w.todo) {
+		return nil, 0, false
+	}
+	item = w.todo[w.next]
+	w.next++
+	q.items--
+	if w.next == len(w.todo) {
+		q.remove(w)
+	}
+	return w, item, true
+}
+
+func (q *queue) remove(w *work) {
+	for i, other := range q.batches {
+		if other == w {
+			q.batches = append(q.batches[:i], q.batches[i+1:]...)
+			return
+		}
+	}
+}
+
+// hold counts bytes of a store, unless they are more than most.
+func (q *queue) hold(bytes, most int64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.backlog > 0 && q.backlog+bytes > most {
+		return false
+	}
+	q.backlog += bytes
+	return true
+}
+
+func (q *queue) release(bytes int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.backlog -= bytes
+}
+
+// length is the number of items that wait, and the bytes that have not ended.
+func (q *queue) length() (items int, backlog int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.items, q.backlog
+}
+
+// close ends the workers once they have run what is queued; the store is closed by then, and runs nothing more to the end.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.wake.Broadcast()
+}
+
+// prepare checks a batch.
+func (s *Store) prepare(b *Batch) (*work, error) {
+	o, err := s.space(b.Space)
+	if err != nil {
+		return nil, err
+	}
+	if len(b.Results) != len(b.Items) {
+		return nil, fmt.Errorf("%w: %d results for %d items", ErrInvalid, len(b.Results), len(b.Items))
+	}
+	w := &work{Batch: b, owner: o, lengths: make([]int64, len(b.Items)), begun: s.o.now()}
+	for i := range b.Items {
+		for _, p := range b.Items[i].Pieces {
+			w.lengths[i] += int64(len(p))
+		}
+		if n := len(b.Items[i].Key) + len(o.namespace) + len(o.salt); n > blob.MaxNamesBytes {
+			return nil, fmt.Errorf("%w: key %d has %d bytes with its namespace, want at most %d", ErrInvalid, i, n, blob.MaxNamesBytes)
+		}
+	}
+	return w, nil
+}
+
+// prepareLoads has all items to do.
+func (s *Store) prepareLoads(b *Batch) (*work, error) {
+	w, err := s.prepare(b)
+	if err != nil {
+		return nil, err
+	}
+	w.todo = make([]int, len(b.Items))
+	for i := range w.todo {
+		w.todo[i] = i
+	}
+	return w, nil
+}
+
+// prepareStores has those to do that are not too long, and for which there is room in the backlog if it is bounded by most.
+func (s *Store) prepareStores(b *Batch, most int64) (*work, error) {
+	w, err := s.prepare(b)
+	if err != nil {
+		return nil, err
+	}
+	w.numbers = make([]uint64, len(b.Items))
+	for i := range b.Items {
+		switch {
+		case w.lengths[i] > s.blobs.MaxLength():
+			b.Results[i] = s.noRoom(errTooLong)
+		case !s.stores.hold(w.lengths[i], most):
+			s.stats.setShed.Add(1)
+			b.Results[i] = Shed
+		default:
+			hash := w.owner.hash(b.Items[i].Key)
+			w.numbers[i] = s.ordersOf(hash).begin(hash)
+			w.todo = append(w.todo, i)
+		}
+	}
+	return w, nil
+}
+
+// runLoad reads one item.
+func (s *Store) runLoad(w *work, i int) {
+	late := s.o.now().Sub(w.begun).Seconds() > s.o.LoadDeadline
+	switch {
+	case late || s.closed.Load():
+		s.stats.missedLate.Add(1)
+		w.end(i, Shed)
+	default:
+		w.end(i, s.load(w.owner, w.Items[i].Key, w.Items[i].Pieces, w.lengths[i]))
+	}
+}
+
+// yields is how often a store lets loads go first, and yieldFor how long each time.
+const (
+	yields   = 20
+	yieldFor = 200 * time.Microsecond
+)
+
+// runStore writes one item. Loads go first, for up to 4 ms.
+func (s *Store) runStore(w *work, i int) {
+	for range yields {
+		if n, _ := s.loads.length(); n == 0 {
+			break
+		}
+		time.Sleep(yieldFor)
+	}
+	result := Shed
+	if !s.closed.Load() {
+		result = s.put(w.owner, w.Items[i].Key, w.Items[i].Pieces, uint32(w.lengths[i]), w.TTL, w.numbers[i])
+	}
+	hash := w.owner.hash(w.Items[i].Key)
+	s.ordersOf(hash).end(hash)
+	s.stores.release(w.lengths[i])
+	w.end(i, result)
+}
+
+// end notes the result of an item; that of the last ends the batch.
+func (w *work) end(i int, result int8) {
+	w.Results[i] = result
+	if w.left.Add(-1) == 0 {
+		w.done()
+	}
+}
+
+// wait runs a batch with the help of the workers. One item is run by the caller alone, without the way to another thread.
+func (s *Store) wait(q *queue, w *work) {
+	w.left.Store(int32(len(w.todo)))
+	if len(w.todo) == 0 {
+		return
+	}
+	ended := make(chan struct{})
+	w.done = func() { close(ended) }
+	if len(w.todo) == 1 || !q.add(w) {
+		for _, i := range w.todo {
+			q.run(w, i)
+		}
+		return
+	}
+	for {
+		_, i, ok := q.take(w)
+		if !ok {
+			break
+		}
+		q.run(w, i)
+	}
+	<-ended
+}
+
+// Get reads blocks into the memory of the items. A block has the length of its memory, or is a miss.
+func (s *Store) Get(b *Batch) error {
+	if !s.enter() {
+		return ErrClosed
+	}
+	defer s.exit()
+	w, err := s.prepareLoads(b)
+	if err == nil {
+		s.wait(s.loads, w)
+	}
+	return err
+}
+
+// Set stores blocks. What is true of it then is what Options.Sync says.
+func (s *Store) Set(b *Batch) error {
+	if !s.enter() {
+		return ErrClosed
+	}
+	defer s.exit()
+	w, err := s.prepareStores(b, math.MaxInt64)
+	if err == nil {
+		s.wait(s.stores, w)
+	}
+	return err
+}
+
+// SubmitGet begins a Get and returns its ticket. It does not wait for the disk.
+func (s *Store) SubmitGet(b *Batch) (uint64, error) {
+	w, err := s.prepareLoads(b)
+	if err != nil {
+		return 0, err
+	}
+	return s.submit(s.loads, w), nil
+}
+
+// SubmitSet begins a Set and returns its ticket. It does not wait for the disk: items for which the backlog has no room fail.
+func (s *Store) SubmitSet(b *Batch) (uint64, error) {
+	w, err := s.prepareStores(b, s.o.MaxStoreBacklogBytes)
+	if err != nil {
+		return 0, err
+	}
+	return s.submit(s.stores, w), nil
+}
+
+func (s *Store) submit(q *queue, w *work) uint64 {
+	ticket := s.completions.next.Add(1)
+	w.done = func() { s.completions.add(ticket) }
+	w.left.Store(int32(len(w.todo)))
+	if len(w.todo) == 0 {
+		w.done()
+	} else if !q.add(w) { // the store is closed, so each is shed at once
+		for _, i := range w.todo {
+			q.run(w, i)
+		}
+	}
+	return ticket
+}
+
+// completions are the tickets of batches that have ended.
+type completions struct {
+	next atomic.Uint64
+	mu   sync.Mutex
+	done []uint64
+	ring func()
+}
+
+// add notes a ticket. The bell rings for the first that is there; who hears it drains all.
+func (c *completions) add(ticket uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done = append(c.done, ticket)
+	if len(c.done) == 1 && c.ring != nil {
+		c.ring()
+	}
+}
+
+// SetBell has ring be called, on any goroutine and without waiting, when there are completions to drain.
+func (s *Store) SetBell(ring func()) {
+	c := &s.completions
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ring = ring
+	if len(c.done) > 0 && ring != nil {
+		ring()
+	}
+}
+
+// Drain fills tickets with those of batches that have ended, whose results and memory are the caller's again, and returns how
+// many they are. When there are more, the bell rings again.
+func (s *Store) Drain(tickets []uint64) int {
+	c := &s.completions
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := copy(tickets, c.done)
+	c.done = c.done[:copy(c.done, c.done[n:])]
+	if len(c.done) > 0 && n > 0 && c.ring != nil {
+		c.ring()
+	}
+	return n
+}
