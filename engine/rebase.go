@@ -88,8 +88,11 @@ func rebase(data arrow.ArrayData) arrow.ArrayData {
 	return array.NewData(data.DataType(), data.Len(), buffers, children, data.NullN(), data.Offset())
 }
 
-// zeroed is memory that lasts as long as what was written of it.
-func zeroed(bytes int64) *memory.Buffer { return memory.NewBufferBytes(make([]byte, bytes)) }
+// zeroed is memory that lasts as long as what was written of it. Behind it is room for
+// one value of any type, which arrow/go casts its address to, also where there is none.
+func zeroed(bytes int64) *memory.Buffer {
+	return memory.NewBufferBytes(make([]byte, bytes, bytes+64))
+}
 
 // noneOf is an array without values.
 func noneOf(t arrow.DataType) arrow.ArrayData {

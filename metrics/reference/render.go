@@ -80,7 +80,8 @@ const logsAndTraces = `
 The engine logs to ` + "`persisting.engine`, `persisting.wal` and `persisting.server`" + ` of Python's ` + "`logging`" + `. A message below
 the level of its logger is not made; a level that is changed counts within a second. What belongs to a message is
 in its text and, as a dict, in ` + "`record.attributes`" + `. The engine never waits for a handler: 1,024 messages wait, further
-ones are dropped and counted.
+ones are dropped and counted. A bucket that a backend could not open is an ERROR of ` + "`persisting.engine`" + `, with its
+directory and the reason: Pulsing tells its callers no more than "Actor dropped".
 
 In a program that has set up OpenTelemetry (` + "`trace.set_tracer_provider`" + `) there are spans of what it
 asks for, ` + "`persisting.put`, `persisting.flush`, `persisting.compaction`, `persisting.index` and `persisting.recovery`" + ` (the
