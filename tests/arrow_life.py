@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from persisting import PersistingBackend
 from persisting._cli import main
+from persisting._errors import SchemaError
 from tests.support import QUIET
 
 if TYPE_CHECKING:
@@ -88,8 +89,14 @@ class Life:
 
     async def check_dicts(self, how: str) -> None:
         """Compare the dicts of rows; JSON is another thing there."""
-        got = await self.backend.get(len(self.rows), 0)
-        for offset, (record, row) in enumerate(zip(got, self.rows, strict=True)):
+        for offset, row in enumerate(self.rows):
+            try:
+                (record,) = await self.backend.get(1, offset)
+            except SchemaError as beyond:
+                assert beyond.offset == offset, how
+                kind = str(self.schema.field(beyond.column).type)
+                assert "[ns]" in kind, f"{how}: {beyond}"  # nanoseconds, which Python has not
+                continue
             assert record.keys() == row.keys(), f"{how}, row {offset}"
             for field in self.schema:
                 if field.name in row and "json" not in str(field.type):

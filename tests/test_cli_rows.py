@@ -198,11 +198,14 @@ async def test_a_terminal_gets_the_first_rows(opening: Opener, tmp_path: Path) -
         (("export", "{}", "rows.csv"), "--format parquet|arrow|jsonl"),
         (("export", "{}", "-", "--format", "parquet"), "parquet needs a file"),
         (("import", "{}", "/nothing.jsonl"), "/nothing.jsonl"),
-        (("import", "{}", "/dev/null", "--format", "jsonl"), "is open elsewhere, by process"),
-        (("compact", "{}"), "is open elsewhere, by process"),
-        (("index", "{}", "create", "n"), "is open elsewhere, by process"),
+        (
+            ("import", "{}", "/dev/null", "--format", "jsonl"),
+            "is open in this process already",
+        ),
+        (("compact", "{}"), "is open in this process already"),
+        (("index", "{}", "create", "n"), "is open in this process already"),
         (("index", "{}", "create", "n", "-o", "metric"), "want NAME=VALUE"),
-        (("index", "{}", "drop", "n_idx"), "is open elsewhere, by process"),
+        (("index", "{}", "drop", "n_idx"), "is open in this process already"),
     ],
 )
 def test_what_cannot_be_done(live: Path, shell: Shell, arguments: Any, says: str) -> None:

@@ -290,6 +290,15 @@ def test_lines_that_are_taken(
     assert records(tmp_path / "new") == rows
 
 
+def test_a_limit_beyond_all_numbers_is_refused(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["query", f"{directory}/bucket", "--limit", str(10**30)])
+    assert ended.value.code == 2
+    assert "--limit" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -304,7 +313,6 @@ def test_lines_that_are_taken(
         (("export", "{}/bucket", "{}", "--format", "jsonl", "--force"), "irectory"),
         (("export", "{}/bucket", "{}/none/rows.jsonl"), "No such file"),
         (("query", "{}/rows.jsonl"), "is no bucket"),
-        (("query", "{}/bucket", "--limit", str(10**30)), "limit"),
         (
             ("index", "{}/bucket", "create", "t", "--replace", "-o", "a=" + "[" * 10_000),
             "field `a`",

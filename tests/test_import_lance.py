@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import pickle
 from decimal import Decimal
@@ -83,9 +84,12 @@ def brought_in(shell: Shell, path: Path, *options: str) -> Path:
 def test_tables_of_pylance(tmp_path: Path, shell: Shell, version: str, stable: bool) -> None:
     path = tmp_path / "table.lance"
     options: dict[str, Any] = {"data_storage_version": version, "enable_stable_row_ids": stable}
-    lance.write_dataset(rows(0, 500), path, max_rows_per_file=64, **options)
+    # A legacy table has one dictionary for all of its files.
+    left_out = ["kind"] if version == "legacy" else []
+    lance.write_dataset(rows(0, 500).drop(left_out), path, max_rows_per_file=64, **options)
     for first in (500, 9_500):
-        lance.write_dataset(rows(first, first + 9_000), path, mode="append", **options)
+        more = rows(first, first + 9_000).drop(left_out)
+        lance.write_dataset(more, path, mode="append", **options)
     dataset = lance.dataset(str(path))
     dataset.delete("n % 7 = 3 OR (n > 100 AND n < 300)")
     bucket = brought_in(shell, path)
@@ -127,7 +131,7 @@ def test_a_directory_of_persisting_0_3_0(tmp_path: Path, shell: Shell) -> None:
     shell("import", tmp_path / "new", old, status=2)
     assert f"name the table, {old / 'data.lance'}" in shell.errors
     bucket = brought_in(shell, old / "data.lance")
-    assert [pickle.loads(r["info"]) for r in dicts(bucket) if "info" in r] == [{"x": 1}]
+    assert [pickle.loads(r["info"]) for r in dicts(bucket) if r["info"] is not None] == [{"x": 1}]
 
 
 async def test_the_table_of_a_bucket_that_is_open(tmp_path: Path, shell: Shell) -> None:
@@ -137,7 +141,9 @@ async def test_the_table_of_a_bucket_that_is_open(tmp_path: Path, shell: Shell) 
         await bucket.put_batch(records)
         await bucket.flush()
         await bucket.put({"n": -1})
-        (done,) = shell.json("import", tmp_path / "new", path / "data.lance")
+        (done,) = await asyncio.to_thread(
+            shell.json, "import", tmp_path / "new", path / "data.lance"
+        )
         assert done["rows"] == len(records)
     assert dicts(tmp_path / "new") == records
 

@@ -164,7 +164,12 @@ def test_nothing_is_left_behind(tmp_path: Path, cycle: Callable[[Path], None]) -
 def test_nothing_is_left_behind_by_calls_that_fail(tmp_path: Path) -> None:
     with world(tmp_path) as w:
         for _ in range(3):
-            for change in ({"flags": 16}, {"out_first": None}, {"bucket": 1}, {"bucket": w.cursor}):
+            for change in (
+                {"flags": 1 << 20},
+                {"out_first": None},
+                {"bucket": 1},
+                {"bucket": w.cursor},
+            ):
                 assert w.call("persisting_bucket_append", batch=Exported(), **change).status
             assert w.call("persisting_bucket_take", out_cursor=None).status
             assert w.call("persisting_bucket_read", out_schema_version=None).status

@@ -227,7 +227,7 @@ pub fn gather(
     batch_rows: usize,
 ) -> impl stream::Stream<Item = Result<RecordBatch>> + Send {
     let gathering = Gathering {
-        batches,
+        batches: batches.fuse().boxed(), // it is asked again at its end, for what waits
         waiting: Vec::new(),
         rows: 0,
     };
