@@ -90,9 +90,12 @@ class Life:
     async def check_dicts(self, how: str) -> None:
         """Compare the dicts of rows; JSON is another thing there."""
         for offset, row in enumerate(self.rows):
+            beyond: SchemaError | None = None
             try:
                 (record,) = await self.backend.get(1, offset)
-            except SchemaError as beyond:
+            except SchemaError as caught:
+                beyond = caught
+            if beyond is not None:
                 assert beyond.offset == offset, how
                 kind = str(self.schema.field(beyond.column).type)
                 assert "[ns]" in kind, f"{how}: {beyond}"  # nanoseconds, which Python has not
