@@ -29,6 +29,19 @@ LONG = {
     "array": 1000,
 }
 
+# Shapes that are wrong at any depth: they have no such type, or are no expression.
+WRONG = {
+    "backticks",
+    "comments",
+    "fields",
+    "intervals",
+    "open brackets",
+    "path in a column",
+    "selects",
+    "subscripts",
+    "type in a tried one",
+}
+
 
 def outcomes(path: Path, stack: int, *sizes: int) -> dict[tuple[str, int, str], str]:
     done = run(command("deep", path, stack, *sizes), timeout=500)
@@ -44,7 +57,7 @@ def outcomes(path: Path, stack: int, *sizes: int) -> dict[tuple[str, int, str], 
 
 def check(found: dict[tuple[str, int, str], str]) -> None:
     for (shape, n, way), outcome in found.items():
-        if n <= LONG.get(shape, 10):
+        if n <= LONG.get(shape, 10) and shape not in WRONG:
             assert outcome == "answered", (shape, n, way, outcome)
         elif outcome != "answered":
             assert outcome.startswith("refused: "), (shape, n, way, outcome)
