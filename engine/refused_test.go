@@ -88,18 +88,18 @@ func TestRefusedAgainAndAgain(t *testing.T) {
 		},
 		"the log is damaged in the middle": {
 			damage: func(t *testing.T, dir string) error {
-				path := oldest(t, dir, log, 1)
+				path := oldest(t, dir, 1)
 				info, err := os.Stat(path)
 				return after(err, flipped(info.Size()/2)(path))
 			},
 			want: "wal: corrupt", rows: 280,
 		},
 		"a segment in the middle is gone": {
-			damage: func(t *testing.T, dir string) error { return gone(oldest(t, dir, log, 1)) },
+			damage: func(t *testing.T, dir string) error { return gone(oldest(t, dir, 1)) },
 			want:   "is missing", rows: 280,
 		},
 		"the log begins after the table": {
-			damage: func(t *testing.T, dir string) error { return gone(oldest(t, dir, log, 0)) },
+			damage: func(t *testing.T, dir string) error { return gone(oldest(t, dir, 0)) },
 			want:   "rows 120 to 159 are missing", rows: 280,
 		},
 		"the end of the log is gone, with a version that was being made": {
@@ -117,7 +117,7 @@ func TestRefusedAgainAndAgain(t *testing.T) {
 				m := readMarkOf(t, dir)
 				m.Changing = true
 				next := lance.ManifestPath(filepath.Join(dir, tableDir), m.Version+1)
-				path := oldest(t, dir, log, 1)
+				path := oldest(t, dir, 1)
 				info, err := os.Stat(path)
 				return after(after(after(err, flipped(info.Size()/2)(path)), asMark(m)(filepath.Join(dir, markFile))), os.Link(newestManifest(dir), next))
 			},

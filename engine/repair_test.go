@@ -156,13 +156,13 @@ func TestExamineNothing(t *testing.T) {
 	})
 }
 
-// newestOf changes the newest of the files that match.
-func oldest(t *testing.T, dir, pattern string, n int) string {
+// oldest returns a segment of the log, which n are older than.
+func oldest(t *testing.T, dir string, n int) string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(dir, pattern))
+	found, err := filepath.Glob(filepath.Join(dir, "wal/*.wal"))
 	must(t, err)
 	if len(found) <= n {
-		t.Fatalf("%s: %v", pattern, found)
+		t.Fatalf("segments: %v", found)
 	}
 	slices.SortFunc(found, func(a, b string) int {
 		x, err := os.Stat(a)
@@ -222,7 +222,7 @@ func TestRepair(t *testing.T) {
 			fault:  "wal", lost: rows{{0, 120}}, ends: 280, kept: "data.lance.broken",
 		},
 		"the oldest segment is gone": {
-			damage: func(t *testing.T, dir string) error { return gone(oldest(t, dir, log, 0)) },
+			damage: func(t *testing.T, dir string) error { return gone(oldest(t, dir, 0)) },
 			fault:  "wal", lost: rows{{120, 160}}, ends: 280,
 		},
 		"an entry is damaged": {
@@ -236,12 +236,12 @@ func TestRepair(t *testing.T) {
 			fault: ".wal", lost: rows{{160, 200}}, ends: 280, kept: ".wal.broken",
 		},
 		"a segment is a terabyte": {
-			damage: func(t *testing.T, dir string) error { return asGiant(oldest(t, dir, log, 1)) },
+			damage: func(t *testing.T, dir string) error { return asGiant(oldest(t, dir, 1)) },
 			fault:  ".wal", ends: 280, kept: ".wal.broken",
 		},
 		"a segment without a head is a terabyte": {
 			damage: func(t *testing.T, dir string) error {
-				path := oldest(t, dir, log, 1)
+				path := oldest(t, dir, 1)
 				return after(flipped(40)(path), asGiant(path))
 			},
 			fault: ".wal", ends: 280, kept: ".wal.broken",

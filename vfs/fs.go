@@ -54,9 +54,9 @@ type File interface {
 	Size() (int64, error)
 }
 
-// sparse is a File that knows where its holes are, which read as zeros.
+// Sparse is a File that knows where its holes are, which read as zeros.
 type Sparse interface {
-	// dataFrom returns the first place from off on that is in no hole, or the size of the file.
+	// DataFrom returns the first place from off on that is in no hole, or the size of the file.
 	DataFrom(off int64) int64
 }
 

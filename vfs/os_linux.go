@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+var _ Sparse = (*osFile)(nil)
+
 // maxPieces is IOV_MAX of Linux.
 const maxPieces = 1024
 
@@ -92,7 +94,8 @@ func (f *osFile) Preallocate(size int64) error {
 	return f.fault("fallocate", err)
 }
 
-func (f *osFile) dataFrom(off int64) int64 {
+// DataFrom implements Sparse.
+func (f *osFile) DataFrom(off int64) int64 {
 	defer runtime.KeepAlive(f.File)
 	at, err := unix.Seek(f.fd, off, unix.SEEK_DATA)
 	if errors.Is(err, unix.ENXIO) {

@@ -1,6 +1,9 @@
 package vfs
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
 // pieceReader is a File that fills several pieces with one call to the kernel.
 type pieceReader interface {
@@ -17,7 +20,7 @@ func ReadPieces(f File, pieces [][]byte, off int64) error {
 	for _, p := range pieces {
 		n, err := f.ReadAt(p, off)
 		if n < len(p) {
-			if err == nil || err == io.EOF {
+			if err == nil || errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return err

@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -116,8 +115,8 @@ func TestIndexSize(t *testing.T) {
 		}
 		shard.mu.Unlock()
 	}
-	t.Log(fmt.Sprintf("%d keys: %.1f bytes each in tables, %.1f in all; built in %v, full collection %v, %.0f ns a lookup",
-		n, float64(table)/float64(n), each, built, collected, float64((cpu()-begun).Nanoseconds())/float64(n)))
+	t.Logf("%d keys: %.1f bytes each in tables, %.1f in all; built in %v, full collection %v, %.0f ns a lookup",
+		n, float64(table)/float64(n), each, built, collected, float64((cpu()-begun).Nanoseconds())/float64(n))
 	if each > 64 {
 		t.Errorf("%.1f bytes a key", each)
 	}

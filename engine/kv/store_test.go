@@ -194,7 +194,7 @@ func TestExpiry(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.TTL = 100 })
 	f.must("default", 10)
 	b := &Batch{Items: []Item{{Key: []byte("own"), Pieces: [][]byte{{1}}}}, TTL: 5 * time.Second, Results: make([]int8, 1)}
-	if err := f.Store.Set(b); err != nil || b.Results[0] != OK {
+	if err := f.Set(b); err != nil || b.Results[0] != OK {
 		t.Fatal(b.Results, err)
 	}
 	f.must("touched", 10)
@@ -215,15 +215,15 @@ func TestExpiry(t *testing.T) {
 
 func TestQuota(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.Policy = "lru" })
-	greedy, err := f.Space("", "greedy")
-	if err != nil {
+	if _, err := f.Space("", "greedy"); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.SetQuota("greedy", 50000); err != nil {
 		t.Fatal(err)
 	}
 	f.reopen()
-	if greedy, err = f.Space("", "greedy"); err != nil {
+	greedy, err := f.Space("", "greedy")
+	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 10 {
@@ -530,7 +530,7 @@ func TestClosed(t *testing.T) {
 	}
 	b := &Batch{Items: []Item{{Key: []byte("a"), Pieces: [][]byte{{1}}}}, Results: make([]int8, 1)}
 	for name, call := range map[string]func() error{
-		"close": f.Close, "flush": f.Flush, "get": func() error { return f.Get(b) }, "set": func() error { return f.Store.Set(b) },
+		"close": f.Close, "flush": f.Flush, "get": func() error { return f.Get(b) }, "set": func() error { return f.Set(b) },
 		"exists": func() error { _, err := f.Exists(0, nil, 0); return err },
 		"delete": func() error { _, err := f.Delete(0, nil); return err },
 		"pin":    func() error { _, err := f.Pin(0, nil); return err },

@@ -172,7 +172,7 @@ fn plan(dataset: &Dataset, expression: &str) -> Result<Plan> {
         evaluate: Box::new(move |batch| {
             let values = physical.evaluate(batch).map_err(|e| evaluated(e.into()))?;
             let values = values.into_array(batch.num_rows());
-            Ok(values.map_err(|e| evaluated(e.into()))?)
+            values.map_err(|e| evaluated(e.into()))
         }),
     })
 }
