@@ -64,7 +64,6 @@ func sameTree(t testing.TB, before, after map[string]string) {
 // TestRefusedAgainAndAgain opens damaged buckets: each time they are refused for the
 // same reason and left as they are, until a salvage is asked for.
 func TestRefusedAgainAndAgain(t *testing.T) {
-	const log = "wal/*.wal"
 	for name, c := range map[string]struct {
 		damage func(t *testing.T, dir string) error
 		change func(*Options)

@@ -63,13 +63,15 @@ func inList(child arrow.Array, nullable bool, ends ...int) arrow.Array {
 	return array.MakeFromData(data)
 }
 
-func inVector(child arrow.Array, n int32, valid []byte) arrow.Array {
+// inVector makes vectors of two.
+func inVector(child arrow.Array, valid []byte) arrow.Array {
+	const n = 2
 	t := arrow.FixedSizeListOfField(n, arrow.Field{Name: "item", Type: child.DataType(), Nullable: false})
 	var validity *memory.Buffer
 	if valid != nil {
 		validity = memory.NewBufferBytes(valid)
 	}
-	data := array.NewData(t, child.Len()/int(n), []*memory.Buffer{validity}, []arrow.ArrayData{child.Data()}, array.UnknownNullCount, 0)
+	data := array.NewData(t, child.Len()/n, []*memory.Buffer{validity}, []arrow.ArrayData{child.Data()}, array.UnknownNullCount, 0)
 	defer data.Release()
 	return array.MakeFromData(data)
 }
@@ -128,10 +130,10 @@ func TestValues(t *testing.T) {
 		"null field of a null":     {inStruct(counted(3, 5), false, []byte{5}), ""},
 		"null field, deep":         {inStruct(inStruct(counted(3, 5), false, nil), true, []byte{5}), ""},
 		"null field, deep and bad": {inStruct(inStruct(counted(3, 5), false, nil), true, []byte{6}), "column x.s.s, row 1: a null"},
-		"null in a vector":         {inVector(counted(4, 7), 2, nil), "column x[], row 1: a null"},
-		"null in a null vector":    {inVector(counted(4, 7), 2, []byte{1}), ""},
-		"beside a vector's slice":  {sliced(inVector(counted(4, 7), 2, nil), 0, 1), ""},
-		"in a vector's slice":      {sliced(inVector(counted(4, 7), 2, nil), 1, 2), "column x[], row 0: a null"},
+		"null in a vector":         {inVector(counted(4, 7), nil), "column x[], row 1: a null"},
+		"null in a null vector":    {inVector(counted(4, 7), []byte{1}), ""},
+		"beside a vector's slice":  {sliced(inVector(counted(4, 7), nil), 0, 1), ""},
+		"in a vector's slice":      {sliced(inVector(counted(4, 7), nil), 1, 2), "column x[], row 0: a null"},
 	} {
 		schema := arrow.NewSchema([]arrow.Field{{Name: "x", Type: c.array.DataType()}}, nil)
 		rec := array.NewRecord(schema, []arrow.Array{c.array}, int64(c.array.Len()))
