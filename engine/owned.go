@@ -10,7 +10,8 @@ import (
 // this bucket, which is poisoned then. Between the answer and what is done is a
 // moment in which the directory may go; for what Lance does by path, that is as long
 // as Lance takes. The marks of both buckets keep what it makes then from counting: no
-// mark names it.
+// mark names it. What a clean-up that is running then removes is not kept: it goes by
+// path, for as long as it takes.
 func (b *Bucket) owned() error {
 	err := b.lock.check()
 	if errors.Is(err, ErrDisowned) {
