@@ -107,7 +107,7 @@ def test(arguments: argparse.Namespace) -> int:
     if "go" in chosen and ready:
         env = go_environment()
         checks.run("go vet", ["go", "vet", "./..."], env=env)
-        length = ["-timeout=3h"] if arguments.slow else ["-short"]
+        length = ["-timeout=3h"] if arguments.slow else ["-short", "-timeout=40m"]
         env |= {"PERSISTING_SLOW": "1"} if arguments.slow else {}
         command = ["go", "test", "-race", *length, "./..."]
         checks.run("go test", command, env=env, note=packages)
