@@ -33,6 +33,7 @@ func (b *Bucket) Break(cause error) {
 	if b.log != nil {
 		b.log.Abort(cause)
 	}
+	b.alarm.end(b.acknowledgedRows())
 }
 
 // Broken returns what Break was called with, nil if it was not.

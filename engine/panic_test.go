@@ -30,9 +30,6 @@ func calling(b *Bucket, call func() error) (err error) {
 // more calls but Close, after which it can be opened again with all of its rows, and
 // a bucket beside it goes on.
 func TestPanicEndsOneBucket(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes minutes: PERSISTING_SLOW")
-	}
 	inMark := func(op faultfs.Op) bool { return op.Name == "datasync" && strings.HasSuffix(op.Path, markFile) }
 	inTable := func(op faultfs.Op) bool { return strings.Contains(op.Path, tableDir+"/") }
 	inLog := func(name string) func(faultfs.Op) bool {
