@@ -297,7 +297,9 @@ async def test_a_cancelled_call_leaves_a_backend_that_works(
         await backend.aclose()
         async with backend_class(0, path) as again:
             after = (await again.get_arrow(with_offsets=True)).to_pylist()
-        assert after == rows
+        # What was begun goes on to its end, which may have come after the look at the rows.
+        left = {"delete": lambda row: row["n"] != 3, "truncate_before": lambda row: row["n"] >= 2}
+        assert after in (rows, [*filter(left.get(method), rows)])
 
 
 async def test_a_close_that_is_given_up_goes_on(

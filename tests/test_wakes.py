@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Stuck(Exception):
-    """Somebody waits for ever, or two turn in a circle."""
+    """Somebody waits for ever, is told what is not so, or two turn in a circle."""
 
 
 def explore(start: Any, steps: Callable[[Any], Iterator[Any]], end: Callable[[Any], bool]) -> int:
@@ -83,6 +83,8 @@ class Wait:
     known: int = 0  # _acknowledged
     asked: bool = False
     over: bool = False
+    elsewhere: bool = False  # the bell is not watched by the loop on which puts go on
+    ended: bool = False  # a loop has, once, in the midst of something
     # The threads.
     loop: tuple[Any, ...] = ()
     helper: tuple[Any, ...] = ()  # that of a put which had to wait
@@ -100,6 +102,9 @@ PRECAUTIONS = (
     "tell what is known at the end",  # alarm.end
     "keep what the bell told before",  # tell: rows <= self._acknowledged
     "let the log go on after a fault of the table",  # Notify, poisonWith
+    "begin anew on another loop",  # _Bell.watch
+    "silence the bell after it was set",  # begin_anew: or what it told is told twice
+    "forget that the append asked",  # begin_anew
 )
 
 # Without these a wake-up is in vain, or a look at the engine makes up for them.
@@ -109,9 +114,12 @@ SPARED = ("tell what is known at the end",)
 class Model:
     """The steps of all threads; `without` names a precaution that is not taken."""
 
-    def __init__(self, *, threads: bool, failing: bool, without: str | None = None) -> None:
+    def __init__(
+        self, *, threads: bool, failing: bool, ending: bool, without: str | None = None
+    ) -> None:
         self.threads = threads
         self.failing = failing
+        self.ending = ending
         self.without = without
 
     def has(self, precaution: str) -> bool:
@@ -121,6 +129,10 @@ class Model:
     def steps(self, s: Wait) -> Iterator[Wait]:
         if s.loop:
             yield from self.step(s, "loop", s.loop[0], s.loop[1:])
+            # Ctrl-C in what the bell has called, and the loop goes on, or another: Writer._here.
+            if self.ending and not s.ended and s.loop[0][0] in ("ring", "notify", "arm"):
+                yield replace(s, ended=True, loop=(("set bell",), ("silence",)))
+                yield replace(s, ended=True, elsewhere=True, loop=(("move",),))
         else:
             yield from self.turns(s)
         if s.helper:
@@ -132,7 +144,7 @@ class Model:
 
     def turns(self, s: Wait) -> Iterator[Wait]:
         """What the event loop may begin."""
-        if s.fd_rung:  # _wake
+        if s.fd_rung and not s.elsewhere:  # _wake
             yield replace(s, loop=(("wake",),))
         # Writer: one hand-over at a time, on the loop or on a thread.
         if s.puts < ROWS and not s.helper:
@@ -237,13 +249,38 @@ class Model:
                     needed = True
                 first = len(waiting) == 1
                 more = (("notify", n),) if first and needed else ()
-                yield go(*more, waiting=waiting, bell=True)
+                if s.elsewhere and self.has("begin anew on another loop"):
+                    more = (("set bell",), ("silence",), ("tell waiting", n))
+                yield go(*more, waiting=waiting, bell=True, elsewhere=False)
+            case ("tell waiting", n):  # what tell does after _watch
+                needed = not s.asked or s.over
+                yield go(("notify", n)) if needed and s.waiting[:1] == (n,) else go()
+            # Acknowledgements.move and begin_anew
+            case ("move",) if s.waiting:
+                anew = self.has("begin anew on another loop")
+                yield go(*((("set bell",), ("silence",)) if anew else ()), elsewhere=False)
+            case ("move",):
+                yield go()
+            case ("set bell",) if self.has("silence the bell after it was set"):
+                yield go(armed=False, told=0)
+            case ("set bell",):
+                yield go(heard=0, fd=0, fd_rung=False, fd_over=False)
+            case ("silence",):
+                asked = s.asked and not self.has("forget that the append asked")
+                more = (("notify", s.waiting[0]),) if s.waiting else ()
+                if self.has("silence the bell after it was set"):
+                    changes = {"heard": 0, "fd": 0, "fd_rung": False, "fd_over": False}
+                else:
+                    changes = {"armed": False, "told": 0}
+                yield go(*more, asked=asked, **changes)
             # _wake and Acknowledgements.ring
             case ("wake",):
                 yield go(("ring", s.fd, s.fd_over), fd=0, fd_rung=False, fd_over=False)
             case ("ring", more, over):
                 heard = s.heard + more
                 known = max(s.known, heard)
+                if known > s.acked:
+                    raise Stuck("more is told than is acknowledged")
                 waiting = tuple(n for n in s.waiting if n > known)
                 following: tuple[Any, ...] = ()
                 if waiting and over:
@@ -267,14 +304,15 @@ class Model:
 
 @pytest.mark.parametrize("failing", [False, True], ids=["sound", "failing"])
 @pytest.mark.parametrize("threads", [False, True], ids=["at once", "on threads"])
-def test_no_put_waits_for_ever(threads: bool, failing: bool) -> None:
-    model = Model(threads=threads, failing=failing)
+@pytest.mark.parametrize("ending", [False, True], ids=["one loop", "two loops"])
+def test_no_put_waits_for_ever(threads: bool, failing: bool, ending: bool) -> None:
+    model = Model(threads=threads, failing=failing, ending=ending)
     assert explore(Wait(), model.steps, model.is_good_end) > 500
 
 
 @pytest.mark.parametrize("precaution", PRECAUTIONS)
 def test_each_precaution_is_needed(precaution: str) -> None:
-    model = Model(threads=True, failing=True, without=precaution)
+    model = Model(threads=True, failing=True, ending=True, without=precaution)
     if precaution in SPARED:
         assert explore(Wait(), model.steps, model.is_good_end) > 500
         return

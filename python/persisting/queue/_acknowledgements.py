@@ -86,10 +86,13 @@ class Acknowledgements:
             settle(puts, self._ended[0])
             return
         self._waiting.append((rows, puts))
-        if self._watch(asyncio.get_running_loop()) and (
-            len(self._waiting) == 1 and (self._over or not self._asked)
-        ):
-            self._notify()
+        loop = asyncio.get_running_loop()
+        try:
+            if self._watch(loop) and len(self._waiting) == 1 and (self._over or not self._asked):
+                self._notify()
+        except BaseException:  # Ctrl-C, say, and the loop may go on
+            loop.call_soon(_begin_anew, weakref.ref(self))
+            raise
 
     async def settle(self) -> None:
         """Wait until nobody waits any more."""
@@ -121,6 +124,8 @@ class Acknowledgements:
         """
         if self._bell is None or self._bucket.closed:
             return
+        if self._bell.moved(_begin_anew, weakref.ref(self)):
+            return
         self._told += more
         self._over = over
         self._know(self._told)
@@ -132,15 +137,17 @@ class Acknowledgements:
             self._notify()
 
     def begin_anew(self) -> None:
-        """Ask again for all that the bell has told: what it told last was not heard."""
+        """Ask again for all that the bell has told: what it told last may not have been heard."""
         if self._bell is None or self._bucket.closed:
             return
-        self._bell.silence()
-        self._told = 0
         try:
             self._bucket.set_bell(self._bell.writing)
         except PersistingError as cause:
             self._finish(cause)
+            return
+        self._bell.silence()  # of what was written before
+        self._told = 0
+        self._asked = False
         if self._waiting:
             self._notify()
 
@@ -150,7 +157,6 @@ class Acknowledgements:
             if self._bell is None:
                 self._bell = _Bell()
                 weakref.finalize(self, self._bell.stop, self._bucket)
-                self._bucket.set_bell(self._bell.writing)
             self._bell.watch(loop, self)
         except (OSError, NotImplementedError):  # the rows are stored nevertheless
             if self._looking is not loop:
@@ -218,13 +224,24 @@ class _Bell:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def watch(self, loop: asyncio.AbstractEventLoop, owner: Acknowledgements) -> None:
-        """Have `loop`, and no other, call `owner.ring`."""
+        """Have `loop`, and no other, call `owner.ring`.
+
+        What the loop before has read it may not have told: it can have ended in the midst of it.
+        """
         if loop is self._loop:
             return
         before, self._loop = self._loop, None
         _on_loop(before, _unwatch, before, self._reading)
         loop.add_reader(self._reading, _wake, self._reading, weakref.ref(owner))
+        owner.begin_anew()
         self._loop = loop
+
+    def moved(self, do: Callable[..., None], *arguments: object) -> bool:
+        """Tell whether another loop watches than the running one; have that call `do` then."""
+        if self._loop in (None, running_loop()):
+            return False
+        _on_loop(self._loop, do, *arguments)
+        return True
 
     def silence(self) -> None:
         """Forget what was written."""
