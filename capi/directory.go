@@ -1,33 +1,33 @@
 package main
 
-// #include "shim.h"
-import "C"
-
 import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/bucket"
 )
+
+// #include "shim.h"
+import "C"
 
 //export persistingDirectoryVerifyGo
 func persistingDirectoryVerifyGo(directory *C.char, flags C.uint32_t, out **C.char, e *C.struct_persisting_error) C.persisting_status {
 	return describe(directory, flags, C.PERSISTING_QUICK, out, e, func(dir string) (any, error) {
-		return engine.Examine(dir, engine.ExamineOptions{ReadRows: flags&C.PERSISTING_QUICK == 0})
+		return bucket.Examine(dir, bucket.ExamineOptions{ReadRows: flags&C.PERSISTING_QUICK == 0})
 	})
 }
 
 //export persistingDirectoryInspectGo
 func persistingDirectoryInspectGo(directory *C.char, out **C.char, e *C.struct_persisting_error) C.persisting_status {
 	return describe(directory, 0, 0, out, e, func(dir string) (any, error) {
-		return engine.Examine(dir, engine.ExamineOptions{Layout: true})
+		return bucket.Examine(dir, bucket.ExamineOptions{Layout: true})
 	})
 }
 
 //export persistingDirectoryRepairGo
 func persistingDirectoryRepairGo(directory *C.char, flags C.uint32_t, out **C.char, e *C.struct_persisting_error) C.persisting_status {
 	return describe(directory, flags, C.PERSISTING_APPLY, out, e, func(dir string) (any, error) {
-		return engine.Repair(dir, flags&C.PERSISTING_APPLY != 0)
+		return bucket.Repair(dir, flags&C.PERSISTING_APPLY != 0)
 	})
 }
 
@@ -37,7 +37,7 @@ func persistingDirectoryCloneGo(directory, into *C.char, out **C.char, e *C.stru
 		if err := need(arg("into", into)); err != nil {
 			return nil, err
 		}
-		return engine.Clone(dir, C.GoString(into))
+		return bucket.Clone(dir, C.GoString(into))
 	})
 }
 
@@ -47,7 +47,7 @@ func persistingDirectoryReadGo(table *C.char, out *C.persisting_cursor, outRows 
 		if err := need(arg("table", table), arg("out_cursor", out), arg("out_rows", outRows)); err != nil {
 			return err
 		}
-		c, rows, err := engine.ReadForeign(C.GoString(table))
+		c, rows, err := bucket.ReadForeign(C.GoString(table))
 		if err != nil {
 			return err
 		}

@@ -25,6 +25,7 @@ GO_LAYERS = [
     "metrics/reference",
     "metrics/exporter",
     "wal",
+    "engine",
     "engine/memory",
     "engine/statefile",
     "engine/blob",
@@ -33,7 +34,7 @@ GO_LAYERS = [
     "engine/lance",
     "engine/ring",
     "engine/ring/ringtest",
-    "engine",
+    "engine/bucket",
     "capi",
 ]
 

@@ -1,0 +1,94 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/persisting/persisting/engine"
+	"golang.org/x/sys/unix"
+)
+
+// TestLockIsNotTheFileThatWasRemoved takes the lock of a directory whose LOCK was
+// removed while it was held.
+func TestLockIsNotTheFileThatWasRemoved(t *testing.T) {
+	dir := t.TempDir()
+	first, err := lockDir(dir)
+	must(t, err)
+	must(t, first.check())
+	must(t, os.Remove(filepath.Join(dir, lockFile)))
+	if err := first.check(); !errors.Is(err, engine.ErrDisowned) {
+		t.Errorf("of a file that is gone: %v", err)
+	}
+	second, err := lockDir(dir)
+	must(t, err)
+	if err := first.check(); !errors.Is(err, engine.ErrDisowned) {
+		t.Errorf("of another's file: %v", err)
+	}
+	must(t, second.check())
+	must(t, first.undo())
+	if _, err := lockDir(dir); !errors.As(err, new(*engine.LockedError)) {
+		t.Errorf("the end of the first lock has ended the second: %v", err)
+	}
+	must(t, second.undo())
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("left %v, %v", entries, err)
+	}
+}
+
+// inherited starts a process that has the file open as well, until the test ends.
+func inherited(t *testing.T, f *os.File) *exec.Cmd {
+	t.Helper()
+	child := exec.Command("sleep", "60")
+	child.ExtraFiles = []*os.File{f}
+	must(t, child.Start())
+	t.Cleanup(func() {
+		must(t, child.Process.Kill())
+		_ = child.Wait() // it was killed
+	})
+	return child
+}
+
+// TestLockIsFreeWhenItsHolderLetsGo, whoever has inherited the file.
+func TestLockIsFreeWhenItsHolderLetsGo(t *testing.T) {
+	dir := t.TempDir()
+	l, err := lockDir(dir)
+	must(t, err)
+	copied, err := unix.Dup(l.fd)
+	must(t, err)
+	f := os.NewFile(uintptr(copied), "copy")
+	inherited(t, f)
+	must(t, f.Close())
+	if holder, err := holderOf(dir); err != nil || !strings.HasPrefix(holder, fmt.Sprintf("process %d on ", os.Getpid())) {
+		t.Errorf("held by %q, %v", holder, err)
+	}
+	must(t, l.unlock())
+	next, err := lockDir(dir)
+	must(t, err)
+	must(t, next.unlock())
+}
+
+// TestLockNamesItsHeir: one that has a lock which another process took and did not
+// let go of, before it ended.
+func TestLockNamesItsHeir(t *testing.T) {
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, lockFile))
+	must(t, err)
+	_, err = f.WriteString("process 1 on another")
+	must(t, err)
+	must(t, flock(int(f.Fd()), unix.LOCK_EX))
+	child := inherited(t, f)
+	must(t, f.Close())
+	_, err = lockDir(dir)
+	var locked *engine.LockedError
+	if want := fmt.Sprintf("process %d on ", child.Process.Pid); !errors.As(err, &locked) || locked.Here || !strings.HasPrefix(locked.Holder, want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if holder, err := holderOf(dir); err != nil || holder != locked.Holder {
+		t.Errorf("held by %q, %v", holder, err)
+	}
+}

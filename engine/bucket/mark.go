@@ -1,0 +1,262 @@
+package bucket
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/vfs"
+)
+
+// slotBytes is what a disk writes as a whole.
+const slotBytes = 512
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// markState is what the bucket knows for certain of its table.
+type markState struct {
+	Sequence uint64  `json:"sequence"` // of the writes of the mark
+	Version  uint64  `json:"version"`  // the newest version that is on disk; 0: none
+	Manifest fileSum `json:"manifest"` // of that version; zero: not known
+	Rows     int64   `json:"rows"`     // that the bucket had when it came there
+	Changing bool    `json:"changing"` // newer versions may be there that are not on disk as a whole
+	Logging  bool    `json:"logging"`  // there is a segment of the log, with rows that the table may lack
+	Consumed bool    `json:"consumed"` // there is a file of the offsets of consumers
+	Tagged   bool    `json:"tagged"`   // there is a file of the versions that tags name
+}
+
+// unmade says that the first version of the table was being made: there is none.
+func (s markState) unmade() bool { return s.Changing && s.Version == 0 }
+
+// mark is the file table.mark. Lance makes a version of the table visible
+// before it is on disk, and after a power failure its files can have their right
+// sizes and zeros for content. So each change of the table is announced here
+// before it begins, and has happened only once the mark names its version:
+// versions above are set aside when the bucket is opened.
+//
+// The file has two slots of 512 bytes. Each holds the CRC-32C of a line of JSON,
+// in hexadecimal, and the line, padded with spaces. The sound slot with the
+// larger sequence counts. An announcement is written to the first slot alone,
+// all else to both, so that damage to one slot is harmless.
+type mark struct {
+	fs   vfs.FS
+	path string
+
+	mu       sync.Mutex
+	state    markState // as it is on disk
+	file     vfs.File  // nil until it is written to
+	exists   bool
+	running  int  // changes that have begun and not ended
+	failures int  // changes that failed
+	unsure   bool // one that failed may have happened all the same
+}
+
+// readMark reads the mark in the directory of a bucket.
+func readMark(filesystem vfs.FS, dir string) (*mark, error) {
+	m := &mark{fs: filesystem, path: filepath.Join(dir, markFile)}
+	b, err := readSmall(filesystem, m.path, 2*slotBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("engine: read mark of the table: %w", err)
+	}
+	for i := range 2 {
+		if s, ok := decodeSlot(b, i); ok && (!m.exists || s.Sequence > m.state.Sequence) {
+			m.state, m.exists = s, true
+		}
+	}
+	if !m.exists {
+		return nil, fmt.Errorf("%w: %s holds no sound mark", engine.ErrCorrupt, m.path)
+	}
+	return m, nil
+}
+
+// readSmall reads a file that has no business to be larger than limit.
+func readSmall(filesystem vfs.FS, path string, limit int64) ([]byte, error) {
+	f, err := filesystem.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	if size > limit {
+		return nil, fmt.Errorf("%w: %s has %d bytes, more than %d", engine.ErrCorrupt, path, size, limit)
+	}
+	b := make([]byte, size)
+	n, err := f.ReadAt(b, 0)
+	if n == len(b) || errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b[:n], err
+}
+
+func decodeSlot(b []byte, i int) (s markState, ok bool) {
+	if len(b) < (i+1)*slotBytes {
+		return s, false
+	}
+	sum, line, ok := strings.Cut(strings.TrimRight(string(b[i*slotBytes:(i+1)*slotBytes]), " \n"), " ")
+	if !ok || sum != lineSum([]byte(line)) {
+		return s, false
+	}
+	return s, json.Unmarshal([]byte(line), &s) == nil
+}
+
+func lineSum(line []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(line, castagnoli)) }
+
+func encodeSlot(s markState) ([]byte, error) {
+	line, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(nil, "%-*s\n", slotBytes-1, lineSum(line)+" "+string(line)), nil
+}
+
+// begin announces a change of the table. The ticket is for end.
+func (m *mark) begin() (ticket int, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.state
+	s.Changing = true
+	if err := m.write(s, 1); err != nil {
+		return 0, err
+	}
+	m.running++
+	return m.failures, nil
+}
+
+// end says that a change has led to a version which is on disk, with all before,
+// and has that manifest.
+func (m *mark) end(ticket int, version uint64, manifest fileSum, rows int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.running--
+	if ticket == m.failures { // whatever failed came before this version
+		m.unsure = false
+	}
+	s := m.state
+	if version > s.Version {
+		s.Version, s.Manifest = version, manifest
+	}
+	s.Rows = max(s.Rows, rows)
+	s.Changing = m.running > 0 || m.unsure
+	return m.write(s, 2)
+}
+
+// fail says that a change has failed, and maybe not without a trace.
+func (m *mark) fail() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.running--
+	m.failures++
+	m.unsure = true
+}
+
+// settle says, when the bucket is opened, that version is the newest and on
+// disk. The rows that were there stay due.
+func (m *mark) settle(version uint64, rows int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.state
+	if version != s.Version {
+		s.Version, s.Manifest = version, fileSum{}
+	}
+	s.Rows, s.Changing = max(s.Rows, rows), false
+	return m.write(s, 2)
+}
+
+// has is the state on the disk.
+func (m *mark) has() markState {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state
+}
+
+// logging says whether there is a segment of the log.
+func (m *mark) logging(yes bool) error {
+	return m.update(func(s *markState) { s.Logging = yes })
+}
+
+// update brings the state, as do leaves it, to the disk.
+func (m *mark) update(do func(*markState)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.state
+	do(&s)
+	return m.write(s, 2)
+}
+
+// write brings s to the disk, in that many slots; m.mu is held.
+func (m *mark) write(s markState, slots int) error {
+	if m.exists && s == m.state {
+		return nil
+	}
+	s.Sequence++
+	slot, err := encodeSlot(s)
+	if err == nil && m.exists {
+		err = m.replace(bytes.Repeat(slot, slots))
+	} else if err == nil {
+		err = createFile(m.fs, m.path, bytes.Repeat(slot, 2))
+	}
+	if err != nil {
+		return fmt.Errorf("engine: write mark of the table: %w", err)
+	}
+	m.state, m.exists = s, true
+	return nil
+}
+
+func (m *mark) replace(text []byte) error {
+	if m.file == nil {
+		f, err := m.fs.OpenWrite(m.path)
+		if err != nil {
+			return err
+		}
+		m.file = f
+	}
+	if err := m.file.WriteAt([][]byte{text}, 0); err != nil {
+		return err
+	}
+	return m.file.Datasync()
+}
+
+// createFile makes a file that is on disk as a whole or not at all.
+func createFile(filesystem vfs.FS, path string, text []byte) error {
+	return createFileVia(filesystem, path+".tmp", path, text)
+}
+
+// createFileVia is createFile with the name that the file has before it is whole.
+func createFileVia(filesystem vfs.FS, temp, path string, text []byte) error {
+	f, err := filesystem.Create(temp)
+	if err != nil {
+		return err
+	}
+	err = f.WriteAt([][]byte{text}, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := filesystem.Rename(temp, path); err != nil {
+		return err
+	}
+	return filesystem.SyncDir(filepath.Dir(path))
+}
+
+func (m *mark) close() error {
+	if m == nil || m.file == nil {
+		return nil
+	}
+	return m.file.Close()
+}

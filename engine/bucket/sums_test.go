@@ -1,0 +1,146 @@
+package bucket
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/vfs"
+)
+
+// TestExamineNoticesEveryByte flips bytes of the files of a table, most of which
+// can be decoded all the same.
+func TestExamineNoticesEveryByte(t *testing.T) {
+	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet())
+	for range 2 {
+		appendRows(t, b, 40)
+		must(t, b.Flush())
+	}
+	_, err := b.Delete("id = 7")
+	must(t, err)
+	must(t, b.CreateIndex(IndexSpec{Column: "id", Type: "btree"}))
+	must(t, b.Close())
+	if x := examine(t, b.dir); !x.Sound || x.Table.Unsummed > 0 || !x.Table.RowsRead {
+		t.Fatalf("%+v", x)
+	}
+	decoded := 0
+	for _, pattern := range []string{"data/*.lance", "_deletions/*", "_indices/*/*"} {
+		files, err := filepath.Glob(filepath.Join(b.tablePath(), pattern))
+		must(t, err)
+		if len(files) == 0 {
+			t.Fatalf("there is no %s", pattern)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			must(t, err)
+			for at := 0; at < len(text); at += 1 + len(text)/20 {
+				must(t, flipped(int64(at))(file))
+				x, err := Examine(b.dir, ExamineOptions{ReadRows: true})
+				must(t, err)
+				must(t, os.WriteFile(file, text, 0o644))
+				if x.Sound || !strings.Contains(x.Faults[len(x.Faults)-1].File, filepath.Base(file)) {
+					t.Fatalf("byte %d of %s: %+v", at, file, x.Faults)
+				}
+				if len(x.Faults) == 1 && x.Table.RowsRead {
+					decoded++
+				}
+			}
+		}
+	}
+	if decoded < 20 {
+		t.Errorf("only %d changes could be decoded", decoded)
+	}
+}
+
+// TestEveryByteOfTheManifestCounts opens tables whose manifest is not the one that
+// was written, however well it can be read.
+func TestEveryByteOfTheManifestCounts(t *testing.T) {
+	dir, _ := atRest(t)
+	path := newestManifest(dir)
+	text, err := os.ReadFile(path)
+	must(t, err)
+	m, err := readMark(vfs.OS, dir)
+	must(t, err)
+	decoded := 0
+	for at := range text {
+		must(t, flipped(int64(at))(path))
+		if state, err := lance.Check(filepath.Join(dir, tableDir), lance.CheckOptions{}); err == nil && state.Head().Number == m.state.Version {
+			decoded++
+		}
+		state, err := checkTable(filepath.Join(dir, tableDir), m.state, false)
+		if err != nil || state.Head() == nil || state.Head().Number != m.state.Version-1 {
+			t.Fatalf("byte %d: %+v, %v", at, state, err)
+		}
+		if at%100 == 0 {
+			unchanged(t, dir, func() {
+				if _, err := Open(dir, quiet()); !errors.Is(err, engine.ErrCorrupt) || !strings.Contains(err.Error(), filepath.Base(path)) {
+					t.Errorf("opened with byte %d flipped: %v", at, err)
+				}
+			})
+		}
+		must(t, os.WriteFile(path, text, 0o644))
+	}
+	if decoded < 20 {
+		t.Errorf("only %d changes could be decoded", decoded)
+	}
+}
+
+func TestATableWithoutSumsIsSound(t *testing.T) {
+	for name, with := range map[string]func(string) error{
+		"gone": gone, "a directory": asDirectory, "a pipe": asPipe, "a loop": asLoop, "foreign": asFile, "a giant": asGiant,
+		"torn": func(path string) error {
+			text, err := os.ReadFile(path)
+			return after(err, os.WriteFile(path, text[:len(text)-5], 0o644))
+		},
+		"flipped": flipped(20),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, rows := atRest(t)
+			replaced(t, dir, sumsFile, with)
+			look := func() Examination {
+				x, err := Examine(dir, ExamineOptions{ReadRows: true})
+				must(t, err)
+				return x
+			}
+			x := look()
+			if most := 3; !x.Sound || x.Table.Unsummed < 1 || x.Table.Unsummed > most {
+				t.Errorf("%+v", x)
+			}
+			must(t, openAndRead(t, dir, rows, true))
+			x = look()
+			if whole := name != "a directory" && name != "a pipe" && name != "a loop"; !x.Sound || whole && x.Table.Unsummed > 3 {
+				t.Errorf("after a flush %+v", x)
+			}
+		})
+	}
+}
+
+func TestSumsOfFilesThatAreGoneAreDropped(t *testing.T) {
+	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet())
+	b.sums.most = 100
+	for range 10 {
+		appendRows(t, b, 10)
+		must(t, b.Flush())
+	}
+	lines := func() int {
+		known, err := readSums(vfs.OS, b.sums.path)
+		must(t, err)
+		return len(known)
+	}
+	if n := lines(); n != 10 {
+		t.Fatalf("%d files have sums", n)
+	}
+	must(t, b.Compact())
+	if n := lines(); n != 1 {
+		t.Errorf("%d files have sums after a compaction", n)
+	}
+	appendRows(t, b, 10)
+	must(t, b.Close())
+	if x := examine(t, b.dir); lines() != 2 || x.Table.Unsummed > 0 || !x.Sound {
+		t.Errorf("%d files have sums: %+v", lines(), x)
+	}
+}

@@ -1,0 +1,293 @@
+package bucket
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/ring"
+	"github.com/persisting/persisting/wal"
+)
+
+// survey is what is in the directory of a bucket that is being opened, and can be
+// opened. Making it changes nothing.
+type survey struct {
+	isNew      bool        // nothing is there
+	damaged    []*register // that a salvage forgets
+	table      lance.State
+	checkpoint int64 // the rows below are in the table
+
+	log     *wal.Reading // nil for none
+	lostLog bool         // it is gone, and a salvage goes on without
+	rows    []survivors  // that the log has behind the table
+
+	preamble  []byte       // of entries
+	entries   []ring.Entry // that the ring has behind the log
+	hasRing   bool
+	ringFault error // that a salvage puts up with
+
+	end    int64         // of all rows
+	schema *arrow.Schema // of the bucket with these rows
+	seen   *arrow.Schema // of the last of them
+}
+
+// survivors are rows that the table lacks.
+type survivors struct {
+	first int64
+	rec   arrow.Record
+}
+
+func (s *survey) release() {
+	for _, r := range s.rows {
+		r.rec.Release()
+	}
+	s.rows = nil
+}
+
+// salvages says that what is damaged is given up.
+func (b *Bucket) salvages() bool { return b.opts.WALRecovery == "salvage" }
+
+// survey finds what the bucket is opened with, or what keeps it from being opened,
+// which is not the case for a salvage where only that is lost which is damaged.
+func (b *Bucket) survey() (*survey, error) {
+	s := &survey{}
+	for _, look := range []func(*survey) error{b.lookAtIdentity, b.lookAtMark, b.lookAtTable, b.lookAtTags, b.lookAtLog, b.lookAtRing} {
+		if err := look(s); err != nil {
+			return s, err
+		}
+	}
+	// A bucket never has fewer rows than it once had on disk.
+	if due := b.mark.state.Rows; s.end < due {
+		return s, fmt.Errorf("%w: the rows %d to %d were in the table, and are neither there nor in the log", engine.ErrCorrupt, s.end, due-1)
+	}
+	return s, nil
+}
+
+func (b *Bucket) lookAtIdentity(s *survey) (err error) {
+	path := b.identityPath()
+	b.id, err = readIdentity(b.opts.FS, path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, part := range []string{markFile, logDir} {
+		if data := filepath.Join(b.dir, part); exists(data) {
+			return fmt.Errorf("%w: %s is there and %s is not", engine.ErrCorrupt, data, path)
+		}
+	}
+	if lance.Exists(b.tablePath()) { // without a version, Lance was making it when its directory was removed
+		return fmt.Errorf("%w: %s is there and %s is not", engine.ErrCorrupt, b.tablePath(), path)
+	}
+	if _, err := rand.Read(b.id[:]); err != nil {
+		return fmt.Errorf("engine: make identity: %w", err)
+	}
+	s.isNew = true
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func (b *Bucket) lookAtMark(s *survey) (err error) {
+	if b.mark, err = readMark(b.opts.FS, b.dir); err != nil {
+		return err
+	}
+	for _, r := range []*register{b.consumers, b.tagged} {
+		r.mark = b.mark
+		_, err := r.all()
+		if errors.Is(err, engine.ErrCorrupt) && b.salvages() {
+			b.logger.Error("a damaged file is begun anew", "error", err)
+			s.damaged = append(s.damaged, r)
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookAtTable finds the newest sound version of the table. It refuses one that is
+// older than the version that was on disk: the log has the rows that came between,
+// if at all, but not what was removed or changed.
+func (b *Bucket) lookAtTable(s *survey) error {
+	table, m := b.tablePath(), b.mark.state
+	if m.unmade() {
+		return nil
+	}
+	var err error
+	if s.table, err = checkTable(table, m, false); err != nil {
+		return fmt.Errorf("engine: look at table: %w", err)
+	}
+	head := s.table.Head()
+	if head == nil {
+		return nil // rows that are missing are found out at the end
+	}
+	if head.Number < m.Version {
+		return fmt.Errorf("%w: version %d of the table was on disk, and %s; version %d is the newest that is sound, to which persisting repair can go back", engine.ErrCorrupt, m.Version, wrongWith(&s.table, m.Version), head.Number)
+	}
+	version, err := lance.OpenVersion(table, head.Number)
+	if err != nil {
+		return fmt.Errorf("engine: look at table: %w", err)
+	}
+	defer version.Release()
+	s.checkpoint, s.schema = version.NextRowID(), version.Schema()
+	s.end = s.checkpoint
+	if rows := version.Rows(); rows > s.checkpoint {
+		return fmt.Errorf("%w: the table has %d rows and its next row id is %d", engine.ErrCorrupt, rows, s.checkpoint)
+	}
+	if _, _, _, err := version.Place(0); err != nil {
+		return fmt.Errorf("engine: look at table: %w", err)
+	}
+	return nil
+}
+
+// setsAside says whether heal takes a version away.
+func (s *survey) setsAside(number uint64) bool {
+	head := s.table.Head()
+	for i := range s.table.Versions {
+		if v := &s.table.Versions[i]; v.Number == number {
+			return head == nil || number > head.Number || !v.Readable()
+		}
+	}
+	return false
+}
+
+// lookAtTags refuses tags whose versions are gone, or go when the table is healed.
+func (b *Bucket) lookAtTags(s *survey) error {
+	for _, r := range s.damaged {
+		if r == b.tagged {
+			return nil // what they name is not known
+		}
+	}
+	noted, err := b.tagged.all()
+	if err != nil {
+		return err
+	}
+	if b.salvages() {
+		return nil
+	}
+	for name, version := range noted {
+		if s.setsAside(uint64(version)) {
+			return fmt.Errorf("%w: tag %q: %s", engine.ErrCorrupt, name, wrongWith(&s.table, uint64(version)))
+		}
+	}
+	stray, err := strayTags(b.opts.FS, b.tablePath(), noted)
+	for _, t := range stray {
+		if t.gone {
+			return fmt.Errorf("%w: %s", engine.ErrCorrupt, t)
+		}
+	}
+	return err
+}
+
+// lookAtLog reads the rows of the log that the table does not have.
+func (b *Bucket) lookAtLog(s *survey) error {
+	_, err := os.Stat(b.walPath())
+	if errors.Is(err, fs.ErrNotExist) && !b.opts.EnableWAL && !b.mark.state.Logging {
+		return nil
+	}
+	var d decoder
+	defer d.close()
+	log, report, err := wal.Read(b.logOptions(), s.checkpoint, func(e wal.Entry) error { return b.survive(s, &d, e) })
+	if err != nil {
+		return fmt.Errorf("engine: open log: %w", err)
+	}
+	s.log = log
+	if s.lostLog = b.mark.state.Logging && report.Segments == 0; s.lostLog && !b.salvages() {
+		return fmt.Errorf("%w: there is no segment in %s: the rows from %d on, if there were any, are lost", wal.ErrCorrupt, b.walPath(), s.checkpoint)
+	}
+	return nil
+}
+
+// survive keeps the rows of a log entry that do not come before the end.
+func (b *Bucket) survive(s *survey, d *decoder, e wal.Entry) error {
+	rec, err := b.decodeEntry(s, d, e)
+	if err != nil {
+		return err
+	}
+	hole := e.First - s.end
+	if hole > 0 && !b.salvages() {
+		rec.Release()
+		return fmt.Errorf("%w: the log lacks the %d rows from offset %d on", engine.ErrCorrupt, hole, s.end)
+	}
+	if hole < 0 {
+		part := rec.NewSlice(-hole, rec.NumRows())
+		rec.Release()
+		rec = part
+	}
+	first := max(e.First, s.end)
+	s.rows = append(s.rows, survivors{first, rec})
+	s.end = first + rec.NumRows()
+	return nil
+}
+
+// decodeEntry returns the rows of an entry, which fit the columns of those before.
+// The caller releases them.
+func (b *Bucket) decodeEntry(s *survey, d *decoder, e wal.Entry) (arrow.Record, error) {
+	rec, err := d.decode(e.Preamble, e.Body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: log entry at offset %d: %w", engine.ErrCorrupt, e.First, err)
+	}
+	if rec.NumRows() != e.Rows {
+		rec.Release()
+		return nil, fmt.Errorf("%w: log entry at offset %d has %d rows, its header says %d", engine.ErrCorrupt, e.First, rec.NumRows(), e.Rows)
+	}
+	if rec.Schema() == s.seen {
+		return rec, nil
+	}
+	c, err := unify(s.schema, rec.Schema())
+	if err == nil && c.schema == nil {
+		err = errNoColumn()
+	}
+	if err != nil {
+		rec.Release()
+		return nil, fmt.Errorf("%w: log entry at offset %d: %w", engine.ErrCorrupt, e.First, err)
+	}
+	s.schema, s.seen = c.schema, rec.Schema()
+	return rec, nil
+}
+
+// lookAtRing finds the puts that are not in the log. Without a log they are worth
+// nothing after the end of the process.
+func (b *Bucket) lookAtRing(s *survey) error {
+	saved, err := ring.Load(b.ringPath(), b.id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, ring.ErrDamaged) {
+		return fmt.Errorf("engine: recover puts: %w", err)
+	}
+	s.hasRing = true
+	if saved.Logged && s.log != nil {
+		entries, gap := following(&saved, s.end)
+		err = errors.Join(err, gap)
+		var d decoder
+		defer d.close()
+		for _, e := range entries {
+			rec, err := b.decodeEntry(s, &d, wal.Entry{First: e.First, Rows: e.Rows, Preamble: saved.Preamble, Body: e.Message})
+			if err != nil {
+				return err
+			}
+			rec.Release()
+			s.end += e.Rows
+		}
+		s.preamble, s.entries = saved.Preamble, entries
+	}
+	if err != nil {
+		s.ringFault = fmt.Errorf("%w: %s: %w", engine.ErrCorrupt, b.ringPath(), err)
+	}
+	if b.salvages() {
+		return nil
+	}
+	return s.ringFault
+}
+
+func (b *Bucket) identityPath() string { return filepath.Join(b.dir, identityFile) }
