@@ -11,6 +11,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/cdata"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/bucket"
 	"golang.org/x/sys/unix"
 )
@@ -90,7 +91,7 @@ func persistingBucketAppendMessageGo(id C.persisting_bucket, columns C.persistin
 			return err
 		}
 		noWait := flags&C.PERSISTING_NO_WAIT != 0
-		return beside(kindColumns, uint64(columns), func(schema *bucket.MessageSchema) error {
+		return beside(kindColumns, uint64(columns), func(schema *batch.MessageSchema) error {
 			first, end, err := b.AppendMessage(schema, unsafe.Slice((*byte)(message), int(size)), noWait)
 			if err != nil {
 				return err
@@ -169,7 +170,7 @@ func waitFor(b *bucket.Bucket, rows int64, d time.Duration) error {
 //export persistingBucketOpenRingGo
 func persistingBucketOpenRingGo(id C.persisting_bucket, columns C.persisting_columns, outNext *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
 	return onBucket(id, e, func(b *bucket.Bucket) error {
-		return beside(kindColumns, uint64(columns), func(schema *bucket.MessageSchema) error {
+		return beside(kindColumns, uint64(columns), func(schema *batch.MessageSchema) error {
 			next, err := b.OpenRing(schema)
 			if err == nil {
 				*outNext = C.int64_t(next)

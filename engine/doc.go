@@ -4,6 +4,7 @@
 //	bucket      log + tail + table: an ordered, append-only sequence of rows in a directory
 //	kv          blocks under keys in a directory of bounded size
 //	    |
+//	batch       which batches can come together, and the messages in which they travel
 //	blob        large values in segment files            ring       puts that call nobody
 //	lance       tables of Lance, through the native half  memory     arena and budget of memory
 //	statefile   a store's directory: its lock, its small files

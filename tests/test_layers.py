@@ -32,6 +32,7 @@ GO_LAYERS = [
     "engine/kv",
     "engine/atfork",
     "engine/lance",
+    "engine/batch",
     "engine/ring",
     "engine/ring/ringtest",
     "engine/bucket",

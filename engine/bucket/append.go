@@ -9,6 +9,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/metrics"
 )
@@ -49,7 +50,7 @@ func (b *Bucket) Check(rec arrow.Record, noWait bool) (err error) {
 		return err
 	}
 	defer b.appending.Unlock()
-	c, err := unify(b.schema, rec.Schema())
+	c, err := batch.Unify(b.schema, rec.Schema())
 	if err == nil {
 		err = b.checkDeclared(rec, c)
 	}
@@ -69,25 +70,25 @@ func checkValues(rec arrow.Record) error {
 // AppendMessage is Append for the rows of a record batch message of the Arrow IPC
 // stream format, with the columns of schema and without compression. The message
 // is copied.
-func (b *Bucket) AppendMessage(schema *MessageSchema, message []byte, noWait bool) (first, end int64, err error) {
+func (b *Bucket) AppendMessage(schema *batch.MessageSchema, message []byte, noWait bool) (first, end int64, err error) {
 	defer func() { b.failed(metrics.Put, err) }()
 	if err := b.admit(noWait); err != nil {
 		return 0, 0, err
 	}
 	defer b.appending.Unlock()
-	rows, err := schema.check(message)
+	rows, err := schema.Check(message)
 	if err != nil {
 		return 0, 0, err
 	}
-	if rows > 0 && len(message) < packedBytes && b.fit(schema.schema) && !b.requires() && !schema.strict {
+	if rows > 0 && len(message) < packedBytes && b.fit(schema.Schema) && !b.requires() && !schema.Strict {
 		return b.pack(schema, message, rows)
 	}
-	rec, body, err := schema.copy(message)
+	rec, body, err := schema.Copy(message)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer rec.Release()
-	if schema.strict {
+	if schema.Strict {
 		if err := checkValues(rec); err != nil {
 			return 0, 0, err
 		}
@@ -144,7 +145,7 @@ func (b *Bucket) append(rec arrow.Record, body [][]byte, noWait bool) (first, en
 func (b *Bucket) store(rec arrow.Record, body [][]byte) (first, end int64, err error) {
 	err = b.useSchema(rec.Schema())
 	if err == nil && body == nil && b.log != nil {
-		body, err = b.encoder.encode(rec)
+		body, err = b.encoder.Encode(rec)
 	}
 	if err != nil {
 		rec.Release()
@@ -160,7 +161,7 @@ func (b *Bucket) store(rec arrow.Record, body [][]byte) (first, end int64, err e
 }
 
 // pack appends a message that has the columns of the bucket.
-func (b *Bucket) pack(columns *MessageSchema, message []byte, rows int64) (first, end int64, err error) {
+func (b *Bucket) pack(columns *batch.MessageSchema, message []byte, rows int64) (first, end int64, err error) {
 	if err := b.useSchema(b.schema); err != nil {
 		return 0, 0, err
 	}
@@ -181,8 +182,8 @@ func (b *Bucket) pack(columns *MessageSchema, message []byte, rows int64) (first
 
 // useSchema has the encoder of the log be one for batches of schema.
 func (b *Bucket) useSchema(schema *arrow.Schema) (err error) {
-	if b.log != nil && (b.encoder == nil || b.encoder.schema != schema) {
-		b.encoder, err = newEncoder(schema)
+	if b.log != nil && (b.encoder == nil || b.encoder.Schema != schema) {
+		b.encoder, err = batch.NewEncoder(schema)
 	}
 	return err
 }
@@ -206,7 +207,7 @@ func (b *Bucket) commit(first, end int64, body [][]byte, put counted, release fu
 		}
 		release()
 	}
-	if _, err := b.log.AppendNow(b.encoder.preamble, b.compressor.compress(body), end-first, done); err != nil {
+	if _, err := b.log.AppendNow(b.encoder.Preamble, b.compressor.Compress(body), end-first, done); err != nil {
 		release()
 		b.locked(func() {
 			b.tail.undo(first)
@@ -296,7 +297,7 @@ func (b *Bucket) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 	if b.fit(rec.Schema()) {
 		return array.NewRecord(b.schema, rec.Columns(), rec.NumRows()), nil
 	}
-	c, err := unify(b.schema, rec.Schema())
+	c, err := batch.Unify(b.schema, rec.Schema())
 	if err != nil {
 		return nil, err
 	}
@@ -304,31 +305,29 @@ func (b *Bucket) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 		return nil, err
 	}
 	switch {
-	case c.schema == nil:
-		return nil, errNoColumn()
-	case len(c.casts) > 0 && noWait:
+	case c.Schema == nil:
+		return nil, batch.NoColumn()
+	case len(c.Casts) > 0 && noWait:
 		return nil, engine.ErrWouldBlock
-	case len(c.casts) > 0:
-		if err := b.promote(c.casts); err != nil {
+	case len(c.Casts) > 0:
+		if err := b.promote(c.Casts); err != nil {
 			return nil, err
 		}
 	}
-	aligned, err := align(rec, c.schema)
+	aligned, err := batch.Align(rec, c.Schema)
 	if err != nil {
 		return nil, err
 	}
-	if !c.none() {
+	if !c.None() {
 		b.mu.Lock()
-		b.setSchema(c.schema)
+		b.setSchema(c.Schema)
 		b.mu.Unlock()
 	}
-	if sameColumns(rec.Schema(), b.schema) {
+	if batch.SameColumns(rec.Schema(), b.schema) {
 		b.fits, b.fitted = rec.Schema(), b.schema
 	}
 	return aligned, nil
 }
-
-func errNoColumn() error { return &engine.SchemaError{Reason: "a batch needs at least one column"} }
 
 // fit says that a schema has just the columns of the bucket, as far as that is
 // known. The caller holds b.appending.
@@ -351,18 +350,13 @@ func (b *Bucket) promote(casts []arrow.Field) error {
 			if err := b.cast(to); err != nil {
 				for _, done := range casts[:i] {
 					// What was exact one way is exact the other way.
-					err = errors.Join(err, b.cast(columnOf(before, done.Name)))
+					err = errors.Join(err, b.cast(batch.ColumnOf(before, done.Name)))
 				}
 				return err
 			}
 		}
 		return nil
 	})
-}
-
-// columnOf is the column of schema with the given name, which it must have.
-func columnOf(schema *arrow.Schema, name string) arrow.Field {
-	return schema.Field(schema.FieldIndices(name)[0])
 }
 
 func (b *Bucket) setSchema(s *arrow.Schema) {

@@ -10,7 +10,7 @@ func BenchmarkAppend(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			bucket := open(b, b.TempDir(), quiet(change))
-			rec := batch(b, 0, 1)
+			rec := someRows(b, 0, 1)
 			defer rec.Release()
 			for b.Loop() {
 				_, end, err := bucket.Append(rec, false)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/engine/ring"
@@ -67,11 +68,11 @@ type Bucket struct {
 
 	// appending orders appends: the schema, the encoder, the offsets, and what is taken out of the ring.
 	appending  sync.Mutex
-	ringSchema *MessageSchema
+	ringSchema *batch.MessageSchema
 	draining   atomic.Bool // who has it takes puts over
-	encoder    *encoder
-	compressor *compressor   // of log entries; nil for none
-	fits       *arrow.Schema // of a batch that had just the columns of fitted
+	encoder    *batch.Encoder
+	compressor *batch.Compressor // of log entries; nil for none
+	fits       *arrow.Schema     // of a batch that had just the columns of fitted
 	fitted     *arrow.Schema
 	declared   map[string]arrow.Field // nil unless only these columns may be appended
 
@@ -176,7 +177,7 @@ func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
 // begin recovers a bucket whose opening began then.
 func (b *Bucket) begin(began time.Time) (err error) {
 	defer engine.Contain(&err)
-	if b.compressor, err = newCompressor(b.opts.WALCompression); err != nil {
+	if b.compressor, err = batch.NewCompressor(b.opts.WALCompression); err != nil {
 		return err
 	}
 	if err := b.recover(); err != nil {

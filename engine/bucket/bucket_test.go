@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/memory"
 )
 
@@ -130,7 +131,7 @@ func TestAFlushJoinsSmallBatches(t *testing.T) {
 	b.mu.Lock()
 	batches, rows, bytes := len(b.tail.chunks), b.tail.next-b.tail.begin(), int64(0)
 	for _, c := range b.tail.chunks {
-		bytes += rowBytes(c.rec)
+		bytes += batch.RowBytes(c.rec)
 	}
 	kept := b.tail.bytes
 	b.mu.Unlock()
@@ -200,7 +201,7 @@ func TestClosedBucketRefuses(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	rec := batch(t, 3, 1)
+	rec := someRows(t, 3, 1)
 	defer rec.Release()
 	_, _, appendErr := b.Append(rec, false)
 	_, readErr := b.Read(0, 1, false)
@@ -257,7 +258,7 @@ func TestPromotion(t *testing.T) {
 	})
 	t.Run("inexact", func(t *testing.T) {
 		b := open(t, t.TempDir(), quiet())
-		rec := batch(t, 1<<53+1, 1)
+		rec := someRows(t, 1<<53+1, 1)
 		defer rec.Release()
 		if _, _, err := b.Append(rec, false); err != nil {
 			t.Fatal(err)

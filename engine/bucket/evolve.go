@@ -3,21 +3,12 @@ package bucket
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
-)
-
-const (
-	// reservedPrefix begins the names of columns that are not the user's.
-	reservedPrefix = "_persisting_"
-
-	// untypedColumn holds JSON objects as text: keys that have no column, or are
-	// null in theirs, and their values.
-	untypedColumn = reservedPrefix + "untyped"
 )
 
 // still calls do while all rows are in the table and nothing else changes it. The
@@ -148,7 +139,7 @@ func (b *Bucket) addColumns(fields []arrow.Field) error {
 	}
 	for _, f := range fields {
 		f.Nullable = true
-		if err := checkNew(b.schema, f); err != nil {
+		if err := batch.CheckNew(b.schema, f); err != nil {
 			return err
 		}
 		all = append(all, f)
@@ -174,7 +165,7 @@ func (b *Bucket) FillColumn(row arrow.Record) error {
 		return err
 	}
 	err := b.alter(
-		func(schema *arrow.Schema) error { return checkNew(schema, f) },
+		func(schema *arrow.Schema) error { return batch.CheckNew(schema, f) },
 		func(t *lance.Table) (*lance.Snapshot, error) { return t.FillColumn(row) },
 	)
 	return b.added(f, err)
@@ -197,9 +188,9 @@ func (b *Bucket) ComputeColumn(f arrow.Field, expression string) error {
 				return &engine.SchemaError{Column: f.Name, Reason: "the bucket has no columns to compute it from"}
 			}
 			if f.Type == nil {
-				return checkName(schema, f.Name)
+				return batch.CheckName(schema, f.Name)
 			}
-			return checkNew(schema, f)
+			return batch.CheckNew(schema, f)
 		},
 		func(t *lance.Table) (snapshot *lance.Snapshot, err error) {
 			if computed, err = typed(t, f, expression); err != nil {
@@ -210,7 +201,7 @@ func (b *Bucket) ComputeColumn(f arrow.Field, expression string) error {
 	)
 	switch {
 	case errors.Is(err, lance.ErrInexact):
-		err = &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("%s cannot hold all values of %q exactly: %v; put a CAST into the expression", typeName(computed), expression, err)}
+		err = &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("%s cannot hold all values of %q exactly: %v; put a CAST into the expression", batch.TypeName(computed), expression, err)}
 	case errors.Is(err, lance.ErrInvalid), errors.Is(err, lance.ErrSchema):
 		err = &engine.ExpressionError{Expression: expression, Reason: reason(err)}
 	}
@@ -260,10 +251,10 @@ func (b *Bucket) added(f arrow.Field, err error) error {
 func (b *Bucket) DropColumn(name string) error {
 	err := b.alter(
 		func(schema *arrow.Schema) error {
-			if err := checkThere(schema, name); err != nil {
+			if err := batch.CheckThere(schema, name); err != nil {
 				return err
 			}
-			if users := userColumns(schema); len(users) == 1 {
+			if users := batch.UserColumns(schema); len(users) == 1 {
 				return &engine.SchemaError{Column: name, Reason: "is the only column: a bucket keeps at least one"}
 			}
 			return nil
@@ -283,15 +274,15 @@ func (b *Bucket) DropColumn(name string) error {
 // every fragment: Lance cannot read one whose columns were all dropped. The first
 // column always is, unless it is JSON, and that of the keys once it was rewritten.
 func (b *Bucket) anchor(t *lance.Table, dropped string) (*lance.Snapshot, error) {
-	if b.schema.HasField(untypedColumn) {
+	if b.schema.HasField(batch.UntypedColumn) {
 		return b.rewriteKeys(t, dropped, nil)
 	}
-	if first := b.schema.Field(0); first.Name != dropped && extension(first) == "" {
+	if first := b.schema.Field(0); first.Name != dropped && batch.Extension(first) == "" {
 		return t.Snapshot()
 	}
 	var indexed error
 	for _, f := range b.schema.Fields() {
-		if f.Name == dropped || extension(f) != "" { // JSON cannot be written anew
+		if f.Name == dropped || batch.Extension(f) != "" { // JSON cannot be written anew
 			continue
 		}
 		if err := b.checkUnindexed(f.Name, fmt.Sprintf("column %q is dropped", dropped)); err != nil {
@@ -311,12 +302,12 @@ func (b *Bucket) anchor(t *lance.Table, dropped string) (*lance.Snapshot, error)
 func (b *Bucket) RenameColumn(name, to string) error {
 	err := b.alter(
 		func(schema *arrow.Schema) error {
-			if err := checkThere(schema, name); err != nil {
+			if err := batch.CheckThere(schema, name); err != nil {
 				return err
 			}
-			f := columnOf(schema, name)
+			f := batch.ColumnOf(schema, name)
 			f.Name = to
-			return checkNew(schema, f)
+			return batch.CheckNew(schema, f)
 		},
 		func(t *lance.Table) (*lance.Snapshot, error) { return t.RenameColumn(name, to) },
 		func(t *lance.Table) (*lance.Snapshot, error) { return b.rewriteKeys(t, name, &to) },
@@ -342,23 +333,23 @@ func (b *Bucket) CastColumn(to arrow.Field) error {
 	if err := b.writable(); err != nil {
 		return err
 	}
-	if err := checkThere(b.schema, to.Name); err != nil {
+	if err := batch.CheckThere(b.schema, to.Name); err != nil {
 		return err
 	}
-	have := columnOf(b.schema, to.Name)
-	if sameType(have, to) {
+	have := batch.ColumnOf(b.schema, to.Name)
+	if batch.SameType(have, to) {
 		return nil
 	}
 	to.Nullable = true
 	if err := lance.CheckStorable(to); err != nil {
 		return &engine.SchemaError{Column: to.Name, Reason: err.Error()}
 	}
-	if len(have.Metadata.Keys()) > 0 && to.Metadata.Len() == 0 && extension(have) == "" {
+	if len(have.Metadata.Keys()) > 0 && to.Metadata.Len() == 0 && batch.Extension(have) == "" {
 		to.Metadata = have.Metadata
 	}
 	err := b.promote([]arrow.Field{to})
 	if errors.Is(err, lance.ErrSchema) {
-		err = &engine.SchemaError{Column: to.Name, Reason: fmt.Sprintf("is %s and cannot become %s: %v", typeName(have), typeName(to), err)}
+		err = &engine.SchemaError{Column: to.Name, Reason: fmt.Sprintf("is %s and cannot become %s: %v", batch.TypeName(have), batch.TypeName(to), err)}
 	}
 	if f, ok := b.declared[to.Name]; ok && err == nil {
 		f.Type, f.Metadata = to.Type, to.Metadata
@@ -369,8 +360,8 @@ func (b *Bucket) CastColumn(to arrow.Field) error {
 
 // rewriteKeys follows the change of a column's name where its key has no value.
 func (b *Bucket) rewriteKeys(t *lance.Table, key string, to *string) (*lance.Snapshot, error) {
-	if b.schema.HasField(untypedColumn) {
-		return t.RewriteKeys(untypedColumn, key, to)
+	if b.schema.HasField(batch.UntypedColumn) {
+		return t.RewriteKeys(batch.UntypedColumn, key, to)
 	}
 	return t.Snapshot()
 }
@@ -395,8 +386,8 @@ func (b *Bucket) Declare(schema *arrow.Schema) error {
 			missing = append(missing, f)
 			continue
 		}
-		if have := columnOf(b.schema, f.Name); !sameType(have, f) {
-			return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("is %s and was declared as %s; %s would allow it", typeName(have), typeName(f), castCall(f))}
+		if have := batch.ColumnOf(b.schema, f.Name); !batch.SameType(have, f) {
+			return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("is %s and was declared as %s; %s would allow it", batch.TypeName(have), batch.TypeName(f), batch.CastCall(f))}
 		}
 	}
 	if len(seen) == 0 {
@@ -425,18 +416,18 @@ func (b *Bucket) declare(fields ...arrow.Field) {
 }
 
 // checkDeclared refuses what a batch asks of the schema if it was not declared.
-func (b *Bucket) checkDeclared(rec arrow.Record, c change) error {
+func (b *Bucket) checkDeclared(rec arrow.Record, c batch.Change) error {
 	if b.declared == nil {
 		return nil
 	}
 	for _, f := range rec.Schema().Fields() {
-		if _, ok := b.declared[f.Name]; !ok && !strings.HasPrefix(f.Name, reservedPrefix) {
-			return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("was not declared; add_column(%q, %q) would allow it", f.Name, typeName(f))}
+		if _, ok := b.declared[f.Name]; !ok && !strings.HasPrefix(f.Name, batch.ReservedPrefix) {
+			return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("was not declared; add_column(%q, %q) would allow it", f.Name, batch.TypeName(f))}
 		}
 	}
-	for _, f := range c.casts {
-		have := columnOf(b.schema, f.Name)
-		return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("was declared as %s and cannot hold %s; %s would allow it", typeName(have), typeName(f), castCall(f))}
+	for _, f := range c.Casts {
+		have := batch.ColumnOf(b.schema, f.Name)
+		return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("was declared as %s and cannot hold %s; %s would allow it", batch.TypeName(have), batch.TypeName(f), batch.CastCall(f))}
 	}
 	return nil
 }
@@ -467,50 +458,4 @@ func (b *Bucket) checkRequired(rec arrow.Record) error {
 		}
 	}
 	return nil
-}
-
-// castCall is the call of the Python package that changes a column.
-func castCall(f arrow.Field) string { return fmt.Sprintf("cast_column(%q, %q)", f.Name, typeName(f)) }
-
-// checkThere refuses the name of a column that the user does not have.
-func checkThere(schema *arrow.Schema, name string) error {
-	users := userColumns(schema)
-	if slices.Contains(users, name) {
-		return nil
-	}
-	return &engine.SchemaError{Column: name, Reason: fmt.Sprintf("there is no such column; there are %q", users)}
-}
-
-// checkNew refuses a column that cannot be added.
-func checkNew(schema *arrow.Schema, f arrow.Field) error {
-	if err := checkName(schema, f.Name); err != nil {
-		return err
-	}
-	if err := lance.CheckStorable(f); err != nil {
-		return &engine.SchemaError{Column: f.Name, Reason: err.Error()}
-	}
-	return nil
-}
-
-func checkName(schema *arrow.Schema, name string) error {
-	if strings.HasPrefix(name, reservedPrefix) {
-		return &engine.SchemaError{Column: name, Reason: fmt.Sprintf("names that begin with %q are reserved", reservedPrefix)}
-	}
-	if schema != nil && schema.HasField(name) {
-		return &engine.SchemaError{Column: name, Reason: fmt.Sprintf("is there already, as %s; drop_column(%q) or rename_column would allow it", typeName(columnOf(schema, name)), name)}
-	}
-	return nil
-}
-
-func userColumns(schema *arrow.Schema) []string {
-	names := []string{}
-	if schema == nil {
-		return names
-	}
-	for _, f := range schema.Fields() {
-		if !strings.HasPrefix(f.Name, reservedPrefix) {
-			names = append(names, f.Name)
-		}
-	}
-	return names
 }

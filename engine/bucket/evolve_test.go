@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 )
 
 // texts reads a column of all rows that are left, as texts; "-" is null.
@@ -144,7 +145,7 @@ func TestChangesOfColumnsAreRefused(t *testing.T) {
 
 func TestKeysThatAreNullFollowTheirColumn(t *testing.T) {
 	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet())
-	rec := pairs([]arrow.Field{nullable("a", arrow.PrimitiveTypes.Int64), nullable("b", arrow.PrimitiveTypes.Int64), nullable(untypedColumn, arrow.BinaryTypes.String)}, func(r *array.RecordBuilder) {
+	rec := pairs([]arrow.Field{nullable("a", arrow.PrimitiveTypes.Int64), nullable("b", arrow.PrimitiveTypes.Int64), nullable(batch.UntypedColumn, arrow.BinaryTypes.String)}, func(r *array.RecordBuilder) {
 		for _, text := range []string{`{"a":null}`, `{"a":null,"b":[]}`} {
 			r.Field(0).AppendNull()
 			r.Field(1).(*array.Int64Builder).Append(1)
@@ -156,9 +157,9 @@ func TestKeysThatAreNullFollowTheirColumn(t *testing.T) {
 	must(t, err)
 	must(t, b.Wait(background, end))
 	must(t, b.RenameColumn("a", "c"))
-	wantColumn(t, b, untypedColumn, `{"c":null}`, `{"b":[],"c":null}`)
+	wantColumn(t, b, batch.UntypedColumn, `{"c":null}`, `{"b":[],"c":null}`)
 	must(t, b.DropColumn("c"))
-	wantColumn(t, b, untypedColumn, "-", `{"b":[]}`)
+	wantColumn(t, b, batch.UntypedColumn, "-", `{"b":[]}`)
 }
 
 func TestRowsOutliveAllColumnsThatTheyHad(t *testing.T) {
@@ -177,7 +178,7 @@ func TestRowsOutliveAllColumnsThatTheyHad(t *testing.T) {
 			put("a", "1")
 			put("b", "2")
 			if untyped {
-				put(untypedColumn, `{"a":null}`)
+				put(batch.UntypedColumn, `{"a":null}`)
 			} else {
 				put("c", "3")
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/vfs"
@@ -234,7 +235,7 @@ func (x *examiner) examine() error {
 	}
 	if x.schema != nil && x.o.Layout {
 		for _, f := range x.schema.Fields() {
-			x.Columns = append(x.Columns, Column{f.Name, typeName(f)})
+			x.Columns = append(x.Columns, Column{f.Name, batch.TypeName(f)})
 		}
 	}
 	return nil
@@ -544,11 +545,11 @@ func countRows(table string, version uint64) (rows int64, err error) {
 
 // readLog reads the log behind the first next rows as a salvage does.
 func (x *examiner) readLog(next int64) wal.Report {
-	var d decoder
-	defer d.close()
-	o := wal.Options{Dir: filepath.Join(x.dir, logDir), Bucket: x.id, Recovery: wal.Salvage}
+	var d batch.Decoder
+	defer d.Close()
+	o := wal.Options{Dir: filepath.Join(x.dir, logDir), Bucket: x.id, MaxEntryBytes: batch.MaxBytes, Recovery: wal.Salvage}
 	report, err := wal.Verify(o, next, func(e wal.Entry) error {
-		rec, err := d.decode(e.Preamble, e.Body)
+		rec, err := d.Decode(e.Preamble, e.Body)
 		if err != nil {
 			return err
 		}
@@ -586,8 +587,8 @@ func widest(have, next *arrow.Schema) *arrow.Schema {
 	if have == next {
 		return have
 	}
-	if c, err := unify(have, next); err == nil && !c.none() {
-		return c.schema
+	if c, err := batch.Unify(have, next); err == nil && !c.None() {
+		return c.Schema
 	}
 	return have
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/vfs/faultfs"
 )
@@ -49,7 +50,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T, seed uint64, change ...func(*Options)) *world {
-	compression := func(o *Options) { o.WALCompression = walCompressions[seed%3] }
+	compression := func(o *Options) { o.WALCompression = batch.Compressions[seed%3] }
 	change = append(change, compression)
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), o: quiet(change...), dir: t.TempDir(), gone: map[int64]bool{}, name: "text"}
 	w.o.MaxWALBytes = minWALBytes

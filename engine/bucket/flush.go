@@ -12,6 +12,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/vfs"
@@ -207,7 +208,7 @@ func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from, to int64
 	if err != nil {
 		return nil, err
 	}
-	defer releaseAll(batches)
+	defer batch.ReleaseAll(batches)
 	return b.change(func() (*lance.Snapshot, error) {
 		snapshot, err := b.appendTable(schema, batches, from, retry)
 		if err != nil {
@@ -301,8 +302,8 @@ func (b *Bucket) cast(to arrow.Field) error {
 		return snapshot, err
 	})
 	if errors.Is(err, lance.ErrInexact) {
-		have := columnOf(b.schema, to.Name)
-		return &engine.SchemaError{Column: to.Name, Reason: fmt.Sprintf("is %s and holds values that %s cannot hold exactly", typeName(have), typeName(to))}
+		have := batch.ColumnOf(b.schema, to.Name)
+		return &engine.SchemaError{Column: to.Name, Reason: fmt.Sprintf("is %s and holds values that %s cannot hold exactly", batch.TypeName(have), batch.TypeName(to))}
 	}
 	if err != nil {
 		return err

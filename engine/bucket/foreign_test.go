@@ -15,7 +15,7 @@ import (
 // for what it is, and left as it is.
 func TestForeignTable(t *testing.T) {
 	dir := t.TempDir()
-	rec := batch(t, 0, 5)
+	rec := someRows(t, 0, 5)
 	defer rec.Release()
 	table, err := lance.Create(filepath.Join(dir, tableDir), numbered, lance.Config{}, rec)
 	must(t, err)

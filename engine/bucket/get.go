@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine/batch"
 )
 
 // Rows are the rows [From, To) of a record.
@@ -73,7 +74,7 @@ func (b *Bucket) getRun(offset, count int64) (Rows, error) {
 	if len(c.batches) == 0 {
 		return rows, nil
 	}
-	if rows.Record, err = concat(c.schema, c.batches); err != nil {
+	if rows.Record, err = batch.Concat(c.schema, c.batches); err != nil {
 		return Rows{}, fmt.Errorf("engine: join batches: %w", err)
 	}
 	rows.To = rows.Record.NumRows()
@@ -84,6 +85,6 @@ func (b *Bucket) getRun(offset, count int64) (Rows, error) {
 // count counts the bytes of the rows as read.
 func (r Rows) count(b *Bucket) {
 	if b.metrics != nil {
-		b.metrics.ReadBytes(rangeBytes(r.Record, r.From, r.To))
+		b.metrics.ReadBytes(batch.RangeBytes(r.Record, r.From, r.To))
 	}
 }

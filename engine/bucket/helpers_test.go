@@ -21,7 +21,7 @@ var numbered = arrow.NewSchema([]arrow.Field{
 	{Name: "text", Type: arrow.BinaryTypes.String, Nullable: true},
 }, nil)
 
-func batch(t testing.TB, first, n int64) arrow.Record {
+func someRows(t testing.TB, first, n int64) arrow.Record {
 	t.Helper()
 	b := array.NewRecordBuilder(memory.Allocator, numbered)
 	defer b.Release()
@@ -61,7 +61,7 @@ func open(t testing.TB, dir string, o Options) *Bucket {
 func appendRows(t testing.TB, b *Bucket, n int64) {
 	t.Helper()
 	first := b.Acknowledged()
-	rec := batch(t, first, n)
+	rec := someRows(t, first, n)
 	defer rec.Release()
 	got, end, err := b.Append(rec, false)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
@@ -150,12 +151,12 @@ func TestMetricsFollowTheLifeOfABucket(t *testing.T) {
 	if err := b.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	all := batch(t, 0, 170) // joined
+	all := someRows(t, 0, 170) // joined
 	defer all.Release()
 	now = scraped(t, set)
 	compare(t, now, map[string]float64{
 		"operations_total{flush}": 1, "flush_duration_seconds": 1, "buffer_size": 0, "lag_seconds": 0,
-		"memory_bytes{buffer}": 0, "memory_bytes{recent}": float64(rowBytes(all)), "fragments": 1,
+		"memory_bytes{buffer}": 0, "memory_bytes{recent}": float64(batch.RowBytes(all)), "fragments": 1,
 	})
 	if now["table_versions"] < 1 || now["written_bytes_total{table}"] < now["table_size_bytes"] || now["table_size_bytes"] <= 0 {
 		t.Errorf("the table has %v versions and %v bytes of %v written", now["table_versions"], now["table_size_bytes"], now["written_bytes_total{table}"])
@@ -249,7 +250,7 @@ func TestScrapesWaitForNoDisk(t *testing.T) {
 		}
 	})
 	scrape(10)
-	rec := batch(t, 10, 1)
+	rec := someRows(t, 10, 1)
 	defer rec.Release()
 	_, end, err := b.Append(rec, false)
 	if err != nil {
@@ -306,7 +307,7 @@ func TestThePoisonedBucketSaysSo(t *testing.T) {
 	}))
 	appendRows(t, b, 1)
 	_ = b.poisonWith(errors.New("the disk is gone"))
-	if _, _, err := b.Append(batch(t, 1, 1), false); !errors.Is(err, engine.ErrPoisoned) {
+	if _, _, err := b.Append(someRows(t, 1, 1), false); !errors.Is(err, engine.ErrPoisoned) {
 		t.Fatal(err)
 	}
 	if err := b.Flush(); !errors.Is(err, engine.ErrPoisoned) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/metrics"
@@ -237,7 +238,7 @@ func (o Options) faults() *engine.OptionError {
 	want(o.WALSyncInterval >= 0 && o.WALSyncInterval <= maxInterval, "wal_sync_interval: want 0 to %g seconds, got %g", maxInterval.Seconds(), o.WALSyncInterval.Seconds())
 	want(o.MaxWALBytes >= minWALBytes, "max_wal_size: want at least %d bytes, got %d", minWALBytes, o.MaxWALBytes)
 	want(slices.Contains(recoveries, o.WALRecovery), "wal_recovery: want one of %s, got %q", strings.Join(recoveries, ", "), o.WALRecovery)
-	want(slices.Contains(walCompressions, o.WALCompression), "wal_compression: want one of %s, got %q", strings.Join(walCompressions, ", "), o.WALCompression)
+	want(slices.Contains(batch.Compressions, o.WALCompression), "wal_compression: want one of %s, got %q", strings.Join(batch.Compressions, ", "), o.WALCompression)
 	want(o.FlushRows >= 1, "flush_threshold: want at least 1 row, got %d", o.FlushRows)
 	want(o.FlushBytes >= minimumBytes, "flush_bytes: want at least %d bytes, got %d", minimumBytes, o.FlushBytes)
 	want(o.FlushInterval >= 0 && o.FlushInterval <= maxInterval, "flush_interval: want 0 (off) to %g seconds, got %g", maxInterval.Seconds(), o.FlushInterval.Seconds())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 )
 
 // taken are ways in which the directory of an open bucket becomes another's. The new
@@ -74,13 +75,13 @@ var inPlace = map[string]struct {
 		do:      func(_ *testing.T, b *Bucket) error { return b.times.note(10, 0, time.Now()) },
 	},
 	"ring": {do: func(t *testing.T, b *Bucket) error {
-		columns, err := NewMessageSchema(numbered)
+		columns, err := batch.NewMessageSchema(numbered)
 		must(t, err)
-		rec := batch(t, b.Acknowledged(), 1)
+		rec := someRows(t, b.Acknowledged(), 1)
 		defer rec.Release()
-		e, err := newEncoder(numbered)
+		e, err := batch.NewEncoder(numbered)
 		must(t, err)
-		pieces, err := e.encode(rec)
+		pieces, err := e.Encode(rec)
 		must(t, err)
 		var message []byte
 		for _, p := range pieces {
@@ -98,9 +99,9 @@ var inPlace = map[string]struct {
 // putOne puts the next row and waits for it.
 func putOne(t *testing.T, b *Bucket, schema *arrow.Schema) error {
 	t.Helper()
-	row := batch(t, b.Acknowledged(), 1)
+	row := someRows(t, b.Acknowledged(), 1)
 	defer row.Release()
-	rec, err := align(row, schema)
+	rec, err := batch.Align(row, schema)
 	must(t, err)
 	defer rec.Release()
 	_, end, err := b.Append(rec, false)

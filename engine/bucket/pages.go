@@ -5,6 +5,7 @@ import (
 	"math/bits"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 )
 
@@ -68,7 +69,7 @@ func (c *pageCache) put(key pageKey, rec arrow.Record, budget int64) {
 		c.remove(e)
 	}
 	rec.Retain()
-	p := &page{key: key, rec: rec, bytes: rowBytes(rec)}
+	p := &page{key: key, rec: rec, bytes: batch.RowBytes(rec)}
 	c.pages[key] = c.used.PushFront(p)
 	c.bytes += p.bytes
 	c.shrink(budget)

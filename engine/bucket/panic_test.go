@@ -39,7 +39,7 @@ func TestPanicEndsOneBucket(t *testing.T) {
 	flush := func(_ *testing.T, b *Bucket) { _ = calling(b, b.Flush) }
 	compact := func(_ *testing.T, b *Bucket) { _ = calling(b, b.Compact) }
 	put := func(t *testing.T, b *Bucket) {
-		rec := batch(t, b.Acknowledged(), 1)
+		rec := someRows(t, b.Acknowledged(), 1)
 		defer rec.Release()
 		_ = calling(b, func() error { _, _, err := b.Append(rec, false); return err })
 	}
@@ -123,7 +123,7 @@ func TestPanicEndsOneBucket(t *testing.T) {
 			case <-ctx.Done():
 				t.Error("the bell is silent")
 			}
-			rec := batch(t, 9, 1)
+			rec := someRows(t, 9, 1)
 			defer rec.Release()
 			if _, _, err := hurt.Append(rec, false); !errors.Is(err, engine.ErrPanic) {
 				t.Errorf("a put ends with %v", err)
@@ -217,7 +217,7 @@ func TestPutsThatWaitForRoom(t *testing.T) {
 		put := make(chan error, 1)
 		go func() {
 			for {
-				rec := batch(t, 0, 100)
+				rec := someRows(t, 0, 100)
 				_, _, err := b.Append(rec, false)
 				rec.Release()
 				if err != nil {

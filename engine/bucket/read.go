@@ -9,6 +9,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/metrics"
 )
@@ -253,7 +254,7 @@ func readAll(v *view, first, count int64, noWait bool) (arrow.Record, error) {
 	}
 	defer reader.Close()
 	var parts []arrow.Record
-	defer func() { releaseAll(parts) }()
+	defer func() { batch.ReleaseAll(parts) }()
 	for {
 		rec, err := nextAligned(reader, v.schema)
 		if errors.Is(err, io.EOF) {
@@ -267,7 +268,7 @@ func readAll(v *view, first, count int64, noWait bool) (arrow.Record, error) {
 	if len(parts) == 0 {
 		return nil, fmt.Errorf("%w: the table has no rows from offset %d on", engine.ErrCorrupt, first)
 	}
-	return concat(v.schema, parts)
+	return batch.Concat(v.schema, parts)
 }
 
 func nextAligned(r *lance.Reader, schema *arrow.Schema) (arrow.Record, error) {
@@ -279,7 +280,7 @@ func nextAligned(r *lance.Reader, schema *arrow.Schema) (arrow.Record, error) {
 		return nil, err
 	}
 	defer rec.Release()
-	return align(rec, schema)
+	return batch.Align(rec, schema)
 }
 
 // join gives the batches in memory the columns of the view, and makes few of
@@ -333,7 +334,7 @@ func (b *Bucket) take(c *Cursor, v *view, offsets []int64, noWait bool) error {
 		}
 	}
 	var parts []arrow.Record
-	defer func() { releaseAll(parts) }()
+	defer func() { batch.ReleaseAll(parts) }()
 	var stored arrow.Record
 	if len(ids) > 0 {
 		rec, err := v.takeStored(ids, noWait)
@@ -346,7 +347,7 @@ func (b *Bucket) take(c *Cursor, v *view, offsets []int64, noWait bool) error {
 		if err != nil {
 			return fmt.Errorf("engine: take from table: %w", err)
 		}
-		stored, err = align(rec, v.schema)
+		stored, err = batch.Align(rec, v.schema)
 		rec.Release()
 		if err != nil {
 			return err
@@ -372,7 +373,7 @@ func (b *Bucket) take(c *Cursor, v *view, offsets []int64, noWait bool) error {
 				return err
 			}
 			for _, k := range slices {
-				rec, err := align(k.rec, v.schema)
+				rec, err := batch.Align(k.rec, v.schema)
 				k.rec.Release()
 				if err != nil {
 					return err
@@ -385,7 +386,7 @@ func (b *Bucket) take(c *Cursor, v *view, offsets []int64, noWait bool) error {
 	if len(parts) == 0 {
 		return nil
 	}
-	joined, err := concat(v.schema, parts)
+	joined, err := batch.Concat(v.schema, parts)
 	if err != nil {
 		return fmt.Errorf("engine: join batches: %w", err)
 	}
@@ -417,7 +418,7 @@ func (c *Cursor) Next() (arrow.Record, error) {
 	defer c.mu.Unlock()
 	rec, err := c.next()
 	if err == nil && c.metrics != nil {
-		c.metrics.ReadBytes(rowBytes(rec))
+		c.metrics.ReadBytes(batch.RowBytes(rec))
 	}
 	return rec, err
 }
@@ -464,7 +465,7 @@ func (c *Cursor) Close() error {
 		return engine.ErrClosed
 	}
 	c.closed = true
-	releaseAll(c.batches)
+	batch.ReleaseAll(c.batches)
 	c.batches = nil
 	if c.reader != nil {
 		return c.endReader()

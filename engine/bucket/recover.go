@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
@@ -187,16 +188,17 @@ func (b *Bucket) tableConfig() lance.Config {
 // logOptions are those of the bucket's log.
 func (b *Bucket) logOptions() wal.Options {
 	o := wal.Options{
-		Dir:          b.walPath(),
-		FS:           b.opts.FS,
-		Bucket:       b.id,
-		SegmentBytes: b.segmentBytes(),
-		SyncInterval: b.syncInterval(),
-		Recovery:     wal.Strict,
-		Standing:     b.mark.logging,
-		OnAdvance:    b.advance,
-		Panicked:     func(cause error) { b.Break(fmt.Errorf("%w: %w", engine.ErrPanic, cause)) },
-		Logger:       b.logger.With("component", "wal"),
+		Dir:           b.walPath(),
+		FS:            b.opts.FS,
+		Bucket:        b.id,
+		SegmentBytes:  b.segmentBytes(),
+		MaxEntryBytes: batch.MaxBytes,
+		SyncInterval:  b.syncInterval(),
+		Recovery:      wal.Strict,
+		Standing:      b.mark.logging,
+		OnAdvance:     b.advance,
+		Panicked:      func(cause error) { b.Break(fmt.Errorf("%w: %w", engine.ErrPanic, cause)) },
+		Logger:        b.logger.With("component", "wal"),
 	}
 	if b.salvages() {
 		o.Recovery = wal.Salvage
@@ -303,7 +305,7 @@ func (b *Bucket) enter(rec arrow.Record) error {
 func (b *Bucket) fill(schema *arrow.Schema, rows int64) error {
 	columns := make([]arrow.Array, schema.NumFields())
 	for i, f := range schema.Fields() {
-		columns[i] = nullArray(f, rows)
+		columns[i] = batch.NullArray(f, rows)
 		defer columns[i].Release()
 	}
 	empty := array.NewRecord(schema, columns, rows)

@@ -116,3 +116,33 @@ func TestLeftOverFiles(t *testing.T) {
 		t.Errorf("%v, %v", left, err)
 	}
 }
+
+// TestALogOfSeveralCompressionsIsRecovered writes entries in each way into one log,
+// by opening the bucket again with another compression after each.
+func TestALogOfSeveralCompressionsIsRecovered(t *testing.T) {
+	dir := t.TempDir()
+	rows, sizes := int64(0), map[string]int64{}
+	for _, name := range []string{"none", "lz4", "zstd", "none"} {
+		b := open(t, dir, quiet(func(o *Options) { o.WALCompression = name }))
+		before := b.Stats().WALBytes
+		for range 5 {
+			appendRows(t, b, 1)
+			appendRows(t, b, 500)
+		}
+		rows += 5 * 501
+		sizes[name] = b.Stats().WALBytes - before
+		wantRows(t, b, rows)
+		dir = crash(t, dir)
+	}
+	if sizes["lz4"] > sizes["none"]*2/3 || sizes["zstd"] > sizes["lz4"] {
+		t.Errorf("bytes of the log: %v", sizes)
+	}
+	x, err := Examine(dir, ExamineOptions{ReadRows: true})
+	if err != nil || !x.Sound || x.End != rows {
+		t.Errorf("examined: sound %v, %d rows, want %d: %v", x.Sound, x.End, rows, err)
+	}
+	b := open(t, dir, quiet())
+	wantRows(t, b, rows)
+	must(t, b.Flush())
+	wantRows(t, b, rows)
+}

@@ -108,7 +108,7 @@ func TestExamineOpen(t *testing.T) {
 				return
 			default:
 			}
-			rec := batch(t, b.Acknowledged(), 50)
+			rec := someRows(t, b.Acknowledged(), 50)
 			_, _, err := b.Append(rec, false)
 			rec.Release()
 			if err == nil && i%5 == 4 {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/ring"
 )
 
@@ -25,12 +26,12 @@ func (b *Bucket) ringPath() string { return filepath.Join(b.dir, ringFile) }
 // OpenRing makes the ring, or empties it, for messages with the columns of schema, and returns the offset of the next row. From
 // then on the rows of an entry are acknowledged as soon as the putter has written it, which it may do while all rows before are
 // acknowledged. It never waits: the error is [ErrWouldBlock] where it would have to. Where such puts cannot be, the offset is -1.
-func (b *Bucket) OpenRing(schema *MessageSchema) (next int64, err error) {
+func (b *Bucket) OpenRing(schema *batch.MessageSchema) (next int64, err error) {
 	if err := b.admit(true); err != nil {
 		return -1, err
 	}
 	defer b.appending.Unlock()
-	if b.log != nil && b.opts.WALSyncInterval < minSyncInterval || !b.fit(schema.schema) || b.requires() || schema.strict {
+	if b.log != nil && b.opts.WALSyncInterval < minSyncInterval || !b.fit(schema.Schema) || b.requires() || schema.Strict {
 		return -1, nil
 	}
 	var preamble []byte
@@ -38,7 +39,7 @@ func (b *Bucket) OpenRing(schema *MessageSchema) (next int64, err error) {
 		if err := b.useSchema(b.schema); err != nil {
 			return -1, err
 		}
-		if preamble = b.encoder.preamble; len(preamble) > ring.MaxPreamble {
+		if preamble = b.encoder.Preamble; len(preamble) > ring.MaxPreamble {
 			return -1, nil
 		}
 	}
@@ -201,11 +202,11 @@ func (b *Bucket) checkPuts(r *ring.Ring) (entries []*ring.Entry, err error) {
 		if err != nil || e == nil {
 			return entries, err
 		}
-		rows, err := b.ringSchema.check(e.Message)
+		rows, err := b.ringSchema.Check(e.Message)
 		if err != nil {
 			return entries, err
 		}
-		if rows != e.Rows || e.First != next || !b.fit(b.ringSchema.schema) {
+		if rows != e.Rows || e.First != next || !b.fit(b.ringSchema.Schema) {
 			return entries, fmt.Errorf("engine: %s has a message of %d rows as %d rows from offset %d on, want %d, of the bucket's columns",
 				b.ringPath(), rows, e.Rows, e.First, next)
 		}
@@ -216,7 +217,7 @@ func (b *Bucket) checkPuts(r *ring.Ring) (entries []*ring.Entry, err error) {
 
 // pushMessage puts the batch of a message with the columns of the bucket into the tail. The caller holds b.mu.
 func (b *Bucket) pushMessage(message []byte) error {
-	rec, _, err := b.ringSchema.copy(message)
+	rec, _, err := b.ringSchema.Copy(message)
 	if err != nil {
 		return err
 	}
@@ -238,7 +239,7 @@ func (b *Bucket) logPuts(r *ring.Ring, entries []*ring.Entry) error {
 				r.Hold(true)
 			}
 		}
-		if _, err := b.log.Defer(b.encoder.preamble, b.compressor.compress([][]byte{e.Message}), e.Rows, done); err != nil {
+		if _, err := b.log.Defer(b.encoder.Preamble, b.compressor.Compress([][]byte{e.Message}), e.Rows, done); err != nil {
 			return err
 		}
 	}
@@ -307,10 +308,10 @@ func (b *Bucket) replayPuts(preamble []byte, entries []ring.Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	var d decoder
-	defer d.close()
+	var d batch.Decoder
+	defer d.Close()
 	for _, e := range entries {
-		rec, err := d.decode(preamble, e.Message)
+		rec, err := d.Decode(preamble, e.Message)
 		if err != nil {
 			return fmt.Errorf("engine: recover puts: %w", err)
 		}
@@ -319,7 +320,7 @@ func (b *Bucket) replayPuts(preamble []byte, entries []ring.Entry) error {
 		if err != nil {
 			return err
 		}
-		if _, err := b.log.Append(preamble, b.compressor.compress([][]byte{e.Message}), e.Rows, nil); err != nil {
+		if _, err := b.log.Append(preamble, b.compressor.Compress([][]byte{e.Message}), e.Rows, nil); err != nil {
 			return b.writeError(err)
 		}
 	}

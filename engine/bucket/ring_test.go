@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/ring/ringtest"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
@@ -23,8 +25,8 @@ import (
 type putter struct {
 	t       testing.TB
 	b       *Bucket
-	columns *MessageSchema
-	encoder *encoder
+	columns *batch.MessageSchema
+	encoder *batch.Encoder
 	ring    *ringtest.Putter
 	next    int64
 }
@@ -34,9 +36,9 @@ func putterOf(t testing.TB, b *Bucket) *putter {
 	t.Helper()
 	p := &putter{t: t, b: b, next: b.Acknowledged()}
 	var err error
-	p.columns, err = NewMessageSchema(numbered)
+	p.columns, err = batch.NewMessageSchema(numbered)
 	must(t, err)
-	p.encoder, err = newEncoder(numbered)
+	p.encoder, err = batch.NewEncoder(numbered)
 	must(t, err)
 	p.call(1)
 	p.openRing()
@@ -60,9 +62,9 @@ func (p *putter) openRing() {
 
 func (p *putter) message(n int64) []byte {
 	p.t.Helper()
-	rec := batch(p.t, p.next, n)
+	rec := someRows(p.t, p.next, n)
 	defer rec.Release()
-	pieces, err := p.encoder.encode(rec)
+	pieces, err := p.encoder.Encode(rec)
 	must(p.t, err)
 	return bytes.Join(pieces, nil)
 }
@@ -357,13 +359,14 @@ func TestRingHoldsPutsBack(t *testing.T) {
 func TestNoRing(t *testing.T) {
 	synced := open(t, t.TempDir(), quiet(func(o *Options) { o.WALSyncInterval = 0 }))
 	p := &putter{t: t, b: synced}
-	p.columns, _ = NewMessageSchema(numbered)
-	p.encoder, _ = newEncoder(numbered)
+	p.columns, _ = batch.NewMessageSchema(numbered)
+	p.encoder, _ = batch.NewEncoder(numbered)
 	p.call(1)
 	if next, err := synced.OpenRing(p.columns); next != -1 || err != nil {
 		t.Errorf("a log that syncs each entry: %d, %v", next, err)
 	}
-	other, _, _ := aMessage(t, "int64")
+	other, err := batch.NewMessageSchema(arrow.NewSchema([]arrow.Field{{Name: "int64", Type: arrow.PrimitiveTypes.Int64, Nullable: true}}, nil))
+	must(t, err)
 	q := putterOf(t, open(t, t.TempDir(), quiet()))
 	if next, err := q.b.OpenRing(other); next != -1 || err != nil {
 		t.Errorf("other columns: %d, %v", next, err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/wal"
@@ -194,8 +195,8 @@ func (b *Bucket) lookAtLog(s *survey) error {
 	if errors.Is(err, fs.ErrNotExist) && !b.opts.EnableWAL && !b.mark.state.Logging {
 		return nil
 	}
-	var d decoder
-	defer d.close()
+	var d batch.Decoder
+	defer d.Close()
 	log, report, err := wal.Read(b.logOptions(), s.checkpoint, func(e wal.Entry) error { return b.survive(s, &d, e) })
 	if err != nil {
 		return fmt.Errorf("engine: open log: %w", err)
@@ -208,7 +209,7 @@ func (b *Bucket) lookAtLog(s *survey) error {
 }
 
 // survive keeps the rows of a log entry that do not come before the end.
-func (b *Bucket) survive(s *survey, d *decoder, e wal.Entry) error {
+func (b *Bucket) survive(s *survey, d *batch.Decoder, e wal.Entry) error {
 	rec, err := b.decodeEntry(s, d, e)
 	if err != nil {
 		return err
@@ -231,8 +232,8 @@ func (b *Bucket) survive(s *survey, d *decoder, e wal.Entry) error {
 
 // decodeEntry returns the rows of an entry, which fit the columns of those before.
 // The caller releases them.
-func (b *Bucket) decodeEntry(s *survey, d *decoder, e wal.Entry) (arrow.Record, error) {
-	rec, err := d.decode(e.Preamble, e.Body)
+func (b *Bucket) decodeEntry(s *survey, d *batch.Decoder, e wal.Entry) (arrow.Record, error) {
+	rec, err := d.Decode(e.Preamble, e.Body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: log entry at offset %d: %w", engine.ErrCorrupt, e.First, err)
 	}
@@ -243,15 +244,15 @@ func (b *Bucket) decodeEntry(s *survey, d *decoder, e wal.Entry) (arrow.Record, 
 	if rec.Schema() == s.seen {
 		return rec, nil
 	}
-	c, err := unify(s.schema, rec.Schema())
-	if err == nil && c.schema == nil {
-		err = errNoColumn()
+	c, err := batch.Unify(s.schema, rec.Schema())
+	if err == nil && c.Schema == nil {
+		err = batch.NoColumn()
 	}
 	if err != nil {
 		rec.Release()
 		return nil, fmt.Errorf("%w: log entry at offset %d: %w", engine.ErrCorrupt, e.First, err)
 	}
-	s.schema, s.seen = c.schema, rec.Schema()
+	s.schema, s.seen = c.Schema, rec.Schema()
 	return rec, nil
 }
 
@@ -269,8 +270,8 @@ func (b *Bucket) lookAtRing(s *survey) error {
 	if saved.Logged && s.log != nil {
 		entries, gap := following(&saved, s.end)
 		err = errors.Join(err, gap)
-		var d decoder
-		defer d.close()
+		var d batch.Decoder
+		defer d.Close()
 		for _, e := range entries {
 			rec, err := b.decodeEntry(s, &d, wal.Entry{First: e.First, Rows: e.Rows, Preamble: saved.Preamble, Body: e.Message})
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/persisting/persisting/engine/batch"
 )
 
 // chunk is a batch of rows in memory, at the offsets [first, end): a record, or
@@ -27,7 +28,7 @@ func (c *chunk) release() {
 // packed is small messages in a row, as they were put. To make columns of each
 // when it comes would cost most of the time of a put.
 type packed struct {
-	columns *MessageSchema
+	columns *batch.MessageSchema
 	schema  *arrow.Schema // of the bucket, which has the same columns
 	bytes   []byte
 	ends    []int // in bytes
@@ -46,7 +47,7 @@ func (p *packed) record() (arrow.Record, error) {
 	for i, end := range p.ends {
 		messages[i], from = p.bytes[from:end], end
 	}
-	joined, err := p.columns.join(messages)
+	joined, err := p.columns.Join(messages)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func (t *tail) begin() int64 {
 // push takes over a reference to rec, whose first row is row t.next, and returns
 // the bytes that it takes.
 func (t *tail) push(rec arrow.Record) int64 {
-	c := chunk{first: t.next, end: t.next + rec.NumRows(), rec: rec, bytes: rowBytes(rec)}
+	c := chunk{first: t.next, end: t.next + rec.NumRows(), rec: rec, bytes: batch.RowBytes(rec)}
 	t.chunks = append(t.chunks, c)
 	t.next = c.end
 	t.bytes += c.bytes
@@ -83,7 +84,7 @@ func (t *tail) push(rec arrow.Record) int64 {
 
 // pack copies a message, whose first row is row t.next and whose columns are
 // those of schema, and reports whether its chunk is full now.
-func (t *tail) pack(columns *MessageSchema, schema *arrow.Schema, message []byte, rows int64) (full bool) {
+func (t *tail) pack(columns *batch.MessageSchema, schema *arrow.Schema, message []byte, rows int64) (full bool) {
 	var p *packed
 	if n := len(t.chunks); n > 0 {
 		p = t.chunks[n-1].packed
@@ -139,7 +140,7 @@ func (t *tail) slice(from, to int64) ([]chunk, error) {
 			part.rec.Retain()
 		} else {
 			part.rec = c.rec.NewSlice(from-c.first, end-c.first)
-			part.bytes = rowBytes(part.rec)
+			part.bytes = batch.RowBytes(part.rec)
 		}
 		out = append(out, part)
 		from = end
@@ -164,7 +165,7 @@ func (t *tail) replace(parts []chunk, joined ...arrow.Record) {
 	chunks := make([]chunk, len(joined))
 	for j, rec := range joined {
 		rec.Retain()
-		chunks[j] = chunk{first: first, end: first + rec.NumRows(), rec: rec, bytes: rowBytes(rec)}
+		chunks[j] = chunk{first: first, end: first + rec.NumRows(), rec: rec, bytes: batch.RowBytes(rec)}
 		first = chunks[j].end
 		t.bytes += chunks[j].bytes
 	}
@@ -193,7 +194,7 @@ func (b *Bucket) coalesce(schema *arrow.Schema, chunks []chunk, rows int64) ([]a
 		joined, err := joinChunks(schema, chunks[:n], rows)
 		if err != nil {
 			release(chunks)
-			releaseAll(out)
+			batch.ReleaseAll(out)
 			return nil, fmt.Errorf("engine: join batches: %w", err)
 		}
 		out = append(out, joined...)
@@ -223,11 +224,11 @@ func joinChunks(schema *arrow.Schema, chunks []chunk, rows int64) ([]arrow.Recor
 		recs, err := alignAll(chunks[:n], schema)
 		var joined arrow.Record
 		if err == nil {
-			joined, err = concat(schema, recs)
-			releaseAll(recs)
+			joined, err = batch.Concat(schema, recs)
+			batch.ReleaseAll(recs)
 		}
 		if err != nil {
-			releaseAll(out)
+			batch.ReleaseAll(out)
 			return nil, err
 		}
 		out = append(out, joined)
@@ -265,7 +266,7 @@ func (t *tail) settle(end int64) error {
 	for _, c := range small {
 		recs = append(recs, c.rec)
 	}
-	joined, err := concat(newest.Schema(), recs)
+	joined, err := batch.Concat(newest.Schema(), recs)
 	if err != nil {
 		return err
 	}
@@ -307,7 +308,7 @@ func (t *tail) cut(offset int64) error {
 	}
 	whole := t.chunks[0]
 	part := chunk{first: offset, end: whole.end, rec: whole.rec.NewSlice(offset-whole.first, whole.end-whole.first)}
-	part.bytes = rowBytes(part.rec)
+	part.bytes = batch.RowBytes(part.rec)
 	t.chunks[0] = part
 	t.bytes += part.bytes - whole.bytes
 	whole.release()
@@ -330,7 +331,7 @@ func (t *tail) undo(end int64) {
 			kept.packed = &packed{p.columns, p.schema, slices.Clip(p.bytes[:kept.bytes]), slices.Clip(p.ends[:n])}
 		} else {
 			kept.rec = c.rec.NewSlice(0, end-c.first)
-			kept.bytes = rowBytes(kept.rec)
+			kept.bytes = batch.RowBytes(kept.rec)
 		}
 		t.bytes += kept.bytes
 		t.chunks = append(t.chunks, kept)
@@ -351,4 +352,18 @@ func release(chunks []chunk) {
 	for _, c := range chunks {
 		c.rec.Release()
 	}
+}
+
+// alignAll aligns the batches of chunks. The caller releases the result.
+func alignAll(chunks []chunk, schema *arrow.Schema) ([]arrow.Record, error) {
+	recs := make([]arrow.Record, 0, len(chunks))
+	for _, c := range chunks {
+		rec, err := batch.Align(c.rec, schema)
+		if err != nil {
+			batch.ReleaseAll(recs)
+			return nil, err
+		}
+		recs = append(recs, rec)
+	}
+	return recs, nil
 }

@@ -1,4 +1,4 @@
-package bucket
+package batch
 
 import (
 	"encoding/binary"
@@ -10,9 +10,9 @@ import (
 	"github.com/persisting/persisting/engine/memory"
 )
 
-// join makes one batch of the rows of messages that passed check. The caller
+// Join makes one batch of the rows of messages that passed check. The caller
 // releases it.
-func (m *MessageSchema) join(messages [][]byte) (arrow.Record, error) {
+func (m *MessageSchema) Join(messages [][]byte) (arrow.Record, error) {
 	j := joiner{make([]body, len(messages)), make([]part, len(messages))}
 	rows, all := make([]stretch, len(messages)), int64(0)
 	for i, message := range messages {
@@ -30,7 +30,7 @@ func (m *MessageSchema) join(messages [][]byte) (arrow.Record, error) {
 		values.Release()
 		defer columns[i].Release()
 	}
-	return array.NewRecord(m.schema, columns, all), nil
+	return array.NewRecord(m.Schema, columns, all), nil
 }
 
 // joiner is what joins use one after the other.
@@ -205,4 +205,43 @@ func bufferOf(size int64) *arrowmemory.Buffer {
 	b := arrowmemory.NewResizableBuffer(memory.Allocator)
 	b.Resize(int(size))
 	return b
+}
+
+// ReleaseAll lets go of batches.
+func ReleaseAll(recs []arrow.Record) {
+	for _, r := range recs {
+		r.Release()
+	}
+}
+
+// Concat joins batches of one schema into one. The caller releases the result.
+func Concat(schema *arrow.Schema, recs []arrow.Record) (arrow.Record, error) {
+	if len(recs) == 1 {
+		recs[0].Retain()
+		return recs[0], nil
+	}
+	var rows int64
+	for _, r := range recs {
+		rows += r.NumRows()
+	}
+	columns := make([]arrow.Array, schema.NumFields())
+	defer func() {
+		for _, c := range columns {
+			if c != nil {
+				c.Release()
+			}
+		}
+	}()
+	parts := make([]arrow.Array, len(recs))
+	for i := range columns {
+		for j, r := range recs {
+			parts[j] = r.Column(i)
+		}
+		joined, err := array.Concatenate(parts, memory.Allocator)
+		if err != nil {
+			return nil, err
+		}
+		columns[i] = joined
+	}
+	return array.NewRecord(schema, columns, rows), nil
 }

@@ -1,4 +1,4 @@
-package bucket
+package batch
 
 import (
 	"github.com/apache/arrow/go/v17/arrow"
@@ -6,12 +6,12 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/memory"
 )
 
-// nullArray makes n nulls of the type of f, which must be storable. The buffers of
+// NullArray makes n nulls of the type of f, which must be storable. The buffers of
 // all arrays in it are one, of zeros. What cannot be null within a null, because
 // its type says so, is zero, as are the items of vectors: to Lance, null ones are more
 // to write. arrow/go has such a function, which does not know
 // structs with a field of type null. The caller releases the result.
-func nullArray(f arrow.Field, n int64) arrow.Array {
+func NullArray(f arrow.Field, n int64) arrow.Array {
 	c := columnFor(f)
 	zeros := bufferOf(c.nullBytes(n))
 	defer zeros.Release()

@@ -1,4 +1,4 @@
-package bucket
+package batch
 
 import (
 	"testing"
@@ -51,19 +51,19 @@ func TestNulls(t *testing.T) {
 			some := b.NewRecord()
 			defer some.Release()
 			for _, n := range []int64{0, 1, 70} {
-				nulls := nullArray(f, n)
+				nulls := NullArray(f, n)
 				defer nulls.Release()
 				if int64(nulls.Len()) != n || int64(nulls.NullN()) != n || !arrow.TypeEqual(nulls.DataType(), dataType) {
 					t.Fatalf("%d of %d are null in %s", nulls.NullN(), n, nulls.DataType())
 				}
 				rec := array.NewRecord(schema, []arrow.Array{nulls}, n)
 				defer rec.Release()
-				joined, err := concat(schema, []arrow.Record{rec, some, rec})
+				joined, err := Concat(schema, []arrow.Record{rec, some, rec})
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer joined.Release()
-				if joined.NumRows() != 2*n+5 || rowBytes(joined) < 0 {
+				if joined.NumRows() != 2*n+5 || RowBytes(joined) < 0 {
 					t.Fatalf("%d rows", joined.NumRows())
 				}
 				for _, rec := range []arrow.Record{rec, joined, joined.NewSlice(n, 2*n+5), joined.NewSlice(min(n, 3), n+2)} {
@@ -84,11 +84,11 @@ func TestNulls(t *testing.T) {
 // throughLog is what the log gives back of a batch.
 func throughLog(t *testing.T, rec arrow.Record) arrow.Record {
 	t.Helper()
-	e, err := newEncoder(rec.Schema())
+	e, err := NewEncoder(rec.Schema())
 	if err != nil {
 		t.Fatal(err)
 	}
-	pieces, err := e.encode(rec)
+	pieces, err := e.Encode(rec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,9 +96,9 @@ func throughLog(t *testing.T, rec arrow.Record) arrow.Record {
 	for _, p := range pieces {
 		body = append(body, p...)
 	}
-	var d decoder
-	defer d.close()
-	back, err := d.decode(e.preamble, body)
+	var d Decoder
+	defer d.Close()
+	back, err := d.Decode(e.Preamble, body)
 	if err != nil {
 		t.Fatal(err)
 	}

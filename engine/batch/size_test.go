@@ -1,4 +1,4 @@
-package bucket
+package batch
 
 import (
 	"testing"
@@ -42,11 +42,11 @@ func TestSizeOfRowsIsThatOfTheSlice(t *testing.T) {
 			for from, to := int64(0), int64(8); to <= 16; from, to = from+4, to+4 {
 				part := whole.NewSlice(from, to)
 				defer part.Release()
-				if got := rowBytes(part); got != c.want {
+				if got := RowBytes(part); got != c.want {
 					t.Errorf("rows %d to %d have %d bytes, want %d", from, to, got, c.want)
 				}
 			}
-			if got := rowBytes(whole.NewSlice(16, 16)); got != 0 {
+			if got := RowBytes(whole.NewSlice(16, 16)); got != 0 {
 				t.Errorf("no rows have %d bytes", got)
 			}
 		})

@@ -1,9 +1,10 @@
-package bucket
+package batch
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,9 +49,9 @@ func aMessage(t testing.TB, name string) (*MessageSchema, []byte, arrow.Record) 
 	rec := array.NewRecord(arrow.NewSchema([]arrow.Field{c.field}, nil), []arrow.Array{values}, 3)
 	schema, err := NewMessageSchema(rec.Schema())
 	must(t, err)
-	e, err := newEncoder(rec.Schema())
+	e, err := NewEncoder(rec.Schema())
 	must(t, err)
-	pieces, err := e.encode(rec)
+	pieces, err := e.Encode(rec)
 	must(t, err)
 	return schema, bytes.Join(pieces, nil), rec
 }
@@ -59,9 +60,9 @@ func TestAMessageIsReadAsItWasWritten(t *testing.T) {
 	for name := range messageColumns {
 		t.Run(name, func(t *testing.T) {
 			schema, message, want := aMessage(t, name)
-			rows, err := schema.check(message)
+			rows, err := schema.Check(message)
 			must(t, err)
-			got, pieces, err := schema.copy(message)
+			got, pieces, err := schema.Copy(message)
 			must(t, err)
 			defer got.Release()
 			if rows != 3 || !array.RecordEqual(got, want) {
@@ -93,7 +94,7 @@ func TestABrokenMessageIsRefusedOrCanBeRead(t *testing.T) {
 
 func checkBroken(t *testing.T, schema *MessageSchema, message []byte, refused bool) {
 	t.Helper()
-	_, err := schema.check(message)
+	_, err := schema.Check(message)
 	var wrong *engine.SchemaError
 	if err != nil {
 		if !errors.Is(err, engine.ErrMessage) && !errors.As(err, &wrong) {
@@ -104,7 +105,7 @@ func checkBroken(t *testing.T, schema *MessageSchema, message []byte, refused bo
 	if refused {
 		t.Fatalf("%x was taken", message)
 	}
-	rec, _, err := schema.copy(message)
+	rec, _, err := schema.Copy(message)
 	must(t, err)
 	defer rec.Release()
 	_ = fmt.Sprint(rec) // looks at every value
@@ -115,8 +116,8 @@ func TestAMessageOfOtherColumnsIsRefused(t *testing.T) {
 		for other := range messageColumns {
 			schema, _, _ := aMessage(t, name)
 			_, message, _ := aMessage(t, other)
-			if _, err := schema.check(message); err == nil {
-				rec, _, err := schema.copy(message)
+			if _, err := schema.Check(message); err == nil {
+				rec, _, err := schema.Copy(message)
 				must(t, err)
 				_ = fmt.Sprint(rec)
 				rec.Release()
@@ -139,118 +140,29 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
-// packable is a message of n rows from row first on, as a bucket packs it.
-func packable(t testing.TB, first, n int64) (*arrow.Schema, []byte) {
-	t.Helper()
-	rec := batch(t, first, n)
-	defer rec.Release()
-	e, err := newEncoder(rec.Schema())
-	must(t, err)
-	pieces, err := e.encode(rec)
-	must(t, err)
-	return rec.Schema(), bytes.Join(pieces, nil)
-}
-
-func TestPackedRowsAreReadInOrder(t *testing.T) {
-	dir := t.TempDir()
-	b := open(t, dir, quiet())
-	schema, _ := packable(t, 0, 1)
-	columns, err := NewMessageSchema(schema)
-	must(t, err)
-	var n int64
-	put := func(count int) {
-		for range count {
-			rows := 1 + n%3
-			_, message := packable(t, n, rows)
-			first, end, err := b.AppendMessage(columns, message, true)
-			must(t, err)
-			if first != n || end != n+rows {
-				t.Fatalf("rows [%d, %d), want [%d, %d)", first, end, n, n+rows)
-			}
-			n = end
-		}
-		must(t, b.Wait(background, n))
-	}
-	put(10)
-	wantRows(t, b, n)
-	put(3 * packedCount)
-	c, err := b.Read(n-5, 3, true)
-	if got := ids(t, c, err); len(got) != 3 || got[0] != n-5 {
-		t.Fatalf("rows %v, want 3 from %d", got, n-5)
-	}
-	appendRows(t, b, 2)
-	n += 2
-	put(packedCount + 7)
-	wantRows(t, b, n)
-	must(t, b.Flush())
-	put(50)
-	wantRows(t, b, n)
-	must(t, b.Close())
-	b = open(t, dir, quiet())
-	wantRows(t, b, n)
-}
-
-func TestUndoTakesBackOnlyTheLastRows(t *testing.T) {
-	schema, message := packable(t, 0, 2)
-	columns, err := NewMessageSchema(schema)
-	must(t, err)
-	for _, read := range []bool{false, true} {
-		var b tail
-		for range 3 {
-			b.pack(columns, schema, message, 2)
-		}
-		if read {
-			chunks, err := b.slice(1, 6)
-			must(t, err)
-			release(chunks)
-		}
-		b.undo(4)
-		b.pack(columns, schema, message, 2)
-		b.undo(4)
-		if b.next != 4 {
-			t.Fatalf("next %d, want 4", b.next)
-		}
-		chunks, err := b.slice(0, 4)
-		must(t, err)
-		var rows int64
-		for _, c := range chunks {
-			rows += c.rec.NumRows()
-		}
-		release(chunks)
-		var bytes int64
-		for _, c := range b.chunks {
-			bytes += c.bytes
-		}
-		if rows != 4 || bytes != b.bytes {
-			t.Errorf("%d rows, %d bytes of %d", rows, bytes, b.bytes)
-		}
-		b.drop(len(b.chunks))
-	}
-}
-
 // TestMessagesAreJoinedAsTheyAreRead joins messages of several rows, with nulls in
 // some of them, that were cut out of longer batches.
 func TestMessagesAreJoinedAsTheyAreRead(t *testing.T) {
 	for name := range messageColumns {
 		t.Run(name, func(t *testing.T) {
 			schema, _, rec := aMessage(t, name)
-			e, err := newEncoder(rec.Schema())
+			e, err := NewEncoder(rec.Schema())
 			must(t, err)
 			var messages [][]byte
 			var read []arrow.Record
 			for _, cut := range [][2]int64{{0, 3}, {1, 2}, {0, 1}, {2, 3}, {0, 0}, {0, 2}, {0, 3}, {0, 3}, {1, 3}} {
-				pieces, err := e.encode(rec.NewSlice(cut[0], cut[1]))
+				pieces, err := e.Encode(rec.NewSlice(cut[0], cut[1]))
 				must(t, err)
 				message := bytes.Join(pieces, nil)
-				one, _, err := schema.copy(message)
+				one, _, err := schema.Copy(message)
 				must(t, err)
 				defer one.Release()
 				messages, read = append(messages, message), append(read, one)
 			}
-			want, err := concat(rec.Schema(), read)
+			want, err := Concat(rec.Schema(), read)
 			must(t, err)
 			defer want.Release()
-			got, err := schema.join(messages)
+			got, err := schema.Join(messages)
 			must(t, err)
 			defer got.Release()
 			if !array.RecordEqual(got, want) || got.Column(0).NullN() != want.Column(0).NullN() {
@@ -272,18 +184,14 @@ func BenchmarkUnpack(b *testing.B) {
 	rec := array.NewRecord(arrow.NewSchema(fields, nil), columns, 3).NewSlice(0, 1)
 	schema, err := NewMessageSchema(rec.Schema())
 	must(b, err)
-	e, err := newEncoder(rec.Schema())
+	e, err := NewEncoder(rec.Schema())
 	must(b, err)
-	pieces, err := e.encode(rec)
+	pieces, err := e.Encode(rec)
 	must(b, err)
 	message := bytes.Join(pieces, nil)
-	p := packed{columns: schema, schema: rec.Schema()}
-	for !p.full() {
-		p.bytes = append(p.bytes, message...)
-		p.ends = append(p.ends, len(p.bytes))
-	}
+	messages := slices.Repeat([][]byte{message}, 256)
 	for b.Loop() {
-		rec, err := p.record()
+		rec, err := schema.Join(messages)
 		must(b, err)
 		rec.Release()
 	}

@@ -1,4 +1,4 @@
-package bucket
+package batch
 
 import (
 	"errors"
@@ -59,7 +59,7 @@ func TestUnify(t *testing.T) {
 			if test.have != nil {
 				have = arrow.NewSchema(test.have, nil)
 			}
-			got, err := unify(have, arrow.NewSchema(test.incoming, nil))
+			got, err := Unify(have, arrow.NewSchema(test.incoming, nil))
 			if test.want == nil {
 				var refused *engine.SchemaError
 				if !errors.As(err, &refused) || refused.Column != test.refused {
@@ -70,11 +70,11 @@ func TestUnify(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := arrow.NewSchema(test.want, nil); !got.schema.Equal(want) {
-				t.Errorf("got %v, want %v", got.schema, want)
+			if want := arrow.NewSchema(test.want, nil); !got.Schema.Equal(want) {
+				t.Errorf("got %v, want %v", got.Schema, want)
 			}
-			if len(got.casts) != test.casts {
-				t.Errorf("got %d casts, want %d", len(got.casts), test.casts)
+			if len(got.Casts) != test.casts {
+				t.Errorf("got %d casts, want %d", len(got.Casts), test.casts)
 			}
 		})
 	}

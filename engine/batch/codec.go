@@ -1,4 +1,4 @@
-package bucket
+package batch
 
 import (
 	"bytes"
@@ -16,23 +16,24 @@ import (
 // neighbours instead of being written from where it lies.
 const copyBelow = 4 << 10
 
-// encoder turns batches of one schema into messages of an Arrow IPC stream: the
+// Encoder turns batches of one schema into messages of an Arrow IPC stream: the
 // schema message is the preamble of a log segment, a record batch message the
 // body of an entry.
-type encoder struct {
-	schema   *arrow.Schema
-	preamble []byte
+type Encoder struct {
+	Schema   *arrow.Schema
+	Preamble []byte
 	writer   *ipc.Writer
 	begun    bool // the writer has written its schema
 	out      pieces
 }
 
-func newEncoder(schema *arrow.Schema) (*encoder, error) {
+// NewEncoder makes the encoder of batches of schema.
+func NewEncoder(schema *arrow.Schema) (*Encoder, error) {
 	preamble, err := schemaMessage(schema)
 	if err != nil {
 		return nil, err
 	}
-	e := &encoder{schema: schema, preamble: preamble}
+	e := &Encoder{Schema: schema, Preamble: preamble}
 	// Scratch buffers stay alive through the pieces that point into them, so
 	// they come from the garbage-collected allocator.
 	e.writer = ipc.NewWriterWithPayloadWriter(e, ipc.WithSchema(schema), ipc.WithAllocator(arrowmemory.DefaultAllocator))
@@ -49,9 +50,9 @@ func schemaMessage(schema *arrow.Schema) ([]byte, error) {
 	return stream.Bytes()[:stream.Len()-endOfStream], nil
 }
 
-// encode returns the message of rec. Its pieces point into the columns of rec,
+// Encode returns the message of rec. Its pieces point into the columns of rec,
 // which must be kept until they are written.
-func (e *encoder) encode(rec arrow.Record) ([][]byte, error) {
+func (e *Encoder) Encode(rec arrow.Record) ([][]byte, error) {
 	e.out = pieces{}
 	rec = rebased(rec)
 	defer rec.Release()
@@ -62,14 +63,14 @@ func (e *encoder) encode(rec arrow.Record) ([][]byte, error) {
 }
 
 // Start, WritePayload and Close make the encoder the sink of its own writer.
-func (e *encoder) Start() error { return nil }
+func (e *Encoder) Start() error { return nil }
 
 // Close does nothing: the end of a segment is the end of its stream.
-func (e *encoder) Close() error { return nil }
+func (e *Encoder) Close() error { return nil }
 
 // WritePayload frames a message as the stream format does; the first one is the
 // schema, which the preamble has.
-func (e *encoder) WritePayload(p ipc.Payload) error {
+func (e *Encoder) WritePayload(p ipc.Payload) error {
 	if !e.begun {
 		e.begun = true
 		return nil
@@ -109,18 +110,18 @@ func (p *pieces) list() [][]byte {
 	return append(p.done, p.small)
 }
 
-// decoder reads back what an encoder wrote, one entry at a time.
-type decoder struct {
+// Decoder reads back what an encoder wrote, one entry at a time.
+type Decoder struct {
 	preamble []byte
 	reader   *ipc.Reader
 	feed     bytes.Reader
 	bodies   decompressor
 }
 
-// decode returns the batch of an entry. The caller releases it.
-func (d *decoder) decode(preamble, body []byte) (arrow.Record, error) {
+// Decode returns the batch of an entry. The caller releases it.
+func (d *Decoder) Decode(preamble, body []byte) (arrow.Record, error) {
 	if d.reader == nil || !bytes.Equal(preamble, d.preamble) {
-		d.close()
+		d.Close()
 		d.feed.Reset(preamble)
 		reader, err := ipc.NewReader(&d.feed, ipc.WithAllocator(memory.Allocator))
 		if err != nil {
@@ -145,7 +146,8 @@ func (d *decoder) decode(preamble, body []byte) (arrow.Record, error) {
 	return rec, nil
 }
 
-func (d *decoder) close() {
+// Close lets go of what was decoded last.
+func (d *Decoder) Close() {
 	d.bodies.close()
 	if d.reader != nil {
 		d.reader.Release()

@@ -1,4 +1,4 @@
-package bucket
+package batch
 
 import (
 	"bytes"
@@ -7,7 +7,6 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/persisting/persisting/engine"
-	"github.com/persisting/persisting/wal"
 	"github.com/pierrec/lz4/v4"
 )
 
@@ -33,21 +32,26 @@ const (
 	maxLZ4Ratio = 255
 )
 
-var walCompressions = []string{"none", "lz4", "zstd"}
+// MaxBytes is the largest body of a log entry. What says that it stands for more is damaged: this much memory is
+// taken before the rest of it is known.
+const MaxBytes = 1 << 30
 
-// compressor makes bodies of log entries smaller, one at a time.
-type compressor struct {
+// Compressions are the names that NewCompressor takes.
+var Compressions = []string{"none", "lz4", "zstd"}
+
+// Compressor makes bodies of log entries smaller, one at a time.
+type Compressor struct {
 	lz4   lz4.Compressor
 	zstd  *zstd.Encoder // nil: LZ4
 	plain []byte        // scratch
 }
 
-// newCompressor returns nil for "none".
-func newCompressor(compression string) (*compressor, error) {
+// NewCompressor returns nil for "none".
+func NewCompressor(compression string) (*Compressor, error) {
 	if compression == "none" {
 		return nil, nil
 	}
-	c := &compressor{}
+	c := &Compressor{}
 	if compression == "zstd" {
 		var err error
 		c.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
@@ -58,9 +62,9 @@ func newCompressor(compression string) (*compressor, error) {
 	return c, nil
 }
 
-// compress returns what the log gets for a body: the body itself where an eighth of
+// Compress returns what the log gets for a body: the body itself where an eighth of
 // it would not be spared, and from a nil compressor.
-func (c *compressor) compress(body [][]byte) [][]byte {
+func (c *Compressor) Compress(body [][]byte) [][]byte {
 	if c == nil {
 		return body
 	}
@@ -68,7 +72,7 @@ func (c *compressor) compress(body [][]byte) [][]byte {
 	for _, piece := range body {
 		length += len(piece)
 	}
-	if length < minCompressed || length > wal.DefaultMaxEntryBytes {
+	if length < minCompressed || length > MaxBytes {
 		return body
 	}
 	plain := body[0]
@@ -114,8 +118,8 @@ func (d *decompressor) decompress(body []byte) ([]byte, error) {
 	}
 	codec, packed := body[3], body[compressedHead:]
 	length := binary.LittleEndian.Uint64(body[4:])
-	if length > wal.DefaultMaxEntryBytes {
-		return nil, fmt.Errorf("%w: a compressed body that stands for %d bytes, more than %d", engine.ErrCorrupt, length, wal.DefaultMaxEntryBytes)
+	if length > MaxBytes {
+		return nil, fmt.Errorf("%w: a compressed body that stands for %d bytes, more than %d", engine.ErrCorrupt, length, MaxBytes)
 	}
 	var plain []byte
 	var err error
@@ -153,7 +157,7 @@ func (d *decompressor) zstandard(packed []byte, length uint64) ([]byte, error) {
 	}
 	if d.zstd == nil {
 		var err error
-		d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(wal.DefaultMaxEntryBytes))
+		d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxBytes))
 		if err != nil {
 			return nil, fmt.Errorf("zstd: %w", err)
 		}

@@ -1,4 +1,4 @@
-package bucket
+package batch
 
 import (
 	"bytes"
@@ -21,20 +21,20 @@ import (
 
 // MessageSchema is the columns of messages for [Bucket.AppendMessage].
 type MessageSchema struct {
-	schema  *arrow.Schema
+	Schema  *arrow.Schema
 	columns []column
-	strict  bool // whether a field inside a column is not nullable
+	Strict  bool // whether a field inside a column is not nullable
 }
 
 // NewMessageSchema prepares to read messages with the columns of schema.
 func NewMessageSchema(schema *arrow.Schema) (*MessageSchema, error) {
-	m := &MessageSchema{schema: schema}
+	m := &MessageSchema{Schema: schema}
 	for _, f := range schema.Fields() {
 		if err := lance.CheckStorable(f); err != nil {
 			return nil, &engine.SchemaError{Column: f.Name, Reason: err.Error()}
 		}
 		m.columns = append(m.columns, columnFor(f))
-		m.strict = m.strict || hasRequired(f.Type)
+		m.Strict = m.Strict || hasRequired(f.Type)
 	}
 	return m, nil
 }
@@ -47,9 +47,9 @@ func hasRequired(t arrow.DataType) bool {
 	})
 }
 
-// check says what is wrong with a message, and how many rows it has. It sees
+// Check says what is wrong with a message, and how many rows it has. It sees
 // every fault that would make reading the message fail or lie.
-func (m *MessageSchema) check(message []byte) (rows int64, err error) {
+func (m *MessageSchema) Check(message []byte) (rows int64, err error) {
 	b, err := openMessage(message)
 	if err != nil {
 		return 0, err
@@ -62,10 +62,10 @@ func (m *MessageSchema) check(message []byte) (rows int64, err error) {
 	return b.rows, b.end()
 }
 
-// copy returns the batch of a message that passed check, over a copy of its body,
+// Copy returns the batch of a message that passed check, over a copy of its body,
 // and the message in pieces, which lasts as long as the batch. The caller
 // releases the batch.
-func (m *MessageSchema) copy(message []byte) (rec arrow.Record, pieces [][]byte, err error) {
+func (m *MessageSchema) Copy(message []byte) (rec arrow.Record, pieces [][]byte, err error) {
 	b, err := openMessage(message)
 	if err != nil {
 		return nil, nil, err
@@ -88,7 +88,7 @@ func (m *MessageSchema) read(b body, data *arrowmemory.Buffer) arrow.Record {
 		values.Release()
 		defer columns[i].Release()
 	}
-	return array.NewRecord(m.schema, columns, b.rows)
+	return array.NewRecord(m.Schema, columns, b.rows)
 }
 
 // form is how the buffers of an array lie in a message.

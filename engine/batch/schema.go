@@ -1,4 +1,4 @@
-package bucket
+package batch
 
 import (
 	"fmt"
@@ -12,23 +12,24 @@ import (
 
 const extensionName = "ARROW:extension:name"
 
-// change is what a batch asks of the schema of its bucket.
-type change struct {
-	schema   *arrow.Schema // the columns after the change
+// Change is what a batch asks of the schema of its bucket.
+type Change struct {
+	Schema   *arrow.Schema // the columns after the change
 	added    []arrow.Field
-	casts    []arrow.Field  // columns that exist, with the type that they are promoted to
+	Casts    []arrow.Field  // columns that exist, with the type that they are promoted to
 	metadata arrow.Metadata // of the schema, with keys that it had not
 }
 
-func (c change) none() bool {
-	return len(c.added) == 0 && len(c.casts) == 0 && c.metadata.Len() == 0
+// None says that the batch asks for nothing new.
+func (c Change) None() bool {
+	return len(c.added) == 0 && len(c.Casts) == 0 && c.metadata.Len() == 0
 }
 
-// unify finds the change that lets a batch with the columns of incoming enter a
+// Unify finds the change that lets a batch with the columns of incoming enter a
 // bucket with the columns of have, which is nil for a bucket without columns. Keys
 // of the schema's metadata keep the value that came first: what a data frame says of
 // its index, say, is another thing in each batch.
-func unify(have, incoming *arrow.Schema) (change, error) {
+func Unify(have, incoming *arrow.Schema) (Change, error) {
 	var fields []arrow.Field
 	var metadata arrow.Metadata
 	if have != nil {
@@ -39,40 +40,40 @@ func unify(have, incoming *arrow.Schema) (change, error) {
 	for i, f := range fields {
 		places[f.Name] = i
 	}
-	var c change
+	var c Change
 	seen := make(map[string]bool, incoming.NumFields())
 	for _, f := range incoming.Fields() {
 		if seen[f.Name] {
-			return change{}, &engine.SchemaError{Column: f.Name, Reason: "the batch has this column twice"}
+			return Change{}, &engine.SchemaError{Column: f.Name, Reason: "the batch has this column twice"}
 		}
 		seen[f.Name] = true
 		i, known := places[f.Name]
 		if !known {
 			f.Nullable = true
 			if err := lance.CheckStorable(f); err != nil {
-				return change{}, &engine.SchemaError{Column: f.Name, Reason: err.Error()}
+				return Change{}, &engine.SchemaError{Column: f.Name, Reason: err.Error()}
 			}
 			c.added = append(c.added, f)
 			fields = append(fields, f)
 			continue
 		}
-		if sameType(fields[i], f) {
+		if SameType(fields[i], f) {
 			continue
 		}
 		if !promotable(fields[i], f) {
-			return change{}, &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("is %s and cannot hold %s; %s would allow it", typeName(fields[i]), typeName(f), castCall(f))}
+			return Change{}, &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("is %s and cannot hold %s; %s would allow it", TypeName(fields[i]), TypeName(f), CastCall(f))}
 		}
 		to := fields[i]
 		to.Type = f.Type
 		fields[i] = to
-		c.casts = append(c.casts, to)
+		c.Casts = append(c.Casts, to)
 	}
 	c.metadata = lance.MissingMetadata(metadata, incoming.Metadata())
-	if c.none() {
-		c.schema = have
+	if c.None() {
+		c.Schema = have
 	} else {
 		metadata = joinMetadata(metadata, c.metadata)
-		c.schema = arrow.NewSchema(fields, &metadata)
+		c.Schema = arrow.NewSchema(fields, &metadata)
 	}
 	return c, nil
 }
@@ -81,12 +82,13 @@ func joinMetadata(a, b arrow.Metadata) arrow.Metadata {
 	return arrow.NewMetadata(slices.Concat(a.Keys(), b.Keys()), slices.Concat(a.Values(), b.Values()))
 }
 
-func sameType(a, b arrow.Field) bool {
-	return arrow.TypeEqual(a.Type, b.Type) && extension(a) == extension(b)
+// SameType says whether values of the one column are values of the other.
+func SameType(a, b arrow.Field) bool {
+	return arrow.TypeEqual(a.Type, b.Type) && Extension(a) == Extension(b)
 }
 
-// sameColumns says whether batches of the one schema are batches of the other.
-func sameColumns(a, b *arrow.Schema) bool {
+// SameColumns says whether batches of the one schema are batches of the other.
+func SameColumns(a, b *arrow.Schema) bool {
 	if a == b {
 		return true
 	}
@@ -94,20 +96,22 @@ func sameColumns(a, b *arrow.Schema) bool {
 		return false
 	}
 	for i, f := range a.Fields() {
-		if g := b.Field(i); f.Name != g.Name || !sameType(f, g) {
+		if g := b.Field(i); f.Name != g.Name || !SameType(f, g) {
 			return false
 		}
 	}
 	return true
 }
 
-func extension(f arrow.Field) string {
+// Extension is the name of the extension type of a column, empty for none.
+func Extension(f arrow.Field) string {
 	name, _ := f.Metadata.GetValue(extensionName)
 	return name
 }
 
-func typeName(f arrow.Field) string {
-	if name := extension(f); name != "" {
+// TypeName is what errors call the type of a column.
+func TypeName(f arrow.Field) string {
+	if name := Extension(f); name != "" {
 		return name
 	}
 	return f.Type.String()
@@ -116,7 +120,7 @@ func typeName(f arrow.Field) string {
 // promotable says whether values of have can become values of to where none of
 // them changes. Whether one would is known when it is tried.
 func promotable(have, to arrow.Field) bool {
-	if extension(have) != extension(to) {
+	if Extension(have) != Extension(to) {
 		return false
 	}
 	return promotableType(have.Type, to.Type)
@@ -141,9 +145,9 @@ func promotableType(have, to arrow.DataType) bool {
 
 func width(t arrow.DataType) int { return t.(arrow.FixedWidthDataType).BitWidth() }
 
-// align gives rec the columns of schema: those it lacks are null. The types of
+// Align gives rec the columns of schema: those it lacks are null. The types of
 // those it has must be those of schema. The caller releases the result.
-func align(rec arrow.Record, schema *arrow.Schema) (arrow.Record, error) {
+func Align(rec arrow.Record, schema *arrow.Schema) (arrow.Record, error) {
 	if rec.Schema() == schema {
 		rec.Retain()
 		return rec, nil
@@ -156,7 +160,7 @@ func align(rec arrow.Record, schema *arrow.Schema) (arrow.Record, error) {
 	for i, f := range schema.Fields() {
 		j, ok := places[f.Name]
 		if !ok {
-			columns[i] = nullArray(f, rec.NumRows())
+			columns[i] = NullArray(f, rec.NumRows())
 			defer columns[i].Release()
 			continue
 		}
@@ -166,18 +170,4 @@ func align(rec arrow.Record, schema *arrow.Schema) (arrow.Record, error) {
 		}
 	}
 	return array.NewRecord(schema, columns, rec.NumRows()), nil
-}
-
-// alignAll aligns the batches of chunks. The caller releases the result.
-func alignAll(chunks []chunk, schema *arrow.Schema) ([]arrow.Record, error) {
-	recs := make([]arrow.Record, 0, len(chunks))
-	for _, c := range chunks {
-		rec, err := align(c.rec, schema)
-		if err != nil {
-			releaseAll(recs)
-			return nil, err
-		}
-		recs = append(recs, rec)
-	}
-	return recs, nil
 }

@@ -1,4 +1,4 @@
-package bucket
+package batch
 
 import (
 	"bytes"
@@ -14,9 +14,9 @@ import (
 	"github.com/persisting/persisting/engine"
 )
 
-func compressorOf(t *testing.T, name string) *compressor {
+func compressorOf(t *testing.T, name string) *Compressor {
 	t.Helper()
-	c, err := newCompressor(name)
+	c, err := NewCompressor(name)
 	must(t, err)
 	return c
 }
@@ -41,13 +41,13 @@ func TestBodiesComeBackFromTheirCompressedForm(t *testing.T) {
 		"zeros":          {body: [][]byte{make([]byte, 3<<20)}, smaller: true},
 		"a little":       {body: [][]byte{text[:minCompressed]}, smaller: true},
 	}
-	for _, name := range walCompressions {
+	for _, name := range Compressions {
 		c := compressorOf(t, name)
 		var d decompressor
 		defer d.close()
 		for what, test := range bodies {
 			plain := append([]byte{0xff, 0xff, 0xff, 0xff}, slices.Concat(test.body...)...)
-			out := slices.Concat(c.compress(append([][]byte{plain[:4]}, test.body...))...)
+			out := slices.Concat(c.Compress(append([][]byte{plain[:4]}, test.body...))...)
 			if smaller := len(out) < len(plain)*7/8; smaller != (test.smaller && name != "none") {
 				t.Errorf("%s, %s: %d bytes become %d", name, what, len(plain), len(out))
 			}
@@ -104,8 +104,8 @@ func TestDamagedBodiesAreRefusedBeforeMemoryIsTaken(t *testing.T) {
 
 func TestFlippedBitsOfACompressedBodyDoNoHarm(t *testing.T) {
 	plain := []byte(strings.Repeat("reward 0.5, step 17; ", 40))
-	for _, name := range walCompressions[1:] {
-		body := slices.Concat(compressorOf(t, name).compress([][]byte{plain})...)
+	for _, name := range Compressions[1:] {
+		body := slices.Concat(compressorOf(t, name).Compress([][]byte{plain})...)
 		for bit := range len(body) * 8 {
 			flipped := slices.Clone(body)
 			flipped[bit/8] ^= 1 << (bit % 8)
@@ -117,34 +117,4 @@ func TestFlippedBitsOfACompressedBodyDoNoHarm(t *testing.T) {
 			d.close()
 		}
 	}
-}
-
-// TestALogOfSeveralCompressionsIsRecovered writes entries in each way into one log,
-// by opening the bucket again with another compression after each.
-func TestALogOfSeveralCompressionsIsRecovered(t *testing.T) {
-	dir := t.TempDir()
-	rows, sizes := int64(0), map[string]int64{}
-	for _, name := range []string{"none", "lz4", "zstd", "none"} {
-		b := open(t, dir, quiet(func(o *Options) { o.WALCompression = name }))
-		before := b.Stats().WALBytes
-		for range 5 {
-			appendRows(t, b, 1)
-			appendRows(t, b, 500)
-		}
-		rows += 5 * 501
-		sizes[name] = b.Stats().WALBytes - before
-		wantRows(t, b, rows)
-		dir = crash(t, dir)
-	}
-	if sizes["lz4"] > sizes["none"]*2/3 || sizes["zstd"] > sizes["lz4"] {
-		t.Errorf("bytes of the log: %v", sizes)
-	}
-	x, err := Examine(dir, ExamineOptions{ReadRows: true})
-	if err != nil || !x.Sound || x.End != rows {
-		t.Errorf("examined: sound %v, %d rows, want %d: %v", x.Sound, x.End, rows, err)
-	}
-	b := open(t, dir, quiet())
-	wantRows(t, b, rows)
-	must(t, b.Flush())
-	wantRows(t, b, rows)
 }
