@@ -11,7 +11,6 @@ import (
 	"github.com/persisting/persisting/engine/bucket"
 	"github.com/persisting/persisting/engine/kv"
 	"github.com/persisting/persisting/engine/memory"
-	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -111,14 +110,13 @@ func statusOf(err error) C.persisting_status {
 		locked  *engine.LockedError
 		gap     *wal.GapError
 		kvs     *kv.OptionError
-		held    *statefile.LockedError
 	)
 	switch {
 	case errors.As(err, &options), errors.As(err, &sql), errors.As(err, &kvs):
 		return C.PERSISTING_INVALID_ARGUMENT
 	case errors.As(err, &schema):
 		return C.PERSISTING_SCHEMA
-	case errors.As(err, &locked), errors.As(err, &held):
+	case errors.As(err, &locked):
 		return C.PERSISTING_LOCKED
 	case errors.As(err, &gap):
 		return C.PERSISTING_WAL

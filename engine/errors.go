@@ -102,18 +102,19 @@ func (e *RemovedError) Error() string {
 // Unwrap returns ErrRemoved.
 func (e *RemovedError) Unwrap() error { return ErrRemoved }
 
-// LockedError is returned when another opener holds the bucket.
+// LockedError is returned when another opener holds the directory of a store.
 type LockedError struct {
-	Path   string // directory of the bucket
+	Path   string // the directory
 	Holder string // such as "process 17 on host a"
+	PID    int    // of that process, where the system knows it; else 0
 	Here   bool   // it is this process
 }
 
 func (e *LockedError) Error() string {
 	if e.Here {
-		return fmt.Sprintf("engine: bucket %s is open in this process already, by %s: close it first, and give each of several buckets or topics a directory of its own", e.Path, e.Holder)
+		return fmt.Sprintf("engine: %s is open in this process already, by %s: close it first, and give each of several buckets, topics or stores a directory of its own", e.Path, e.Holder)
 	}
-	return fmt.Sprintf("engine: bucket %s is open elsewhere, by %s: close it there, or end that process", e.Path, e.Holder)
+	return fmt.Sprintf("engine: %s is open elsewhere, by %s: close it there, or end that process", e.Path, e.Holder)
 }
 
 // OptionError is returned for options that are unknown or out of range. It

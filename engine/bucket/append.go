@@ -381,7 +381,7 @@ func (b *Bucket) makeRoom(noWait bool) error {
 		began := time.Now()
 		select {
 		case <-flushed:
-		case <-b.poisoned:
+		case <-b.home.Refused():
 			return b.writeFault()
 		case <-b.stop:
 			return engine.ErrClosed

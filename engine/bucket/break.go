@@ -6,7 +6,7 @@ import "github.com/persisting/persisting/engine"
 // Those who wait for rows or for room are told.
 func (b *Bucket) Break(cause error) {
 	b.broken.CompareAndSwap(nil, &cause)
-	_ = b.poisonWith(cause)
+	_ = b.home.Refuse(cause)
 	if b.log != nil {
 		b.log.Abort(cause)
 	}

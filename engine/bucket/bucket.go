@@ -2,11 +2,8 @@ package bucket
 
 import (
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -22,26 +19,25 @@ import (
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/engine/ring"
+	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/metrics"
-	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
 
 // Bucket is an open bucket.
 type Bucket struct {
 	opts    Options
-	dir     string
+	home    *statefile.Dir
 	id      [16]byte
-	lock    *dirLock
 	logger  *slog.Logger
 	metrics *metrics.Bucket // nil if they are off
 
-	log       *wal.Log     // nil without a log
-	table     *lance.Table // nil until the first flush
-	mark      *mark        // which version of the table is on disk
-	sums      *sums        // of the files of the table
-	consumers *register    // offsets that they committed
-	tagged    *register    // versions that tags name
+	log       *wal.Log            // nil without a log
+	table     *lance.Table        // nil until the first flush
+	mark      *mark               // which version of the table is on disk
+	sums      *sums               // of the files of the table
+	consumers *statefile.Register // offsets that they committed
+	tagged    *statefile.Register // versions that tags name
 	times     times
 	alarm     alarm         // see Notify
 	kick      chan struct{} // asks for a background flush
@@ -61,10 +57,8 @@ type Bucket struct {
 		missing          []wal.Range // rows that a salvage did not find
 	}
 
-	poison   atomic.Pointer[error]
-	poisoned chan struct{}             // closed when poison is set
-	broken   atomic.Pointer[error]     // see Break
-	ring     atomic.Pointer[ring.Ring] // of puts that did not call the engine; nil until there is one
+	broken atomic.Pointer[error]     // see Break
+	ring   atomic.Pointer[ring.Ring] // of puts that did not call the engine; nil until there is one
 
 	// appending orders appends: the schema, the encoder, the offsets, and what is taken out of the ring.
 	appending  sync.Mutex
@@ -118,7 +112,7 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	dir, err := realPath(dir)
+	dir, err := statefile.RealPath(dir)
 	if err != nil {
 		return nil, fmt.Errorf("engine: path of bucket: %w", err)
 	}
@@ -135,7 +129,7 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 	if err := foreign(dir); err != nil {
 		return nil, err
 	}
-	lock, err := lockDir(dir)
+	lock, err := statefile.Hold(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -144,28 +138,25 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 
 // openLocked opens a bucket with options that are complete, and takes over its
 // lock.
-func openLocked(dir string, opts Options, lock *dirLock) (*Bucket, error) {
+func openLocked(dir string, opts Options, lock *statefile.Lock) (*Bucket, error) {
 	began := time.Now()
 	b := &Bucket{
-		opts:     opts,
-		dir:      dir,
-		lock:     lock,
-		logger:   opts.Logger.With("bucket", dir),
-		kick:     make(chan struct{}, 1),
-		tidy:     make(chan struct{}, 1),
-		stop:     make(chan struct{}),
-		packed:   make(chan struct{}, 1),
-		rung:     make(chan struct{}, 1),
-		tight:    make(chan struct{}, 1),
-		flushed:  make(chan struct{}),
-		poisoned: make(chan struct{}),
+		opts:    opts,
+		home:    statefile.Held(dir, opts.FS, lock),
+		logger:  opts.Logger.With("bucket", dir),
+		kick:    make(chan struct{}, 1),
+		tidy:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		packed:  make(chan struct{}, 1),
+		rung:    make(chan struct{}, 1),
+		tight:   make(chan struct{}, 1),
+		flushed: make(chan struct{}),
 	}
-	b.opts.FS = &ownedFS{opts.FS, b.owned}
-	b.times, b.sums = timesIn(b.opts.FS, dir, opts.RetentionAge), newSums(b.opts.FS, dir)
-	b.consumers, b.tagged = registersIn(b.opts.FS, dir)
+	b.home.OnRefusal(b.refuse)
+	b.times, b.sums = timesIn(b.home.FS, dir, opts.RetentionAge), newSums(b.home.FS, dir)
 	b.share = opts.Budget.Join(func() { signal(b.tight) })
 	if err := b.begin(began); err != nil {
-		return nil, errors.Join(err, b.release(false), lock.undo())
+		return nil, errors.Join(err, b.release(false), b.home.Undo())
 	}
 	b.inBackground(b.memoryLoop)
 	b.inBackground(b.ringLoop)
@@ -183,7 +174,7 @@ func (b *Bucket) begin(began time.Time) (err error) {
 	if err := b.recover(); err != nil {
 		return err
 	}
-	if err := b.lock.sign(); err != nil { // not before: a bucket that is refused is left as it is
+	if err := b.home.Sign(); err != nil { // not before: a bucket that is refused is left as it is
 		b.logger.Warn("the lock does not say who holds it", "error", err)
 	}
 	b.recoverTimes()
@@ -255,7 +246,7 @@ func (b *Bucket) waitTail(ctx context.Context, rows int64) error {
 		b.mu.Unlock()
 		select {
 		case <-moved:
-		case <-b.poisoned:
+		case <-b.home.Refused():
 			return b.writeFault()
 		case <-b.stop:
 			return engine.ErrClosed
@@ -298,7 +289,7 @@ func (b *Bucket) Close() error {
 	b.closed = true
 	b.mu.Unlock()
 	acknowledged := b.acknowledgedRows()
-	err = errors.Join(err, b.release(err == nil), b.lock.unlock())
+	err = errors.Join(err, b.release(err == nil), b.home.Release())
 	b.alarm.end(acknowledged)
 	return err
 }
@@ -375,7 +366,6 @@ func (b *Bucket) forgetRows() error {
 // The parts of a bucket's directory.
 const (
 	identityFile  = "bucket.json"
-	lockFile      = "LOCK"
 	markFile      = "table.mark"
 	sumsFile      = "table.sums"
 	consumersFile = "consumers.json"
@@ -385,9 +375,9 @@ const (
 	logDir        = "wal"
 )
 
-func (b *Bucket) tablePath() string { return filepath.Join(b.dir, tableDir) }
+func (b *Bucket) tablePath() string { return filepath.Join(b.home.Path, tableDir) }
 
-func (b *Bucket) walPath() string { return filepath.Join(b.dir, logDir) }
+func (b *Bucket) walPath() string { return filepath.Join(b.home.Path, logDir) }
 
 // writable returns the reason why the bucket takes no writes.
 func (b *Bucket) writable() error {
@@ -402,8 +392,8 @@ func (b *Bucket) writable() error {
 
 // writeFault returns what made the bucket refuse writes, nil if nothing did.
 func (b *Bucket) writeFault() error {
-	if cause := b.poison.Load(); cause != nil {
-		return fmt.Errorf("%w: %w", engine.ErrPoisoned, *cause)
+	if err := b.home.Fault(); err != nil {
+		return err
 	}
 	if b.log != nil {
 		if cause := b.log.Err(); cause != nil {
@@ -413,84 +403,17 @@ func (b *Bucket) writeFault() error {
 	return nil
 }
 
-// poisonWith makes the bucket refuse writes from now on, and returns the error
-// that says so.
-func (b *Bucket) poisonWith(cause error) error {
-	if b.poison.CompareAndSwap(nil, &cause) {
-		close(b.poisoned)
-		if r := b.ring.Load(); r != nil {
-			r.Hold(true) // so that puts are told
-		}
-		b.logger.Error("bucket refuses writes", "cause", cause)
+// refuse is called when the bucket refuses writes from now on.
+func (b *Bucket) refuse(cause error) {
+	if r := b.ring.Load(); r != nil {
+		r.Hold(true) // so that puts are told
 	}
-	return refused(cause)
+	b.logger.Error("bucket refuses writes", "cause", cause)
 }
 
 func (b *Bucket) writeError(cause error) error {
 	if errors.Is(cause, wal.ErrClosed) {
 		return engine.ErrClosed
 	}
-	return refused(cause)
-}
-
-// refused is ErrPoisoned for a cause, which may say so already.
-func refused(cause error) error {
-	if errors.Is(cause, engine.ErrPoisoned) {
-		return cause
-	}
-	return fmt.Errorf("%w: %w", engine.ErrPoisoned, cause)
-}
-
-// identity is the content of bucket.json.
-type identity struct {
-	Format int    `json:"format"`
-	ID     string `json:"id"`
-}
-
-const formatVersion = 1
-
-// maxIdentityBytes is more than bucket.json ever has.
-const maxIdentityBytes = 4 << 10
-
-// readIdentity reads bucket.json.
-func readIdentity(filesystem vfs.FS, path string) (id [16]byte, err error) {
-	text, err := readSmall(filesystem, path, maxIdentityBytes)
-	if err != nil {
-		return id, fmt.Errorf("engine: read identity: %w", err)
-	}
-	var have identity
-	if err := json.Unmarshal(text, &have); err != nil {
-		return id, fmt.Errorf("%w: %s: %w", engine.ErrCorrupt, path, err)
-	}
-	if have.Format != formatVersion {
-		return id, fmt.Errorf("engine: %s has format %d, this version reads format %d", path, have.Format, formatVersion)
-	}
-	b, err := hex.DecodeString(have.ID)
-	if err != nil || len(b) != len(id) {
-		return id, fmt.Errorf("%w: %s: the identity %q is not %d bytes in hexadecimal", engine.ErrCorrupt, path, have.ID, len(id))
-	}
-	return [16]byte(b), nil
-}
-
-// baptise writes bucket.json for a new bucket.
-func (b *Bucket) baptise() error {
-	if err := writeIdentity(b.opts.FS, b.identityPath(), b.id); err != nil {
-		return err
-	}
-	// A directory above that this process may not read was there before.
-	if err := b.opts.FS.SyncDir(filepath.Dir(b.dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("engine: write identity: %w", err)
-	}
-	return nil
-}
-
-func writeIdentity(filesystem vfs.FS, path string, id [16]byte) error {
-	text, err := json.Marshal(identity{Format: formatVersion, ID: hex.EncodeToString(id[:])})
-	if err != nil {
-		return fmt.Errorf("engine: make identity: %w", err)
-	}
-	if err := createFile(filesystem, path, append(text, '\n')); err != nil {
-		return fmt.Errorf("engine: write identity: %w", err)
-	}
-	return nil
+	return statefile.Refusal(cause)
 }

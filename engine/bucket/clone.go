@@ -11,6 +11,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
@@ -36,7 +37,7 @@ func Clone(dir, into string) (Cloned, error) {
 	if err != nil {
 		return Cloned{}, err
 	}
-	if into, err = realPath(into); err != nil {
+	if into, err = statefile.RealPath(into); err != nil {
 		return Cloned{}, fmt.Errorf("engine: path of clone: %w", err)
 	}
 	if _, err := os.Lstat(into); !errors.Is(err, fs.ErrNotExist) {
@@ -58,7 +59,7 @@ func Clone(dir, into string) (Cloned, error) {
 
 func clone(dir, into string) (Cloned, error) {
 	var cloned Cloned
-	holder, err := holderOf(dir)
+	holder, err := statefile.HolderOf(dir)
 	if err != nil {
 		return cloned, err
 	}

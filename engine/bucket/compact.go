@@ -29,8 +29,8 @@ func (b *Bucket) compactNow(thorough bool) error {
 	if b.closing.Load() {
 		return engine.ErrClosed
 	}
-	if cause := b.poison.Load(); cause != nil {
-		return fmt.Errorf("%w: %w", engine.ErrPoisoned, *cause)
+	if err := b.home.Fault(); err != nil {
+		return err
 	}
 	table, _, err := b.committed()
 	if err != nil || table == nil {
@@ -90,7 +90,7 @@ func (b *Bucket) clean(table *lance.Table) error {
 	if _, err := b.allTags(); err != nil { // what they name must stay
 		return err
 	}
-	if err := b.owned(); err != nil {
+	if err := b.home.Owned(); err != nil {
 		return err
 	}
 	if _, err := table.Cleanup(newest.Version()); err != nil {

@@ -2,8 +2,11 @@ package bucket
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/vfs"
 )
 
 // Commit notes that a consumer is done with the rows below offset, which is at most
@@ -26,7 +29,7 @@ func (b *Bucket) Commit(consumer string, offset int64) error {
 	if err := b.settleBelow(offset); err != nil {
 		return err
 	}
-	return b.consumers.change(func(offsets map[string]int64) { offsets[consumer] = offset })
+	return b.consumers.Change(func(offsets map[string]int64) { offsets[consumer] = offset })
 }
 
 // settleBelow brings the rows below offset to the disk.
@@ -48,5 +51,14 @@ func (b *Bucket) Consumers() (map[string]int64, error) {
 	if b.closing.Load() {
 		return nil, engine.ErrClosed
 	}
-	return b.consumers.all()
+	return b.consumers.All()
+}
+
+// registersIn returns the registers of the bucket in dir, whose mark says whether they are there.
+func registersIn(filesystem vfs.FS, dir string, m *mark) (consumers, tagged *statefile.Register) {
+	consumers = statefile.NewRegister(filesystem, filepath.Join(dir, consumersFile), "the offsets that consumers committed", 0,
+		flag{m, func(s *markState) *bool { return &s.Consumed }})
+	tagged = statefile.NewRegister(filesystem, filepath.Join(dir, tagsFile), "the versions that tags name", 1,
+		flag{m, func(s *markState) *bool { return &s.Tagged }})
+	return consumers, tagged
 }

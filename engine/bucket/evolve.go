@@ -72,7 +72,7 @@ func (b *Bucket) step(schema *arrow.Schema, steps []func(*lance.Table) (*lance.S
 		if snapshot, err = take(b.table); err != nil {
 			err = fmt.Errorf("engine: change table: %w", err)
 			if i > 0 {
-				err = b.poisonWith(err)
+				err = b.home.Refuse(err)
 			}
 			return nil, err
 		}
@@ -112,7 +112,7 @@ func (b *Bucket) replaceTable(snapshot *lance.Snapshot) error {
 func (b *Bucket) replaceColumns(snapshot *lance.Snapshot) error {
 	schema := snapshot.Schema()
 	if err := b.replaceTable(snapshot); err != nil {
-		return b.poisonWith(err)
+		return b.home.Refuse(err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

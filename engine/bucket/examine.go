@@ -17,6 +17,7 @@ import (
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/ring"
+	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
@@ -126,7 +127,7 @@ func Examine(dir string, o ExamineOptions) (Examination, error) {
 		if err := x.examine(); err != nil {
 			return Examination{}, err
 		}
-		holder, err := holderOf(dir)
+		holder, err := statefile.HolderOf(dir)
 		if err != nil {
 			return Examination{}, err
 		}
@@ -171,7 +172,7 @@ const (
 
 // bucketPath returns the path of the bucket in dir; see realPath.
 func bucketPath(dir string) (string, error) {
-	dir, err := realPath(dir)
+	dir, err := statefile.RealPath(dir)
 	if err != nil {
 		return "", fmt.Errorf("engine: path of bucket: %w", err)
 	}
@@ -358,16 +359,17 @@ func (x *examiner) readMark() {
 
 // readRegisters reads the offsets of consumers, and returns what tags name.
 func (x *examiner) readRegisters() (tags map[string]int64) {
-	consumers, tagged := registersIn(vfs.OS, x.dir)
-	for _, r := range []*register{consumers, tagged} {
-		r.mark = &mark{state: x.mark}
-		if _, err := r.all(); err != nil {
-			name := filepath.Base(r.path)
+	consumers, tagged := registersIn(vfs.OS, x.dir, &mark{state: x.mark})
+	read := func(r *statefile.Register, name string) map[string]int64 {
+		numbers, err := r.All()
+		if err != nil {
 			x.fault(name, err, "")
 			x.unread = append(x.unread, name)
 		}
+		return numbers
 	}
-	return tagged.numbers
+	read(consumers, consumersFile)
+	return read(tagged, tagsFile)
 }
 
 // readTags holds the tags against what was noted of them.

@@ -206,7 +206,7 @@ func wantNoSpace(t *testing.T, b *Bucket, err error, rows []row) {
 	if got := contentOf(t, b); !slices.Equal(got, rows) {
 		t.Fatalf("%d rows are read from a full disk, want %d", len(got), len(rows))
 	}
-	again := open(t, crash(t, b.dir), quiet())
+	again := open(t, crash(t, b.home.Path), quiet())
 	if got := contentOf(t, again); !slices.Equal(got, rows) {
 		t.Fatalf("%d rows in what is left of a process that died then, want %d", len(got), len(rows))
 	}
@@ -221,7 +221,7 @@ func wantSpace(t *testing.T, b *Bucket, rows []row) {
 		t.Fatalf("%d rows after space was made, want %d", len(got), len(rows))
 	}
 	must(t, b.Close())
-	b = open(t, b.dir, b.opts)
+	b = open(t, b.home.Path, b.opts)
 	if got := contentOf(t, b); !slices.Equal(got, rows) {
 		t.Fatalf("%d rows after opening, want %d", len(got), len(rows))
 	}

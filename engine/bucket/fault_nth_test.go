@@ -106,7 +106,7 @@ func (s *script) live(dir string, o Options, value float64, flushes int) {
 	for i := range flushes {
 		s.put(row{text: "one", value: value, extra: int64(i) / 3})
 		s.put(row{text: "of two", value: value + 1}, row{text: "two", value: value + 2})
-		_ = s.step("flush", s.refuse && s.b.poison.Load() != nil, s.b.Flush)
+		_ = s.step("flush", s.refuse && s.b.home.Cause() != nil, s.b.Flush)
 	}
 	s.put(row{text: "before a compaction", value: value})
 	_ = s.step("compaction", false, s.b.Compact)

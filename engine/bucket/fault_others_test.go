@@ -35,7 +35,7 @@ func furnished(t *testing.T) (dir string, left []int64) {
 			left = append(left, id)
 		}
 	}
-	return b.dir, left
+	return b.home.Path, left
 }
 
 // TestEveryOtherFile loses or damages a file beside log, mark and data. Either all

@@ -35,7 +35,7 @@ func atRest(t *testing.T) (dir string, rows []row) {
 		}
 	}
 	must(t, b.Commit("trainer", 100))
-	return crash(t, b.dir), rows
+	return crash(t, b.home.Path), rows
 }
 
 // replaced makes something else of the one file that matches.

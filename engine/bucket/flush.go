@@ -36,8 +36,8 @@ func (b *Bucket) Flush() error {
 func (b *Bucket) flush(asked bool) error {
 	b.flushing.Lock()
 	defer b.flushing.Unlock()
-	if cause := b.poison.Load(); cause != nil {
-		return fmt.Errorf("%w: %w", engine.ErrPoisoned, *cause)
+	if err := b.home.Fault(); err != nil {
+		return err
 	}
 	started := time.Now()
 	from, to, err := b.flushTail()
@@ -145,9 +145,9 @@ func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, er
 	}
 	ticket, err := b.mark.begin()
 	if err != nil {
-		return nil, b.poisonWith(err)
+		return nil, b.home.Refuse(err)
 	}
-	if err := b.owned(); err != nil {
+	if err := b.home.Owned(); err != nil {
 		b.mark.fail()
 		return nil, err
 	}
@@ -165,9 +165,8 @@ func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, er
 		defer before.Release()
 	}
 	var manifest fileSum
-	if cause := b.poison.Load(); cause != nil {
-		err = *cause
-	} else if before == nil || after.Version() != before.Version() {
+	err = b.home.Cause()
+	if err == nil && (before == nil || after.Version() != before.Version()) {
 		manifest, err = b.syncTable(before, after, true)
 	}
 	if err == nil {
@@ -179,7 +178,7 @@ func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, er
 	}
 	if err != nil { // the mark stays as it is: what is above it is void
 		after.Release()
-		return nil, b.poisonWith(err)
+		return nil, b.home.Refuse(err)
 	}
 	return after, nil
 }
@@ -216,7 +215,7 @@ func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from, to int64
 		}
 		if next := snapshot.NextRowID(); next != to {
 			snapshot.Release()
-			return nil, b.poisonWith(fmt.Errorf("%w: rows %d to %d ended at row id %d", engine.ErrCorrupt, from, to, next))
+			return nil, b.home.Refuse(fmt.Errorf("%w: rows %d to %d ended at row id %d", engine.ErrCorrupt, from, to, next))
 		}
 		return snapshot, nil
 	})
@@ -252,7 +251,7 @@ func (b *Bucket) createTable(schema *arrow.Schema, batches ...arrow.Record) (*la
 // discardTable takes away what there is of a table whose making has failed, so that
 // it can be made anew.
 func (b *Bucket) discardTable() error {
-	if err := b.owned(); err != nil {
+	if err := b.home.Owned(); err != nil {
 		return err
 	}
 	_, err := lance.Discard(b.tablePath())
@@ -268,7 +267,7 @@ func (b *Bucket) widenTable(schema *arrow.Schema, from int64, retry bool) error 
 	}
 	defer current.Release()
 	if next := current.NextRowID(); retry && next != from {
-		return b.poisonWith(fmt.Errorf("%w: the table ends at row id %d after a flush that failed, want %d", engine.ErrCorrupt, next, from))
+		return b.home.Refuse(fmt.Errorf("%w: the table ends at row id %d after a flush that failed, want %d", engine.ErrCorrupt, next, from))
 	}
 	var missing []arrow.Field
 	for _, f := range schema.Fields() {
@@ -390,7 +389,7 @@ func (b *Bucket) syncFiles(files []string, isNew bool) error {
 	dirs := []string{}
 	for _, f := range files {
 		path := filepath.Join(b.tablePath(), f)
-		err := vfs.SyncFile(b.opts.FS, path)
+		err := vfs.SyncFile(b.home.FS, path)
 		if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(f, "_transactions") {
 			continue // nobody reads it, and Heal does not ask for it
 		}
@@ -398,16 +397,16 @@ func (b *Bucket) syncFiles(files []string, isNew bool) error {
 			return fmt.Errorf("engine: sync table: %w", err)
 		}
 		b.countFile(path)
-		for dir := filepath.Dir(path); len(dir) > len(b.dir); dir = filepath.Dir(dir) {
+		for dir := filepath.Dir(path); len(dir) > len(b.home.Path); dir = filepath.Dir(dir) {
 			dirs = append(dirs, dir)
 		}
 	}
 	if isNew {
-		dirs = append(dirs, b.dir)
+		dirs = append(dirs, b.home.Path)
 	}
 	slices.Sort(dirs)
 	for _, dir := range slices.Compact(dirs) {
-		if err := b.opts.FS.SyncDir(dir); err != nil {
+		if err := b.home.FS.SyncDir(dir); err != nil {
 			return fmt.Errorf("engine: sync table: %w", err)
 		}
 	}
@@ -419,7 +418,7 @@ func (b *Bucket) countFile(path string) {
 	if b.metrics == nil {
 		return
 	}
-	if info, err := b.opts.FS.Stat(path); err == nil {
+	if info, err := b.home.FS.Stat(path); err == nil {
 		b.metrics.TableWrote(info.Size)
 	}
 }

@@ -177,8 +177,8 @@ func (b *Bucket) haveIndex(name string) error {
 // changeIndexes makes a version of the table with other indexes. The caller holds
 // b.compacting.
 func (b *Bucket) changeIndexes(do func(*lance.Table) (*lance.Snapshot, error)) error {
-	if cause := b.poison.Load(); cause != nil {
-		return fmt.Errorf("%w: %w", engine.ErrPoisoned, *cause)
+	if err := b.home.Fault(); err != nil {
+		return err
 	}
 	table, _, err := b.committed()
 	switch {

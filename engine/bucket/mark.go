@@ -5,21 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"strings"
 	"sync"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/vfs"
 )
 
 // slotBytes is what a disk writes as a whole.
 const slotBytes = 512
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // markState is what the bucket knows for certain of its table.
 type markState struct {
@@ -62,7 +59,7 @@ type mark struct {
 // readMark reads the mark in the directory of a bucket.
 func readMark(filesystem vfs.FS, dir string) (*mark, error) {
 	m := &mark{fs: filesystem, path: filepath.Join(dir, markFile)}
-	b, err := readSmall(filesystem, m.path, 2*slotBytes)
+	b, err := statefile.Whole(filesystem, m.path, 2*slotBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
 	}
@@ -80,47 +77,23 @@ func readMark(filesystem vfs.FS, dir string) (*mark, error) {
 	return m, nil
 }
 
-// readSmall reads a file that has no business to be larger than limit.
-func readSmall(filesystem vfs.FS, path string, limit int64) ([]byte, error) {
-	f, err := filesystem.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
-	if size > limit {
-		return nil, fmt.Errorf("%w: %s has %d bytes, more than %d", engine.ErrCorrupt, path, size, limit)
-	}
-	b := make([]byte, size)
-	n, err := f.ReadAt(b, 0)
-	if n == len(b) || errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return b[:n], err
-}
-
 func decodeSlot(b []byte, i int) (s markState, ok bool) {
 	if len(b) < (i+1)*slotBytes {
 		return s, false
 	}
 	sum, line, ok := strings.Cut(strings.TrimRight(string(b[i*slotBytes:(i+1)*slotBytes]), " \n"), " ")
-	if !ok || sum != lineSum([]byte(line)) {
+	if !ok || sum != statefile.Sum([]byte(line)) {
 		return s, false
 	}
 	return s, json.Unmarshal([]byte(line), &s) == nil
 }
-
-func lineSum(line []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(line, castagnoli)) }
 
 func encodeSlot(s markState) ([]byte, error) {
 	line, err := json.Marshal(s)
 	if err != nil {
 		return nil, err
 	}
-	return fmt.Appendf(nil, "%-*s\n", slotBytes-1, lineSum(line)+" "+string(line)), nil
+	return fmt.Appendf(nil, "%-*s\n", slotBytes-1, statefile.Sum(line)+" "+string(line)), nil
 }
 
 // begin announces a change of the table. The ticket is for end.
@@ -183,6 +156,23 @@ func (m *mark) has() markState {
 	return m.state
 }
 
+// flag is one of the state's, which says whether there is a file.
+type flag struct {
+	mark *mark
+	of   func(*markState) *bool
+}
+
+// There implements statefile.Presence.
+func (f flag) There() bool {
+	s := f.mark.has()
+	return *f.of(&s)
+}
+
+// Note implements statefile.Presence.
+func (f flag) Note(there bool) error {
+	return f.mark.update(func(s *markState) { *f.of(s) = there })
+}
+
 // logging says whether there is a segment of the log.
 func (m *mark) logging(yes bool) error {
 	return m.update(func(s *markState) { s.Logging = yes })
@@ -207,7 +197,7 @@ func (m *mark) write(s markState, slots int) error {
 	if err == nil && m.exists {
 		err = m.replace(bytes.Repeat(slot, slots))
 	} else if err == nil {
-		err = createFile(m.fs, m.path, bytes.Repeat(slot, 2))
+		err = statefile.WriteText(m.fs, m.path, bytes.Repeat(slot, 2))
 	}
 	if err != nil {
 		return fmt.Errorf("engine: write mark of the table: %w", err)
@@ -228,30 +218,6 @@ func (m *mark) replace(text []byte) error {
 		return err
 	}
 	return m.file.Datasync()
-}
-
-// createFile makes a file that is on disk as a whole or not at all.
-func createFile(filesystem vfs.FS, path string, text []byte) error {
-	return createFileVia(filesystem, path+".tmp", path, text)
-}
-
-// createFileVia is createFile with the name that the file has before it is whole.
-func createFileVia(filesystem vfs.FS, temp, path string, text []byte) error {
-	f, err := filesystem.Create(temp)
-	if err != nil {
-		return err
-	}
-	err = f.WriteAt([][]byte{text}, 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := filesystem.Rename(temp, path); err != nil {
-		return err
-	}
-	return filesystem.SyncDir(filepath.Dir(path))
 }
 
 func (m *mark) close() error {

@@ -74,7 +74,7 @@ func (b *Bucket) opened(began time.Time) {
 	b.recovered.rows = b.tail.next
 	if b.opts.EnableMetrics {
 		b.opts.Metrics.Opened(took)
-		b.metrics = b.opts.Metrics.Bucket(b.dir, b.metricsState)
+		b.metrics = b.opts.Metrics.Bucket(b.home.Path, b.metricsState)
 		r := &b.recovered
 		b.metrics.Recovered(r.replayed, r.torn, r.versionsSetAside, wal.Known(r.missing))
 		b.countVersions()

@@ -306,7 +306,7 @@ func TestThePoisonedBucketSaysSo(t *testing.T) {
 		o.Logger = slog.New(slog.NewTextHandler(&text, nil))
 	}))
 	appendRows(t, b, 1)
-	_ = b.poisonWith(errors.New("the disk is gone"))
+	_ = b.home.Refuse(errors.New("the disk is gone"))
 	if _, _, err := b.Append(someRows(t, 1, 1), false); !errors.Is(err, engine.ErrPoisoned) {
 		t.Fatal(err)
 	}

@@ -221,3 +221,24 @@ func TestDisownedRing(t *testing.T) {
 	sameTree(t, before, tree(t, dir))
 	appendRows(t, next, 1)
 }
+
+func TestABucketStaysWhereItWasOpened(t *testing.T) {
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	must(t, err)
+	must(t, os.MkdirAll(filepath.Join(root, "real", "deep"), 0o755))
+	must(t, os.Symlink("real/deep", filepath.Join(root, "link")))
+	t.Chdir(root)
+	b := open(t, "link/../bucket", quiet(func(*Options) {}))
+	t.Chdir("/")
+	appendRows(t, b, 3)
+	must(t, b.Flush())
+	must(t, b.Close())
+	x, err := Examine(filepath.Join(root, "real", "bucket"), ExamineOptions{ReadRows: true})
+	if err != nil || !x.Sound || x.Rows != 3 {
+		t.Fatalf("%+v, %v", x, err)
+	}
+	t.Chdir(root)
+	if x, err = Examine("link/../bucket", ExamineOptions{}); err != nil || !x.Sound || x.Rows != 3 {
+		t.Fatalf("%+v, %v", x, err)
+	}
+}

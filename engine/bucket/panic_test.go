@@ -141,7 +141,7 @@ func TestPanicEndsOneBucket(t *testing.T) {
 			if err := hurt.Close(); !errors.Is(err, engine.ErrPanic) {
 				t.Errorf("closed with %v", err)
 			}
-			again := open(t, hurt.dir, o)
+			again := open(t, hurt.home.Path, o)
 			if got := again.Acknowledged(); got < rows {
 				t.Errorf("%d rows, %d were acknowledged", got, rows)
 			}
@@ -199,8 +199,8 @@ func TestPanicWhileOpening(t *testing.T) {
 func TestPutsThatWaitForRoom(t *testing.T) {
 	for name, poison := range map[string]func(*Bucket){
 		"by a panic":           func(b *Bucket) { b.Break(engine.Panicked("injected")) },
-		"by other work":        func(b *Bucket) { _ = b.poisonWith(errors.New("injected")) },
-		"by the removed table": func(b *Bucket) { _ = b.poisonWith(engine.ErrDisowned) },
+		"by other work":        func(b *Bucket) { _ = b.home.Refuse(errors.New("injected")) },
+		"by the removed table": func(b *Bucket) { _ = b.home.Refuse(engine.ErrDisowned) },
 	} {
 		held := make(chan struct{})
 		o := quiet(func(o *Options) {

@@ -36,11 +36,11 @@ func (b *Bucket) recover() error {
 		}
 	}
 	// An earlier opener may have been killed before it came to this.
-	if err := b.opts.FS.SyncDir(b.dir); err != nil {
+	if err := b.home.FS.SyncDir(b.home.Path); err != nil {
 		return fmt.Errorf("engine: sync directory: %w", err)
 	}
 	for _, r := range s.damaged {
-		if err := r.forget(); err != nil {
+		if err := r.Forget(); err != nil {
 			return err
 		}
 	}
@@ -84,7 +84,7 @@ func (b *Bucket) recoverTable(s *survey) error {
 // or not sound.
 func (b *Bucket) heal(state *lance.State) (aside []string, err error) {
 	table, m := b.tablePath(), b.mark.state
-	if err := b.owned(); err != nil {
+	if err := b.home.Owned(); err != nil {
 		return nil, err
 	}
 	if m.unmade() {
@@ -100,7 +100,7 @@ func (b *Bucket) heal(state *lance.State) (aside []string, err error) {
 	}
 	if m.Changing || len(aside) > 0 {
 		// The mark must not be settled while they can come back.
-		err = b.opts.FS.SyncDir(filepath.Join(table, "_versions"))
+		err = b.home.FS.SyncDir(filepath.Join(table, "_versions"))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("engine: heal table: %w", err)
 		}
@@ -189,7 +189,7 @@ func (b *Bucket) tableConfig() lance.Config {
 func (b *Bucket) logOptions() wal.Options {
 	o := wal.Options{
 		Dir:           b.walPath(),
-		FS:            b.opts.FS,
+		FS:            b.home.FS,
 		Bucket:        b.id,
 		SegmentBytes:  b.segmentBytes(),
 		MaxEntryBytes: batch.MaxBytes,
@@ -325,11 +325,11 @@ func (b *Bucket) dropLog() error {
 	if err := b.mark.logging(false); err != nil {
 		return err
 	}
-	if err := b.owned(); err != nil {
+	if err := b.home.Owned(); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(b.walPath()); err != nil {
 		return fmt.Errorf("engine: remove log: %w", err)
 	}
-	return b.opts.FS.SyncDir(b.dir)
+	return b.home.FS.SyncDir(b.home.Path)
 }

@@ -64,7 +64,7 @@ func TestRecoveryReadsTheLogAlone(t *testing.T) {
 		}
 		must(t, b.Flush())
 		appendBlob(t, b, 1<<20, 77)
-		left := crash(t, b.dir)
+		left := crash(t, b.home.Path)
 		before := bytesRead(t)
 		again := open(t, left, o)
 		cost[megabytes] = bytesRead(t) - before
@@ -84,7 +84,7 @@ func TestLargeValueIsReplayed(t *testing.T) {
 	appendBlob(t, b, 10, 1)
 	want := appendBlob(t, b, 64<<20, 2)
 	appendBlob(t, b, 10, 3)
-	again := open(t, crash(t, b.dir), o)
+	again := open(t, crash(t, b.home.Path), o)
 	if s := again.Stats(); s.Recovery.Replayed != 3 {
 		t.Fatalf("%+v", s.Recovery)
 	}

@@ -184,7 +184,7 @@ func TestRefusedAgainAndAgain(t *testing.T) {
 				dir := tagged(t)
 				must(t, c.damage(t, dir))
 				if !locked {
-					must(t, gone(filepath.Join(dir, lockFile)))
+					must(t, gone(filepath.Join(dir, "LOCK")))
 				}
 				before := tree(t, dir)
 				o := quiet()
@@ -236,7 +236,7 @@ func tagged(t *testing.T) string {
 	dir, _ := atRest(t)
 	b := open(t, dir, quiet(func(o *Options) { o.FS = lazy{vfs.OS} }))
 	must(t, b.Tag("old", 2))
-	return crash(t, b.dir)
+	return crash(t, b.home.Path)
 }
 
 func readMarkOf(t *testing.T, dir string) markState {

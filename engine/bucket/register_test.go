@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -21,21 +22,23 @@ func TestARegisterIsWhatItWas(t *testing.T) {
 	must(t, b.Close())
 	m, err := readMark(vfs.OS, dir)
 	must(t, err)
-	consumers, tagged := registersIn(vfs.OS, dir)
-	for _, r := range []*register{consumers, tagged} {
-		r.mark = m
-		want, err := r.all()
+	for i, name := range []string{consumersFile, tagsFile} {
+		path := filepath.Join(dir, name)
+		read := func() (map[string]int64, error) {
+			consumers, tagged := registersIn(vfs.OS, dir, m)
+			return []*statefile.Register{consumers, tagged}[i].All()
+		}
+		want, err := read()
 		must(t, err)
-		text, err := os.ReadFile(r.path)
+		text, err := os.ReadFile(path)
 		must(t, err)
 		for at := range text {
 			for bit := range 8 {
 				changed := bytes.Clone(text)
 				changed[at] ^= 1 << bit
-				must(t, os.WriteFile(r.path, changed, 0o600))
-				r.numbers = nil
-				if got, err := r.all(); err == nil && !maps.Equal(got, want) || err != nil && !errors.Is(err, engine.ErrCorrupt) {
-					t.Fatalf("bit %d of byte %d of %s: %v, %v", bit, at, r.path, got, err)
+				must(t, os.WriteFile(path, changed, 0o600))
+				if got, err := read(); err == nil && !maps.Equal(got, want) || err != nil && !errors.Is(err, engine.ErrCorrupt) {
+					t.Fatalf("bit %d of byte %d of %s: %v, %v", bit, at, name, got, err)
 				}
 			}
 		}
@@ -44,9 +47,9 @@ func TestARegisterIsWhatItWas(t *testing.T) {
 				t.Errorf("opened: %v", err)
 			}
 		})
-		must(t, os.WriteFile(r.path, text, 0o600))
+		must(t, os.WriteFile(path, text, 0o600))
 	}
-	must(t, os.WriteFile(consumers.path, []byte(`{"trainer": 50}`), 0o600)) // as it once was
+	must(t, os.WriteFile(filepath.Join(dir, consumersFile), []byte(`{"trainer": 50}`), 0o600)) // as it once was
 	must(t, useAll(dir, left))
 }
 

@@ -73,7 +73,7 @@ func (b *Bucket) removeFlushed(do func(*lance.Table, *lance.Snapshot) (*lance.Sn
 	}
 	removed := before.Rows() - after.Rows()
 	if err := b.replaceTable(after); err != nil {
-		return 0, b.poisonWith(err)
+		return 0, b.home.Refuse(err)
 	}
 	return removed, nil
 }

@@ -157,7 +157,7 @@ func TestSpaceIsGivenBack(t *testing.T) {
 	}
 	must(t, b.Compact())
 	size := func() (bytes int64) {
-		must(t, filepath.WalkDir(b.dir, func(_ string, entry fs.DirEntry, err error) error {
+		must(t, filepath.WalkDir(b.home.Path, func(_ string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err
 			}

@@ -4,13 +4,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
@@ -32,14 +31,14 @@ func Repair(dir string, apply bool) (done Repaired, err error) {
 	if dir, err = bucketPath(dir); err != nil {
 		return done, err
 	}
-	var lock *dirLock
+	var lock *statefile.Lock
 	if apply {
-		if lock, err = lockDir(dir); err != nil {
+		if lock, err = statefile.Hold(dir); err != nil {
 			return done, err
 		}
 		defer func() {
 			if lock != nil {
-				err = errors.Join(err, lock.undo())
+				err = errors.Join(err, lock.Undo())
 			}
 		}()
 	} else if err := unlocked(dir); err != nil {
@@ -64,7 +63,7 @@ func Repair(dir string, apply bool) (done Repaired, err error) {
 	if !apply {
 		return done, nil
 	}
-	if err := lock.check(); err != nil {
+	if err := lock.Check(); err != nil {
 		return done, fmt.Errorf("engine: repair: %w", err)
 	}
 	if err := p.apply(); err != nil {
@@ -85,7 +84,7 @@ func Repair(dir string, apply bool) (done Repaired, err error) {
 
 // unlocked returns a [*LockedError] while somebody has the bucket open.
 func unlocked(dir string) error {
-	holder, err := holderOf(dir)
+	holder, err := statefile.HolderOf(dir)
 	if err == nil && holder != "" {
 		err = &engine.LockedError{Path: dir, Holder: holder}
 	}
@@ -237,7 +236,7 @@ func removed(v *lance.Version) int64 { return v.NextRowID - v.Rows }
 func (p *plan) apply() error {
 	x := p.x
 	for _, file := range x.unread {
-		if err := keepBroken(filepath.Join(x.dir, file)); err != nil {
+		if err := statefile.KeepBroken(filepath.Join(x.dir, file)); err != nil {
 			return err
 		}
 	}
@@ -264,7 +263,7 @@ func (p *plan) applyTable(m *mark) error {
 	state.Tagged = state.Tagged && !slices.Contains(p.x.unread, tagsFile)
 	switch {
 	case p.version == nil && p.x.hasTable:
-		if err := keepBroken(table); err != nil {
+		if err := statefile.KeepBroken(table); err != nil {
 			return err
 		}
 		state.Version, state.Manifest, state.Changing = 0, fileSum{}, false
@@ -283,21 +282,4 @@ func (p *plan) applyTable(m *mark) error {
 	}
 	state.Sequence, state.Rows = m.state.Sequence, min(state.Rows, p.log.End)
 	return m.write(state, 2)
-}
-
-// keepBroken gives a file or directory, which may be missing, a free name that
-// ends in .broken.
-func keepBroken(path string) error {
-	name := path + ".broken"
-	for n := 1; ; n++ {
-		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		name = fmt.Sprintf("%s.broken.%d", path, n)
-	}
-	err := vfs.OS.Rename(path, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return errors.Join(err, vfs.OS.SyncDir(filepath.Dir(path)))
 }

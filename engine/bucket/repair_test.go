@@ -125,7 +125,7 @@ func TestExamineOpen(t *testing.T) {
 	}()
 	last := int64(0)
 	for range 30 {
-		x, err := Examine(b.dir, ExamineOptions{ReadRows: true})
+		x, err := Examine(b.home.Path, ExamineOptions{ReadRows: true})
 		must(t, err)
 		if !x.Sound || x.InUseBy == nil || x.Rows < last {
 			t.Fatalf("after %d rows: %+v", last, x)
@@ -137,10 +137,10 @@ func TestExamineOpen(t *testing.T) {
 	if last < 100 {
 		t.Fatalf("%d rows were seen", last)
 	}
-	if _, err := Repair(b.dir, false); !errors.As(err, new(*engine.LockedError)) {
+	if _, err := Repair(b.home.Path, false); !errors.As(err, new(*engine.LockedError)) {
 		t.Errorf("a repair while it is open: %v", err)
 	}
-	if _, err := Repair(b.dir, true); !errors.As(err, new(*engine.LockedError)) {
+	if _, err := Repair(b.home.Path, true); !errors.As(err, new(*engine.LockedError)) {
 		t.Errorf("a repair while it is open: %v", err)
 	}
 }
@@ -389,7 +389,7 @@ func TestExamineRemoved(t *testing.T) {
 	_, err = b.Delete("id = 25")
 	must(t, err)
 	appendRows(t, b, 5)
-	dir := crash(t, b.dir)
+	dir := crash(t, b.home.Path)
 	x := examine(t, dir)
 	if !x.Sound || x.Rows != 22 || x.End != 35 || x.Table.Rows != 17 || x.Table.End != 30 || !x.Table.RowsRead {
 		t.Fatalf("%+v", x)

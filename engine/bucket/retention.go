@@ -13,6 +13,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/vfs"
 )
@@ -202,7 +203,7 @@ func (t *times) open() error {
 	if t.step == 0 {
 		return nil
 	}
-	text, err := readSmall(t.fs, t.path, maxTimesBytes)
+	text, err := statefile.Whole(t.fs, t.path, maxTimesBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -239,7 +240,7 @@ func (t *times) note(rows, first int64, now time.Time) error {
 	entries = append(entries, timed{rows, now.UTC()})
 	text, err := json.Marshal(entries)
 	if err == nil {
-		err = createFile(t.fs, t.path, append(text, '\n'))
+		err = statefile.WriteText(t.fs, t.path, append(text, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("engine: write times of rows: %w", err)

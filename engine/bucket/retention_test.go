@@ -45,7 +45,7 @@ func TestCompactKeepsTheNewestRows(t *testing.T) {
 	b = open(t, crash(t, dir), o)
 	wantLeft(t, b, 14, 9, 11, 12, 13)
 	must(t, b.Close())
-	b = open(t, b.dir, quiet())
+	b = open(t, b.home.Path, quiet())
 	appendRows(t, b, 9)
 	must(t, b.Compact())
 	wantLeft(t, b, 23, append([]int64{9}, span(11, 23)...)...)
@@ -156,7 +156,7 @@ func TestRetentionByAge(t *testing.T) {
 	if took := time.Since(flushed); took > 2*age {
 		t.Errorf("rows were removed after %v", took)
 	}
-	eventually(t, "no file is left", func() bool { return dataFiles(t, b.dir) == 0 })
+	eventually(t, "no file is left", func() bool { return dataFiles(t, b.home.Path) == 0 })
 	appendRows(t, b, 3)
 	wantLeft(t, b, 23, 20, 21, 22)
 }
@@ -282,7 +282,7 @@ func TestRetentionAgainstAModel(t *testing.T) {
 					o.RetentionRows = bound
 					b.compacting.Lock() // or files would go while they are copied
 					b.flushing.Lock()
-					copied := crash(t, b.dir)
+					copied := crash(t, b.home.Path)
 					b.flushing.Unlock()
 					b.compacting.Unlock()
 					b = open(t, copied, o)

@@ -10,6 +10,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/ring"
+	"github.com/persisting/persisting/engine/statefile"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 	minSyncInterval = 10 * ringInterval
 )
 
-func (b *Bucket) ringPath() string { return filepath.Join(b.dir, ringFile) }
+func (b *Bucket) ringPath() string { return filepath.Join(b.home.Path, ringFile) }
 
 // OpenRing makes the ring, or empties it, for messages with the columns of schema, and returns the offset of the next row. From
 // then on the rows of an entry are acknowledged as soon as the putter has written it, which it may do while all rows before are
@@ -45,7 +46,7 @@ func (b *Bucket) OpenRing(schema *batch.MessageSchema) (next int64, err error) {
 	}
 	r := b.ring.Load()
 	if r == nil {
-		if err := b.owned(); err != nil {
+		if err := b.home.Owned(); err != nil {
 			return -1, err
 		}
 		if r, err = ring.Create(b.ringPath(), b.id, b.log != nil); err != nil {
@@ -151,7 +152,7 @@ func (b *Bucket) drain() {
 	entries, err := b.takePuts(r)
 	if err != nil {
 		r.Hold(true)
-		_ = b.poisonWith(err)
+		_ = b.home.Refuse(err)
 	}
 	if len(entries) == 0 {
 		return
@@ -229,7 +230,7 @@ func (b *Bucket) pushMessage(message []byte) error {
 // logPuts writes entries of the ring to the log, and gives their space back when they are there.
 func (b *Bucket) logPuts(r *ring.Ring, entries []*ring.Entry) error {
 	if err := b.useSchema(b.schema); err != nil {
-		return b.poisonWith(err)
+		return b.home.Refuse(err)
 	}
 	for _, e := range entries {
 		done := func(err error) {
@@ -255,7 +256,7 @@ func (b *Bucket) closeRing(flushed bool) error {
 	}
 	r.Hold(true)
 	if r.Empty() || flushed && !r.Pending() {
-		if err := b.owned(); err != nil {
+		if err := b.home.Owned(); err != nil {
 			return err
 		}
 		return os.Remove(b.ringPath())
@@ -276,14 +277,14 @@ func (b *Bucket) replayRing(s *survey) error {
 		b.recovered.replayed += rows
 		b.logger.Info("recovered puts that were not in the log", "rows", rows)
 	}
-	if err := b.owned(); err != nil {
+	if err := b.home.Owned(); err != nil {
 		return err
 	}
 	if s.ringFault == nil {
 		return os.Remove(b.ringPath())
 	}
 	b.logger.Error("puts that were acknowledged are lost", "error", s.ringFault)
-	return keepBroken(b.ringPath())
+	return statefile.KeepBroken(b.ringPath())
 }
 
 // following returns the entries that go on at offset next. The error says that there are others, and should not be.

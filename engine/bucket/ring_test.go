@@ -95,7 +95,7 @@ func (p *putter) put(n int64) bool {
 func killed(t testing.TB, b *Bucket) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "bucket")
-	must(t, os.CopyFS(dir, os.DirFS(b.dir)))
+	must(t, os.CopyFS(dir, os.DirFS(b.home.Path)))
 	return dir
 }
 

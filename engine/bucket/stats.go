@@ -43,7 +43,7 @@ func (b *Bucket) Stats() Stats {
 	_ = b.catchUp(true) // or the ring is taken over a little later
 	state := b.state()
 	s := Stats{
-		Path:           b.dir,
+		Path:           b.home.Path,
 		BufferSize:     state.unflushedRows,
 		PersistedCount: state.checkpoint,
 		TotalCount:     state.checkpoint + state.unflushedRows,

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -127,7 +128,7 @@ func (s *sums) trim() error {
 			return err
 		}
 	}
-	if err := errors.Join(s.drop(), createFile(s.fs, s.path, lines.Bytes())); err != nil {
+	if err := errors.Join(s.drop(), statefile.WriteText(s.fs, s.path, lines.Bytes())); err != nil {
 		return err
 	}
 	s.most = max(leastSums, 2*int64(lines.Len()))
@@ -150,6 +151,8 @@ func (s *sums) close() error {
 	return s.drop()
 }
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // summed says whether a file of the table is one that gets a sum.
 func summed(file string) bool {
 	dir, _, _ := strings.Cut(file, "/")
@@ -166,13 +169,13 @@ type fileSum struct {
 
 func sumLine(file string, is fileSum) string {
 	line := fmt.Sprintf("%08x %d %s", is.CRC32C, is.Bytes, file)
-	return line + " " + lineSum([]byte(line)) + "\n"
+	return line + " " + statefile.Sum([]byte(line)) + "\n"
 }
 
 // readSums returns the sums of all files by name, none where there is no file of sums.
 func readSums(filesystem vfs.FS, path string) (map[string]fileSum, error) {
 	known := map[string]fileSum{}
-	text, err := readSmall(filesystem, path, maxSumsBytes)
+	text, err := statefile.Whole(filesystem, path, maxSumsBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return known, nil
 	}
@@ -181,7 +184,7 @@ func readSums(filesystem vfs.FS, path string) (map[string]fileSum, error) {
 	}
 	for line := range strings.Lines(string(text)) {
 		at := strings.LastIndexByte(line, ' ')
-		if at < 0 || !strings.HasSuffix(line, "\n") || lineSum([]byte(line[:at])) != line[at+1:len(line)-1] {
+		if at < 0 || !strings.HasSuffix(line, "\n") || statefile.Sum([]byte(line[:at])) != line[at+1:len(line)-1] {
 			continue // torn by a crash
 		}
 		var is fileSum

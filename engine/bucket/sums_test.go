@@ -24,7 +24,7 @@ func TestExamineNoticesEveryByte(t *testing.T) {
 	must(t, err)
 	must(t, b.CreateIndex(IndexSpec{Column: "id", Type: "btree"}))
 	must(t, b.Close())
-	if x := examine(t, b.dir); !x.Sound || x.Table.Unsummed > 0 || !x.Table.RowsRead {
+	if x := examine(t, b.home.Path); !x.Sound || x.Table.Unsummed > 0 || !x.Table.RowsRead {
 		t.Fatalf("%+v", x)
 	}
 	decoded := 0
@@ -39,7 +39,7 @@ func TestExamineNoticesEveryByte(t *testing.T) {
 			must(t, err)
 			for at := 0; at < len(text); at += 1 + len(text)/20 {
 				must(t, flipped(int64(at))(file))
-				x, err := Examine(b.dir, ExamineOptions{ReadRows: true})
+				x, err := Examine(b.home.Path, ExamineOptions{ReadRows: true})
 				must(t, err)
 				must(t, os.WriteFile(file, text, 0o644))
 				if x.Sound || !strings.Contains(x.Faults[len(x.Faults)-1].File, filepath.Base(file)) {
@@ -140,7 +140,7 @@ func TestSumsOfFilesThatAreGoneAreDropped(t *testing.T) {
 	}
 	appendRows(t, b, 10)
 	must(t, b.Close())
-	if x := examine(t, b.dir); lines() != 2 || x.Table.Unsummed > 0 || !x.Sound {
+	if x := examine(t, b.home.Path); lines() != 2 || x.Table.Unsummed > 0 || !x.Sound {
 		t.Errorf("%d files have sums: %+v", lines(), x)
 	}
 }

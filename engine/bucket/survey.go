@@ -13,14 +13,15 @@ import (
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/ring"
+	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/wal"
 )
 
 // survey is what is in the directory of a bucket that is being opened, and can be
 // opened. Making it changes nothing.
 type survey struct {
-	isNew      bool        // nothing is there
-	damaged    []*register // that a salvage forgets
+	isNew      bool                  // nothing is there
+	damaged    []*statefile.Register // that a salvage forgets
 	table      lance.State
 	checkpoint int64 // the rows below are in the table
 
@@ -72,12 +73,12 @@ func (b *Bucket) survey() (*survey, error) {
 
 func (b *Bucket) lookAtIdentity(s *survey) (err error) {
 	path := b.identityPath()
-	b.id, err = readIdentity(b.opts.FS, path)
+	b.id, err = readIdentity(b.home.FS, path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	for _, part := range []string{markFile, logDir} {
-		if data := filepath.Join(b.dir, part); exists(data) {
+		if data := filepath.Join(b.home.Path, part); exists(data) {
 			return fmt.Errorf("%w: %s is there and %s is not", engine.ErrCorrupt, data, path)
 		}
 	}
@@ -97,12 +98,12 @@ func exists(path string) bool {
 }
 
 func (b *Bucket) lookAtMark(s *survey) (err error) {
-	if b.mark, err = readMark(b.opts.FS, b.dir); err != nil {
+	if b.mark, err = readMark(b.home.FS, b.home.Path); err != nil {
 		return err
 	}
-	for _, r := range []*register{b.consumers, b.tagged} {
-		r.mark = b.mark
-		_, err := r.all()
+	b.consumers, b.tagged = registersIn(b.home.FS, b.home.Path, b.mark)
+	for _, r := range []*statefile.Register{b.consumers, b.tagged} {
+		_, err := r.All()
 		if errors.Is(err, engine.ErrCorrupt) && b.salvages() {
 			b.logger.Error("a damaged file is begun anew", "error", err)
 			s.damaged = append(s.damaged, r)
@@ -168,7 +169,7 @@ func (b *Bucket) lookAtTags(s *survey) error {
 			return nil // what they name is not known
 		}
 	}
-	noted, err := b.tagged.all()
+	noted, err := b.tagged.All()
 	if err != nil {
 		return err
 	}
@@ -180,7 +181,7 @@ func (b *Bucket) lookAtTags(s *survey) error {
 			return fmt.Errorf("%w: tag %q: %s", engine.ErrCorrupt, name, wrongWith(&s.table, uint64(version)))
 		}
 	}
-	stray, err := strayTags(b.opts.FS, b.tablePath(), noted)
+	stray, err := strayTags(b.home.FS, b.tablePath(), noted)
 	for _, t := range stray {
 		if t.gone {
 			return fmt.Errorf("%w: %s", engine.ErrCorrupt, t)
@@ -291,4 +292,4 @@ func (b *Bucket) lookAtRing(s *survey) error {
 	return s.ringFault
 }
 
-func (b *Bucket) identityPath() string { return filepath.Join(b.dir, identityFile) }
+func (b *Bucket) identityPath() string { return filepath.Join(b.home.Path, identityFile) }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -70,7 +71,7 @@ func (b *Bucket) Tag(name string, version uint64) error {
 	case taken:
 		return fmt.Errorf("%w: %q is version %d; untag it first", engine.ErrName, name, t.Version)
 	}
-	err = b.tagged.change(func(versions map[string]int64) {
+	err = b.tagged.Change(func(versions map[string]int64) {
 		for name, t := range tags { // some may be from before they were noted
 			versions[name] = int64(t.Version)
 		}
@@ -86,7 +87,7 @@ func (b *Bucket) Tag(name string, version uint64) error {
 }
 
 func (b *Bucket) writeTag(name string, version uint64) error {
-	info, err := b.opts.FS.Stat(lance.ManifestPath(b.tablePath(), version))
+	info, err := b.home.FS.Stat(lance.ManifestPath(b.tablePath(), version))
 	if err != nil {
 		return err
 	}
@@ -96,11 +97,11 @@ func (b *Bucket) writeTag(name string, version uint64) error {
 		return err
 	}
 	path := tagPath(b.tablePath(), name)
-	if err := b.opts.FS.MkdirAll(filepath.Dir(path)); err != nil {
+	if err := b.home.FS.MkdirAll(filepath.Dir(path)); err != nil {
 		return err
 	}
 	// Lance takes every file in the directory of a tag for one.
-	return createFileVia(b.opts.FS, filepath.Join(b.dir, "tag.tmp"), path, text)
+	return statefile.WriteTextVia(b.home.FS, filepath.Join(b.home.Path, "tag.tmp"), path, text)
 }
 
 // Untag takes a tag away, on disk when the call returns. The version goes with the
@@ -118,14 +119,14 @@ func (b *Bucket) Untag(name string) error {
 	if _, there := tags[name]; !there {
 		return fmt.Errorf("%w: tag %q", engine.ErrNotFound, name)
 	}
-	if err := b.tagged.change(func(versions map[string]int64) { delete(versions, name) }); err != nil {
+	if err := b.tagged.Change(func(versions map[string]int64) { delete(versions, name) }); err != nil {
 		return fmt.Errorf("engine: untag: %w", err)
 	}
 	path := tagPath(b.tablePath(), name)
-	if err := b.opts.FS.Remove(path); err != nil {
+	if err := b.home.FS.Remove(path); err != nil {
 		return fmt.Errorf("engine: untag: %w", err)
 	}
-	if err := b.opts.FS.SyncDir(filepath.Dir(path)); err != nil {
+	if err := b.home.FS.SyncDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("engine: untag: %w", err)
 	}
 	return nil
@@ -133,7 +134,7 @@ func (b *Bucket) Untag(name string) error {
 
 // tags reads the files of all tags.
 func (b *Bucket) tags() (map[string]tag, error) {
-	files, err := b.opts.FS.ReadDir(filepath.Dir(tagPath(b.tablePath(), "")))
+	files, err := b.home.FS.ReadDir(filepath.Dir(tagPath(b.tablePath(), "")))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -146,7 +147,7 @@ func (b *Bucket) tags() (map[string]tag, error) {
 		if !ok {
 			continue
 		}
-		if tags[name], err = readTag(b.opts.FS, b.tablePath(), name); err != nil {
+		if tags[name], err = readTag(b.home.FS, b.tablePath(), name); err != nil {
 			return nil, err
 		}
 	}
@@ -154,7 +155,7 @@ func (b *Bucket) tags() (map[string]tag, error) {
 }
 
 func readTag(filesystem vfs.FS, table, name string) (t tag, err error) {
-	text, err := readSmall(filesystem, tagPath(table, name), maxTagBytes)
+	text, err := statefile.Whole(filesystem, tagPath(table, name), maxTagBytes)
 	if err != nil {
 		return t, fmt.Errorf("engine: read tag %q: %w", name, err)
 	}
@@ -175,7 +176,7 @@ func (b *Bucket) allTags() (map[string]tag, error) {
 	if err != nil {
 		return nil, err
 	}
-	noted, err := b.tagged.all()
+	noted, err := b.tagged.All()
 	if err != nil {
 		return nil, err
 	}
@@ -232,11 +233,11 @@ func strayTags(filesystem vfs.FS, table string, noted map[string]int64) (stray [
 // restoreTags writes tags anew that were lost or are damaged. A salvage forgets
 // those whose versions are gone.
 func (b *Bucket) restoreTags() error {
-	noted, err := b.tagged.all()
+	noted, err := b.tagged.All()
 	if err != nil {
 		return err
 	}
-	stray, err := strayTags(b.opts.FS, b.tablePath(), noted)
+	stray, err := strayTags(b.home.FS, b.tablePath(), noted)
 	for _, s := range stray {
 		switch {
 		case !s.gone:
@@ -244,8 +245,8 @@ func (b *Bucket) restoreTags() error {
 			err = b.writeTag(s.name, s.version)
 		case b.opts.WALRecovery == "salvage":
 			b.logger.Error("a tag is forgotten", "tag", s.String())
-			if err = keepBroken(tagPath(b.tablePath(), s.name)); err == nil {
-				err = b.tagged.change(func(versions map[string]int64) { delete(versions, s.name) })
+			if err = statefile.KeepBroken(tagPath(b.tablePath(), s.name)); err == nil {
+				err = b.tagged.Change(func(versions map[string]int64) { delete(versions, s.name) })
 			}
 		default:
 			err = fmt.Errorf("%w: %s", engine.ErrCorrupt, s)
@@ -267,7 +268,7 @@ func (b *Bucket) checkRefs() error {
 			return fmt.Errorf("engine: read %s: %w", kind, err)
 		}
 		for _, file := range files {
-			if _, err := readSmall(vfs.OS, filepath.Join(dir, file), maxTagBytes); err != nil {
+			if _, err := statefile.Whole(vfs.OS, filepath.Join(dir, file), maxTagBytes); err != nil {
 				return fmt.Errorf("engine: read %s: %w", kind, err)
 			}
 		}

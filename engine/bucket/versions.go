@@ -80,7 +80,7 @@ func (b *Bucket) At(version uint64) (*View, error) {
 	if table == nil || version == 0 || version > newest {
 		return nil, fmt.Errorf("%w: version %d, the newest is %d", engine.ErrNotFound, version, newest)
 	}
-	if err := b.owned(); err != nil { // it is read by path
+	if err := b.home.Owned(); err != nil { // it is read by path
 		return nil, err
 	}
 	s, err := table.Checkout(version)

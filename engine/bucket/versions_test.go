@@ -184,10 +184,10 @@ func TestATagIsWrittenAnew(t *testing.T) {
 			t.Errorf("%s: compacted: %v", name, err)
 		}
 		must(t, b.Close())
-		if x := examine(t, b.dir); !x.Sound || !slices.ContainsFunc(x.Notes, func(n string) bool { return strings.Contains(n, `tag "good"`) }) {
+		if x := examine(t, b.home.Path); !x.Sound || !slices.ContainsFunc(x.Notes, func(n string) bool { return strings.Contains(n, `tag "good"`) }) {
 			t.Errorf("%s: %+v", name, x)
 		}
-		b = open(t, b.dir, quiet())
+		b = open(t, b.home.Path, quiet())
 		must(t, b.Compact())
 		v, err := b.At(version)
 		must(t, err)
@@ -196,18 +196,18 @@ func TestATagIsWrittenAnew(t *testing.T) {
 	}
 	must(t, b.Close())
 	must(t, gone(lance.ManifestPath(b.tablePath(), version)))
-	if _, err := Open(b.dir, quiet()); !errors.Is(err, engine.ErrCorrupt) || !strings.Contains(err.Error(), `tag "good"`) {
+	if _, err := Open(b.home.Path, quiet()); !errors.Is(err, engine.ErrCorrupt) || !strings.Contains(err.Error(), `tag "good"`) {
 		t.Fatal(err)
 	}
-	if x := examine(t, b.dir); x.Sound {
+	if x := examine(t, b.home.Path); x.Sound {
 		t.Errorf("%+v", x)
 	}
-	done, err := Repair(b.dir, true)
+	done, err := Repair(b.home.Path, true)
 	must(t, err)
 	if !done.After.Sound || !slices.Contains(done.Steps, `forget the tag "good"`) || len(done.Lost) > 0 {
 		t.Fatalf("%+v", done)
 	}
-	b = open(t, b.dir, quiet())
+	b = open(t, b.home.Path, quiet())
 	wantRows(t, b, 4)
 	if tags, err := b.allTags(); err != nil || len(tags) > 0 {
 		t.Errorf("%v, %v", tags, err)

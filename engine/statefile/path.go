@@ -1,4 +1,4 @@
-package bucket
+package statefile
 
 import (
 	"errors"
@@ -11,10 +11,10 @@ import (
 // maxLinks is the number of links on the way of a path, as Linux has it.
 const maxLinks = 40
 
-// realPath returns the absolute path without links and dots of what the system finds under path now. What is not there
+// RealPath returns the absolute path without links and dots of what the system finds under path now. What is not there
 // yet is taken to be no link. [filepath.Abs] takes ".." for the directory before it in the text, which is another one
 // behind a link.
-func realPath(path string) (string, error) {
+func RealPath(path string) (string, error) {
 	done := "/"
 	if !filepath.IsAbs(path) {
 		here, err := os.Getwd()

@@ -1,4 +1,4 @@
-package bucket
+package statefile
 
 import (
 	"bytes"
@@ -17,22 +17,33 @@ import (
 // maxRegisterBytes is more than a register may have.
 const maxRegisterBytes = 16 << 20
 
-// register is a small file with a number for each of some names. It is replaced as
-// a whole, and table.mark says that it is there:
+// Register is a small file with a number for each of some names. It is replaced as
+// a whole, and what belongs to it notes elsewhere that it is there:
 //
 //	{"crc32c": "<of numbers without white space>", "numbers": {"<name>": <number>, ...}}
 //
 // One without a checksum, as consumers.json once was, is the numbers alone.
-type register struct {
+type Register struct {
 	fs    vfs.FS
 	path  string
 	holds string // what, for errors
 	least int64  // number
-	mark  *mark
-	noted func(*markState) *bool // whether there is a file
+	there Presence
 
 	mu      sync.Mutex
 	numbers map[string]int64 // nil until they are read
+}
+
+// Presence notes, in another file than the register's, that there is one: its loss is damage then.
+type Presence interface {
+	There() bool
+	Note(there bool) error
+}
+
+// NewRegister is the register in a file, which may be missing. holds says what the numbers are, for errors; least is the
+// least that one can be.
+func NewRegister(filesystem vfs.FS, path, holds string, least int64, there Presence) *Register {
+	return &Register{fs: filesystem, path: path, holds: holds, least: least, there: there}
 }
 
 // sealed is the content of a register.
@@ -41,8 +52,8 @@ type sealed struct {
 	Numbers json.RawMessage `json:"numbers"`
 }
 
-// all returns the numbers by name.
-func (r *register) all() (map[string]int64, error) {
+// All returns the numbers by name.
+func (r *Register) All() (map[string]int64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.load(); err != nil {
@@ -51,8 +62,8 @@ func (r *register) all() (map[string]int64, error) {
 	return maps.Clone(r.numbers), nil
 }
 
-// change brings the numbers, as do leaves them, to the disk.
-func (r *register) change(do func(numbers map[string]int64)) error {
+// Change brings the numbers, as do leaves them, to the disk.
+func (r *Register) Change(do func(numbers map[string]int64)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.load(); err != nil {
@@ -68,45 +79,45 @@ func (r *register) change(do func(numbers map[string]int64)) error {
 		err = fmt.Errorf("%d bytes, more than %d", len(text), maxRegisterBytes)
 	}
 	if err == nil {
-		err = createFile(r.fs, r.path, text)
+		err = WriteText(r.fs, r.path, text)
 	}
 	if err == nil {
-		err = r.mark.update(func(s *markState) { *r.noted(s) = true })
+		err = r.there.Note(true)
 	}
 	if err != nil {
 		r.numbers = nil // what is on disk now is read again
-		return fmt.Errorf("engine: write %s: %w", filepath.Base(r.path), err)
+		return fmt.Errorf("statefile: write %s: %w", filepath.Base(r.path), err)
 	}
 	r.numbers = changed
 	return nil
 }
 
-// forget begins anew, and keeps a file that is damaged.
-func (r *register) forget() error {
+// Forget begins anew, and keeps a file that is damaged.
+func (r *Register) Forget() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := keepBroken(r.path); err != nil {
+	if err := KeepBroken(r.path); err != nil {
 		return err
 	}
 	r.numbers = nil
-	return r.mark.update(func(s *markState) { *r.noted(s) = false })
+	return r.there.Note(false)
 }
 
 // load reads the file, unless that was done. The caller holds r.mu.
-func (r *register) load() error {
+func (r *Register) load() error {
 	if r.numbers != nil {
 		return nil
 	}
-	text, err := readSmall(r.fs, r.path, maxRegisterBytes)
+	text, err := Whole(r.fs, r.path, maxRegisterBytes)
 	if errors.Is(err, fs.ErrNotExist) {
-		if state := r.mark.has(); *r.noted(&state) {
+		if r.there.There() {
 			return fmt.Errorf("%w: %s is gone, with %s", engine.ErrCorrupt, r.path, r.holds)
 		}
 		r.numbers = map[string]int64{}
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("engine: read %s: %w", r.holds, err)
+		return fmt.Errorf("statefile: read %s: %w", r.holds, err)
 	}
 	numbers, err := unseal(text)
 	for name, number := range numbers {
@@ -126,7 +137,7 @@ func seal(numbers map[string]int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.MarshalIndent(sealed{lineSum(text), text}, "", "  ")
+	return json.MarshalIndent(sealed{Sum(text), text}, "", "  ")
 }
 
 func unseal(text []byte) (numbers map[string]int64, err error) {
@@ -141,22 +152,9 @@ func unseal(text []byte) (numbers map[string]int64, err error) {
 	if err := json.Compact(&compact, s.Numbers); err != nil {
 		return nil, errors.New("it has no numbers")
 	}
-	if sum := lineSum(compact.Bytes()); sum != s.CRC32C {
+	if sum := Sum(compact.Bytes()); sum != s.CRC32C {
 		return nil, fmt.Errorf("its checksum is %q, want %q", s.CRC32C, sum)
 	}
 	numbers = map[string]int64{}
 	return numbers, json.Unmarshal(s.Numbers, &numbers)
-}
-
-// registersIn returns the registers of the bucket in dir.
-func registersIn(filesystem vfs.FS, dir string) (consumers, tagged *register) {
-	consumers = &register{
-		fs: filesystem, path: filepath.Join(dir, consumersFile), holds: "the offsets that consumers committed",
-		noted: func(s *markState) *bool { return &s.Consumed },
-	}
-	tagged = &register{
-		fs: filesystem, path: filepath.Join(dir, tagsFile), holds: "the versions that tags name", least: 1,
-		noted: func(s *markState) *bool { return &s.Tagged },
-	}
-	return consumers, tagged
 }

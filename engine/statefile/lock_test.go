@@ -1,4 +1,4 @@
-package bucket
+package statefile
 
 import (
 	"errors"
@@ -17,24 +17,24 @@ import (
 // removed while it was held.
 func TestLockIsNotTheFileThatWasRemoved(t *testing.T) {
 	dir := t.TempDir()
-	first, err := lockDir(dir)
+	first, err := Hold(dir)
 	must(t, err)
-	must(t, first.check())
-	must(t, os.Remove(filepath.Join(dir, lockFile)))
-	if err := first.check(); !errors.Is(err, engine.ErrDisowned) {
+	must(t, first.Check())
+	must(t, os.Remove(filepath.Join(dir, lockName)))
+	if err := first.Check(); !errors.Is(err, engine.ErrDisowned) {
 		t.Errorf("of a file that is gone: %v", err)
 	}
-	second, err := lockDir(dir)
+	second, err := Hold(dir)
 	must(t, err)
-	if err := first.check(); !errors.Is(err, engine.ErrDisowned) {
+	if err := first.Check(); !errors.Is(err, engine.ErrDisowned) {
 		t.Errorf("of another's file: %v", err)
 	}
-	must(t, second.check())
-	must(t, first.undo())
-	if _, err := lockDir(dir); !errors.As(err, new(*engine.LockedError)) {
+	must(t, second.Check())
+	must(t, first.Undo())
+	if _, err := Hold(dir); !errors.As(err, new(*engine.LockedError)) {
 		t.Errorf("the end of the first lock has ended the second: %v", err)
 	}
-	must(t, second.undo())
+	must(t, second.Undo())
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
 		t.Errorf("left %v, %v", entries, err)
 	}
@@ -56,39 +56,39 @@ func inherited(t *testing.T, f *os.File) *exec.Cmd {
 // TestLockIsFreeWhenItsHolderLetsGo, whoever has inherited the file.
 func TestLockIsFreeWhenItsHolderLetsGo(t *testing.T) {
 	dir := t.TempDir()
-	l, err := lockDir(dir)
+	l, err := Hold(dir)
 	must(t, err)
 	copied, err := unix.Dup(l.fd)
 	must(t, err)
 	f := os.NewFile(uintptr(copied), "copy")
 	inherited(t, f)
 	must(t, f.Close())
-	if holder, err := holderOf(dir); err != nil || !strings.HasPrefix(holder, fmt.Sprintf("process %d on ", os.Getpid())) {
+	if holder, err := HolderOf(dir); err != nil || !strings.HasPrefix(holder, fmt.Sprintf("process %d on ", os.Getpid())) {
 		t.Errorf("held by %q, %v", holder, err)
 	}
-	must(t, l.unlock())
-	next, err := lockDir(dir)
+	must(t, l.Release())
+	next, err := Hold(dir)
 	must(t, err)
-	must(t, next.unlock())
+	must(t, next.Release())
 }
 
 // TestLockNamesItsHeir: one that has a lock which another process took and did not
 // let go of, before it ended.
 func TestLockNamesItsHeir(t *testing.T) {
 	dir := t.TempDir()
-	f, err := os.Create(filepath.Join(dir, lockFile))
+	f, err := os.Create(filepath.Join(dir, lockName))
 	must(t, err)
 	_, err = f.WriteString("process 1 on another")
 	must(t, err)
 	must(t, flock(int(f.Fd()), unix.LOCK_EX))
 	child := inherited(t, f)
 	must(t, f.Close())
-	_, err = lockDir(dir)
+	_, err = Hold(dir)
 	var locked *engine.LockedError
-	if want := fmt.Sprintf("process %d on ", child.Process.Pid); !errors.As(err, &locked) || locked.Here || !strings.HasPrefix(locked.Holder, want) {
+	if want := fmt.Sprintf("process %d on ", child.Process.Pid); !errors.As(err, &locked) || locked.Here || locked.PID != child.Process.Pid || !strings.HasPrefix(locked.Holder, want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	if holder, err := holderOf(dir); err != nil || holder != locked.Holder {
+	if holder, err := HolderOf(dir); err != nil || holder != locked.Holder {
 		t.Errorf("held by %q, %v", holder, err)
 	}
 }
