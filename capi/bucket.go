@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/cdata"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/bucket"
+	"github.com/persisting/persisting/engine/table"
 	"golang.org/x/sys/unix"
 )
 
@@ -296,7 +297,7 @@ func persistingBucketTakeGo(id C.persisting_bucket, offsets *C.int64_t, count C.
 	}, arg("out_cursor", out), arg("out_schema_version", outVersion))
 }
 
-func handOut(c *bucket.Cursor, out *C.persisting_cursor, outVersion *C.uint64_t) {
+func handOut(c *table.Cursor, out *C.persisting_cursor, outVersion *C.uint64_t) {
 	_, version := c.Schema()
 	*out = C.persisting_cursor(handles.add(kindCursor, c))
 	*outVersion = C.uint64_t(version)

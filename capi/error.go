@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 
 	"github.com/persisting/persisting/engine"
-	"github.com/persisting/persisting/engine/bucket"
 	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/wal"
 )
@@ -60,7 +60,7 @@ func contained(half func() error) (err error) {
 }
 
 func fail(e *C.struct_persisting_error, err error) C.persisting_status {
-	err = bucket.Advised(err)
+	err = lance.Advised(err)
 	return C.shim_fail(e, statusOf(err), C.CString(err.Error()))
 }
 

@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/persisting/persisting/engine/bucket"
+	"github.com/persisting/persisting/engine/table"
 )
 
 // #include "shim.h"
@@ -17,9 +18,9 @@ const maxDimensions = 1 << 20
 
 // asked is what answers queries.
 type asked interface {
-	Query(q bucket.Query, vector []float64) (*bucket.Cursor, error)
+	Query(q table.Query, vector []float64) (*table.Cursor, error)
 	Count(filter string) (int64, error)
-	Explain(q bucket.Query, vector []float64) (string, error)
+	Explain(q table.Query, vector []float64) (string, error)
 }
 
 func query(of asked, query *C.char, vector *C.double, dimensions C.int64_t, out *C.persisting_cursor) error {
@@ -78,38 +79,38 @@ func persistingBucketExplainGo(id C.persisting_bucket, text *C.char, vector *C.d
 
 //export persistingViewQueryGo
 func persistingViewQueryGo(id C.persisting_view, text *C.char, vector *C.double, dimensions C.int64_t, out *C.persisting_cursor, e *C.struct_persisting_error) C.persisting_status {
-	return onView(id, e, func(v *bucket.View) error {
+	return onView(id, e, func(v *table.View) error {
 		return query(v, text, vector, dimensions, out)
 	}, arg("query", text), arg("out_cursor", out))
 }
 
 //export persistingViewCountGo
 func persistingViewCountGo(id C.persisting_view, filter *C.char, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onView(id, e, func(v *bucket.View) error { return count(v, filter, out) }, arg("out_rows", out))
+	return onView(id, e, func(v *table.View) error { return count(v, filter, out) }, arg("out_rows", out))
 }
 
 //export persistingViewExplainGo
 func persistingViewExplainGo(id C.persisting_view, text *C.char, vector *C.double, dimensions C.int64_t, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onView(id, e, func(v *bucket.View) error {
+	return onView(id, e, func(v *table.View) error {
 		return explain(v, text, vector, dimensions, out)
 	}, arg("query", text), arg("out_text", out))
 }
 
-func importQuery(query *C.char, vector *C.double, dimensions C.int64_t) (q bucket.Query, v []float64, err error) {
+func importQuery(query *C.char, vector *C.double, dimensions C.int64_t) (q table.Query, v []float64, err error) {
 	if dimensions < 0 || dimensions > maxDimensions {
 		return q, nil, fmt.Errorf("%w: dimensions %d, want 0 to %d", errArgument, dimensions, maxDimensions)
 	}
 	if vector != nil {
 		v = slices.Clone(unsafe.Slice((*float64)(unsafe.Pointer(vector)), int(dimensions)))
 	}
-	q, err = bucket.ParseQuery([]byte(C.GoString(query)))
+	q, err = table.ParseQuery([]byte(C.GoString(query)))
 	return q, v, err
 }
 
 //export persistingBucketCreateIndexGo
 func persistingBucketCreateIndexGo(id C.persisting_bucket, index *C.char, e *C.struct_persisting_error) C.persisting_status {
 	return onBucket(id, e, func(b *bucket.Bucket) error {
-		spec, err := bucket.ParseIndexSpec([]byte(C.GoString(index)))
+		spec, err := table.ParseIndexSpec([]byte(C.GoString(index)))
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,9 @@
 package main
 
-import "github.com/persisting/persisting/engine/bucket"
+import (
+	"github.com/persisting/persisting/engine/bucket"
+	"github.com/persisting/persisting/engine/table"
+)
 
 // #include "shim.h"
 import "C"
@@ -45,7 +48,7 @@ func persistingViewOpenGo(id C.persisting_bucket, version C.uint64_t, out *C.per
 	}, arg("out_view", out))
 }
 
-func onView(id C.persisting_view, e *C.struct_persisting_error, half func(*bucket.View) error, arguments ...argument) C.persisting_status {
+func onView(id C.persisting_view, e *C.struct_persisting_error, half func(*table.View) error, arguments ...argument) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(arguments...); err != nil {
 			return err
@@ -56,7 +59,7 @@ func onView(id C.persisting_view, e *C.struct_persisting_error, half func(*bucke
 
 //export persistingViewSchemaGo
 func persistingViewSchemaGo(id C.persisting_view, out *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
-	return onView(id, e, func(v *bucket.View) error {
+	return onView(id, e, func(v *table.View) error {
 		exportSchema(v.Schema(), out)
 		return nil
 	}, arg("out_schema", out))
@@ -64,7 +67,7 @@ func persistingViewSchemaGo(id C.persisting_view, out *C.struct_ArrowSchema, e *
 
 //export persistingViewRowsGo
 func persistingViewRowsGo(id C.persisting_view, outRows, outEnd *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onView(id, e, func(v *bucket.View) error {
+	return onView(id, e, func(v *table.View) error {
 		rows, end := v.Rows()
 		*outRows, *outEnd = C.int64_t(rows), C.int64_t(end)
 		return nil
@@ -73,7 +76,7 @@ func persistingViewRowsGo(id C.persisting_view, outRows, outEnd *C.int64_t, e *C
 
 //export persistingViewReadGo
 func persistingViewReadGo(id C.persisting_view, offset, count C.int64_t, flags C.uint32_t, out *C.persisting_cursor, e *C.struct_persisting_error) C.persisting_status {
-	return onView(id, e, func(v *bucket.View) error {
+	return onView(id, e, func(v *table.View) error {
 		if err := checkRange(offset, count); err != nil {
 			return err
 		}
@@ -90,5 +93,5 @@ func persistingViewReadGo(id C.persisting_view, offset, count C.int64_t, flags C
 
 //export persistingViewCloseGo
 func persistingViewCloseGo(id C.persisting_view, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error { return shut(kindView, uint64(id), (*bucket.View).Close) })
+	return guard(e, func() error { return shut(kindView, uint64(id), (*table.View).Close) })
 }

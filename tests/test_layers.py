@@ -35,6 +35,7 @@ GO_LAYERS = [
     "engine/batch",
     "engine/ring",
     "engine/ring/ringtest",
+    "engine/table",
     "engine/bucket",
     "capi",
 ]

@@ -340,7 +340,7 @@ func (b *Bucket) fit(schema *arrow.Schema) bool {
 // change.
 func (b *Bucket) promote(casts []arrow.Field) error {
 	for _, to := range casts {
-		if err := b.checkUnindexed(to.Name, "its type changes"); err != nil {
+		if err := b.table.CheckUnindexed(to.Name, "its type changes"); err != nil {
 			return err
 		}
 	}

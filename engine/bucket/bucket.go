@@ -20,6 +20,7 @@ import (
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
@@ -33,11 +34,9 @@ type Bucket struct {
 	metrics *metrics.Bucket // nil if they are off
 
 	log       *wal.Log            // nil without a log
-	table     *lance.Table        // nil until the first flush
-	mark      *mark               // which version of the table is on disk
-	sums      *sums               // of the files of the table
+	table     *table.Table        // what was flushed; nil until recovery has looked at it
+	pages     *table.Pages        // of it, that were read last
 	consumers *statefile.Register // offsets that they committed
-	tagged    *statefile.Register // versions that tags name
 	times     times
 	alarm     alarm         // see Notify
 	kick      chan struct{} // asks for a background flush
@@ -70,15 +69,6 @@ type Bucket struct {
 	fitted     *arrow.Schema
 	declared   map[string]arrow.Field // nil unless only these columns may be appended
 
-	flushing   sync.Mutex // one flush, or one removal of old files, at a time
-	compacting sync.Mutex // one compaction, or change of the indexes, at a time
-	indexedTo  int64      // rows in the table when its indexes last took some in; compacting guards it
-	tidied     struct {   // compacting guards it
-		fragments int64  // that the last compaction left
-		version   uint64 // that was the newest when old ones were last removed
-	}
-	syncing sync.Mutex // one change of the table at a time is brought to disk
-
 	mu            sync.Mutex // guards what follows
 	closed        bool
 	schema        *arrow.Schema // nil for a bucket without columns
@@ -87,21 +77,18 @@ type Bucket struct {
 	promised      int64 // end of the rows that came through the ring, which are acknowledged whatever the log says
 	unflushed     int64 // bytes in the tail that are not in Lance
 	tally         tally
-	indexing      indexing
 	retained      struct{ rows, bytes int64 } // that retention has removed
-	snapshot      *lance.Snapshot             // newest version that is on disk; nil without a table
 	checkpoint    int64                       // rows below it are durably in Lance
-	pages         pageCache
-	flushed       chan struct{} // closed at the end of each flush
-	flushErr      error         // of the last flush
-	moved         chan struct{} // closed at the next append; nil when nobody waits for one
+	flushed       chan struct{}               // closed at the end of each flush
+	flushErr      error                       // of the last flush
+	moved         chan struct{}               // closed at the next append; nil when nobody waits for one
 }
 
 // Open opens the bucket in the directory dir, which is created if missing, and
 // recovers what a crash left.
 func Open(dir string, opts Options) (*Bucket, error) {
 	b, err := openBucket(dir, opts)
-	err = Advised(err)
+	err = lance.Advised(err)
 	if err != nil && opts.Metrics != nil {
 		opts.Metrics.OpenFailed(KindOf(err))
 	}
@@ -120,7 +107,7 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 		return nil, &engine.OptionError{Faults: []string{fmt.Sprintf("path: want UTF-8 without control characters, which Lance refuses, got %q", dir)}}
 	}
 	opts.complete()
-	if err := spare(); err != nil {
+	if err := lance.Spare(); err != nil {
 		return nil, err
 	}
 	if err := opts.FS.MkdirAll(dir); err != nil {
@@ -153,7 +140,8 @@ func openLocked(dir string, opts Options, lock *statefile.Lock) (*Bucket, error)
 		flushed: make(chan struct{}),
 	}
 	b.home.OnRefusal(b.refuse)
-	b.times, b.sums = timesIn(b.home.FS, dir, opts.RetentionAge), newSums(b.home.FS, dir)
+	b.times = timesIn(b.home.FS, dir, opts.RetentionAge)
+	b.pages = table.NewPages(b.pageRoom)
 	b.share = opts.Budget.Join(func() { signal(b.tight) })
 	if err := b.begin(began); err != nil {
 		return nil, errors.Join(err, b.release(false), b.home.Undo())
@@ -271,20 +259,15 @@ func (b *Bucket) Close() error {
 		return engine.ErrClosed
 	}
 	close(b.stop)
-	b.mu.Lock()
-	table := b.table
-	b.mu.Unlock()
-	if table != nil {
-		table.CancelIndexes() // they may take minutes, and begin again some time
-	}
+	b.table.Stop()
 	b.workers.Wait()
 	err := b.settleAll()
 	b.appending.Lock()
 	defer b.appending.Unlock()
-	b.compacting.Lock()
-	defer b.compacting.Unlock()
-	b.flushing.Lock()
-	defer b.flushing.Unlock()
+	b.table.Reshaping.Lock()
+	defer b.table.Reshaping.Unlock()
+	b.table.Growing.Lock()
+	defer b.table.Growing.Unlock()
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
@@ -320,8 +303,6 @@ func (b *Bucket) release(flushed bool) error {
 		func() error { return b.closeRing(flushed) },
 		b.forgetRows,
 		b.closeTable,
-		b.mark.close,
-		b.sums.close,
 		func() error { b.metrics.Close(); return nil },
 	} {
 		faults = append(faults, contained(let)) // the others, and the lock, must not stay
@@ -354,28 +335,18 @@ func (b *Bucket) forgetRows() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.tail.drop(len(b.tail.chunks))
-	b.pages.clear()
+	b.pages.Close()
 	b.share.Leave()
-	if b.snapshot != nil {
-		b.snapshot.Release()
-		b.snapshot = nil
-	}
 	return nil
 }
 
 // The parts of a bucket's directory.
 const (
 	identityFile  = "bucket.json"
-	markFile      = "table.mark"
-	sumsFile      = "table.sums"
 	consumersFile = "consumers.json"
-	tagsFile      = "tags.json"
 	timesFile     = "times.json"
-	tableDir      = "data.lance"
 	logDir        = "wal"
 )
-
-func (b *Bucket) tablePath() string { return filepath.Join(b.home.Path, tableDir) }
 
 func (b *Bucket) walPath() string { return filepath.Join(b.home.Path, logDir) }
 
@@ -387,7 +358,7 @@ func (b *Bucket) writable() error {
 	if err := b.writeFault(); err != nil {
 		return err
 	}
-	return spare()
+	return lance.Spare()
 }
 
 // writeFault returns what made the bucket refuse writes, nil if nothing did.

@@ -12,6 +12,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
@@ -66,7 +67,7 @@ func clone(dir, into string) (Cloned, error) {
 	if holder != "" {
 		cloned.InUseBy = &holder
 	}
-	before, err := readMark(vfs.OS, dir)
+	before, err := table.ReadMarker(vfs.OS, dir)
 	if err != nil {
 		return cloned, err
 	}
@@ -76,11 +77,11 @@ func clone(dir, into string) (Cloned, error) {
 	if err := copyStart(filepath.Join(dir, identityFile), filepath.Join(into, identityFile), 0, 0); err != nil {
 		return cloned, fmt.Errorf("engine: clone: %w", err)
 	}
-	version, err := linkTable(filepath.Join(dir, tableDir), filepath.Join(into, tableDir), before.state)
+	version, err := linkTable(filepath.Join(dir, table.Dir), filepath.Join(into, table.Dir), before.Mark())
 	if err != nil {
 		return cloned, err
 	}
-	if err := writeMark(into, version, before.state); err != nil {
+	if err := writeMark(into, version, before.Mark()); err != nil {
 		return cloned, err
 	}
 	if holder == "" { // otherwise its puts are on their way to the log
@@ -95,11 +96,11 @@ func clone(dir, into string) (Cloned, error) {
 	}
 	_, err = os.Lstat(filepath.Join(dir, logDir))
 	cloned.Logged = err == nil
-	if holder != "" && (last == nil && before.state.Logging || last != nil && last.Sealed) {
+	if holder != "" && (last == nil && before.Mark().Logging || last != nil && last.Sealed) {
 		return cloned, errOvertaken // by the next segment
 	}
-	after, err := readMark(vfs.OS, dir)
-	if err == nil && (after.state.Rows != before.state.Rows || after.state.Version != before.state.Version || after.state.Logging != before.state.Logging) {
+	after, err := table.ReadMarker(vfs.OS, dir)
+	if err == nil && (after.Mark().Rows != before.Mark().Rows || after.Mark().Version != before.Mark().Version || after.Mark().Logging != before.Mark().Logging) {
 		err = errOvertaken // rows may have left the log for the table
 	}
 	return cloned, err
@@ -107,21 +108,21 @@ func clone(dir, into string) (Cloned, error) {
 
 // writeMark makes the mark of a clone, which begins with a version of the table, from
 // that of the bucket.
-func writeMark(dir string, version uint64, from markState) error {
-	m, err := readMark(vfs.OS, dir)
+func writeMark(dir string, version uint64, from table.Mark) error {
+	m, err := table.ReadMarker(vfs.OS, dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(m.settle(version, from.Rows), m.logging(from.Logging), m.close())
+	return errors.Join(m.Settle(version, from.Rows), m.Logging(from.Logging), m.Close())
 }
 
 // linkTable links to the files of the version of a table that an open would begin
 // with, and returns its number; 0 is none.
-func linkTable(table, into string, m markState) (uint64, error) {
-	if _, err := os.Lstat(table); errors.Is(err, fs.ErrNotExist) || m.unmade() {
+func linkTable(path, into string, m table.Mark) (uint64, error) {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || m.Unmade() {
 		return 0, nil
 	}
-	state, err := checkTable(table, m, false)
+	state, err := table.Check(path, m, false)
 	if err != nil {
 		return 0, fmt.Errorf("engine: clone: %w", err)
 	}
@@ -132,7 +133,7 @@ func linkTable(table, into string, m markState) (uint64, error) {
 	if head == nil || head.Number < m.Version {
 		return 0, fmt.Errorf("%w: version %d of the table was on disk and is damaged: persisting verify says more", engine.ErrCorrupt, m.Version)
 	}
-	snapshot, err := lance.OpenVersion(table, head.Number)
+	snapshot, err := lance.OpenVersion(path, head.Number)
 	if err != nil {
 		return 0, fmt.Errorf("engine: clone: %w", err)
 	}
@@ -142,8 +143,8 @@ func linkTable(table, into string, m markState) (uint64, error) {
 		return 0, fmt.Errorf("engine: clone: %w", err)
 	}
 	for _, name := range files {
-		path := filepath.Join(table, name)
-		_, err := os.Stat(path)
+		file := filepath.Join(path, name)
+		_, err := os.Stat(file)
 		if errors.Is(err, fs.ErrNotExist) && filepath.Dir(name) == "_transactions" {
 			continue // nobody reads it
 		}
@@ -152,7 +153,7 @@ func linkTable(table, into string, m markState) (uint64, error) {
 			err = os.MkdirAll(filepath.Dir(link), 0o700)
 		}
 		if err == nil {
-			err = os.Symlink(path, link)
+			err = os.Symlink(file, link)
 		}
 		if err != nil {
 			return 0, fmt.Errorf("engine: clone: %w", err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/table"
 )
 
 // listing is what is in a directory: the contents of files, by path.
@@ -45,7 +46,7 @@ func TestACloneHasAllRowsAndChangesNothing(t *testing.T) {
 			must(t, b.Flush())
 			_, err := b.Delete("id = 2")
 			must(t, err)
-			must(t, b.CreateIndex(IndexSpec{Column: "id", Type: "btree"}))
+			must(t, b.CreateIndex(table.IndexSpec{Column: "id", Type: "btree"}))
 			rows := int64(20_000)
 			if b.log == nil {
 				rows = 1000 // which the index does not take in

@@ -2,11 +2,10 @@ package bucket
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/persisting/persisting/engine"
-	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/metrics"
 )
 
@@ -18,13 +17,13 @@ func (b *Bucket) Compact() error {
 	if err := b.retain(true); err != nil {
 		return err
 	}
-	b.compacting.Lock()
-	defer b.compacting.Unlock()
+	b.table.Reshaping.Lock()
+	defer b.table.Reshaping.Unlock()
 	return b.compactNow(true)
 }
 
 // compactNow leaves alone, unless thorough, as when a caller asks for it, what
-// little space it could give back. The caller holds b.compacting.
+// little space it could give back. The caller holds b.table.Reshaping.
 func (b *Bucket) compactNow(thorough bool) error {
 	if b.closing.Load() {
 		return engine.ErrClosed
@@ -32,92 +31,41 @@ func (b *Bucket) compactNow(thorough bool) error {
 	if err := b.home.Fault(); err != nil {
 		return err
 	}
-	table, _, err := b.committed()
-	if err != nil || table == nil {
+	if made, err := b.table.Made(); err != nil || !made {
 		return err
 	}
 	started := time.Now()
-	err = b.merge(table, thorough)
+	err := b.table.Merge(thorough)
 	if err == nil {
 		err = b.extendIndexes(1)
 	}
 	if err == nil {
-		err = b.clean(table)
+		err = b.table.Clean()
 	}
 	b.ended(metrics.Compaction, thorough, started, err)
 	return err
 }
 
-// mergeAttempts is how often a compaction begins anew when a flush has changed
-// the columns meanwhile.
-const mergeAttempts = 5
-
-func (b *Bucket) merge(table *lance.Table, thorough bool) error {
-	for more := true; more; {
-		var stats lance.CompactStats
-		snapshot, err := b.change(func() (snapshot *lance.Snapshot, err error) {
-			for range mergeAttempts {
-				snapshot, stats, err = table.Compact(lance.CompactOptions{Thorough: thorough})
-				if !errors.Is(err, lance.ErrConflict) {
-					break
-				}
-			}
-			if err != nil {
-				err = fmt.Errorf("engine: compact: %w", err)
-			}
-			return snapshot, err
-		})
-		if err != nil {
-			return err
-		}
-		b.tidied.fragments = int64(snapshot.Fragments())
-		b.publish(snapshot, 0)
-		more = thorough && stats.More
+// extendIndexes lets those indexes take in new rows that lack enough of them, and
+// least at least. The caller holds b.table.Reshaping.
+func (b *Bucket) extendIndexes(least int64) error {
+	began := time.Now()
+	behind, err := b.table.IndexesBehind(b.checkpointed(), least)
+	if len(behind) == 0 && (err == nil || errors.Is(err, engine.ErrClosed)) {
+		return err
 	}
-	return nil
+	if err == nil {
+		err = b.table.ExtendIndexes(behind)
+	}
+	b.ended(metrics.Index, false, began, err)
+	return err
 }
 
-// clean removes the versions that are neither the newest nor read nor tagged, and
-// their files.
-func (b *Bucket) clean(table *lance.Table) error {
-	b.flushing.Lock()
-	defer b.flushing.Unlock()
-	newest := b.newest()
-	defer newest.Release()
-	if err := b.checkRefs(); err != nil {
-		return err
-	}
-	if _, err := b.allTags(); err != nil { // what they name must stay
-		return err
-	}
-	if err := b.home.Owned(); err != nil {
-		return err
-	}
-	if _, err := table.Cleanup(newest.Version()); err != nil {
-		return fmt.Errorf("engine: remove old versions: %w", err)
-	}
-	if err := b.sums.trim(); err != nil {
-		b.logger.Warn("checksums of files that are gone were kept", "error", err)
-	}
-	b.tidied.version = newest.Version()
-	return nil
-}
-
-// untidy says whether fragments or versions have piled up. Fragments that the last
-// compaction left, because they are large or no two are alike, do not count as
-// new. The caller holds b.compacting.
-func (b *Bucket) untidy() bool {
-	newest := b.newest()
-	if newest == nil {
-		return false
-	}
-	defer newest.Release()
-	n := b.opts.CompactFragments
-	if n == 0 {
-		return false
-	}
-	fragments := int64(newest.Fragments())
-	return fragments >= max(n, b.tidied.fragments+(n+1)/2) || newest.Version()-b.tidied.version >= uint64(4*n)
+// checkpointed is the number of rows that are in the table.
+func (b *Bucket) checkpointed() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.checkpoint
 }
 
 // compactLoop removes what retention does not keep, compacts when there are too
@@ -142,11 +90,11 @@ func (b *Bucket) compactLoop() {
 
 // upkeep does what is due, and says in the log what went wrong.
 func (b *Bucket) upkeep() {
-	b.compacting.Lock()
-	defer b.compacting.Unlock()
-	if b.untidy() {
+	b.table.Reshaping.Lock()
+	defer b.table.Reshaping.Unlock()
+	if b.table.Untidy(b.opts.CompactFragments) {
 		_ = b.compactNow(false) // logs by itself
 		return
 	}
-	_ = b.extendIndexes(indexRows) // logs by itself
+	_ = b.extendIndexes(table.IndexRows) // logs by itself
 }

@@ -18,7 +18,7 @@ func sized(t *testing.T, b *Bucket, rows ...int64) {
 // manifests are the sizes of the manifests of a bucket's table.
 func manifests(t *testing.T, b *Bucket) (sizes []int64) {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(b.tablePath(), "_versions", "*.manifest"))
+	paths, err := filepath.Glob(filepath.Join(b.table.Path(), "_versions", "*.manifest"))
 	must(t, err)
 	for _, path := range paths {
 		info, err := os.Stat(path)
@@ -55,7 +55,7 @@ func TestFragmentsThatStay(t *testing.T) {
 func TestVersionsAreRemoved(t *testing.T) {
 	b := open(t, t.TempDir(), quiet(func(o *Options) { o.CompactFragments = 4 }))
 	sized(t, b, 100)
-	old, err := b.At(b.snapshot.Version())
+	old, err := b.At(b.Stats().TableVersion)
 	must(t, err)
 	defer func() { must(t, old.Close()) }()
 	for range 40 {
@@ -92,7 +92,7 @@ func TestManySmallFlushes(t *testing.T) {
 	if many > few*3/2 {
 		t.Errorf("the manifest has %d bytes after 60 flushes, %d after 300", few, many)
 	}
-	files, err := filepath.Glob(filepath.Join(b.tablePath(), "*", "*"))
+	files, err := filepath.Glob(filepath.Join(b.table.Path(), "*", "*"))
 	must(t, err)
 	if len(files) > 4*4*8 {
 		t.Errorf("%d files", len(files))

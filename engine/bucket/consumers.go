@@ -6,6 +6,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -54,11 +55,8 @@ func (b *Bucket) Consumers() (map[string]int64, error) {
 	return b.consumers.All()
 }
 
-// registersIn returns the registers of the bucket in dir, whose mark says whether they are there.
-func registersIn(filesystem vfs.FS, dir string, m *mark) (consumers, tagged *statefile.Register) {
-	consumers = statefile.NewRegister(filesystem, filepath.Join(dir, consumersFile), "the offsets that consumers committed", 0,
-		flag{m, func(s *markState) *bool { return &s.Consumed }})
-	tagged = statefile.NewRegister(filesystem, filepath.Join(dir, tagsFile), "the versions that tags name", 1,
-		flag{m, func(s *markState) *bool { return &s.Tagged }})
-	return consumers, tagged
+// consumersIn is the register of the offsets that consumers of the bucket in dir committed; the marker of its table knows whether
+// there is one.
+func consumersIn(filesystem vfs.FS, dir string, m *table.Marker) *statefile.Register {
+	return statefile.NewRegister(filesystem, filepath.Join(dir, consumersFile), "the offsets that consumers committed", 0, m.Consumed())
 }

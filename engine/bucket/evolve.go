@@ -9,6 +9,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/table"
 )
 
 // still calls do while all rows are in the table and nothing else changes it. The
@@ -20,10 +21,10 @@ func (b *Bucket) still(do func() error) error {
 	if err := b.flush(false); err != nil {
 		return err
 	}
-	b.compacting.Lock()
-	defer b.compacting.Unlock()
-	b.flushing.Lock()
-	defer b.flushing.Unlock()
+	b.table.Reshaping.Lock()
+	defer b.table.Reshaping.Unlock()
+	b.table.Growing.Lock()
+	defer b.table.Growing.Unlock()
 	return do()
 }
 
@@ -41,7 +42,7 @@ func (b *Bucket) syncLog() error {
 // alter makes one new version of the table with other columns: the steps, which
 // begin with a table of the bucket's columns, happen all or none. check comes
 // first and sees the columns.
-func (b *Bucket) alter(check func(*arrow.Schema) error, steps ...func(*lance.Table) (*lance.Snapshot, error)) error {
+func (b *Bucket) alter(check func(*arrow.Schema) error, steps ...table.Step) error {
 	b.lockAppends()
 	defer b.appending.Unlock()
 	if err := b.writable(); err != nil {
@@ -51,51 +52,12 @@ func (b *Bucket) alter(check func(*arrow.Schema) error, steps ...func(*lance.Tab
 		return err
 	}
 	return b.still(func() error {
-		snapshot, err := b.change(func() (*lance.Snapshot, error) { return b.step(b.schema, steps) })
+		snapshot, err := b.table.Alter(b.schema, steps...)
 		if err != nil {
 			return err
 		}
 		return b.replaceColumns(snapshot)
 	})
-}
-
-// step makes a table with the columns of schema, if it is not there, and takes the
-// steps. Where a step after the first fails, the table is in between, and only
-// opening the bucket anew brings it back.
-func (b *Bucket) step(schema *arrow.Schema, steps []func(*lance.Table) (*lance.Snapshot, error)) (*lance.Snapshot, error) {
-	snapshot, err := b.tableOf(schema)
-	if err != nil {
-		return nil, err
-	}
-	for i, take := range steps {
-		snapshot.Release()
-		if snapshot, err = take(b.table); err != nil {
-			err = fmt.Errorf("engine: change table: %w", err)
-			if i > 0 {
-				err = b.home.Refuse(err)
-			}
-			return nil, err
-		}
-	}
-	return snapshot, nil
-}
-
-// tableOf returns the newest version of the table, after it was given the columns
-// of schema that it lacks.
-func (b *Bucket) tableOf(schema *arrow.Schema) (*lance.Snapshot, error) {
-	if b.table == nil {
-		return b.createTable(schema)
-	}
-	if schema != nil {
-		if err := b.widenTable(schema, b.checkpoint, false); err != nil {
-			return nil, err
-		}
-	}
-	snapshot, err := b.table.Snapshot()
-	if err != nil {
-		err = fmt.Errorf("engine: read table: %w", err)
-	}
-	return snapshot, err
 }
 
 // replaceTable installs a version whose rows differ from those in memory, which
@@ -145,7 +107,7 @@ func (b *Bucket) addColumns(fields []arrow.Field) error {
 		all = append(all, f)
 	}
 	return b.still(func() error {
-		snapshot, err := b.change(func() (*lance.Snapshot, error) { return b.step(arrow.NewSchema(all, nil), nil) })
+		snapshot, err := b.table.Alter(arrow.NewSchema(all, nil))
 		if err != nil {
 			return err
 		}
@@ -203,7 +165,7 @@ func (b *Bucket) ComputeColumn(f arrow.Field, expression string) error {
 	case errors.Is(err, lance.ErrInexact):
 		err = &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("%s cannot hold all values of %q exactly: %v; put a CAST into the expression", batch.TypeName(computed), expression, err)}
 	case errors.Is(err, lance.ErrInvalid), errors.Is(err, lance.ErrSchema):
-		err = &engine.ExpressionError{Expression: expression, Reason: reason(err)}
+		err = &engine.ExpressionError{Expression: expression, Reason: table.Reason(err)}
 	}
 	return b.added(computed, err)
 }
@@ -285,7 +247,7 @@ func (b *Bucket) anchor(t *lance.Table, dropped string) (*lance.Snapshot, error)
 		if f.Name == dropped || batch.Extension(f) != "" { // JSON cannot be written anew
 			continue
 		}
-		if err := b.checkUnindexed(f.Name, fmt.Sprintf("column %q is dropped", dropped)); err != nil {
+		if err := b.table.CheckUnindexed(f.Name, fmt.Sprintf("column %q is dropped", dropped)); err != nil {
 			indexed = err
 			continue
 		}

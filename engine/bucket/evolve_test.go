@@ -260,7 +260,7 @@ func TestAddingAColumnRewritesNoFile(t *testing.T) {
 	appendRows(t, b, 1000)
 	must(t, b.Flush())
 	files := func() (names []string) {
-		paths, err := filepath.Glob(filepath.Join(b.tablePath(), "data", "*"))
+		paths, err := filepath.Glob(filepath.Join(b.table.Path(), "data", "*"))
 		must(t, err)
 		return paths
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
@@ -161,7 +162,7 @@ func Examine(dir string, o ExamineOptions) (Examination, error) {
 
 // removed says whether the version that was looked at is there no more.
 func (x *examiner) removed() bool {
-	_, err := os.Stat(filepath.Join(x.dir, tableDir, x.state.Head().Manifest))
+	_, err := os.Stat(filepath.Join(x.dir, table.Dir, x.state.Head().Manifest))
 	return errors.Is(err, fs.ErrNotExist)
 }
 
@@ -179,12 +180,12 @@ func bucketPath(dir string) (string, error) {
 	if err := foreign(dir); err != nil {
 		return "", err
 	}
-	for _, part := range []string{identityFile, tableDir, logDir} {
+	for _, part := range []string{identityFile, table.Dir, logDir} {
 		if _, err := os.Lstat(filepath.Join(dir, part)); err == nil {
 			return dir, nil
 		}
 	}
-	return "", fmt.Errorf("%w: %s has none of %s, %s and %s", engine.ErrNoBucket, dir, identityFile, tableDir, logDir)
+	return "", fmt.Errorf("%w: %s has none of %s, %s and %s", engine.ErrNoBucket, dir, identityFile, table.Dir, logDir)
 }
 
 // examiner makes an examination.
@@ -193,7 +194,8 @@ type examiner struct {
 	o      ExamineOptions
 	dir    string
 	id     [16]byte
-	mark   markState
+	marker *table.Marker
+	mark   table.Mark
 	state  lance.State
 	schema *arrow.Schema // of the newest rows
 
@@ -232,7 +234,7 @@ func (x *examiner) examine() error {
 	}
 	x.End, x.Rows = report.End+x.Ring.Rows, x.Table.Rows+report.Rows+x.Ring.Rows
 	if due := x.mark.Rows; x.End < due {
-		x.fault(markFile, nil, "the rows were in the table, and are neither there nor in the log", [2]int64{x.End, due})
+		x.fault(table.MarkFile, nil, "the rows were in the table, and are neither there nor in the log", [2]int64{x.End, due})
 	}
 	if x.schema != nil && x.o.Layout {
 		for _, f := range x.schema.Fields() {
@@ -247,15 +249,15 @@ func (x *examiner) lostLog(report wal.Report) bool {
 	if !x.mark.Logging || report.Segments > 0 {
 		return false
 	}
-	m, err := readMark(vfs.OS, x.dir) // it may have been cut since
-	return err == nil && m.state.Logging
+	m, err := table.ReadMarker(vfs.OS, x.dir) // it may have been cut since
+	return err == nil && m.Mark().Logging
 }
 
 // overtaken says whether rows have moved from the log to the table since the
 // table was looked at.
 func (x *examiner) overtaken() bool {
-	m, err := readMark(vfs.OS, x.dir)
-	return err != nil || m.state.Rows > x.End
+	m, err := table.ReadMarker(vfs.OS, x.dir)
+	return err != nil || m.Mark().Rows > x.End
 }
 
 // fault notes a fault; rows is what it costs, where that is known.
@@ -348,18 +350,18 @@ func identityOfLog(dir string) (id [16]byte) {
 }
 
 func (x *examiner) readMark() {
-	m, err := readMark(vfs.OS, x.dir)
+	m, err := table.ReadMarker(vfs.OS, x.dir)
+	x.marker = m
 	if err != nil {
-		x.fault(markFile, err, "")
-		x.unread = append(x.unread, markFile)
+		x.fault(table.MarkFile, err, "")
+		x.unread = append(x.unread, table.MarkFile)
 		return
 	}
-	x.mark = m.state
+	x.mark = m.Mark()
 }
 
 // readRegisters reads the offsets of consumers, and returns what tags name.
 func (x *examiner) readRegisters() (tags map[string]int64) {
-	consumers, tagged := registersIn(vfs.OS, x.dir, &mark{state: x.mark})
 	read := func(r *statefile.Register, name string) map[string]int64 {
 		numbers, err := r.All()
 		if err != nil {
@@ -368,41 +370,41 @@ func (x *examiner) readRegisters() (tags map[string]int64) {
 		}
 		return numbers
 	}
-	read(consumers, consumersFile)
-	return read(tagged, tagsFile)
+	read(consumersIn(vfs.OS, x.dir, x.marker), consumersFile)
+	return read(x.marker.Tags(), table.TagsFile)
 }
 
 // readTags holds the tags against what was noted of them.
 func (x *examiner) readTags(noted map[string]int64) {
-	table := filepath.Join(x.dir, tableDir)
-	stray, err := strayTags(vfs.OS, table, noted)
+	path := filepath.Join(x.dir, table.Dir)
+	stray, err := table.StrayTags(vfs.OS, path, noted)
 	if err != nil {
-		x.stop(table, err)
+		x.stop(path, err)
 	}
 	for _, s := range stray {
-		if !s.gone {
+		if !s.Gone {
 			x.note("%s, and is written anew", s)
 			continue
 		}
-		x.fault(tagPath(table, s.name), nil, s.String())
-		x.lostTags = append(x.lostTags, s.name)
+		x.fault(table.TagPath(path, s.Name), nil, s.String())
+		x.lostTags = append(x.lostTags, s.Name)
 	}
 }
 
 // readTable finds the version that the next open begins with, as heal does.
 func (x *examiner) readTable() {
-	table := filepath.Join(x.dir, tableDir)
-	_, err := os.Lstat(table)
+	path := filepath.Join(x.dir, table.Dir)
+	_, err := os.Lstat(path)
 	if x.hasTable = err == nil; !x.hasTable {
 		return
 	}
-	if x.mark.unmade() {
+	if x.mark.Unmade() {
 		x.hasTable = false
-		x.note("%s was being made, and is begun anew", tableDir)
+		x.note("%s was being made, and is begun anew", table.Dir)
 		return
 	}
-	if x.state, err = checkTable(table, x.mark, x.o.Layout); err != nil {
-		x.stop(tableDir, err)
+	if x.state, err = table.Check(path, x.mark, x.o.Layout); err != nil {
+		x.stop(table.Dir, err)
 		return
 	}
 	head := x.state.Head()
@@ -417,24 +419,24 @@ func (x *examiner) readTable() {
 		x.Table.Versions = x.state.Versions
 	}
 	if head != nil && head.Number < x.mark.Version && !slices.ContainsFunc(x.state.Versions, func(v lance.Version) bool { return v.Number == x.mark.Version }) {
-		x.fault(tableDir, nil, fmt.Sprintf("version %d of the table was on disk, and %s", x.mark.Version, wrongWith(&x.state, x.mark.Version)))
+		x.fault(table.Dir, nil, fmt.Sprintf("version %d of the table was on disk, and %s", x.mark.Version, table.WrongWith(&x.state, x.mark.Version)))
 	}
 	if head == nil {
 		if len(x.state.Versions) > 0 {
-			x.fault(tableDir, nil, "no version of the table is sound")
+			x.fault(table.Dir, nil, "no version of the table is sound")
 		}
 		return
 	}
 	x.Table.Version, x.Table.Rows, x.Table.End, x.Table.Bytes = head.Number, head.Rows, head.NextRowID, head.Bytes
 	if head.Rows > head.NextRowID {
-		x.stop(tableDir, fmt.Errorf("the table has %d rows and its next row id is %d", head.Rows, head.NextRowID))
+		x.stop(table.Dir, fmt.Errorf("the table has %d rows and its next row id is %d", head.Rows, head.NextRowID))
 	}
 	if x.o.Layout && head == x.state.Newest() {
 		x.Table.Fragments = x.state.Fragments
 	}
-	snapshot, err := lance.OpenVersion(table, head.Number)
+	snapshot, err := lance.OpenVersion(path, head.Number)
 	if err != nil {
-		x.stop(tableDir, err)
+		x.stop(table.Dir, err)
 		return
 	}
 	x.schema = snapshot.Schema()
@@ -444,7 +446,7 @@ func (x *examiner) readTable() {
 // noteVersion tells of a version that the next open sets aside. It is damaged
 // where the mark says that it was on disk.
 func (x *examiner) noteVersion(v *lance.Version) {
-	manifest := filepath.Join(tableDir, v.Manifest)
+	manifest := filepath.Join(table.Dir, v.Manifest)
 	durable := v.Number <= x.mark.Version
 	switch {
 	case v.Above:
@@ -455,7 +457,7 @@ func (x *examiner) noteVersion(v *lance.Version) {
 		x.note("%s %s, and is set aside", manifest, *v.Torn)
 	}
 	for _, f := range v.Flaws {
-		file := filepath.Join(tableDir, f.File)
+		file := filepath.Join(table.Dir, f.File)
 		if durable {
 			x.fault(file, nil, f.What, f.Rows...)
 		} else {
@@ -468,18 +470,18 @@ func (x *examiner) noteVersion(v *lance.Version) {
 func (x *examiner) readAll() {
 	x.readRows()
 	if err := x.readFiles(); err != nil {
-		x.stop(tableDir, err)
+		x.stop(table.Dir, err)
 	}
 }
 
 // readFiles holds the files of the table against the sums that were noted of them.
 func (x *examiner) readFiles() error {
-	table := filepath.Join(x.dir, tableDir)
-	known, err := readSums(vfs.OS, filepath.Join(x.dir, sumsFile))
+	path := filepath.Join(x.dir, table.Dir)
+	known, err := table.ReadSums(vfs.OS, filepath.Join(x.dir, table.SumsFile))
 	if err != nil {
-		x.note("%s is not used: %v", sumsFile, err)
+		x.note("%s is not used: %v", table.SumsFile, err)
 	}
-	s, err := lance.OpenVersion(table, x.Table.Version)
+	s, err := lance.OpenVersion(path, x.Table.Version)
 	if err != nil {
 		return err
 	}
@@ -491,18 +493,18 @@ func (x *examiner) readFiles() error {
 	for _, f := range files {
 		was, ok := known[f]
 		switch {
-		case !summed(f):
+		case !table.Summed(f):
 			continue
 		case !ok:
 			x.Table.Unsummed++
 			continue
 		}
-		is, err := sumOf(vfs.OS, filepath.Join(table, f))
+		is, err := table.SumOf(vfs.OS, filepath.Join(path, f))
 		if err != nil {
 			return err
 		}
 		if is != was {
-			x.stop(filepath.Join(tableDir, f), fmt.Errorf("its %d bytes with checksum %08x are not the %d with %08x that were written", is.Bytes, is.CRC32C, was.Bytes, was.CRC32C))
+			x.stop(filepath.Join(table.Dir, f), fmt.Errorf("its %d bytes with checksum %08x are not the %d with %08x that were written", is.Bytes, is.CRC32C, was.Bytes, was.CRC32C))
 		}
 	}
 	return nil
@@ -510,19 +512,19 @@ func (x *examiner) readFiles() error {
 
 // readRows reads all rows of the table.
 func (x *examiner) readRows() {
-	rows, err := countRows(filepath.Join(x.dir, tableDir), x.Table.Version)
+	rows, err := countRows(filepath.Join(x.dir, table.Dir), x.Table.Version)
 	switch {
 	case err != nil:
-		x.stop(tableDir, fmt.Errorf("after %d rows of version %d: %w", rows, x.Table.Version, err))
+		x.stop(table.Dir, fmt.Errorf("after %d rows of version %d: %w", rows, x.Table.Version, err))
 	case rows != x.Table.Rows:
-		x.stop(tableDir, fmt.Errorf("%d of the %d rows of version %d can be read", rows, x.Table.Rows, x.Table.Version))
+		x.stop(table.Dir, fmt.Errorf("%d of the %d rows of version %d can be read", rows, x.Table.Rows, x.Table.Version))
 	default:
 		x.Table.RowsRead = true
 	}
 }
 
-func countRows(table string, version uint64) (rows int64, err error) {
-	s, err := lance.OpenVersion(table, version)
+func countRows(path string, version uint64) (rows int64, err error) {
+	s, err := lance.OpenVersion(path, version)
 	if err != nil {
 		return 0, err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
 )
@@ -203,7 +204,7 @@ func failNth(t *testing.T, o Options, n int64, sticky bool) {
 		defer mu.Unlock()
 		err := nth.Before(op)
 		if err != nil && s.what == "" {
-			optional = op.Name == "stat" || strings.HasSuffix(op.Path, sumsFile)
+			optional = op.Name == "stat" || strings.HasSuffix(op.Path, table.SumsFile)
 			s.what = fmt.Sprintf("operation %d, %s of %s", n, op.Name, strings.TrimPrefix(op.Path, root))
 		}
 		return err

@@ -1,7 +1,6 @@
 package bucket
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,7 +24,7 @@ func (e event) String() string { return e.name + " " + e.path }
 type orders struct {
 	t      *testing.T
 	dir    string
-	d      *disk
+	d      *faultfs.Disk
 	b      *Bucket
 	events []event
 	faults []string
@@ -35,14 +34,14 @@ type orders struct {
 func newOrders(t *testing.T) *orders {
 	root := t.TempDir()
 	o := &orders{t: t, dir: filepath.Join(root, "bucket"), d: newDisk(t, root), known: map[string]bool{}}
-	o.d.before = func(op faultfs.Op) error {
+	o.d.Before = func(op faultfs.Op) error {
 		switch op.Name {
 		case "create", "writeat", "rename", "remove", "truncate", "mkdirall":
 			o.add(op)
 		}
 		return nil
 	}
-	o.d.after = func(op faultfs.Op, _ int64) {
+	o.d.After = func(op faultfs.Op, _ int64) {
 		switch op.Name {
 		case "sync", "datasync", "syncdir":
 			o.add(op)
@@ -98,23 +97,16 @@ func (o *orders) wantDurable(when string) {
 	}
 	files = append(files, filepath.Join(o.dir, "table.mark"), filepath.Join(o.dir, "bucket.json"))
 	for _, path := range files {
-		live, err := os.ReadFile(path)
+		changed, names, err := o.d.Unsynced(path)
 		if err != nil {
 			o.faults = append(o.faults, fmt.Sprintf("%s: %v", when, err))
 			continue
 		}
-		n, err := o.d.hold(path)
-		if err != nil {
-			o.t.Error(err)
-			return
-		}
-		if !bytes.Equal(n.synced, live) {
+		if changed {
 			o.faults = append(o.faults, fmt.Sprintf("%s: the content of %s is not on disk", when, filepath.Base(path)))
 		}
-		for at := path; at != o.d.root; at = filepath.Dir(at) {
-			if _, ok := o.d.synced[filepath.Dir(at)][filepath.Base(at)]; !ok {
-				o.faults = append(o.faults, fmt.Sprintf("%s: the name %s is not on disk", when, at))
-			}
+		for _, name := range names {
+			o.faults = append(o.faults, fmt.Sprintf("%s: the name %s is not on disk", when, name))
 		}
 	}
 }
@@ -266,11 +258,11 @@ func TestOrderOfWriting(t *testing.T) {
 		{"recovery of a flush that did not cut the log", func() {
 			b := o.b
 			b.mu.Lock()
-			from, to, schema := b.checkpoint, b.tail.next, b.schema
-			chunks, err := b.tail.slice(from, to)
+			from, schema := b.checkpoint, b.schema
+			chunks, err := b.tail.slice(from, b.tail.next)
 			b.mu.Unlock()
 			must(t, err)
-			snapshot, err := b.writeTable(schema, chunks, from, to, false)
+			snapshot, err := b.writeTable(schema, chunks, from)
 			must(t, err)
 			snapshot.Release()
 			release(chunks)
@@ -305,9 +297,9 @@ func TestOrderOfWriting(t *testing.T) {
 // die ends the bucket as the death of its process does.
 func (o *orders) die() {
 	o.t.Helper()
-	o.d.power(false)
+	o.d.Power(false)
 	if err := o.b.Close(); err == nil {
 		o.t.Error("a bucket closes well without a disk")
 	}
-	o.d.power(true)
+	o.d.Power(true)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/persisting/persisting/engine/table"
 )
 
 // furnished makes a bucket that has one of every kind of file, at rest.
@@ -24,7 +25,7 @@ func furnished(t *testing.T) (dir string, left []int64) {
 	}
 	_, err := b.Delete("id = 7")
 	must(t, err)
-	must(t, b.CreateIndex(IndexSpec{Column: "id", Type: "btree"}))
+	must(t, b.CreateIndex(table.IndexSpec{Column: "id", Type: "btree"}))
 	versions, err := b.Versions()
 	must(t, err)
 	must(t, b.Tag("kept", versions[len(versions)-1].Number))
@@ -142,7 +143,7 @@ func ask(b *Bucket, left []int64) error {
 	if err != nil {
 		return err
 	}
-	tagged := slices.ContainsFunc(versions, func(v Version) bool { return slices.Contains(v.Tags, "kept") })
+	tagged := slices.ContainsFunc(versions, func(v table.Version) bool { return slices.Contains(v.Tags, "kept") })
 	if offsets["trainer"] != 50 || !tagged {
 		return fmt.Errorf("%w: tagged %v, offsets %v", errForgotten, tagged, offsets)
 	}

@@ -42,7 +42,7 @@ type world struct {
 
 	healed, torn, replayed int64 // in all recoveries
 
-	d      *disk
+	d      *faultfs.Disk
 	bucket atomic.Pointer[Bucket]
 	synced atomic.Int64 // rows below were synced, by the log or a flush
 	image  string       // what the power failure left
@@ -73,28 +73,30 @@ func (w *world) live(crashAt int64) {
 	w.synced.Store(w.safe)
 	w.bucket.Store(nil)
 	w.d = newDisk(w.t, w.dir)
+	w.image = ""
+	operations := int64(0)
 	left := filepath.Join(w.t.TempDir(), "left")
 	imaged := rand.New(rand.NewPCG(w.rng.Uint64(), 0))
 	fail := func(op faultfs.Op) error {
-		w.image, w.d.down = left, true
-		w.at = fmt.Sprintf("before operation %d, %s %s", w.d.started, op.Name, filepath.Base(op.Path))
+		w.image = left
+		w.at = fmt.Sprintf("before operation %d, %s %s", operations, op.Name, filepath.Base(op.Path))
 		// What is acknowledged now must survive where an acknowledgement says so.
 		if w.o.EnableWAL && w.o.WALSyncInterval == 0 {
 			w.note(w.acknowledged())
 		}
-		if err := w.d.image(imaged, left); err != nil {
+		if err := w.d.Image(imaged, left); err != nil {
 			w.t.Errorf("image: %v", err)
 		}
 		return faultfs.ErrCrashed
 	}
-	w.d.before = func(op faultfs.Op) error {
-		if w.d.started >= crashAt {
+	w.d.Before = func(op faultfs.Op) error {
+		if operations++; operations >= crashAt {
 			return fail(op)
 		}
 		return nil
 	}
-	w.d.atSync = w.acknowledged
-	w.d.after = func(op faultfs.Op, before int64) {
+	w.d.AtSync = w.acknowledged
+	w.d.After = func(op faultfs.Op, before int64) {
 		if op.Name == "datasync" && filepath.Base(filepath.Dir(op.Path)) == "wal" {
 			w.note(before)
 		}
@@ -108,21 +110,21 @@ func (w *world) live(crashAt int64) {
 		w.count(b, manifests)
 		w.bucket.Store(b)
 		w.work(b)
-		if err := b.Close(); err != nil && !w.d.isDown() {
+		if err := b.Close(); err != nil && !w.d.IsDown() {
 			w.t.Fatalf("close: %v", err)
 		}
-	} else if !w.d.isDown() {
+	} else if !w.d.IsDown() {
 		w.t.Fatalf("%s: open: %v\n%s", w.at, err, w.history())
 	}
-	w.d.mu.Lock()
-	if !w.d.down {
-		w.d.started = crashAt
-		_ = fail(faultfs.Op{Name: "end"})
-	}
-	w.d.mu.Unlock()
+	w.d.Still(func() {
+		if w.image == "" {
+			operations = crashAt
+			_ = fail(faultfs.Op{Name: "end"})
+		}
+	})
 	w.safe = w.synced.Load()
 	w.dir = w.image
-	w.d.close()
+	must(w.t, w.d.Close())
 	w.log = append(w.log, fmt.Sprintf("life %d: %s; %d rows appended, %d safe", w.life, w.at, len(w.rows), w.safe))
 }
 
@@ -401,7 +403,7 @@ func (w *world) work(b *Bucket) {
 			}
 		}
 		if err != nil {
-			if !w.d.isDown() {
+			if !w.d.IsDown() {
 				w.t.Fatalf("life %d: %v\n%s", w.life, err, w.history())
 			}
 			return

@@ -1,7 +1,7 @@
 package bucket
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
 )
@@ -82,10 +83,16 @@ func asText(text string) func(string) error {
 }
 
 // asMark writes a sound mark.
-func asMark(s markState) func(string) error {
+func asMark(s table.Mark) func(string) error {
 	return func(path string) error {
-		slot, err := encodeSlot(s)
-		return after(err, os.WriteFile(path, bytes.Repeat(slot, 2), 0o644))
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+		m, err := table.ReadMarker(vfs.OS, filepath.Dir(path))
+		if err == nil {
+			err = errors.Join(m.Replace(s), m.Close())
+		}
+		return err
 	}
 }
 
@@ -148,13 +155,13 @@ func TestForeignFiles(t *testing.T) {
 		{"table.mark", "half", asHalf, fine},
 		{"table.mark", "gone", gone, fine},
 		{"table.mark", "damaged in the first slot", flipped(20), fine},
-		{"table.mark", "damaged in the second slot", flipped(slotBytes + 20), fine},
-		{"table.mark", "damaged in both", func(p string) error { return after(flipped(20)(p), flipped(slotBytes+20)(p)) }, "table.mark"},
-		{"table.mark", "of a future version", asMark(markState{Version: 1 << 63}), older},
-		{"table.mark", "of more rows", asMark(markState{Version: 4, Rows: 1 << 62}), "were in the table"},
-		{"table.mark", "of less than no rows", asMark(markState{Version: 4, Rows: -1}), fine},
-		{"table.mark", "of an older version", asMark(markState{Version: 2, Changing: true}), lost},
-		{"table.mark", "of no version", asMark(markState{Changing: true}), lost},
+		{"table.mark", "damaged in the second slot", flipped(512 + 20), fine},
+		{"table.mark", "damaged in both", func(p string) error { return after(flipped(20)(p), flipped(512+20)(p)) }, "table.mark"},
+		{"table.mark", "of a future version", asMark(table.Mark{Version: 1 << 63}), older},
+		{"table.mark", "of more rows", asMark(table.Mark{Version: 4, Rows: 1 << 62}), "were in the table"},
+		{"table.mark", "of less than no rows", asMark(table.Mark{Version: 4, Rows: -1}), fine},
+		{"table.mark", "of an older version", asMark(table.Mark{Version: 2, Changing: true}), lost},
+		{"table.mark", "of no version", asMark(table.Mark{Changing: true}), lost},
 		{"wal", "a file", asFile, "wal"},
 		{"wal", "a pipe", asPipe, "wal"},
 		{"wal", "a loop", asLoop, "wal"},

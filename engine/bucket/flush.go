@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -15,7 +12,6 @@ import (
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/metrics"
-	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -34,14 +30,14 @@ func (b *Bucket) Flush() error {
 
 // flush is Flush, asked for by a caller or not.
 func (b *Bucket) flush(asked bool) error {
-	b.flushing.Lock()
-	defer b.flushing.Unlock()
+	b.table.Growing.Lock()
+	defer b.table.Growing.Unlock()
 	if err := b.home.Fault(); err != nil {
 		return err
 	}
 	started := time.Now()
 	from, to, err := b.flushTail()
-	err = Advised(err)
+	err = lance.Advised(err)
 	if errors.Is(err, engine.ErrClosed) {
 		return err
 	}
@@ -83,7 +79,7 @@ func (b *Bucket) endFlush(err error) {
 	b.flushed = make(chan struct{})
 }
 
-// flushTail moves the rows [from, to) into the table. The caller holds b.flushing.
+// flushTail moves the rows [from, to) into the table. The caller holds b.table.Growing.
 func (b *Bucket) flushTail() (from, to int64, err error) {
 	if err := b.unpack(); err != nil {
 		return 0, 0, err
@@ -99,17 +95,16 @@ func (b *Bucket) flushTail() (from, to int64, err error) {
 		_ = b.log.Wait(background, promised)
 	}
 	var schema *arrow.Schema
-	var failed bool
 	var chunks []chunk
 	b.locked(func() {
 		from, to = b.checkpoint, b.visible()
-		schema, failed = b.schema, b.flushErr != nil
+		schema = b.schema
 		chunks, err = b.tail.slice(from, to)
 	})
 	if err != nil || from == to {
 		return from, to, err
 	}
-	snapshot, err := b.writeTable(schema, chunks, from, to, failed)
+	snapshot, err := b.writeTable(schema, chunks, from)
 	if err != nil {
 		return from, to, err
 	}
@@ -137,174 +132,26 @@ func (b *Bucket) visible() int64 {
 	return min(max(b.log.Acknowledged(), b.promised), b.tail.next)
 }
 
-// change makes a new version of the table, announced before, brings it to disk
-// and notes it in the mark. A failure to do so poisons the bucket.
-func (b *Bucket) change(do func() (*lance.Snapshot, error)) (*lance.Snapshot, error) {
-	if err := spare(); err != nil {
-		return nil, err
-	}
-	ticket, err := b.mark.begin()
-	if err != nil {
-		return nil, b.home.Refuse(err)
-	}
-	if err := b.home.Owned(); err != nil {
-		b.mark.fail()
-		return nil, err
-	}
-	after, err := b.written(do)
-	if err != nil {
-		b.mark.fail()
-		return nil, err
-	}
-	// Of two changes at the same time one may bring the files of both to disk.
-	// Where that fails, a second sync must not tell the other that all is well.
-	b.syncing.Lock()
-	defer b.syncing.Unlock()
-	before := b.newest()
-	if before != nil {
-		defer before.Release()
-	}
-	var manifest fileSum
-	err = b.home.Cause()
-	if err == nil && (before == nil || after.Version() != before.Version()) {
-		manifest, err = b.syncTable(before, after, true)
-	}
-	if err == nil {
-		// Reads that may not wait find what was removed in memory.
-		_, _, _, err = after.Place(0)
-	}
-	if err == nil {
-		err = b.mark.end(ticket, after.Version(), manifest, after.NextRowID())
-	}
-	if err != nil { // the mark stays as it is: what is above it is void
-		after.Release()
-		return nil, b.home.Refuse(err)
-	}
-	return after, nil
-}
-
-// written calls do while the disk writes what it makes.
-func (b *Bucket) written(do func() (*lance.Snapshot, error)) (*lance.Snapshot, error) {
-	defer b.writeback()()
-	return do()
-}
-
-// newest returns the newest version of the table that is on disk, retained, or
-// nil.
-func (b *Bucket) newest() *lance.Snapshot {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.snapshot != nil {
-		b.snapshot.Retain()
-	}
-	return b.snapshot
-}
-
-// writeTable appends the rows [from, to) to the table and brings them to disk. It
+// writeTable appends the rows from offset from on to the table and brings them to disk. It
 // takes over the references to chunks.
-func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from, to int64, retry bool) (*lance.Snapshot, error) {
+func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from int64) (*lance.Snapshot, error) {
 	batches, err := b.coalesce(schema, chunks, smallChunk)
 	if err != nil {
 		return nil, err
 	}
 	defer batch.ReleaseAll(batches)
-	return b.change(func() (*lance.Snapshot, error) {
-		snapshot, err := b.appendTable(schema, batches, from, retry)
-		if err != nil {
-			return nil, err
-		}
-		if next := snapshot.NextRowID(); next != to {
-			snapshot.Release()
-			return nil, b.home.Refuse(fmt.Errorf("%w: rows %d to %d ended at row id %d", engine.ErrCorrupt, from, to, next))
-		}
-		return snapshot, nil
-	})
+	return b.table.Append(schema, batches, from)
 }
 
-// appendTable appends batches to the table, which it makes with them if there is
-// none.
-func (b *Bucket) appendTable(schema *arrow.Schema, batches []arrow.Record, from int64, retry bool) (*lance.Snapshot, error) {
-	if b.table == nil {
-		return b.createTable(schema, batches...)
-	}
-	if err := b.widenTable(schema, from, retry); err != nil {
-		return nil, err
-	}
-	snapshot, err := b.table.Append(batches)
-	if err != nil {
-		err = fmt.Errorf("engine: append to table: %w", err)
-	}
-	return snapshot, err
-}
-
-func (b *Bucket) createTable(schema *arrow.Schema, batches ...arrow.Record) (*lance.Snapshot, error) {
-	table, err := lance.Create(b.tablePath(), schema, b.tableConfig(), batches...)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("engine: create table: %w", err), b.discardTable())
-	}
-	b.mu.Lock()
-	b.table = table
-	b.mu.Unlock()
-	return table.Snapshot()
-}
-
-// discardTable takes away what there is of a table whose making has failed, so that
-// it can be made anew.
-func (b *Bucket) discardTable() error {
-	if err := b.home.Owned(); err != nil {
-		return err
-	}
-	_, err := lance.Discard(b.tablePath())
-	return err
-}
-
-// widenTable sees to it that the table has the columns and the metadata of schema and, after a
-// flush that failed, that it ends where this one begins.
-func (b *Bucket) widenTable(schema *arrow.Schema, from int64, retry bool) error {
-	current, err := b.table.Snapshot()
-	if err != nil {
-		return fmt.Errorf("engine: read table: %w", err)
-	}
-	defer current.Release()
-	if next := current.NextRowID(); retry && next != from {
-		return b.home.Refuse(fmt.Errorf("%w: the table ends at row id %d after a flush that failed, want %d", engine.ErrCorrupt, next, from))
-	}
-	var missing []arrow.Field
-	for _, f := range schema.Fields() {
-		if !current.Schema().HasField(f.Name) {
-			missing = append(missing, f)
-		}
-	}
-	metadata := lance.MissingMetadata(current.Schema().Metadata(), schema.Metadata())
-	if len(missing) == 0 && metadata.Len() == 0 {
-		return nil
-	}
-	widened, err := b.table.AddColumns(missing, metadata)
-	if err != nil {
-		return fmt.Errorf("engine: add columns to table: %w", err)
-	}
-	widened.Release()
-	return nil
-}
-
-// cast promotes a column of the table. The caller holds b.flushing and
-// b.compacting, and all rows are in the table.
+// cast promotes a column of the table. The caller holds b.table.Growing and
+// b.table.Reshaping, and all rows are in the table.
 func (b *Bucket) cast(to arrow.Field) error {
-	if b.table == nil || !b.snapshot.Schema().HasField(to.Name) {
-		return nil
-	}
-	snapshot, err := b.change(func() (*lance.Snapshot, error) {
-		snapshot, err := b.table.CastColumn(to.Name, to)
-		if err != nil {
-			err = fmt.Errorf("engine: promote column %q: %w", to.Name, err)
-		}
-		return snapshot, err
-	})
+	snapshot, err := b.table.Cast(to)
 	if errors.Is(err, lance.ErrInexact) {
 		have := batch.ColumnOf(b.schema, to.Name)
 		return &engine.SchemaError{Column: to.Name, Reason: fmt.Sprintf("is %s and holds values that %s cannot hold exactly", batch.TypeName(have), batch.TypeName(to))}
 	}
-	if err != nil {
+	if err != nil || snapshot == nil {
 		return err
 	}
 	fields := slices.Clone(b.schema.Fields())
@@ -327,13 +174,7 @@ func (b *Bucket) publish(snapshot *lance.Snapshot, checkpoint int64) {
 
 // install is publish for a caller that holds b.mu.
 func (b *Bucket) install(snapshot *lance.Snapshot, checkpoint int64) {
-	if b.snapshot == nil || snapshot.Version() > b.snapshot.Version() {
-		b.snapshot, snapshot = snapshot, b.snapshot
-		signal(b.tidy)
-	}
-	if snapshot != nil {
-		snapshot.Release()
-	}
+	b.table.Publish(snapshot)
 	b.checkpoint = max(b.checkpoint, checkpoint)
 	b.unflushed = b.tail.bytesFrom(b.checkpoint)
 	keep := min(b.opts.CacheBytes/2, max(b.opts.FlushBytes-b.unflushed, 0)) // where puts outrun flushes, nothing
@@ -342,85 +183,6 @@ func (b *Bucket) install(snapshot *lance.Snapshot, checkpoint int64) {
 	}
 	b.tail.evict(b.checkpoint, keep)
 	b.account()
-}
-
-// syncTable brings to disk the files of the version after that before, which
-// may be nil, has not, and then the directories that name them. Sums are noted of
-// those that are fresh, so that they are not those of damage; that of the manifest
-// is returned.
-func (b *Bucket) syncTable(before, after *lance.Snapshot, fresh bool) (manifest fileSum, err error) {
-	files, err := lance.ChangedFiles(before, after)
-	if err != nil {
-		return fileSum{}, fmt.Errorf("engine: list files of table: %w", err)
-	}
-	if !fresh {
-		return fileSum{}, b.syncFiles(files, before == nil)
-	}
-	var lines []byte
-	var unread error
-	summed := make(chan struct{})
-	go func() { // while the disk is busy
-		defer close(summed)
-		defer func() {
-			if with := recover(); with != nil {
-				unread = engine.Panicked(with)
-				b.Break(unread)
-			}
-		}()
-		lines, manifest, unread = b.sums.of(files)
-	}()
-	err = b.syncFiles(files, before == nil)
-	<-summed
-	switch {
-	case err != nil:
-		return fileSum{}, err
-	case unread != nil:
-		return fileSum{}, fmt.Errorf("engine: read what was written to the table: %w", unread)
-	}
-	if err := b.sums.add(lines); err != nil { // nobody needs them but a verification
-		b.logger.Warn("checksums of files of the table were not noted", "error", err)
-	}
-	return manifest, nil
-}
-
-// syncFiles brings files of the table to disk, and the directories that name them,
-// that of the bucket as well where the table is new.
-func (b *Bucket) syncFiles(files []string, isNew bool) error {
-	dirs := []string{}
-	for _, f := range files {
-		path := filepath.Join(b.tablePath(), f)
-		err := vfs.SyncFile(b.home.FS, path)
-		if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(f, "_transactions") {
-			continue // nobody reads it, and Heal does not ask for it
-		}
-		if err != nil {
-			return fmt.Errorf("engine: sync table: %w", err)
-		}
-		b.countFile(path)
-		for dir := filepath.Dir(path); len(dir) > len(b.home.Path); dir = filepath.Dir(dir) {
-			dirs = append(dirs, dir)
-		}
-	}
-	if isNew {
-		dirs = append(dirs, b.home.Path)
-	}
-	slices.Sort(dirs)
-	for _, dir := range slices.Compact(dirs) {
-		if err := b.home.FS.SyncDir(dir); err != nil {
-			return fmt.Errorf("engine: sync table: %w", err)
-		}
-	}
-	return nil
-}
-
-// countFile counts the bytes of a file that was written.
-func (b *Bucket) countFile(path string) {
-	if b.metrics == nil {
-		return
-	}
-	if info, err := b.home.FS.Stat(path); err == nil {
-		b.metrics.TableWrote(info.Size)
-	}
 }
 
 // flushLoop flushes when it is asked to and when rows have waited long enough.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/table"
 )
 
 // ForeignError is returned for a directory that holds a Lance table which no bucket
@@ -16,7 +17,7 @@ import (
 type ForeignError struct{ Path string }
 
 func (e *ForeignError) Error() string {
-	return fmt.Sprintf("engine: %s is no bucket: the Lance table %s in it was written by another program, such as persisting 0.3.0, whose rows have no lasting offsets; it is left as it is: give the bucket another directory; `persisting import BUCKET %s` brings the rows in", e.Path, tableDir, filepath.Join(e.Path, tableDir))
+	return fmt.Sprintf("engine: %s is no bucket: the Lance table %s in it was written by another program, such as persisting 0.3.0, whose rows have no lasting offsets; it is left as it is: give the bucket another directory; `persisting import BUCKET %s` brings the rows in", e.Path, table.Dir, filepath.Join(e.Path, table.Dir))
 }
 
 // Unwrap returns ErrNoBucket.
@@ -25,10 +26,10 @@ func (e *ForeignError) Unwrap() error { return engine.ErrNoBucket }
 // foreign returns a [*ForeignError] for a directory with a table and nothing else of
 // a bucket. A bucket that has lost its identity has more than that.
 func foreign(dir string) error {
-	if !lance.Exists(filepath.Join(dir, tableDir)) {
+	if !lance.Exists(filepath.Join(dir, table.Dir)) {
 		return nil
 	}
-	for _, part := range []string{identityFile, markFile, sumsFile, consumersFile, tagsFile, timesFile, ringFile, logDir} {
+	for _, part := range []string{identityFile, table.MarkFile, table.SumsFile, table.TagsFile, consumersFile, timesFile, ringFile, logDir} {
 		if _, err := os.Lstat(filepath.Join(dir, part)); err == nil {
 			return nil
 		}
@@ -39,7 +40,7 @@ func foreign(dir string) error {
 // ReadForeign returns the rows of a Lance table that is no bucket's, and how many they
 // are: those of its newest version that were not deleted, in the order of its fragments.
 // It changes nothing. The error is [ErrNoTable] where there is none.
-func ReadForeign(dir string) (*Cursor, int64, error) {
+func ReadForeign(dir string) (*table.Cursor, int64, error) {
 	snapshot, err := lance.OpenForeign(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, fmt.Errorf("%w in %s: it has no _versions/*.manifest", engine.ErrNoTable, dir)
@@ -47,6 +48,6 @@ func ReadForeign(dir string) (*Cursor, int64, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("engine: read table: %w", err)
 	}
-	c, err := answer(snapshot, snapshot.Release, Query{}, nil)
+	c, err := table.Answer(snapshot, snapshot.Release, table.Query{}, nil)
 	return c, snapshot.Rows(), err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/table"
 )
 
 // TestForeignTable has a directory with a Lance table that is no bucket's: it is told
@@ -17,7 +18,7 @@ func TestForeignTable(t *testing.T) {
 	dir := t.TempDir()
 	rec := someRows(t, 0, 5)
 	defer rec.Release()
-	table, err := lance.Create(filepath.Join(dir, tableDir), numbered, lance.Config{}, rec)
+	table, err := lance.Create(filepath.Join(dir, table.Dir), numbered, lance.Config{}, rec)
 	must(t, err)
 	must(t, table.Close())
 	for _, lock := range []bool{false, true} { // which an earlier try may have left
@@ -44,7 +45,7 @@ func TestForeignTable(t *testing.T) {
 // while it is made: files of data and no version.
 func TestUnmadeTable(t *testing.T) {
 	dir := t.TempDir()
-	data := filepath.Join(dir, tableDir, "data")
+	data := filepath.Join(dir, table.Dir, "data")
 	must(t, os.MkdirAll(data, 0o755))
 	must(t, os.WriteFile(filepath.Join(data, "0123.lance"), []byte("half"), 0o644))
 	b := open(t, dir, quiet())

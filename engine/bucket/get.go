@@ -6,6 +6,8 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/metrics"
 )
 
 // Rows are the rows [From, To) of a record.
@@ -52,29 +54,30 @@ func (b *Bucket) atHand(offset, count int64) (Rows, error) {
 		}
 		return rows, nil
 	}
-	if end > b.tail.begin() || b.snapshot.Rows() != b.snapshot.NextRowID() {
+	if end > b.tail.begin() {
 		return rows, nil
 	}
-	size := pageRows(b.snapshot)
-	key := pageKey{schema: b.schemaVersion, rows: size, number: offset / size}
-	first := key.number * size
-	if end <= first+size {
-		rows.Record, rows.From, rows.To = b.pages.find(key, end-first), offset-first, end-first
+	newest := b.table.Newest()
+	defer newest.Release()
+	if newest.Rows() == newest.NextRowID() {
+		sight := table.Sight{Snapshot: newest, Number: b.schemaVersion}
+		rows.Record, rows.From, rows.To = b.pages.AtHand(sight, offset, end)
 	}
 	return rows, nil
 }
 
 func (b *Bucket) getRun(offset, count int64) (Rows, error) {
-	c, err := b.readCounted(offset, count, true, (*view).left)
+	p, err := b.read(offset, count, true, (*view).left)
+	b.failed(metrics.Get, err)
 	if err != nil {
 		return Rows{}, err
 	}
-	defer c.Close()
-	rows := Rows{Version: c.version}
-	if len(c.batches) == 0 {
+	defer batch.ReleaseAll(p.Batches)
+	rows := Rows{Version: p.Version}
+	if len(p.Batches) == 0 {
 		return rows, nil
 	}
-	if rows.Record, err = batch.Concat(c.schema, c.batches); err != nil {
+	if rows.Record, err = batch.Concat(p.Schema, p.Batches); err != nil {
 		return Rows{}, fmt.Errorf("engine: join batches: %w", err)
 	}
 	rows.To = rows.Record.NumRows()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/vfs/faultfs"
 )
 
 // numbered is the schema of the test rows: id is the offset at which the test
@@ -88,7 +91,7 @@ func appendMeanwhile(t testing.TB, b *Bucket, times, n int64) (wait func()) {
 }
 
 // ids reads a cursor to its end and returns the column id; -1 is null.
-func ids(t testing.TB, c *Cursor, err error) []int64 {
+func ids(t testing.TB, c *table.Cursor, err error) []int64 {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -146,4 +149,16 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	t.Fatalf("not in time: %s", what)
+}
+
+// slow reports whether the exhaustive variants of tests are asked for.
+func slow() bool { return os.Getenv("PERSISTING_SLOW") != "" }
+
+// newDisk is the disk of a machine that was just switched on, with what is below root.
+func newDisk(t testing.TB, root string) *faultfs.Disk {
+	t.Helper()
+	d, err := faultfs.NewDisk(root)
+	must(t, err)
+	t.Cleanup(func() { must(t, d.Close()) })
+	return d
 }

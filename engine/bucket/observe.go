@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 	"golang.org/x/sys/unix"
@@ -19,23 +20,6 @@ import (
 type tally struct {
 	puts, bytes int64
 	oldest      time.Time // when the oldest row came that is not in Lance, if there is one
-}
-
-// indexing is what the indexes of a version of the table were. The bucket's lock
-// guards it.
-type indexing struct {
-	version uint64
-	rows    int64 // that the version had
-	count   int   // of indexes
-	lacking int64 // rows that the one lacked which lacked most
-}
-
-// lag is the number of rows that an index lacks when the table has so many.
-func (i indexing) lag(rows int64) int64 {
-	if i.count == 0 {
-		return 0
-	}
-	return i.lacking + max(0, rows-i.rows)
 }
 
 // counted is an append that was counted.
@@ -78,7 +62,7 @@ func (b *Bucket) opened(began time.Time) {
 		r := &b.recovered
 		b.metrics.Recovered(r.replayed, r.torn, r.versionsSetAside, wal.Known(r.missing))
 		b.countVersions()
-		if _, err := b.builtIndexes(); err != nil {
+		if err := b.table.LookAtIndexes(); err != nil {
 			b.logger.Warn("indexes cannot be listed", "error", err)
 		}
 	}
@@ -109,8 +93,8 @@ func (b *Bucket) metricsState() (state metrics.State) {
 		TableBytes:  s.tableBytes,
 		RecentBytes: s.memory - s.pageBytes - s.unflushedBytes,
 		PageBytes:   s.pageBytes,
-		Indexes:     s.indexing.count,
-		IndexLag:    s.indexing.lag(s.checkpoint),
+		Indexes:     s.indexing.Count,
+		IndexLag:    s.indexing.Lag(s.checkpoint),
 		Poisoned:    b.writeFault() != nil,
 	}
 	if s.unflushedRows > 0 {
@@ -140,7 +124,7 @@ func (b *Bucket) ended(o metrics.Operation, asked bool, began time.Time, err err
 	}
 	switch {
 	case err != nil:
-		err = Advised(err)
+		err = lance.Advised(err)
 		b.failed(o, err)
 		text = string(o) + " failed"
 		attrs = append(attrs, slog.Any("error", err))
@@ -165,7 +149,7 @@ func (b *Bucket) countVersions() {
 	if b.metrics == nil {
 		return
 	}
-	files, err := os.ReadDir(filepath.Join(b.tablePath(), "_versions"))
+	files, err := os.ReadDir(filepath.Join(b.table.Path(), "_versions"))
 	if err != nil {
 		return // there is no table yet
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
@@ -79,7 +80,7 @@ func TestIndexLagIsTheRowsThatAnIndexLacks(t *testing.T) {
 	appendRows(t, b, 10)
 	expect(0, 0)
 	for _, column := range []string{"id", "text"} {
-		if err := b.CreateIndex(IndexSpec{Column: column, Type: "btree"}); err != nil {
+		if err := b.CreateIndex(table.IndexSpec{Column: column, Type: "btree"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -100,7 +101,7 @@ func TestIndexLagIsTheRowsThatAnIndexLacks(t *testing.T) {
 	}
 	expect(2, 0)
 	compare(t, scraped(t, set), map[string]float64{"operations_total{index}": 1, "index_duration_seconds": 1, "errors_total{storage,index}": 0})
-	if err := b.CreateIndex(IndexSpec{Column: "no", Type: "btree"}); err == nil {
+	if err := b.CreateIndex(table.IndexSpec{Column: "no", Type: "btree"}); err == nil {
 		t.Fatal("an index of a column that is not there")
 	}
 	compare(t, scraped(t, set), map[string]float64{"errors_total{invalid,index}": 1})

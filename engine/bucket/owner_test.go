@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/table"
 )
 
 // taken are ways in which the directory of an open bucket becomes another's. The new
@@ -35,22 +36,24 @@ var inPlace = map[string]struct {
 	"flush":   {do: func(_ *testing.T, b *Bucket) error { return b.Flush() }},
 	"compact": {do: func(_ *testing.T, b *Bucket) error { return b.Compact() }},
 	"clean": {do: func(_ *testing.T, b *Bucket) error {
-		b.compacting.Lock()
-		defer b.compacting.Unlock()
-		return b.clean(b.table)
+		b.table.Reshaping.Lock()
+		defer b.table.Reshaping.Unlock()
+		return b.table.Clean()
 	}},
 	"delete":   {do: func(_ *testing.T, b *Bucket) error { _, err := b.Delete("id = 3"); return err }},
 	"truncate": {do: func(_ *testing.T, b *Bucket) error { _, err := b.TruncateBefore(3); return err }},
 	"add a column": {do: func(_ *testing.T, b *Bucket) error {
 		return b.AddColumns([]arrow.Field{{Name: "new", Type: arrow.PrimitiveTypes.Int64, Nullable: true}})
 	}},
-	"drop a column":   {do: func(_ *testing.T, b *Bucket) error { return b.DropColumn("text") }},
-	"create an index": {do: func(_ *testing.T, b *Bucket) error { return b.CreateIndex(IndexSpec{Column: "text", Type: "btree"}) }},
-	"drop an index":   {do: func(_ *testing.T, b *Bucket) error { return b.DropIndex("id_idx") }},
-	"tag":             {do: func(_ *testing.T, b *Bucket) error { return b.Tag("new", 1) }},
-	"untag":           {do: func(_ *testing.T, b *Bucket) error { return b.Untag("old") }},
-	"restore":         {do: func(_ *testing.T, b *Bucket) error { return b.Restore(1) }},
-	"commit":          {do: func(_ *testing.T, b *Bucket) error { return b.Commit("trainer", 4) }},
+	"drop a column": {do: func(_ *testing.T, b *Bucket) error { return b.DropColumn("text") }},
+	"create an index": {do: func(_ *testing.T, b *Bucket) error {
+		return b.CreateIndex(table.IndexSpec{Column: "text", Type: "btree"})
+	}},
+	"drop an index": {do: func(_ *testing.T, b *Bucket) error { return b.DropIndex("id_idx") }},
+	"tag":           {do: func(_ *testing.T, b *Bucket) error { return b.Tag("new", 1) }},
+	"untag":         {do: func(_ *testing.T, b *Bucket) error { return b.Untag("old") }},
+	"restore":       {do: func(_ *testing.T, b *Bucket) error { return b.Restore(1) }},
+	"commit":        {do: func(_ *testing.T, b *Bucket) error { return b.Commit("trainer", 4) }},
 	"a synced put": {
 		options: func(o *Options) { o.WALSyncInterval = 0 },
 		do:      func(t *testing.T, b *Bucket) error { return putOne(t, b, numbered) },
@@ -128,7 +131,7 @@ func TestDisowned(t *testing.T) {
 				must(t, b.Flush())
 				appendRows(t, b, 3)
 				must(t, b.Flush())
-				must(t, b.CreateIndex(IndexSpec{Column: "id", Type: "btree"}))
+				must(t, b.CreateIndex(table.IndexSpec{Column: "id", Type: "btree"}))
 				must(t, b.Tag("old", 2))
 				appendRows(t, b, 5)
 

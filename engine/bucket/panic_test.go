@@ -11,6 +11,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
@@ -31,8 +32,8 @@ func calling(b *Bucket, call func() error) (err error) {
 // more calls but Close, after which it can be opened again with all of its rows, and
 // a bucket beside it goes on.
 func TestPanicEndsOneBucket(t *testing.T) {
-	inMark := func(op faultfs.Op) bool { return op.Name == "datasync" && strings.HasSuffix(op.Path, markFile) }
-	inTable := func(op faultfs.Op) bool { return strings.Contains(op.Path, tableDir+"/") }
+	inMark := func(op faultfs.Op) bool { return op.Name == "datasync" && strings.HasSuffix(op.Path, table.MarkFile) }
+	inTable := func(op faultfs.Op) bool { return strings.Contains(op.Path, table.Dir+"/") }
 	inLog := func(name string) func(faultfs.Op) bool {
 		return func(op faultfs.Op) bool { return op.Name == name && strings.Contains(op.Path, ".wal") }
 	}
@@ -55,9 +56,9 @@ func TestPanicEndsOneBucket(t *testing.T) {
 		"a background flush":    {at: inTable, do: func(_ *testing.T, b *Bucket) { signal(b.kick) }},
 		"a compaction":          {at: inMark, do: compact},
 		"a background compaction": {at: inMark, do: func(_ *testing.T, b *Bucket) {
-			b.compacting.Lock()
+			b.table.Reshaping.Lock()
 			b.opts.CompactFragments = 2 // from now on
-			b.compacting.Unlock()
+			b.table.Reshaping.Unlock()
 			signal(b.tidy)
 		}},
 		"a synced put":             {at: inLog("datasync"), options: func(o *Options) { o.WALSyncInterval = 0 }, do: put},
@@ -206,7 +207,7 @@ func TestPutsThatWaitForRoom(t *testing.T) {
 		o := quiet(func(o *Options) {
 			o.FlushBytes = 1 << 10
 			o.FS = &faultfs.Hook{FS: vfs.OS, Before: func(op faultfs.Op) error {
-				if op.Name == "syncdir" && strings.Contains(op.Path, tableDir) {
+				if op.Name == "syncdir" && strings.Contains(op.Path, table.Dir) {
 					<-held
 				}
 				return nil

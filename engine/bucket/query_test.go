@@ -9,11 +9,12 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/table"
 )
 
 func query(t *testing.T, b *Bucket, text string) []int64 {
 	t.Helper()
-	q, err := ParseQuery([]byte(text))
+	q, err := table.ParseQuery([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +24,7 @@ func query(t *testing.T, b *Bucket, text string) []int64 {
 
 func TestQuerySeesWhatIsAcknowledgedAndNoMore(t *testing.T) {
 	b := open(t, t.TempDir(), quiet())
-	c, err := b.Query(Query{Filter: "id = 1"}, nil)
+	c, err := b.Query(table.Query{Filter: "id = 1"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,7 @@ func TestQuerySeesWhatIsAcknowledgedAndNoMore(t *testing.T) {
 	if got := query(t, b, `{"filter": "id > 6 AND text != 'row 8'"}`); !slices.Equal(got, []int64{7, 9}) {
 		t.Fatalf("got %v", got)
 	}
-	c, err = b.Query(Query{Filter: "id >= 8"}, nil)
+	c, err = b.Query(table.Query{Filter: "id >= 8"}, nil)
 	appendRows(t, b, 10)
 	if err := b.Flush(); err != nil {
 		t.Fatal(err)
@@ -100,7 +101,7 @@ func TestIndexesFollowTheRows(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir, quiet())
 	appendRows(t, b, 1000)
-	if err := b.CreateIndex(IndexSpec{Column: "id", Type: "btree"}); err != nil {
+	if err := b.CreateIndex(table.IndexSpec{Column: "id", Type: "btree"}); err != nil {
 		t.Fatal(err)
 	}
 	appendRows(t, b, 50)
@@ -122,7 +123,7 @@ func TestIndexesFollowTheRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	covered(1050, 0)
-	appendRows(t, b, indexRows)
+	appendRows(t, b, table.IndexRows)
 	if err := b.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -134,8 +135,8 @@ func TestIndexesFollowTheRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	b = open(t, dir, quiet())
-	covered(1050+indexRows, 0)
-	plan, err := b.Explain(Query{Filter: "id = 3"}, nil)
+	covered(1050+table.IndexRows, 0)
+	plan, err := b.Explain(table.Query{Filter: "id = 3"}, nil)
 	if err != nil || !strings.Contains(plan, "ScalarIndexQuery") {
 		t.Fatalf("plan %s, %v", plan, err)
 	}
@@ -148,8 +149,8 @@ func TestCloseDoesNotWaitForTheBuildOfAnIndex(t *testing.T) {
 	if err := b.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	b.table.CancelIndexes() // as Close does, but before the build begins
-	if err := b.CreateIndex(IndexSpec{Column: "id", Type: "btree"}); !errors.Is(err, engine.ErrClosed) {
+	b.table.Stop() // as Close does, but before the build begins
+	if err := b.CreateIndex(table.IndexSpec{Column: "id", Type: "btree"}); !errors.Is(err, engine.ErrClosed) {
 		t.Fatalf("a build that was cancelled: %v", err)
 	}
 	appendRows(t, b, 10)
@@ -161,7 +162,7 @@ func TestCloseDoesNotWaitForTheBuildOfAnIndex(t *testing.T) {
 	if indexes, err := b.Indexes(); err != nil || len(indexes) > 0 {
 		t.Fatalf("indexes %v, %v", indexes, err)
 	}
-	if err := b.CreateIndex(IndexSpec{Column: "id", Type: "btree"}); err != nil {
+	if err := b.CreateIndex(table.IndexSpec{Column: "id", Type: "btree"}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -169,8 +170,8 @@ func TestCloseDoesNotWaitForTheBuildOfAnIndex(t *testing.T) {
 func TestRequestsThatMakeNoSense(t *testing.T) {
 	b := open(t, t.TempDir(), quiet())
 	appendRows(t, b, 10)
-	spec := func(s IndexSpec) func() error { return func() error { return b.CreateIndex(s) } }
-	ask := func(q Query, vector ...float64) func() error {
+	spec := func(s table.IndexSpec) func() error { return func() error { return b.CreateIndex(s) } }
+	ask := func(q table.Query, vector ...float64) func() error {
 		return func() error {
 			_, err := b.Query(q, vector)
 			if _, explained := b.Explain(q, vector); (explained == nil) != (err == nil) {
@@ -185,17 +186,17 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 		class error
 		text  string
 	}{
-		"filter":     {ask(Query{Filter: "id ="}), engine.ErrInvalid, "found: EOF"},
-		"column":     {ask(Query{Filter: "x = 1"}), engine.ErrInvalid, `The columns are ["id" "text"]`},
-		"projection": {ask(Query{Columns: []string{"x"}}), engine.ErrInvalid, `no column "x"`},
-		"limit":      {ask(Query{Limit: &negative}), engine.ErrInvalid, "limit -1"},
-		"order":      {ask(Query{OrderBy: []lance.Order{{Column: "x"}}}), engine.ErrInvalid, `no column "x"`},
-		"vector":     {ask(Query{Search: &lance.Search{Columns: []string{"id"}, K: 1}}, 1), engine.ErrInvalid, "fixed_size_list"},
-		"search":     {ask(Query{Search: &lance.Search{K: 1}}), engine.ErrInvalid, "needs a column"},
-		"index type": {spec(IndexSpec{Column: "id", Type: "x"}), engine.ErrInvalid, "there are btree"},
+		"filter":     {ask(table.Query{Filter: "id ="}), engine.ErrInvalid, "found: EOF"},
+		"column":     {ask(table.Query{Filter: "x = 1"}), engine.ErrInvalid, `The columns are ["id" "text"]`},
+		"projection": {ask(table.Query{Columns: []string{"x"}}), engine.ErrInvalid, `no column "x"`},
+		"limit":      {ask(table.Query{Limit: &negative}), engine.ErrInvalid, "limit -1"},
+		"order":      {ask(table.Query{OrderBy: []lance.Order{{Column: "x"}}}), engine.ErrInvalid, `no column "x"`},
+		"vector":     {ask(table.Query{Search: &lance.Search{Columns: []string{"id"}, K: 1}}, 1), engine.ErrInvalid, "fixed_size_list"},
+		"search":     {ask(table.Query{Search: &lance.Search{K: 1}}), engine.ErrInvalid, "needs a column"},
+		"index type": {spec(table.IndexSpec{Column: "id", Type: "x"}), engine.ErrInvalid, "there are btree"},
 		"index name": {func() error { return b.DropIndex("x") }, engine.ErrNoIndex, `"x"`},
 		"statistics": {func() error { _, err := b.IndexStatistics("x"); return err }, engine.ErrNoIndex, `"x"`},
-		"member":     {func() error { _, err := ParseQuery([]byte(`{"where": 1}`)); return err }, engine.ErrInvalid, `"where"`},
+		"member":     {func() error { _, err := table.ParseQuery([]byte(`{"where": 1}`)); return err }, engine.ErrInvalid, `"where"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := test.call()
@@ -209,9 +210,9 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, call := range map[string]func() error{
-		"query":   ask(Query{}),
+		"query":   ask(table.Query{}),
 		"count":   func() error { _, err := b.Count(""); return err },
-		"create":  spec(IndexSpec{Column: "id", Type: "btree"}),
+		"create":  spec(table.IndexSpec{Column: "id", Type: "btree"}),
 		"drop":    func() error { return b.DropIndex("x") },
 		"indexes": func() error { _, err := b.Indexes(); return err },
 	} {

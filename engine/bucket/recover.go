@@ -1,11 +1,8 @@
 package bucket
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -15,7 +12,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
-	"github.com/persisting/persisting/vfs"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -39,12 +36,12 @@ func (b *Bucket) recover() error {
 	if err := b.home.FS.SyncDir(b.home.Path); err != nil {
 		return fmt.Errorf("engine: sync directory: %w", err)
 	}
-	for _, r := range s.damaged {
-		if err := r.Forget(); err != nil {
+	if s.consumersLost {
+		if err := b.consumers.Forget(); err != nil {
 			return err
 		}
 	}
-	if err := b.recoverTable(s); err != nil {
+	if err := b.recoverTable(); err != nil {
 		return err
 	}
 	if err := b.replay(s.rows); err != nil {
@@ -65,124 +62,34 @@ func (b *Bucket) recover() error {
 }
 
 // recoverTable opens the table at the version that the survey found, with its tags.
-func (b *Bucket) recoverTable(s *survey) error {
-	healed, err := b.heal(&s.table)
-	if err != nil {
+func (b *Bucket) recoverTable() error {
+	if err := b.table.Recover(); err != nil {
 		return err
 	}
-	b.recovered.versionsSetAside = len(healed)
-	if err := b.openTable(); err != nil {
-		return err
+	b.recovered.versionsSetAside = b.table.SetAside()
+	newest := b.table.Newest()
+	if newest == nil {
+		return nil
 	}
-	if b.checkpoint != s.checkpoint {
-		return fmt.Errorf("%w: the table ends at row id %d and did at %d a moment ago", engine.ErrCorrupt, b.checkpoint, s.checkpoint)
-	}
-	return b.restoreTags()
-}
-
-// heal sets aside the versions of the table that are not on disk for certain,
-// or not sound.
-func (b *Bucket) heal(state *lance.State) (aside []string, err error) {
-	table, m := b.tablePath(), b.mark.state
-	if err := b.home.Owned(); err != nil {
-		return nil, err
-	}
-	if m.unmade() {
-		aside, err = lance.Discard(table)
-	} else {
-		aside, err = lance.Heal(table, state)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("engine: heal table: %w", err)
-	}
-	for _, name := range aside {
-		b.logger.Warn("set a file of the table aside", "file", name, "unfinished", m.Changing)
-	}
-	if m.Changing || len(aside) > 0 {
-		// The mark must not be settled while they can come back.
-		err = b.home.FS.SyncDir(filepath.Join(table, "_versions"))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("engine: heal table: %w", err)
-		}
-	}
-	return aside, nil
-}
-
-// checkTable looks at the versions of the table that an open may begin with.
-func checkTable(table string, m markState, layout bool) (lance.State, error) {
-	o := lance.CheckOptions{Layout: layout}
-	if m.Changing {
-		o.Newest = m.Version
-	}
-	if m.Manifest != (fileSum{}) {
-		damaged, err := differs(vfs.OS, lance.ManifestPath(table, m.Version), m.Manifest)
-		if err != nil {
-			return lance.State{}, err
-		}
-		if damaged {
-			o.Damaged = m.Version
-		}
-	}
-	return lance.Check(table, o)
-}
-
-// wrongWith says what is wrong with a version.
-func wrongWith(s *lance.State, number uint64) string {
-	for _, v := range s.Versions {
-		switch {
-		case v.Number != number:
-		case v.Torn != nil:
-			return v.Manifest + " " + *v.Torn
-		case len(v.Flaws) > 0:
-			return v.Flaws[0].File + " " + v.Flaws[0].What
-		}
-	}
-	return "its manifest is gone"
-}
-
-func (b *Bucket) openTable() error {
-	table, err := lance.Open(b.tablePath(), b.tableConfig())
-	if errors.Is(err, fs.ErrNotExist) {
-		return b.settle()
-	}
-	if err != nil {
-		return fmt.Errorf("engine: open table: %w", err)
-	}
-	b.table = table
-	if b.snapshot, err = table.Snapshot(); err != nil {
-		return fmt.Errorf("engine: open table: %w", err)
-	}
-	b.checkpoint = b.snapshot.NextRowID()
-	if rows := b.snapshot.Rows(); rows > b.checkpoint {
-		return fmt.Errorf("%w: the table has %d rows and its next row id is %d", engine.ErrCorrupt, rows, b.checkpoint)
-	}
-	if _, _, _, err := b.snapshot.Place(0); err != nil {
-		return fmt.Errorf("engine: open table: %w", err)
-	}
+	defer newest.Release()
+	b.checkpoint = newest.NextRowID()
 	b.tail.next = b.checkpoint
-	b.setSchema(b.snapshot.Schema())
-	return b.settle()
+	b.setSchema(newest.Schema())
+	return nil
 }
 
-// settle brings the mark, which is made if there is none, to the version of the
-// table that was found.
-func (b *Bucket) settle() error {
-	m := b.mark.state
-	if b.snapshot == nil {
-		return b.mark.settle(0, 0)
+func (b *Bucket) tableOptions() table.Options {
+	o := table.Options{
+		Config:   lance.Config{Compression: b.opts.Compression, ColumnCompression: b.opts.ColumnCompression},
+		Salvage:  b.salvages(),
+		Logger:   b.logger,
+		Changed:  func() { signal(b.tidy) },
+		Panicked: b.Break,
 	}
-	version := b.snapshot.Version()
-	if version != m.Version {
-		// Not a version that this bucket has brought to disk.
-		if _, err := b.syncTable(nil, b.snapshot, false); err != nil {
-			return err
-		}
+	if b.opts.EnableMetrics { // they are there by the time that something is written
+		o.Wrote = func(bytes int64) { b.metrics.TableWrote(bytes) }
 	}
-	return b.mark.settle(version, b.snapshot.NextRowID())
-}
-
-func (b *Bucket) tableConfig() lance.Config {
-	return lance.Config{Compression: b.opts.Compression, ColumnCompression: b.opts.ColumnCompression}
+	return o
 }
 
 // logOptions are those of the bucket's log.
@@ -195,7 +102,7 @@ func (b *Bucket) logOptions() wal.Options {
 		MaxEntryBytes: batch.MaxBytes,
 		SyncInterval:  b.syncInterval(),
 		Recovery:      wal.Strict,
-		Standing:      b.mark.logging,
+		Standing:      b.table.Marker().Logging,
 		OnAdvance:     b.advance,
 		Panicked:      func(cause error) { b.Break(fmt.Errorf("%w: %w", engine.ErrPanic, cause)) },
 		Logger:        b.logger.With("component", "wal"),
@@ -227,7 +134,7 @@ func (b *Bucket) openLog(s *survey) error {
 		missing := wal.Range{First: b.checkpoint, End: -1}
 		b.recovered.missing = append(b.recovered.missing, missing)
 		b.logger.Error("the log is gone", "rows", missing.String())
-		if err := b.mark.logging(false); err != nil {
+		if err := b.table.Marker().Logging(false); err != nil {
 			return err
 		}
 	}
@@ -322,7 +229,7 @@ func (b *Bucket) dropLog() error {
 		return fmt.Errorf("engine: close log: %w", err)
 	}
 	b.log = nil
-	if err := b.mark.logging(false); err != nil {
+	if err := b.table.Marker().Logging(false); err != nil {
 		return err
 	}
 	if err := b.home.Owned(); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -107,8 +108,8 @@ func TestRefusedAgainAndAgain(t *testing.T) {
 				m := readMarkOf(t, dir)
 				m.Changing, m.Rows = true, 1000
 				newest := newestManifest(dir)
-				next := lance.ManifestPath(filepath.Join(dir, tableDir), m.Version+1)
-				return after(asMark(m)(filepath.Join(dir, markFile)), os.Link(newest, next))
+				next := lance.ManifestPath(filepath.Join(dir, table.Dir), m.Version+1)
+				return after(asMark(m)(filepath.Join(dir, table.MarkFile)), os.Link(newest, next))
 			},
 			want: "were in the table", rows: -1,
 		},
@@ -116,10 +117,10 @@ func TestRefusedAgainAndAgain(t *testing.T) {
 			damage: func(t *testing.T, dir string) error {
 				m := readMarkOf(t, dir)
 				m.Changing = true
-				next := lance.ManifestPath(filepath.Join(dir, tableDir), m.Version+1)
+				next := lance.ManifestPath(filepath.Join(dir, table.Dir), m.Version+1)
 				path := oldest(t, dir, 1)
 				info, err := os.Stat(path)
-				return after(after(after(err, flipped(info.Size()/2)(path)), asMark(m)(filepath.Join(dir, markFile))), os.Link(newestManifest(dir), next))
+				return after(after(after(err, flipped(info.Size()/2)(path)), asMark(m)(filepath.Join(dir, table.MarkFile))), os.Link(newestManifest(dir), next))
 			},
 			want: "wal: corrupt", rows: 280,
 		},
@@ -136,18 +137,18 @@ func TestRefusedAgainAndAgain(t *testing.T) {
 			want:   consumersFile, rows: 280,
 		},
 		"the tags are gone": {
-			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, tagsFile)) },
-			want:   tagsFile, rows: 280,
+			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, table.TagsFile)) },
+			want:   table.TagsFile, rows: 280,
 		},
 		"the version of a tag is gone": {
 			damage: func(t *testing.T, dir string) error {
-				return gone(lance.ManifestPath(filepath.Join(dir, tableDir), 2))
+				return gone(lance.ManifestPath(filepath.Join(dir, table.Dir), 2))
 			},
 			want: "and so is the version", rows: 280,
 		},
 		"the version of a tag is torn": {
 			damage: func(t *testing.T, dir string) error {
-				return asHalf(lance.ManifestPath(filepath.Join(dir, tableDir), 2))
+				return asHalf(lance.ManifestPath(filepath.Join(dir, table.Dir), 2))
 			},
 			want: `tag "old"`, rows: 280,
 		},
@@ -239,11 +240,11 @@ func tagged(t *testing.T) string {
 	return crash(t, b.home.Path)
 }
 
-func readMarkOf(t *testing.T, dir string) markState {
+func readMarkOf(t *testing.T, dir string) table.Mark {
 	t.Helper()
-	m, err := readMark(vfs.OS, dir)
+	m, err := table.ReadMarker(vfs.OS, dir)
 	must(t, err)
-	return m.state
+	return m.Mark()
 }
 
 // TestRefusedWhileLocked leaves alone a bucket that another opener has.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -20,13 +21,12 @@ func TestARegisterIsWhatItWas(t *testing.T) {
 	b := open(t, dir, quiet())
 	must(t, b.Commit(`a "name" with <marks>, \u00fc`, 7))
 	must(t, b.Close())
-	m, err := readMark(vfs.OS, dir)
+	m, err := table.ReadMarker(vfs.OS, dir)
 	must(t, err)
-	for i, name := range []string{consumersFile, tagsFile} {
+	for i, name := range []string{consumersFile, table.TagsFile} {
 		path := filepath.Join(dir, name)
 		read := func() (map[string]int64, error) {
-			consumers, tagged := registersIn(vfs.OS, dir, m)
-			return []*statefile.Register{consumers, tagged}[i].All()
+			return []*statefile.Register{consumersIn(vfs.OS, dir, m), m.Tags()}[i].All()
 		}
 		want, err := read()
 		must(t, err)
@@ -55,7 +55,7 @@ func TestARegisterIsWhatItWas(t *testing.T) {
 
 func TestASalvageForgetsARegister(t *testing.T) {
 	dir, _ := furnished(t)
-	for _, name := range []string{consumersFile, tagsFile} {
+	for _, name := range []string{consumersFile, table.TagsFile} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(`{}`), 0o600))
 	}
 	salvaged := open(t, dir, quiet(func(o *Options) { o.WALRecovery = "salvage" }))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/table"
 )
 
 // Delete removes the acknowledged rows for which an SQL filter is true and returns
@@ -15,7 +16,7 @@ import (
 func (b *Bucket) Delete(filter string) (int64, error) {
 	removed, err := b.remove(func(t *lance.Table, _ *lance.Snapshot) (*lance.Snapshot, error) { return t.Delete(filter) })
 	if errors.Is(err, lance.ErrInvalid) || errors.Is(err, lance.ErrSchema) {
-		err = &engine.ExpressionError{Expression: filter, Reason: reason(err)}
+		err = &engine.ExpressionError{Expression: filter, Reason: table.Reason(err)}
 	}
 	return removed, err
 }
@@ -52,26 +53,14 @@ func (b *Bucket) removeFlushed(do func(*lance.Table, *lance.Snapshot) (*lance.Sn
 	if err := b.writable(); err != nil {
 		return 0, err
 	}
-	b.compacting.Lock()
-	defer b.compacting.Unlock()
-	b.flushing.Lock()
-	defer b.flushing.Unlock()
-	before := b.newest()
-	if before == nil {
-		return 0, nil
-	}
-	defer before.Release()
-	after, err := b.change(func() (*lance.Snapshot, error) {
-		snapshot, err := do(b.table, before)
-		if err != nil {
-			err = fmt.Errorf("engine: remove rows: %w", err)
-		}
-		return snapshot, err
-	})
-	if err != nil {
+	b.table.Reshaping.Lock()
+	defer b.table.Reshaping.Unlock()
+	b.table.Growing.Lock()
+	defer b.table.Growing.Unlock()
+	after, removed, err := b.table.Remove(do)
+	if err != nil || after == nil {
 		return 0, err
 	}
-	removed := before.Rows() - after.Rows()
 	if err := b.replaceTable(after); err != nil {
 		return 0, b.home.Refuse(err)
 	}
@@ -84,12 +73,9 @@ func (v *view) left() error {
 	if v.snapshot == nil || v.first >= v.memory {
 		return nil
 	}
-	_, first, end, err := v.snapshot.Place(v.first)
+	end, err := table.Left(v.snapshot, v.first, v.memory, v.visible)
 	if err != nil {
-		return fmt.Errorf("engine: look for removed rows: %w", err)
-	}
-	if first > v.first {
-		return &engine.RemovedError{Offset: v.first, First: first, Left: first < v.visible}
+		return err
 	}
 	if end < v.memory {
 		v.end, v.memory = end, end
@@ -99,46 +85,10 @@ func (v *view) left() error {
 	return nil
 }
 
-// removed says which of the ids, rows of the table, is not left.
-func (v *view) removed(ids []int64) error {
-	for _, id := range ids {
-		_, first, _, err := v.snapshot.Place(id)
-		if err != nil {
-			return fmt.Errorf("engine: look for removed rows: %w", err)
-		}
-		if first != id {
-			return &engine.RemovedError{Offset: id, First: first, Left: first < v.visible}
-		}
-	}
-	return fmt.Errorf("%w: the table lacks rows that were not removed", engine.ErrCorrupt)
-}
-
-// run is the offsets [first, end).
-type run = [2]int64
-
 // runs lists the offsets of the rows of a view.
-func (v *view) runs() ([]run, error) {
-	runs := []run{}
-	add := func(first, end int64) {
-		if n := len(runs); n > 0 && runs[n-1][1] == first {
-			runs[n-1][1] = end
-		} else if first < end {
-			runs = append(runs, run{first, end})
-		}
-	}
-	for at := v.first; at < v.memory; {
-		_, first, end, err := v.snapshot.Place(at)
-		if err != nil {
-			return nil, fmt.Errorf("engine: look for removed rows: %w", err)
-		}
-		if first == end {
-			break
-		}
-		add(min(first, v.memory), min(end, v.memory))
-		at = end
-	}
-	add(v.memory, v.end)
-	return runs, nil
+func (v *view) runs() ([]table.Run, error) {
+	runs, err := table.Runs(v.snapshot, v.first, v.memory)
+	return table.AddRun(runs, v.memory, v.end), err
 }
 
 // FirstFrom returns the first offset at or after offset whose row is left, or that

@@ -10,6 +10,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 )
@@ -188,7 +189,7 @@ func (p *plan) steps() (steps []string) {
 		case consumersFile:
 			step("forget the offsets that consumers committed, and keep what there is of them as %s.broken", file)
 			continue
-		case tagsFile:
+		case table.TagsFile:
 			step("forget which versions tags named, and keep what there is of it as %s.broken", file)
 			continue
 		}
@@ -196,7 +197,7 @@ func (p *plan) steps() (steps []string) {
 	}
 	switch {
 	case p.version == nil && p.x.hasTable:
-		step("give the table up, and keep it as %s.broken", tableDir)
+		step("give the table up, and keep it as %s.broken", table.Dir)
 	case p.mend:
 		step("keep version %d of the table without the files that are damaged", p.version.Number)
 	case p.version != nil && p.version != p.x.state.Newest():
@@ -250,36 +251,36 @@ func (p *plan) apply() error {
 			return err
 		}
 	}
-	m, err := readMark(vfs.OS, x.dir)
+	m, err := table.ReadMarker(vfs.OS, x.dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(p.applyTable(m), m.close())
+	return errors.Join(p.applyTable(m), m.Close())
 }
 
-func (p *plan) applyTable(m *mark) error {
-	table, state := filepath.Join(p.x.dir, tableDir), m.state
+func (p *plan) applyTable(m *table.Marker) error {
+	path, state := filepath.Join(p.x.dir, table.Dir), m.Mark()
 	state.Consumed = state.Consumed && !slices.Contains(p.x.unread, consumersFile)
-	state.Tagged = state.Tagged && !slices.Contains(p.x.unread, tagsFile)
+	state.Tagged = state.Tagged && !slices.Contains(p.x.unread, table.TagsFile)
 	switch {
 	case p.version == nil && p.x.hasTable:
-		if err := statefile.KeepBroken(table); err != nil {
+		if err := statefile.KeepBroken(path); err != nil {
 			return err
 		}
-		state.Version, state.Manifest, state.Changing = 0, fileSum{}, false
+		state.Version, state.Manifest, state.Changing = 0, table.FileSum{}, false
 	case p.version != nil && !p.mend && p.version.Number < state.Version:
 		// The open sets aside what is newer, however sound it looks.
-		state.Version, state.Manifest, state.Changing = p.version.Number, fileSum{}, true
+		state.Version, state.Manifest, state.Changing = p.version.Number, table.FileSum{}, true
 	case p.mend:
 		// Otherwise the next open would take the mended version for an unfinished one.
-		state.Version, state.Manifest, state.Changing = p.version.Number, fileSum{}, false
-		if err := m.write(state, 2); err != nil {
+		state.Version, state.Manifest, state.Changing = p.version.Number, table.FileSum{}, false
+		if err := m.Replace(state); err != nil {
 			return err
 		}
-		if _, err := lance.Mend(table, p.version.Number); err != nil {
+		if _, err := lance.Mend(path, p.version.Number); err != nil {
 			return err
 		}
 	}
-	state.Sequence, state.Rows = m.state.Sequence, min(state.Rows, p.log.End)
-	return m.write(state, 2)
+	state.Rows = min(state.Rows, p.log.End)
+	return m.Replace(state)
 }

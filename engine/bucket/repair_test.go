@@ -12,6 +12,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -85,7 +86,7 @@ func TestExamine(t *testing.T) {
 // TestExamineCrashed looks at what a crash left, which is no fault.
 func TestExamineCrashed(t *testing.T) {
 	dir, rows := atRest(t)
-	replaced(t, dir, "table.mark", asMark(markState{Version: 3, Rows: 80, Changing: true}))
+	replaced(t, dir, "table.mark", asMark(table.Mark{Version: 3, Rows: 80, Changing: true}))
 	replaced(t, dir, "wal/*.wal", gone)
 	replaced(t, dir, "wal/*.wal", func(path string) error { return os.RemoveAll(filepath.Dir(path)) })
 	x := examine(t, dir)

@@ -42,13 +42,13 @@ func (b *Bucket) retain(exact bool) error {
 		return err
 	}
 	var bytes int64
-	rows, err := b.removeFlushed(func(table *lance.Table, before *lance.Snapshot) (*lance.Snapshot, error) {
+	rows, err := b.removeFlushed(func(t *lance.Table, before *lance.Snapshot) (*lance.Snapshot, error) {
 		cut, err := b.cutOf(before, b.acknowledgedRows(), true) // of what is there by now
 		if err != nil {
 			return nil, err
 		}
 		if cut == 0 {
-			return table.Snapshot()
+			return t.Snapshot()
 		}
 		all, err := before.BytesFrom(0)
 		if err != nil {
@@ -59,7 +59,7 @@ func (b *Bucket) retain(exact bool) error {
 			return nil, err
 		}
 		bytes = all - kept
-		return table.DeleteBefore(cut)
+		return t.DeleteBefore(cut)
 	})
 	if err != nil {
 		return err
@@ -78,23 +78,22 @@ func (b *Bucket) retain(exact bool) error {
 // reclaim gives back the space of removed rows: of whole files at once, of parts
 // of them when that is worth it.
 func (b *Bucket) reclaim() error {
-	table, _, err := b.committed()
-	if err != nil {
-		return err
+	snapshot := b.table.Newest()
+	if snapshot == nil {
+		return engine.ErrClosed
 	}
-	snapshot := b.newest()
 	size := snapshot.DataBytes()
 	used, err := snapshot.BytesFrom(0)
 	snapshot.Release() // or a clean-up would keep its files
 	if err != nil {
 		return fmt.Errorf("engine: retention: %w", err)
 	}
-	b.compacting.Lock()
-	defer b.compacting.Unlock()
+	b.table.Reshaping.Lock()
+	defer b.table.Reshaping.Unlock()
 	if size-used > used/retentionWaste {
 		return b.compactNow(false)
 	}
-	return b.clean(table)
+	return b.table.Clean()
 }
 
 // retentionCut returns the offset below which rows are to be removed now; 0 is none.
@@ -102,7 +101,7 @@ func (b *Bucket) retentionCut(exact bool) (int64, error) {
 	if !b.opts.bounded() || b.writable() != nil {
 		return 0, nil
 	}
-	snapshot := b.newest()
+	snapshot := b.table.Newest()
 	if snapshot == nil {
 		return 0, nil
 	}
@@ -280,7 +279,7 @@ func (b *Bucket) noteTimes(rows int64) {
 // be as old as the newest version of the table.
 func (b *Bucket) recoverTimes() {
 	err := b.times.open()
-	if err == nil && b.times.step > 0 && b.snapshot != nil && b.times.known() < b.checkpoint {
+	if err == nil && b.times.step > 0 && b.checkpoint > b.times.known() {
 		var commits []lance.Commit
 		if commits, err = b.table.Commits(); err == nil {
 			at := time.Now()

@@ -280,11 +280,11 @@ func TestRetentionAgainstAModel(t *testing.T) {
 				default:
 					bound = 1 + r.Int64N(40)
 					o.RetentionRows = bound
-					b.compacting.Lock() // or files would go while they are copied
-					b.flushing.Lock()
+					b.table.Reshaping.Lock() // or files would go while they are copied
+					b.table.Growing.Lock()
 					copied := crash(t, b.home.Path)
-					b.flushing.Unlock()
-					b.compacting.Unlock()
+					b.table.Growing.Unlock()
+					b.table.Reshaping.Unlock()
 					b = open(t, copied, o)
 				}
 				// Meanwhile the background may have removed more, but not too much.

@@ -1,6 +1,9 @@
 package bucket
 
-import "github.com/persisting/persisting/metrics"
+import (
+	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/metrics"
+)
 
 // Stats is the state of a bucket.
 type Stats struct {
@@ -91,7 +94,7 @@ type state struct {
 	retainedRows               int64
 	retainedBytes              int64
 	tally                      tally
-	indexing                   indexing
+	indexing                   table.Indexing
 	rows, first                int64
 	version                    uint64
 	fragments                  int
@@ -105,24 +108,24 @@ func (b *Bucket) state() state {
 		checkpoint:     b.checkpoint,
 		unflushedRows:  b.visible() - b.checkpoint,
 		unflushedBytes: b.unflushed,
-		memory:         b.tail.bytes + b.pages.bytes,
-		pageBytes:      b.pages.bytes,
-		pageHits:       b.pages.hits,
-		pageMisses:     b.pages.misses,
+		memory:         b.tail.bytes + b.pages.Bytes(),
+		pageBytes:      b.pages.Bytes(),
 		retainedRows:   b.retained.rows,
 		retainedBytes:  b.retained.bytes,
 		tally:          b.tally,
-		indexing:       b.indexing,
+		indexing:       b.table.Indexing(),
 		flushErr:       b.flushErr,
 	}
-	if b.snapshot != nil {
-		s.rows = b.snapshot.Rows()
-		if _, first, _, err := b.snapshot.Place(0); err == nil { // in memory, as change has seen to
+	s.pageHits, s.pageMisses = b.pages.Counts()
+	if newest := b.table.Newest(); newest != nil {
+		defer newest.Release()
+		s.rows = newest.Rows()
+		if _, first, _, err := newest.Place(0); err == nil { // in memory, as change has seen to
 			s.first = first
 		}
-		s.version = b.snapshot.Version()
-		s.fragments = b.snapshot.Fragments()
-		s.tableBytes = b.snapshot.DataBytes()
+		s.version = newest.Version()
+		s.fragments = newest.Fragments()
+		s.tableBytes = newest.DataBytes()
 	}
 	return s
 }

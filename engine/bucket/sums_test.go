@@ -9,6 +9,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -22,14 +23,14 @@ func TestExamineNoticesEveryByte(t *testing.T) {
 	}
 	_, err := b.Delete("id = 7")
 	must(t, err)
-	must(t, b.CreateIndex(IndexSpec{Column: "id", Type: "btree"}))
+	must(t, b.CreateIndex(table.IndexSpec{Column: "id", Type: "btree"}))
 	must(t, b.Close())
 	if x := examine(t, b.home.Path); !x.Sound || x.Table.Unsummed > 0 || !x.Table.RowsRead {
 		t.Fatalf("%+v", x)
 	}
 	decoded := 0
 	for _, pattern := range []string{"data/*.lance", "_deletions/*", "_indices/*/*"} {
-		files, err := filepath.Glob(filepath.Join(b.tablePath(), pattern))
+		files, err := filepath.Glob(filepath.Join(b.table.Path(), pattern))
 		must(t, err)
 		if len(files) == 0 {
 			t.Fatalf("there is no %s", pattern)
@@ -63,16 +64,16 @@ func TestEveryByteOfTheManifestCounts(t *testing.T) {
 	path := newestManifest(dir)
 	text, err := os.ReadFile(path)
 	must(t, err)
-	m, err := readMark(vfs.OS, dir)
+	m, err := table.ReadMarker(vfs.OS, dir)
 	must(t, err)
 	decoded := 0
 	for at := range text {
 		must(t, flipped(int64(at))(path))
-		if state, err := lance.Check(filepath.Join(dir, tableDir), lance.CheckOptions{}); err == nil && state.Head().Number == m.state.Version {
+		if state, err := lance.Check(filepath.Join(dir, table.Dir), lance.CheckOptions{}); err == nil && state.Head().Number == m.Mark().Version {
 			decoded++
 		}
-		state, err := checkTable(filepath.Join(dir, tableDir), m.state, false)
-		if err != nil || state.Head() == nil || state.Head().Number != m.state.Version-1 {
+		state, err := table.Check(filepath.Join(dir, table.Dir), m.Mark(), false)
+		if err != nil || state.Head() == nil || state.Head().Number != m.Mark().Version-1 {
 			t.Fatalf("byte %d: %+v, %v", at, state, err)
 		}
 		if at%100 == 0 {
@@ -100,7 +101,7 @@ func TestATableWithoutSumsIsSound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, rows := atRest(t)
-			replaced(t, dir, sumsFile, with)
+			replaced(t, dir, table.SumsFile, with)
 			look := func() Examination {
 				x, err := Examine(dir, ExamineOptions{ReadRows: true})
 				must(t, err)
@@ -116,31 +117,5 @@ func TestATableWithoutSumsIsSound(t *testing.T) {
 				t.Errorf("after a flush %+v", x)
 			}
 		})
-	}
-}
-
-func TestSumsOfFilesThatAreGoneAreDropped(t *testing.T) {
-	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet())
-	b.sums.most = 100
-	for range 10 {
-		appendRows(t, b, 10)
-		must(t, b.Flush())
-	}
-	lines := func() int {
-		known, err := readSums(vfs.OS, b.sums.path)
-		must(t, err)
-		return len(known)
-	}
-	if n := lines(); n != 10 {
-		t.Fatalf("%d files have sums", n)
-	}
-	must(t, b.Compact())
-	if n := lines(); n != 1 {
-		t.Errorf("%d files have sums after a compaction", n)
-	}
-	appendRows(t, b, 10)
-	must(t, b.Close())
-	if x := examine(t, b.home.Path); lines() != 2 || x.Table.Unsummed > 0 || !x.Sound {
-		t.Errorf("%d files have sums: %+v", lines(), x)
 	}
 }

@@ -13,17 +13,16 @@ import (
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/ring"
-	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/wal"
 )
 
 // survey is what is in the directory of a bucket that is being opened, and can be
 // opened. Making it changes nothing.
 type survey struct {
-	isNew      bool                  // nothing is there
-	damaged    []*statefile.Register // that a salvage forgets
-	table      lance.State
-	checkpoint int64 // the rows below are in the table
+	isNew         bool  // nothing is there
+	consumersLost bool  // a salvage forgets what they committed
+	checkpoint    int64 // the rows below are in the table
 
 	log     *wal.Reading // nil for none
 	lostLog bool         // it is gone, and a salvage goes on without
@@ -59,13 +58,13 @@ func (b *Bucket) salvages() bool { return b.opts.WALRecovery == "salvage" }
 // which is not the case for a salvage where only that is lost which is damaged.
 func (b *Bucket) survey() (*survey, error) {
 	s := &survey{}
-	for _, look := range []func(*survey) error{b.lookAtIdentity, b.lookAtMark, b.lookAtTable, b.lookAtTags, b.lookAtLog, b.lookAtRing} {
+	for _, look := range []func(*survey) error{b.lookAtIdentity, b.lookAtTable, b.lookAtConsumers, b.lookAtLog, b.lookAtRing} {
 		if err := look(s); err != nil {
 			return s, err
 		}
 	}
 	// A bucket never has fewer rows than it once had on disk.
-	if due := b.mark.state.Rows; s.end < due {
+	if due := b.table.Marker().Mark().Rows; s.end < due {
 		return s, fmt.Errorf("%w: the rows %d to %d were in the table, and are neither there nor in the log", engine.ErrCorrupt, s.end, due-1)
 	}
 	return s, nil
@@ -77,13 +76,13 @@ func (b *Bucket) lookAtIdentity(s *survey) (err error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	for _, part := range []string{markFile, logDir} {
+	for _, part := range []string{table.MarkFile, logDir} {
 		if data := filepath.Join(b.home.Path, part); exists(data) {
 			return fmt.Errorf("%w: %s is there and %s is not", engine.ErrCorrupt, data, path)
 		}
 	}
-	if lance.Exists(b.tablePath()) { // without a version, Lance was making it when its directory was removed
-		return fmt.Errorf("%w: %s is there and %s is not", engine.ErrCorrupt, b.tablePath(), path)
+	if data := filepath.Join(b.home.Path, table.Dir); lance.Exists(data) { // without a version, Lance was making it when its directory was removed
+		return fmt.Errorf("%w: %s is there and %s is not", engine.ErrCorrupt, data, path)
 	}
 	if _, err := rand.Read(b.id[:]); err != nil {
 		return fmt.Errorf("engine: make identity: %w", err)
@@ -97,95 +96,24 @@ func exists(path string) bool {
 	return err == nil
 }
 
-func (b *Bucket) lookAtMark(s *survey) (err error) {
-	if b.mark, err = readMark(b.home.FS, b.home.Path); err != nil {
+// lookAtTable finds the newest sound version of the table.
+func (b *Bucket) lookAtTable(s *survey) (err error) {
+	if b.table, err = table.Look(b.home, b.tableOptions()); err != nil {
 		return err
 	}
-	b.consumers, b.tagged = registersIn(b.home.FS, b.home.Path, b.mark)
-	for _, r := range []*statefile.Register{b.consumers, b.tagged} {
-		_, err := r.All()
-		if errors.Is(err, engine.ErrCorrupt) && b.salvages() {
-			b.logger.Error("a damaged file is begun anew", "error", err)
-			s.damaged = append(s.damaged, r)
-			err = nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// lookAtTable finds the newest sound version of the table. It refuses one that is
-// older than the version that was on disk: the log has the rows that came between,
-// if at all, but not what was removed or changed.
-func (b *Bucket) lookAtTable(s *survey) error {
-	table, m := b.tablePath(), b.mark.state
-	if m.unmade() {
-		return nil
-	}
-	var err error
-	if s.table, err = checkTable(table, m, false); err != nil {
-		return fmt.Errorf("engine: look at table: %w", err)
-	}
-	head := s.table.Head()
-	if head == nil {
-		return nil // rows that are missing are found out at the end
-	}
-	if head.Number < m.Version {
-		return fmt.Errorf("%w: version %d of the table was on disk, and %s; version %d is the newest that is sound, to which persisting repair can go back", engine.ErrCorrupt, m.Version, wrongWith(&s.table, m.Version), head.Number)
-	}
-	version, err := lance.OpenVersion(table, head.Number)
-	if err != nil {
-		return fmt.Errorf("engine: look at table: %w", err)
-	}
-	defer version.Release()
-	s.checkpoint, s.schema = version.NextRowID(), version.Schema()
+	found := b.table.Found()
+	s.checkpoint, s.schema = found.Rows, found.Schema
 	s.end = s.checkpoint
-	if rows := version.Rows(); rows > s.checkpoint {
-		return fmt.Errorf("%w: the table has %d rows and its next row id is %d", engine.ErrCorrupt, rows, s.checkpoint)
-	}
-	if _, _, _, err := version.Place(0); err != nil {
-		return fmt.Errorf("engine: look at table: %w", err)
-	}
 	return nil
 }
 
-// setsAside says whether heal takes a version away.
-func (s *survey) setsAside(number uint64) bool {
-	head := s.table.Head()
-	for i := range s.table.Versions {
-		if v := &s.table.Versions[i]; v.Number == number {
-			return head == nil || number > head.Number || !v.Readable()
-		}
-	}
-	return false
-}
-
-// lookAtTags refuses tags whose versions are gone, or go when the table is healed.
-func (b *Bucket) lookAtTags(s *survey) error {
-	for _, r := range s.damaged {
-		if r == b.tagged {
-			return nil // what they name is not known
-		}
-	}
-	noted, err := b.tagged.All()
-	if err != nil {
-		return err
-	}
-	if b.salvages() {
-		return nil
-	}
-	for name, version := range noted {
-		if s.setsAside(uint64(version)) {
-			return fmt.Errorf("%w: tag %q: %s", engine.ErrCorrupt, name, wrongWith(&s.table, uint64(version)))
-		}
-	}
-	stray, err := strayTags(b.home.FS, b.tablePath(), noted)
-	for _, t := range stray {
-		if t.gone {
-			return fmt.Errorf("%w: %s", engine.ErrCorrupt, t)
-		}
+func (b *Bucket) lookAtConsumers(s *survey) error {
+	b.consumers = consumersIn(b.home.FS, b.home.Path, b.table.Marker())
+	_, err := b.consumers.All()
+	if errors.Is(err, engine.ErrCorrupt) && b.salvages() {
+		b.logger.Error("a damaged file is begun anew", "error", err)
+		s.consumersLost = true
+		err = nil
 	}
 	return err
 }
@@ -193,7 +121,7 @@ func (b *Bucket) lookAtTags(s *survey) error {
 // lookAtLog reads the rows of the log that the table does not have.
 func (b *Bucket) lookAtLog(s *survey) error {
 	_, err := os.Stat(b.walPath())
-	if errors.Is(err, fs.ErrNotExist) && !b.opts.EnableWAL && !b.mark.state.Logging {
+	if errors.Is(err, fs.ErrNotExist) && !b.opts.EnableWAL && !b.table.Marker().Mark().Logging {
 		return nil
 	}
 	var d batch.Decoder
@@ -203,7 +131,7 @@ func (b *Bucket) lookAtLog(s *survey) error {
 		return fmt.Errorf("engine: open log: %w", err)
 	}
 	s.log = log
-	if s.lostLog = b.mark.state.Logging && report.Segments == 0; s.lostLog && !b.salvages() {
+	if s.lostLog = b.table.Marker().Mark().Logging && report.Segments == 0; s.lostLog && !b.salvages() {
 		return fmt.Errorf("%w: there is no segment in %s: the rows from %d on, if there were any, are lost", wal.ErrCorrupt, b.walPath(), s.checkpoint)
 	}
 	return nil

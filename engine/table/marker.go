@@ -1,4 +1,4 @@
-package bucket
+package table
 
 import (
 	"bytes"
@@ -18,11 +18,11 @@ import (
 // slotBytes is what a disk writes as a whole.
 const slotBytes = 512
 
-// markState is what the bucket knows for certain of its table.
-type markState struct {
+// Mark is what is known for certain of a table, and of what lies beside it in the directory.
+type Mark struct {
 	Sequence uint64  `json:"sequence"` // of the writes of the mark
 	Version  uint64  `json:"version"`  // the newest version that is on disk; 0: none
-	Manifest fileSum `json:"manifest"` // of that version; zero: not known
+	Manifest FileSum `json:"manifest"` // of that version; zero: not known
 	Rows     int64   `json:"rows"`     // that the bucket had when it came there
 	Changing bool    `json:"changing"` // newer versions may be there that are not on disk as a whole
 	Logging  bool    `json:"logging"`  // there is a segment of the log, with rows that the table may lack
@@ -30,10 +30,10 @@ type markState struct {
 	Tagged   bool    `json:"tagged"`   // there is a file of the versions that tags name
 }
 
-// unmade says that the first version of the table was being made: there is none.
-func (s markState) unmade() bool { return s.Changing && s.Version == 0 }
+// Unmade says that the first version of the table was being made: there is none.
+func (s Mark) Unmade() bool { return s.Changing && s.Version == 0 }
 
-// mark is the file table.mark. Lance makes a version of the table visible
+// Marker is the file table.mark. Lance makes a version of the table visible
 // before it is on disk, and after a power failure its files can have their right
 // sizes and zeros for content. So each change of the table is announced here
 // before it begins, and has happened only once the mark names its version:
@@ -43,28 +43,28 @@ func (s markState) unmade() bool { return s.Changing && s.Version == 0 }
 // in hexadecimal, and the line, padded with spaces. The sound slot with the
 // larger sequence counts. An announcement is written to the first slot alone,
 // all else to both, so that damage to one slot is harmless.
-type mark struct {
+type Marker struct {
 	fs   vfs.FS
 	path string
 
 	mu       sync.Mutex
-	state    markState // as it is on disk
-	file     vfs.File  // nil until it is written to
+	state    Mark     // as it is on disk
+	file     vfs.File // nil until it is written to
 	exists   bool
 	running  int  // changes that have begun and not ended
 	failures int  // changes that failed
 	unsure   bool // one that failed may have happened all the same
 }
 
-// readMark reads the mark in the directory of a bucket.
-func readMark(filesystem vfs.FS, dir string) (*mark, error) {
-	m := &mark{fs: filesystem, path: filepath.Join(dir, markFile)}
+// ReadMarker reads the marker in the directory of a store. One that comes with an error says nothing.
+func ReadMarker(filesystem vfs.FS, dir string) (*Marker, error) {
+	m := &Marker{fs: filesystem, path: filepath.Join(dir, MarkFile)}
 	b, err := statefile.Whole(filesystem, m.path, 2*slotBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("engine: read mark of the table: %w", err)
+		return m, fmt.Errorf("engine: read mark of the table: %w", err)
 	}
 	for i := range 2 {
 		if s, ok := decodeSlot(b, i); ok && (!m.exists || s.Sequence > m.state.Sequence) {
@@ -72,12 +72,12 @@ func readMark(filesystem vfs.FS, dir string) (*mark, error) {
 		}
 	}
 	if !m.exists {
-		return nil, fmt.Errorf("%w: %s holds no sound mark", engine.ErrCorrupt, m.path)
+		return m, fmt.Errorf("%w: %s holds no sound mark", engine.ErrCorrupt, m.path)
 	}
 	return m, nil
 }
 
-func decodeSlot(b []byte, i int) (s markState, ok bool) {
+func decodeSlot(b []byte, i int) (s Mark, ok bool) {
 	if len(b) < (i+1)*slotBytes {
 		return s, false
 	}
@@ -88,7 +88,7 @@ func decodeSlot(b []byte, i int) (s markState, ok bool) {
 	return s, json.Unmarshal([]byte(line), &s) == nil
 }
 
-func encodeSlot(s markState) ([]byte, error) {
+func encodeSlot(s Mark) ([]byte, error) {
 	line, err := json.Marshal(s)
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func encodeSlot(s markState) ([]byte, error) {
 }
 
 // begin announces a change of the table. The ticket is for end.
-func (m *mark) begin() (ticket int, err error) {
+func (m *Marker) begin() (ticket int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.state
@@ -111,7 +111,7 @@ func (m *mark) begin() (ticket int, err error) {
 
 // end says that a change has led to a version which is on disk, with all before,
 // and has that manifest.
-func (m *mark) end(ticket int, version uint64, manifest fileSum, rows int64) error {
+func (m *Marker) end(ticket int, version uint64, manifest FileSum, rows int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.running--
@@ -128,7 +128,7 @@ func (m *mark) end(ticket int, version uint64, manifest fileSum, rows int64) err
 }
 
 // fail says that a change has failed, and maybe not without a trace.
-func (m *mark) fail() {
+func (m *Marker) fail() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.running--
@@ -136,50 +136,65 @@ func (m *mark) fail() {
 	m.unsure = true
 }
 
-// settle says, when the bucket is opened, that version is the newest and on
+// Settle says, when the store is opened, that version is the newest and on
 // disk. The rows that were there stay due.
-func (m *mark) settle(version uint64, rows int64) error {
+func (m *Marker) Settle(version uint64, rows int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.state
 	if version != s.Version {
-		s.Version, s.Manifest = version, fileSum{}
+		s.Version, s.Manifest = version, FileSum{}
 	}
 	s.Rows, s.Changing = max(s.Rows, rows), false
 	return m.write(s, 2)
 }
 
-// has is the state on the disk.
-func (m *mark) has() markState {
+// Mark is the state on the disk.
+func (m *Marker) Mark() Mark {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.state
 }
 
-// flag is one of the state's, which says whether there is a file.
+// flag is one of the mark's, which says whether there is a file.
 type flag struct {
-	mark *mark
-	of   func(*markState) *bool
+	marker *Marker
+	of     func(*Mark) *bool
 }
 
 // There implements statefile.Presence.
 func (f flag) There() bool {
-	s := f.mark.has()
+	s := f.marker.Mark()
 	return *f.of(&s)
 }
 
 // Note implements statefile.Presence.
 func (f flag) Note(there bool) error {
-	return f.mark.update(func(s *markState) { *f.of(s) = there })
+	return f.marker.update(func(s *Mark) { *f.of(s) = there })
 }
 
-// logging says whether there is a segment of the log.
-func (m *mark) logging(yes bool) error {
-	return m.update(func(s *markState) { s.Logging = yes })
+// Consumed is the flag that there is a file of the offsets of consumers.
+func (m *Marker) Consumed() statefile.Presence {
+	return flag{m, func(s *Mark) *bool { return &s.Consumed }}
+}
+
+// tagged is the flag that there is a file of the versions that tags name.
+func (m *Marker) tagged() statefile.Presence {
+	return flag{m, func(s *Mark) *bool { return &s.Tagged }}
+}
+
+// Tags is the register of the versions that tags name.
+func (m *Marker) Tags() *statefile.Register {
+	return statefile.NewRegister(m.fs, filepath.Join(filepath.Dir(m.path), TagsFile), "the versions that tags name", 1, m.tagged())
+}
+
+// Logging says whether there is a segment of the log.
+func (m *Marker) Logging(yes bool) error {
+	return m.update(func(s *Mark) { s.Logging = yes })
 }
 
 // update brings the state, as do leaves it, to the disk.
-func (m *mark) update(do func(*markState)) error {
+func (m *Marker) update(do func(*Mark)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.state
@@ -187,8 +202,16 @@ func (m *mark) update(do func(*markState)) error {
 	return m.write(s, 2)
 }
 
+// Replace brings a mark, which keeps its sequence, to the disk as it is. It is for a repair.
+func (m *Marker) Replace(s Mark) error {
+	return m.update(func(now *Mark) {
+		s.Sequence = now.Sequence
+		*now = s
+	})
+}
+
 // write brings s to the disk, in that many slots; m.mu is held.
-func (m *mark) write(s markState, slots int) error {
+func (m *Marker) write(s Mark, slots int) error {
 	if m.exists && s == m.state {
 		return nil
 	}
@@ -206,7 +229,7 @@ func (m *mark) write(s markState, slots int) error {
 	return nil
 }
 
-func (m *mark) replace(text []byte) error {
+func (m *Marker) replace(text []byte) error {
 	if m.file == nil {
 		f, err := m.fs.OpenWrite(m.path)
 		if err != nil {
@@ -220,7 +243,8 @@ func (m *mark) replace(text []byte) error {
 	return m.file.Datasync()
 }
 
-func (m *mark) close() error {
+// Close lets go of the file.
+func (m *Marker) Close() error {
 	if m == nil || m.file == nil {
 		return nil
 	}

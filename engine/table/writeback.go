@@ -1,4 +1,4 @@
-package bucket
+package table
 
 import (
 	"os"
@@ -15,11 +15,11 @@ const (
 
 // writeback lets the disk write what is in the data files that Lance is making so far, again and
 // again until the function that it returns is called: the sync that comes then has less to wait for.
-func (b *Bucket) writeback() (end func()) {
+func (t *Table) writeback() (end func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		defer b.breakOnPanic()
+		defer t.contain()
 		ticker := time.NewTicker(writebackEvery)
 		defer ticker.Stop()
 		for {
@@ -28,7 +28,7 @@ func (b *Bucket) writeback() (end func()) {
 				return
 			case <-ticker.C:
 			}
-			for _, path := range lance.Unfinished(b.tablePath()) {
+			for _, path := range lance.Unfinished(t.path) {
 				if info, err := os.Stat(path); err == nil && info.Size() >= writebackFrom {
 					vfs.StartWriteback(path)
 				}

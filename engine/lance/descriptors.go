@@ -1,18 +1,16 @@
-package bucket
+package lance
 
 import (
 	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/vfs"
 	"golang.org/x/sys/unix"
 )
 
-// bucketDescriptors is how many files a bucket has open: LOCK, a segment of the log,
-// table.mark and table.sums.
-const bucketDescriptors = 4
+// storeDescriptors is how many files a bucket has open: LOCK, a segment of the log, table.mark and table.sums.
+const storeDescriptors = 4
 
 // Advised adds to an error what to do about it where no file could be opened because
 // too many are.
@@ -25,7 +23,7 @@ func Advised(err error) error {
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &r) == nil {
 		limit = fmt.Sprint(r.Cur)
 	}
-	return fmt.Errorf("%w: this process may have %s files open: raise the limit (ulimit -n), or open fewer buckets, each of which takes about %d", err, limit, bucketDescriptors)
+	return fmt.Errorf("%w: this process may have %s files open: raise the limit (ulimit -n), or open fewer buckets, each of which takes about %d", err, limit, storeDescriptors)
 }
 
 // noDescriptor says whether an error is that of a process that may open no more files.
@@ -33,7 +31,7 @@ func noDescriptor(err error) bool {
 	if vfs.NoDescriptor(err) {
 		return true
 	}
-	var native *lance.Error
+	var native *Error
 	if !errors.As(err, &native) {
 		return false
 	}
@@ -45,8 +43,8 @@ func noDescriptor(err error) bool {
 	return false
 }
 
-// spare returns an error while nothing may be begun that opens files.
-func spare() error {
+// Spare returns an error while nothing may be begun that opens files.
+func Spare() error {
 	if err := vfs.SpareDescriptors(); err != nil {
 		return Advised(fmt.Errorf("engine: nothing new is begun: %w", err))
 	}

@@ -1,4 +1,4 @@
-package bucket
+package table
 
 import (
 	"bytes"
@@ -40,21 +40,21 @@ type sums struct {
 const leastSums = 64 << 10
 
 func newSums(filesystem vfs.FS, dir string) *sums {
-	return &sums{fs: filesystem, path: filepath.Join(dir, sumsFile), table: filepath.Join(dir, tableDir), most: leastSums}
+	return &sums{fs: filesystem, path: filepath.Join(dir, SumsFile), table: filepath.Join(dir, Dir), most: leastSums}
 }
 
 // of returns the lines of those of the files that get one, and the sum of the last
 // manifest, which the mark has. They have just been written, and are in the memory
 // of the system.
-func (s *sums) of(files []string) (lines []byte, manifest fileSum, err error) {
+func (s *sums) of(files []string) (lines []byte, manifest FileSum, err error) {
 	for i, f := range files {
 		newest := i == len(files)-1 && isManifest(f)
-		if !newest && !summed(f) {
+		if !newest && !Summed(f) {
 			continue
 		}
-		sum, err := sumOf(s.fs, filepath.Join(s.table, f))
+		sum, err := SumOf(s.fs, filepath.Join(s.table, f))
 		if err != nil {
-			return nil, fileSum{}, err
+			return nil, FileSum{}, err
 		}
 		if newest {
 			manifest = sum
@@ -115,7 +115,7 @@ func (s *sums) trim() error {
 	if s.end <= s.most {
 		return nil
 	}
-	known, err := readSums(s.fs, s.path)
+	known, err := ReadSums(s.fs, s.path)
 	if err != nil {
 		return err
 	}
@@ -153,28 +153,28 @@ func (s *sums) close() error {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// summed says whether a file of the table is one that gets a sum.
-func summed(file string) bool {
+// Summed says whether a file of the table is one that gets a sum.
+func Summed(file string) bool {
 	dir, _, _ := strings.Cut(file, "/")
 	return dir == "data" || dir == "_deletions" || dir == "_indices"
 }
 
 func isManifest(file string) bool { return strings.HasPrefix(file, "_versions/") }
 
-// fileSum is what is noted of a file.
-type fileSum struct {
+// FileSum is what is noted of a file.
+type FileSum struct {
 	CRC32C uint32 `json:"crc32c"`
 	Bytes  int64  `json:"bytes"`
 }
 
-func sumLine(file string, is fileSum) string {
+func sumLine(file string, is FileSum) string {
 	line := fmt.Sprintf("%08x %d %s", is.CRC32C, is.Bytes, file)
 	return line + " " + statefile.Sum([]byte(line)) + "\n"
 }
 
-// readSums returns the sums of all files by name, none where there is no file of sums.
-func readSums(filesystem vfs.FS, path string) (map[string]fileSum, error) {
-	known := map[string]fileSum{}
+// ReadSums returns the sums of all files by name, none where there is no file of sums.
+func ReadSums(filesystem vfs.FS, path string) (map[string]FileSum, error) {
+	known := map[string]FileSum{}
 	text, err := statefile.Whole(filesystem, path, maxSumsBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return known, nil
@@ -187,7 +187,7 @@ func readSums(filesystem vfs.FS, path string) (map[string]fileSum, error) {
 		if at < 0 || !strings.HasSuffix(line, "\n") || statefile.Sum([]byte(line[:at])) != line[at+1:len(line)-1] {
 			continue // torn by a crash
 		}
-		var is fileSum
+		var is FileSum
 		var name string
 		if n, err := fmt.Sscanf(line[:at], "%x %d %s", &is.CRC32C, &is.Bytes, &name); n == 3 && err == nil {
 			known[name] = is
@@ -199,8 +199,8 @@ func readSums(filesystem vfs.FS, path string) (map[string]fileSum, error) {
 // maxSumsBytes is more than table.sums ever has.
 const maxSumsBytes = 1 << 30
 
-// sumOf reads a file.
-func sumOf(filesystem vfs.FS, path string) (is fileSum, err error) {
+// SumOf reads a file.
+func SumOf(filesystem vfs.FS, path string) (is FileSum, err error) {
 	f, err := filesystem.Open(path)
 	if err != nil {
 		return is, err
@@ -219,7 +219,7 @@ func sumOf(filesystem vfs.FS, path string) (is fileSum, err error) {
 }
 
 // differs says whether a file is there and is not what was noted of it.
-func differs(filesystem vfs.FS, path string, noted fileSum) (bool, error) {
+func differs(filesystem vfs.FS, path string, noted FileSum) (bool, error) {
 	f, err := filesystem.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -231,6 +231,6 @@ func differs(filesystem vfs.FS, path string, noted fileSum) (bool, error) {
 	if err = errors.Join(err, f.Close()); err != nil || size != noted.Bytes {
 		return err == nil, err
 	}
-	is, err := sumOf(filesystem, path)
+	is, err := SumOf(filesystem, path)
 	return is != noted, err
 }

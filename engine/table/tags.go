@@ -1,4 +1,4 @@
-package bucket
+package table
 
 import (
 	"encoding/json"
@@ -36,8 +36,17 @@ const (
 // tagName matches what Lance takes as a tag.
 var tagName = regexp.MustCompile(`^[A-Za-z0-9_-]([A-Za-z0-9._-]*[A-Za-z0-9_-])?$`)
 
-func tagPath(table, name string) string {
+// TagPath is the file of a tag.
+func TagPath(table, name string) string {
 	return filepath.Join(table, "_refs", "tags", name+tagSuffix)
+}
+
+// CheckTag returns an [engine.ErrName] for what no tag can be called.
+func CheckTag(name string) error {
+	if !tagName.MatchString(name) || strings.HasSuffix(name, ".lock") {
+		return fmt.Errorf("%w: %q: want letters, digits, '-', '_' and, inside, '.'", engine.ErrName, name)
+	}
+	return nil
 }
 
 // Tag gives a version a name, under which Lance and its clean-up know it as well.
@@ -45,40 +54,36 @@ func tagPath(table, name string) string {
 //
 // The file is written here and not by Lance, which would neither sync it nor keep a
 // power failure from leaving half of it. What it names is noted in tags.json before:
-// the next open writes a tag anew that was lost or is damaged.
-func (b *Bucket) Tag(name string, version uint64) error {
-	if !tagName.MatchString(name) || strings.HasSuffix(name, ".lock") {
-		return fmt.Errorf("%w: %q: want letters, digits, '-', '_' and, inside, '.'", engine.ErrName, name)
-	}
-	if err := b.writable(); err != nil {
+// the next open writes a tag anew that was lost or is damaged. The caller holds
+// t.Reshaping, so that no clean-up comes between.
+func (t *Table) Tag(name string, version uint64) error {
+	if err := CheckTag(name); err != nil {
 		return err
 	}
-	b.compacting.Lock() // no clean-up comes between
-	defer b.compacting.Unlock()
-	view, err := b.At(version)
+	view, err := t.At(version)
 	if err != nil {
 		return err
 	}
 	defer view.snapshot.Release()
-	tags, err := b.allTags()
+	tags, err := t.allTags()
 	if err != nil {
 		return err
 	}
-	t, taken := tags[name]
+	have, taken := tags[name]
 	switch {
-	case taken && t.Version == version:
+	case taken && have.Version == version:
 		return nil
 	case taken:
-		return fmt.Errorf("%w: %q is version %d; untag it first", engine.ErrName, name, t.Version)
+		return fmt.Errorf("%w: %q is version %d; untag it first", engine.ErrName, name, have.Version)
 	}
-	err = b.tagged.Change(func(versions map[string]int64) {
-		for name, t := range tags { // some may be from before they were noted
-			versions[name] = int64(t.Version)
+	err = t.tagged.Change(func(versions map[string]int64) {
+		for name, have := range tags { // some may be from before they were noted
+			versions[name] = int64(have.Version)
 		}
 		versions[name] = int64(version)
 	})
 	if err == nil {
-		err = b.writeTag(name, version)
+		err = t.writeTag(name, version)
 	}
 	if err != nil {
 		return fmt.Errorf("engine: tag: %w", err)
@@ -86,8 +91,8 @@ func (b *Bucket) Tag(name string, version uint64) error {
 	return nil
 }
 
-func (b *Bucket) writeTag(name string, version uint64) error {
-	info, err := b.home.FS.Stat(lance.ManifestPath(b.tablePath(), version))
+func (t *Table) writeTag(name string, version uint64) error {
+	info, err := t.home.FS.Stat(lance.ManifestPath(t.path, version))
 	if err != nil {
 		return err
 	}
@@ -96,45 +101,40 @@ func (b *Bucket) writeTag(name string, version uint64) error {
 	if err != nil {
 		return err
 	}
-	path := tagPath(b.tablePath(), name)
-	if err := b.home.FS.MkdirAll(filepath.Dir(path)); err != nil {
+	path := TagPath(t.path, name)
+	if err := t.home.FS.MkdirAll(filepath.Dir(path)); err != nil {
 		return err
 	}
 	// Lance takes every file in the directory of a tag for one.
-	return statefile.WriteTextVia(b.home.FS, filepath.Join(b.home.Path, "tag.tmp"), path, text)
+	return statefile.WriteTextVia(t.home.FS, filepath.Join(t.home.Path, tagTemp), path, text)
 }
 
 // Untag takes a tag away, on disk when the call returns. The version goes with the
-// next compaction.
-func (b *Bucket) Untag(name string) error {
-	if err := b.writable(); err != nil {
-		return err
-	}
-	b.compacting.Lock()
-	defer b.compacting.Unlock()
-	tags, err := b.allTags()
+// next clean-up. The caller holds t.Reshaping.
+func (t *Table) Untag(name string) error {
+	tags, err := t.allTags()
 	if err != nil {
 		return err
 	}
 	if _, there := tags[name]; !there {
 		return fmt.Errorf("%w: tag %q", engine.ErrNotFound, name)
 	}
-	if err := b.tagged.Change(func(versions map[string]int64) { delete(versions, name) }); err != nil {
+	if err := t.tagged.Change(func(versions map[string]int64) { delete(versions, name) }); err != nil {
 		return fmt.Errorf("engine: untag: %w", err)
 	}
-	path := tagPath(b.tablePath(), name)
-	if err := b.home.FS.Remove(path); err != nil {
+	path := TagPath(t.path, name)
+	if err := t.home.FS.Remove(path); err != nil {
 		return fmt.Errorf("engine: untag: %w", err)
 	}
-	if err := b.home.FS.SyncDir(filepath.Dir(path)); err != nil {
+	if err := t.home.FS.SyncDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("engine: untag: %w", err)
 	}
 	return nil
 }
 
 // tags reads the files of all tags.
-func (b *Bucket) tags() (map[string]tag, error) {
-	files, err := b.home.FS.ReadDir(filepath.Dir(tagPath(b.tablePath(), "")))
+func (t *Table) tags() (map[string]tag, error) {
+	files, err := t.home.FS.ReadDir(filepath.Dir(TagPath(t.path, "")))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -147,7 +147,7 @@ func (b *Bucket) tags() (map[string]tag, error) {
 		if !ok {
 			continue
 		}
-		if tags[name], err = readTag(b.home.FS, b.tablePath(), name); err != nil {
+		if tags[name], err = readTag(t.home.FS, t.path, name); err != nil {
 			return nil, err
 		}
 	}
@@ -155,7 +155,7 @@ func (b *Bucket) tags() (map[string]tag, error) {
 }
 
 func readTag(filesystem vfs.FS, table, name string) (t tag, err error) {
-	text, err := statefile.Whole(filesystem, tagPath(table, name), maxTagBytes)
+	text, err := statefile.Whole(filesystem, TagPath(table, name), maxTagBytes)
 	if err != nil {
 		return t, fmt.Errorf("engine: read tag %q: %w", name, err)
 	}
@@ -170,60 +170,60 @@ func readTag(filesystem vfs.FS, table, name string) (t tag, err error) {
 }
 
 // allTags is tags, and refuses those that are not as noted. The caller holds
-// b.compacting.
-func (b *Bucket) allTags() (map[string]tag, error) {
-	tags, err := b.tags()
+// t.Reshaping.
+func (t *Table) allTags() (map[string]tag, error) {
+	tags, err := t.tags()
 	if err != nil {
 		return nil, err
 	}
-	noted, err := b.tagged.All()
+	noted, err := t.tagged.All()
 	if err != nil {
 		return nil, err
 	}
 	for name, version := range noted {
-		if t := tags[name]; t.Version != uint64(version) {
-			return nil, fmt.Errorf("%w: tag %q names version %d, and named %d; open the bucket anew to have it written again", engine.ErrCorrupt, name, t.Version, version)
+		if have := tags[name]; have.Version != uint64(version) {
+			return nil, fmt.Errorf("%w: tag %q names version %d, and named %d; open the bucket anew to have it written again", engine.ErrCorrupt, name, have.Version, version)
 		}
 	}
 	return tags, nil
 }
 
-// strayTag is a tag whose file is not as noted.
-type strayTag struct {
-	name    string
-	version uint64
-	why     string
-	gone    bool // so is the version
+// StrayTag is a tag whose file is not as noted.
+type StrayTag struct {
+	Name    string
+	Version uint64
+	Why     string
+	Gone    bool // so is the version
 }
 
-func (s strayTag) String() string {
-	what := fmt.Sprintf("tag %q of version %d: %s", s.name, s.version, s.why)
-	if s.gone {
+func (s StrayTag) String() string {
+	what := fmt.Sprintf("tag %q of version %d: %s", s.Name, s.Version, s.Why)
+	if s.Gone {
 		what += ", and so is the version"
 	}
 	return what
 }
 
-// strayTags finds the tags in the table, which may not be open, that are not as noted.
-func strayTags(filesystem vfs.FS, table string, noted map[string]int64) (stray []strayTag, err error) {
+// StrayTags finds the tags in the table, which may not be open, that are not as noted.
+func StrayTags(filesystem vfs.FS, table string, noted map[string]int64) (stray []StrayTag, err error) {
 	for _, name := range slices.Sorted(maps.Keys(noted)) {
-		s := strayTag{name: name, version: uint64(noted[name])}
-		_, err := filesystem.Stat(lance.ManifestPath(table, s.version))
-		if s.gone = errors.Is(err, fs.ErrNotExist); err != nil && !s.gone {
+		s := StrayTag{Name: name, Version: uint64(noted[name])}
+		_, err := filesystem.Stat(lance.ManifestPath(table, s.Version))
+		if s.Gone = errors.Is(err, fs.ErrNotExist); err != nil && !s.Gone {
 			return nil, fmt.Errorf("engine: read tag %q: %w", name, err)
 		}
 		t, err := readTag(filesystem, table, name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			s.why = "its file is gone"
+			s.Why = "its file is gone"
 		case err != nil:
-			s.why = err.Error()
-		case t.Version != s.version:
-			s.why = fmt.Sprintf("its file names version %d", t.Version)
-		case !s.gone:
+			s.Why = err.Error()
+		case t.Version != s.Version:
+			s.Why = fmt.Sprintf("its file names version %d", t.Version)
+		case !s.Gone:
 			continue
 		default:
-			s.why = "its file is there"
+			s.Why = "its file is there"
 		}
 		stray = append(stray, s)
 	}
@@ -232,21 +232,21 @@ func strayTags(filesystem vfs.FS, table string, noted map[string]int64) (stray [
 
 // restoreTags writes tags anew that were lost or are damaged. A salvage forgets
 // those whose versions are gone.
-func (b *Bucket) restoreTags() error {
-	noted, err := b.tagged.All()
+func (t *Table) restoreTags() error {
+	noted, err := t.tagged.All()
 	if err != nil {
 		return err
 	}
-	stray, err := strayTags(b.home.FS, b.tablePath(), noted)
+	stray, err := StrayTags(t.home.FS, t.path, noted)
 	for _, s := range stray {
 		switch {
-		case !s.gone:
-			b.logger.Warn("a tag is written anew", "tag", s.String())
-			err = b.writeTag(s.name, s.version)
-		case b.opts.WALRecovery == "salvage":
-			b.logger.Error("a tag is forgotten", "tag", s.String())
-			if err = statefile.KeepBroken(tagPath(b.tablePath(), s.name)); err == nil {
-				err = b.tagged.Change(func(versions map[string]int64) { delete(versions, s.name) })
+		case !s.Gone:
+			t.o.Logger.Warn("a tag is written anew", "tag", s.String())
+			err = t.writeTag(s.Name, s.Version)
+		case t.o.Salvage:
+			t.o.Logger.Error("a tag is forgotten", "tag", s.String())
+			if err = statefile.KeepBroken(TagPath(t.path, s.Name)); err == nil {
+				err = t.tagged.Change(func(versions map[string]int64) { delete(versions, s.Name) })
 			}
 		default:
 			err = fmt.Errorf("%w: %s", engine.ErrCorrupt, s)
@@ -260,9 +260,9 @@ func (b *Bucket) restoreTags() error {
 
 // checkRefs refuses files among tags and branches that Lance, which reads each as a
 // whole, could not read in little memory.
-func (b *Bucket) checkRefs() error {
+func (t *Table) checkRefs() error {
 	for _, kind := range []string{"tags", "branches"} {
-		dir := filepath.Join(b.tablePath(), "_refs", kind)
+		dir := filepath.Join(t.path, "_refs", kind)
 		files, err := vfs.OS.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("engine: read %s: %w", kind, err)

@@ -1,4 +1,4 @@
-package bucket
+package faultfs
 
 import (
 	"bytes"
@@ -12,35 +12,32 @@ import (
 	"slices"
 	"sync"
 	"syscall"
-	"testing"
 
 	"github.com/persisting/persisting/vfs"
-	"github.com/persisting/persisting/vfs/faultfs"
 )
 
-// slow reports whether the exhaustive variants of tests are asked for.
-func slow() bool { return os.Getenv("PERSISTING_SLOW") != "" }
-
-// disk is a real directory of a machine that can lose its power. It knows what
+// Disk is a real directory of a machine that can lose its power. It knows what
 // was synced through it: of each file the content at its last sync, of each
 // directory the entries at its last SyncDir. What goes past it, as all that
 // Lance writes does, is seen when an image is taken. Nothing is really synced.
-type disk struct {
+type Disk struct {
 	root string
 
-	mu      sync.Mutex // held by each operation, and while an image is taken
-	down    bool       // nothing works any more
-	files   map[uint64]*inode
-	synced  map[string]map[string]dirEntry // by directory
-	before  func(faultfs.Op) error         // d.mu is held
-	after   func(faultfs.Op, int64)        // of a sync that was done, with what atSync returned before it
-	atSync  func() int64
-	started int64 // operations so far
+	mu     sync.Mutex // held by each operation, and while an image is taken
+	down   bool       // nothing works any more
+	files  map[uint64]*diskInode
+	synced map[string]map[string]dirEntry // by directory
+
+	// Before is asked before each operation, which fails with what it returns; [ErrCrashed] switches the machine off. After is told of each that was done, with
+	// what AtSync returned before it. AtSync may be nil, as may the others; all are called with the disk held still.
+	Before func(Op) error
+	After  func(Op, int64)
+	AtSync func() int64
 }
 
-// inode is a file by identity. It is held open, so that its number is not used
+// diskInode is a file by identity. It is held open, so that its number is not used
 // again and its content is there after its name has gone.
-type inode struct {
+type diskInode struct {
 	file   *os.File
 	number uint64
 	synced []byte // nil: never
@@ -51,12 +48,10 @@ type dirEntry struct {
 	dir    bool
 }
 
-// newDisk returns the disk of a machine that was just switched on: all that is
+// NewDisk returns the disk of a machine that was just switched on: all that is
 // below root, which exists, is on it.
-func newDisk(t testing.TB, root string) *disk {
-	t.Helper()
-	d := &disk{root: root, files: map[uint64]*inode{}, synced: map[string]map[string]dirEntry{}}
-	t.Cleanup(d.close)
+func NewDisk(root string) (*Disk, error) {
+	d := &Disk{root: root, files: map[uint64]*diskInode{}, synced: map[string]map[string]dirEntry{}}
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.IsDir() {
 			return err
@@ -78,15 +73,38 @@ func newDisk(t testing.TB, root string) *disk {
 		}
 		return nil
 	})
-	must(t, err)
-	return d
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
 }
 
-func (d *disk) close() {
+// Close lets go of the files, which the disk holds open.
+func (d *Disk) Close() (err error) {
 	for _, n := range d.files {
-		n.file.Close()
+		err = errors.Join(err, n.file.Close())
 	}
 	d.files = nil
+	return err
+}
+
+// Unsynced says what a power failure could take of a file of that name, which is there: its content, and the names on the way
+// to it. It is for Before and After.
+func (d *Disk) Unsynced(path string) (changed bool, names []string, err error) {
+	live, err := os.ReadFile(path)
+	if err != nil {
+		return false, nil, err
+	}
+	n, err := d.hold(path)
+	if err != nil {
+		return false, nil, err
+	}
+	for at := path; at != d.root; at = filepath.Dir(at) {
+		if _, ok := d.synced[filepath.Dir(at)][filepath.Base(at)]; !ok {
+			names = append(names, at)
+		}
+	}
+	return !bytes.Equal(n.synced, live), names, nil
 }
 
 // entriesOf returns what a directory holds now.
@@ -111,7 +129,7 @@ func entriesOf(path string) (map[string]dirEntry, error) {
 
 // syncDir remembers what a directory holds. A file that Lance removes at the
 // same time was never on disk.
-func (d *disk) syncDir(path string) error {
+func (d *Disk) syncDir(path string) error {
 	entries, err := entriesOf(path)
 	if err != nil {
 		return err
@@ -135,7 +153,7 @@ func (d *disk) syncDir(path string) error {
 }
 
 // hold returns the file of that name, held open.
-func (d *disk) hold(path string) (*inode, error) {
+func (d *Disk) hold(path string) (*diskInode, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -148,13 +166,13 @@ func (d *disk) hold(path string) (*inode, error) {
 	if n := d.files[number]; n != nil {
 		return n, f.Close()
 	}
-	n := &inode{file: f, number: number}
+	n := &diskInode{file: f, number: number}
 	d.files[number] = n
 	return n, nil
 }
 
 // sync remembers what a file holds.
-func (n *inode) sync() (err error) {
+func (n *diskInode) sync() (err error) {
 	n.synced, err = content(n.file)
 	return err
 }
@@ -172,10 +190,10 @@ func content(f *os.File) ([]byte, error) {
 	return b[:n], err
 }
 
-// image makes dst what the machine finds when it is switched on again. Each
+// Image makes dst what the machine finds when it is switched on again. Each
 // change since the last sync of its file or directory may be there or not.
-// d.mu is held.
-func (d *disk) image(rng *rand.Rand, dst string) error {
+// It is for Before and After; see [Disk.Still] for others.
+func (d *Disk) Image(rng *rand.Rand, dst string) error {
 	chance := []float64{0, 0.1, 0.5, 0.9, 1}[rng.IntN(5)]
 	l := &loss{rng: rng, none: chance == 1, survives: func() bool { return rng.Float64() < chance }}
 	return d.imageDir(l, d.root, dst)
@@ -188,7 +206,7 @@ type loss struct {
 	survives func() bool
 }
 
-func (d *disk) imageDir(l *loss, path, dst string) error {
+func (d *Disk) imageDir(l *loss, path, dst string) error {
 	if err := os.Mkdir(dst, 0o755); err != nil {
 		return err
 	}
@@ -240,7 +258,7 @@ func (d *disk) imageDir(l *loss, path, dst string) error {
 
 const sector = 512
 
-func (d *disk) imageFile(l *loss, number uint64, path, dst string) error {
+func (d *Disk) imageFile(l *loss, number uint64, path, dst string) error {
 	n := d.files[number]
 	var synced, live []byte
 	var err error
@@ -297,46 +315,54 @@ func (l *loss) tear(synced, live []byte) []byte {
 	return out
 }
 
-// power switches the machine off or on.
-func (d *disk) power(on bool) {
+// Still calls do while no operation runs.
+func (d *Disk) Still(do func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	do()
+}
+
+// Power switches the machine off or on.
+func (d *Disk) Power(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.down = !on
 }
 
-func (d *disk) isDown() bool {
+// IsDown says whether the machine is off.
+func (d *Disk) IsDown() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.down
 }
 
 // do runs one operation.
-func (d *disk) do(op faultfs.Op, f func() error) error {
+func (d *Disk) do(op Op, f func() error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.started++
-	if !d.down && d.before != nil {
-		if err := d.before(op); err != nil {
+	if !d.down && d.Before != nil {
+		if err := d.Before(op); err != nil {
+			d.down = errors.Is(err, ErrCrashed)
 			return err
 		}
 	}
 	if d.down {
-		return faultfs.ErrCrashed
+		return ErrCrashed
 	}
 	var seen int64
-	if d.atSync != nil {
-		seen = d.atSync()
+	if d.AtSync != nil {
+		seen = d.AtSync()
 	}
 	err := f()
-	if err == nil && d.after != nil {
-		d.after(op, seen)
+	if err == nil && d.After != nil {
+		d.After(op, seen)
 	}
 	return err
 }
 
-func (d *disk) open(name, path string, open func(string) (vfs.File, error)) (vfs.File, error) {
+func (d *Disk) open(name, path string, open func(string) (vfs.File, error)) (vfs.File, error) {
 	f := &diskFile{d: d, path: path}
-	err := d.do(faultfs.Op{Name: name, Path: path}, func() (err error) {
+	err := d.do(Op{Name: name, Path: path}, func() (err error) {
 		if f.File, err = open(path); err != nil {
 			return err
 		}
@@ -349,32 +375,39 @@ func (d *disk) open(name, path string, open func(string) (vfs.File, error)) (vfs
 	return f, nil
 }
 
-func (d *disk) Create(path string) (vfs.File, error) { return d.open("create", path, vfs.OS.Create) }
+// Create implements vfs.FS.
+func (d *Disk) Create(path string) (vfs.File, error) { return d.open("create", path, vfs.OS.Create) }
 
-func (d *disk) Open(path string) (vfs.File, error) { return d.open("open", path, vfs.OS.Open) }
+// Open implements vfs.FS.
+func (d *Disk) Open(path string) (vfs.File, error) { return d.open("open", path, vfs.OS.Open) }
 
-func (d *disk) OpenWrite(path string) (vfs.File, error) {
+// OpenWrite implements vfs.FS.
+func (d *Disk) OpenWrite(path string) (vfs.File, error) {
 	return d.open("openwrite", path, vfs.OS.OpenWrite)
 }
 
-func (d *disk) ReadDir(path string) (names []string, err error) {
-	err = d.do(faultfs.Op{Name: "readdir", Path: path}, func() (err error) {
+// ReadDir implements vfs.FS.
+func (d *Disk) ReadDir(path string) (names []string, err error) {
+	err = d.do(Op{Name: "readdir", Path: path}, func() (err error) {
 		names, err = vfs.OS.ReadDir(path)
 		return err
 	})
 	return names, err
 }
 
-func (d *disk) Rename(from, to string) error {
-	return d.do(faultfs.Op{Name: "rename", Path: from, To: to}, func() error { return vfs.OS.Rename(from, to) })
+// Rename implements vfs.FS.
+func (d *Disk) Rename(from, to string) error {
+	return d.do(Op{Name: "rename", Path: from, To: to}, func() error { return vfs.OS.Rename(from, to) })
 }
 
-func (d *disk) Remove(path string) error {
-	return d.do(faultfs.Op{Name: "remove", Path: path}, func() error { return vfs.OS.Remove(path) })
+// Remove implements vfs.FS.
+func (d *Disk) Remove(path string) error {
+	return d.do(Op{Name: "remove", Path: path}, func() error { return vfs.OS.Remove(path) })
 }
 
-func (d *disk) MkdirAll(path string) error {
-	return d.do(faultfs.Op{Name: "mkdirall", Path: path}, func() error {
+// MkdirAll implements vfs.FS.
+func (d *Disk) MkdirAll(path string) error {
+	return d.do(Op{Name: "mkdirall", Path: path}, func() error {
 		if err := os.MkdirAll(path, 0o755); err != nil {
 			return err
 		}
@@ -393,27 +426,29 @@ func (d *disk) MkdirAll(path string) error {
 	})
 }
 
-func (d *disk) Stat(path string) (info vfs.FileInfo, err error) {
-	err = d.do(faultfs.Op{Name: "stat", Path: path}, func() (err error) {
+// Stat implements vfs.FS.
+func (d *Disk) Stat(path string) (info vfs.FileInfo, err error) {
+	err = d.do(Op{Name: "stat", Path: path}, func() (err error) {
 		info, err = vfs.OS.Stat(path)
 		return err
 	})
 	return info, err
 }
 
-func (d *disk) SyncDir(path string) error {
-	return d.do(faultfs.Op{Name: "syncdir", Path: path}, func() error { return d.syncDir(path) })
+// SyncDir implements vfs.FS.
+func (d *Disk) SyncDir(path string) error {
+	return d.do(Op{Name: "syncdir", Path: path}, func() error { return d.syncDir(path) })
 }
 
 type diskFile struct {
 	vfs.File
-	d    *disk
-	node *inode
+	d    *Disk
+	node *diskInode
 	path string
 }
 
 func (f *diskFile) do(name string, call func() error) error {
-	return f.d.do(faultfs.Op{Name: name, Path: f.path}, call)
+	return f.d.do(Op{Name: name, Path: f.path}, call)
 }
 
 func (f *diskFile) ReadAt(b []byte, off int64) (n int, err error) {
