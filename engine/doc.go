@@ -1,12 +1,19 @@
 // Package engine holds the words that all stores share: the errors that callers tell apart. The stores
 // and what they are made of are the packages below it:
 //
-//	bucket      log + tail + table: an ordered, append-only sequence of rows in a directory
-//	kv          blocks under keys in a directory of bounded size
+//	bucket      log + tail + table: an ordered,       kv         blocks under keys in a directory
+//	            append-only sequence of rows                     of bounded size
+//	    |                                                 |
+//	inspect     what is in a bucket's directory; repair,  blob       large values in segment files
+//	            clone
+//	layout      what a bucket's directory is made of
+//	    |
+//	table       a Lance table that a crash cannot tear    ring       puts that call nobody
 //	    |
 //	batch       which batches can come together, and the messages in which they travel
-//	blob        large values in segment files            ring       puts that call nobody
-//	lance       tables of Lance, through the native half  memory     arena and budget of memory
+//	    |
+//	lance       tables of Lance, by way of the native half
+//	memory      arena and budget of memory
 //	statefile   a store's directory: its lock, its small files
 //	atfork      what a forked child must not keep
 //

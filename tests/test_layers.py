@@ -36,6 +36,8 @@ GO_LAYERS = [
     "engine/ring",
     "engine/ring/ringtest",
     "engine/table",
+    "engine/layout",
+    "engine/inspect",
     "engine/bucket",
     "capi",
 ]

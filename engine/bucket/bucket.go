@@ -17,6 +17,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/engine/statefile"
@@ -113,7 +114,7 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 	if err := opts.FS.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("engine: create bucket: %w", err)
 	}
-	if err := foreign(dir); err != nil {
+	if err := layout.CheckForeign(dir); err != nil {
 		return nil, err
 	}
 	lock, err := statefile.Hold(dir)
@@ -340,15 +341,7 @@ func (b *Bucket) forgetRows() error {
 	return nil
 }
 
-// The parts of a bucket's directory.
-const (
-	identityFile  = "bucket.json"
-	consumersFile = "consumers.json"
-	timesFile     = "times.json"
-	logDir        = "wal"
-)
-
-func (b *Bucket) walPath() string { return filepath.Join(b.home.Path, logDir) }
+func (b *Bucket) walPath() string { return filepath.Join(b.home.Path, layout.LogDir) }
 
 // writable returns the reason why the bucket takes no writes.
 func (b *Bucket) writable() error {

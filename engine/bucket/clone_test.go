@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/table"
 )
 
@@ -57,7 +58,7 @@ func TestACloneHasAllRowsAndChangesNothing(t *testing.T) {
 			}
 			before := listing(t, dir)
 			into := filepath.Join(root, "clone")
-			cloned, err := Clone(dir, into)
+			cloned, err := inspect.Clone(dir, into)
 			must(t, err)
 			if cloned.InUseBy == nil || cloned.Logged != (b.log != nil) {
 				t.Fatalf("%+v", cloned)
@@ -84,7 +85,7 @@ func TestACloneHasAllRowsAndChangesNothing(t *testing.T) {
 					}
 				}
 			}
-			if _, err := Clone(dir, root); !errors.Is(err, fs.ErrExist) {
+			if _, err := inspect.Clone(dir, root); !errors.Is(err, fs.ErrExist) {
 				t.Fatal(err)
 			}
 		})
@@ -92,20 +93,20 @@ func TestACloneHasAllRowsAndChangesNothing(t *testing.T) {
 }
 
 func TestACloneOfWhatIsNoBucket(t *testing.T) {
-	if _, err := Clone(t.TempDir(), filepath.Join(t.TempDir(), "clone")); !errors.Is(err, engine.ErrNoBucket) {
+	if _, err := inspect.Clone(t.TempDir(), filepath.Join(t.TempDir(), "clone")); !errors.Is(err, engine.ErrNoBucket) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "bucket")
 	b := open(t, dir, quiet())
 	into := filepath.Join(t.TempDir(), "clone")
-	_, err := Clone(dir, into) // without a row
+	_, err := inspect.Clone(dir, into) // without a row
 	must(t, err)
 	wantRows(t, open(t, into, quiet()), 0)
 	appendRows(t, b, 3)
 	must(t, b.Flush())
 	must(t, b.Close())
 	must(t, os.Remove(filepath.Join(dir, "data.lance", "data", onlyFile(t, filepath.Join(dir, "data.lance", "data")))))
-	_, err = Clone(dir, filepath.Join(t.TempDir(), "clone"))
+	_, err = inspect.Clone(dir, filepath.Join(t.TempDir(), "clone"))
 	if !errors.Is(err, engine.ErrCorrupt) {
 		t.Fatalf("a bucket without its data file: %v", err)
 	}
@@ -145,7 +146,7 @@ func TestClonesOfALiveBucket(t *testing.T) {
 	for i := range 40 {
 		into := filepath.Join(root, "clone"+strconv.Itoa(i))
 		before := b.Acknowledged()
-		if _, err := Clone(dir, into); errors.Is(err, errOvertaken) {
+		if _, err := inspect.Clone(dir, into); errors.Is(err, inspect.ErrOvertaken) {
 			continue
 		} else {
 			must(t, err)

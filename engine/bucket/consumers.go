@@ -2,12 +2,8 @@ package bucket
 
 import (
 	"fmt"
-	"path/filepath"
 
 	"github.com/persisting/persisting/engine"
-	"github.com/persisting/persisting/engine/statefile"
-	"github.com/persisting/persisting/engine/table"
-	"github.com/persisting/persisting/vfs"
 )
 
 // Commit notes that a consumer is done with the rows below offset, which is at most
@@ -53,10 +49,4 @@ func (b *Bucket) Consumers() (map[string]int64, error) {
 		return nil, engine.ErrClosed
 	}
 	return b.consumers.All()
-}
-
-// consumersIn is the register of the offsets that consumers of the bucket in dir committed; the marker of its table knows whether
-// there is one.
-func consumersIn(filesystem vfs.FS, dir string, m *table.Marker) *statefile.Register {
-	return statefile.NewRegister(filesystem, filepath.Join(dir, consumersFile), "the offsets that consumers committed", 0, m.Consumed())
 }

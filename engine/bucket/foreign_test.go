@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/table"
 )
 
@@ -29,11 +31,11 @@ func TestForeignTable(t *testing.T) {
 		for name, call := range map[string]func() error{
 			"open":            func() error { _, err := Open(dir, quiet()); return err },
 			"open, salvaging": func() error { _, err := Open(dir, quiet(func(o *Options) { o.WALRecovery = "salvage" })); return err },
-			"examine":         func() error { _, err := Examine(dir, ExamineOptions{ReadRows: true}); return err },
-			"repair":          func() error { _, err := Repair(dir, true); return err },
-			"clone":           func() error { _, err := Clone(dir, filepath.Join(t.TempDir(), "clone")); return err },
+			"examine":         func() error { _, err := inspect.Examine(dir, inspect.ExamineOptions{ReadRows: true}); return err },
+			"repair":          func() error { _, err := inspect.Repair(dir, true, Salvage); return err },
+			"clone":           func() error { _, err := inspect.Clone(dir, filepath.Join(t.TempDir(), "clone")); return err },
 		} {
-			if err := call(); !errors.As(err, new(*ForeignError)) || !errors.Is(err, engine.ErrNoBucket) || !strings.Contains(err.Error(), dir+" is no bucket") {
+			if err := call(); !errors.As(err, new(*layout.ForeignError)) || !errors.Is(err, engine.ErrNoBucket) || !strings.Contains(err.Error(), dir+" is no bucket") {
 				t.Errorf("%s: %v", name, err)
 			}
 			sameTree(t, before, tree(t, dir))

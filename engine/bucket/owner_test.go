@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/table"
 )
 
@@ -236,12 +237,12 @@ func TestABucketStaysWhereItWasOpened(t *testing.T) {
 	appendRows(t, b, 3)
 	must(t, b.Flush())
 	must(t, b.Close())
-	x, err := Examine(filepath.Join(root, "real", "bucket"), ExamineOptions{ReadRows: true})
+	x, err := inspect.Examine(filepath.Join(root, "real", "bucket"), inspect.ExamineOptions{ReadRows: true})
 	if err != nil || !x.Sound || x.Rows != 3 {
 		t.Fatalf("%+v, %v", x, err)
 	}
 	t.Chdir(root)
-	if x, err = Examine("link/../bucket", ExamineOptions{}); err != nil || !x.Sound || x.Rows != 3 {
+	if x, err = inspect.Examine("link/../bucket", inspect.ExamineOptions{}); err != nil || !x.Sound || x.Rows != 3 {
 		t.Fatalf("%+v, %v", x, err)
 	}
 }

@@ -1,8 +1,11 @@
 package bucket
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -12,6 +15,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/wal"
 )
@@ -59,6 +63,18 @@ func (b *Bucket) recover() error {
 		return nil
 	}
 	return b.dropLog()
+}
+
+// baptise writes bucket.json for a new bucket.
+func (b *Bucket) baptise() error {
+	if err := layout.WriteIdentity(b.home.FS, b.identityPath(), b.id); err != nil {
+		return err
+	}
+	// A directory above that this process may not read was there before.
+	if err := b.home.FS.SyncDir(filepath.Dir(b.home.Path)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("engine: write identity: %w", err)
+	}
+	return nil
 }
 
 // recoverTable opens the table at the version that the survey found, with its tags.

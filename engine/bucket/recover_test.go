@@ -11,6 +11,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/vfs"
 )
@@ -137,7 +138,7 @@ func TestALogOfSeveralCompressionsIsRecovered(t *testing.T) {
 	if sizes["lz4"] > sizes["none"]*2/3 || sizes["zstd"] > sizes["lz4"] {
 		t.Errorf("bytes of the log: %v", sizes)
 	}
-	x, err := Examine(dir, ExamineOptions{ReadRows: true})
+	x, err := inspect.Examine(dir, inspect.ExamineOptions{ReadRows: true})
 	if err != nil || !x.Sound || x.End != rows {
 		t.Errorf("examined: sound %v, %d rows, want %d: %v", x.Sound, x.End, rows, err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 )
@@ -129,12 +130,12 @@ func TestRefusedAgainAndAgain(t *testing.T) {
 			want:   "was on disk, and", rows: -1,
 		},
 		"the offsets of consumers are gone": {
-			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, consumersFile)) },
-			want:   consumersFile, rows: 280,
+			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, layout.ConsumersFile)) },
+			want:   layout.ConsumersFile, rows: 280,
 		},
 		"the offsets of consumers are damaged": {
-			damage: func(_ *testing.T, dir string) error { return asHalf(filepath.Join(dir, consumersFile)) },
-			want:   consumersFile, rows: 280,
+			damage: func(_ *testing.T, dir string) error { return asHalf(filepath.Join(dir, layout.ConsumersFile)) },
+			want:   layout.ConsumersFile, rows: 280,
 		},
 		"the tags are gone": {
 			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, table.TagsFile)) },
@@ -154,25 +155,25 @@ func TestRefusedAgainAndAgain(t *testing.T) {
 		},
 		"the identity is another's": {
 			damage: func(_ *testing.T, dir string) error {
-				return asText(`{"format":1,"id":"` + hex.EncodeToString(make([]byte, 16)) + `"}`)(filepath.Join(dir, identityFile))
+				return asText(`{"format":1,"id":"` + hex.EncodeToString(make([]byte, 16)) + `"}`)(filepath.Join(dir, layout.IdentityFile))
 			},
 			want: "belongs to bucket", rows: -1,
 		},
 		"the identity is gone": {
-			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, identityFile)) },
+			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, layout.IdentityFile)) },
 			want:   "is there and", rows: -1,
 		},
 		"the format is of another version": {
 			damage: func(_ *testing.T, dir string) error {
-				return asText(`{"format":2,"id":"` + hex.EncodeToString(make([]byte, 16)) + `"}`)(filepath.Join(dir, identityFile))
+				return asText(`{"format":2,"id":"` + hex.EncodeToString(make([]byte, 16)) + `"}`)(filepath.Join(dir, layout.IdentityFile))
 			},
 			want: "has format 2", rows: -1,
 		},
 		"the ring is damaged": {
 			damage: func(_ *testing.T, dir string) error {
-				return os.WriteFile(filepath.Join(dir, ringFile), bytes.Repeat([]byte("x"), 2<<20), 0o644)
+				return os.WriteFile(filepath.Join(dir, layout.RingFile), bytes.Repeat([]byte("x"), 2<<20), 0o644)
 			},
-			want: ringFile, rows: 280,
+			want: layout.RingFile, rows: 280,
 		},
 		"the options are wrong": {
 			damage: func(*testing.T, string) error { return nil },

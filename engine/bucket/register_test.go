@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
@@ -23,10 +24,10 @@ func TestARegisterIsWhatItWas(t *testing.T) {
 	must(t, b.Close())
 	m, err := table.ReadMarker(vfs.OS, dir)
 	must(t, err)
-	for i, name := range []string{consumersFile, table.TagsFile} {
+	for i, name := range []string{layout.ConsumersFile, table.TagsFile} {
 		path := filepath.Join(dir, name)
 		read := func() (map[string]int64, error) {
-			return []*statefile.Register{consumersIn(vfs.OS, dir, m), m.Tags()}[i].All()
+			return []*statefile.Register{layout.Consumers(vfs.OS, dir, m), m.Tags()}[i].All()
 		}
 		want, err := read()
 		must(t, err)
@@ -49,13 +50,13 @@ func TestARegisterIsWhatItWas(t *testing.T) {
 		})
 		must(t, os.WriteFile(path, text, 0o600))
 	}
-	must(t, os.WriteFile(filepath.Join(dir, consumersFile), []byte(`{"trainer": 50}`), 0o600)) // as it once was
+	must(t, os.WriteFile(filepath.Join(dir, layout.ConsumersFile), []byte(`{"trainer": 50}`), 0o600)) // as it once was
 	must(t, useAll(dir, left))
 }
 
 func TestASalvageForgetsARegister(t *testing.T) {
 	dir, _ := furnished(t)
-	for _, name := range []string{consumersFile, table.TagsFile} {
+	for _, name := range []string{layout.ConsumersFile, table.TagsFile} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(`{}`), 0o600))
 	}
 	salvaged := open(t, dir, quiet(func(o *Options) { o.WALRecovery = "salvage" }))

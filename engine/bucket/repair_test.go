@@ -11,7 +11,9 @@ import (
 	"testing"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 )
@@ -49,12 +51,12 @@ func unchanged(t *testing.T, dir string, f func()) {
 	}
 }
 
-func examine(t *testing.T, dir string) Examination {
+func examine(t *testing.T, dir string) inspect.Examination {
 	t.Helper()
-	var x Examination
+	var x inspect.Examination
 	unchanged(t, dir, func() {
 		var err error
-		x, err = Examine(dir, ExamineOptions{ReadRows: true, Layout: true})
+		x, err = inspect.Examine(dir, inspect.ExamineOptions{ReadRows: true, Layout: true})
 		must(t, err)
 	})
 	return x
@@ -72,7 +74,7 @@ func TestExamine(t *testing.T) {
 	if len(x.Table.Fragments) != 3 || len(x.Log.Segments) != 4 || x.Log.Segments[0].First != 120 || x.Log.Segments[3].Rows != 40 {
 		t.Fatalf("%+v", x)
 	}
-	if !slices.Contains(x.Columns, Column{"text", "utf8"}) || !slices.Contains(x.Columns, Column{"extra6", "int64"}) || len(x.Columns) != 8 {
+	if !slices.Contains(x.Columns, inspect.Column{Name: "text", Type: "utf8"}) || !slices.Contains(x.Columns, inspect.Column{Name: "extra6", Type: "int64"}) || len(x.Columns) != 8 {
 		t.Fatalf("%+v", x.Columns)
 	}
 	if x.End != x.Rows || x.Table.End != 120 {
@@ -126,7 +128,7 @@ func TestExamineOpen(t *testing.T) {
 	}()
 	last := int64(0)
 	for range 30 {
-		x, err := Examine(b.home.Path, ExamineOptions{ReadRows: true})
+		x, err := inspect.Examine(b.home.Path, inspect.ExamineOptions{ReadRows: true})
 		must(t, err)
 		if !x.Sound || x.InUseBy == nil || x.Rows < last {
 			t.Fatalf("after %d rows: %+v", last, x)
@@ -138,21 +140,21 @@ func TestExamineOpen(t *testing.T) {
 	if last < 100 {
 		t.Fatalf("%d rows were seen", last)
 	}
-	if _, err := Repair(b.home.Path, false); !errors.As(err, new(*engine.LockedError)) {
+	if _, err := inspect.Repair(b.home.Path, false, Salvage); !errors.As(err, new(*engine.LockedError)) {
 		t.Errorf("a repair while it is open: %v", err)
 	}
-	if _, err := Repair(b.home.Path, true); !errors.As(err, new(*engine.LockedError)) {
+	if _, err := inspect.Repair(b.home.Path, true, Salvage); !errors.As(err, new(*engine.LockedError)) {
 		t.Errorf("a repair while it is open: %v", err)
 	}
 }
 
 func TestExamineNothing(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Examine(filepath.Join(dir, "none"), ExamineOptions{}); !errors.Is(err, engine.ErrNoBucket) {
+	if _, err := inspect.Examine(filepath.Join(dir, "none"), inspect.ExamineOptions{}); !errors.Is(err, engine.ErrNoBucket) {
 		t.Errorf("no directory: %v", err)
 	}
 	unchanged(t, dir, func() {
-		if _, err := Repair(dir, true); !errors.Is(err, engine.ErrNoBucket) {
+		if _, err := inspect.Repair(dir, true, Salvage); !errors.Is(err, engine.ErrNoBucket) {
 			t.Errorf("an empty directory: %v", err)
 		}
 	})
@@ -257,12 +259,12 @@ func TestRepair(t *testing.T) {
 			fault:  "bucket.json", ends: 280, kept: "bucket.json.broken",
 		},
 		"the offsets of consumers are gone": {
-			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, consumersFile)) },
-			fault:  consumersFile, ends: 280,
+			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, layout.ConsumersFile)) },
+			fault:  layout.ConsumersFile, ends: 280,
 		},
 		"the offsets of consumers are damaged": {
-			damage: func(_ *testing.T, dir string) error { return asHalf(filepath.Join(dir, consumersFile)) },
-			fault:  consumersFile, ends: 280, kept: consumersFile + ".broken",
+			damage: func(_ *testing.T, dir string) error { return asHalf(filepath.Join(dir, layout.ConsumersFile)) },
+			fault:  layout.ConsumersFile, ends: 280, kept: layout.ConsumersFile + ".broken",
 		},
 		"the mark is damaged": {
 			damage: func(_ *testing.T, dir string) error { return asEmpty(filepath.Join(dir, "table.mark")) },
@@ -272,14 +274,14 @@ func TestRepair(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir, rows := atRest(t)
 			must(t, c.damage(t, dir))
-			x, err := Examine(dir, ExamineOptions{ReadRows: true})
+			x, err := inspect.Examine(dir, inspect.ExamineOptions{ReadRows: true})
 			must(t, err)
-			if x.Sound != (c.fault == "") || !x.Sound && !slices.ContainsFunc(x.Faults, func(f Fault) bool { return strings.Contains(f.File, c.fault) }) {
+			if x.Sound != (c.fault == "") || !x.Sound && !slices.ContainsFunc(x.Faults, func(f inspect.Fault) bool { return strings.Contains(f.File, c.fault) }) {
 				t.Fatalf("examined as %+v", x)
 			}
-			dry, err := Repair(dir, false)
+			dry, err := inspect.Repair(dir, false, Salvage)
 			must(t, err)
-			done, err := Repair(dir, true)
+			done, err := inspect.Repair(dir, true, Salvage)
 			must(t, err)
 			if !slices.Equal(dry.Steps, done.Steps) || !slices.Equal(dry.Lost, done.Lost) || dry.After != nil {
 				t.Errorf("dry %+v, then %+v", dry, done)
@@ -342,7 +344,7 @@ func TestRepairIsNotPossible(t *testing.T) {
 			}
 			unchanged(t, dir, func() {
 				for _, apply := range []bool{false, true} {
-					if _, err := Repair(dir, apply); !errors.Is(err, engine.ErrCorrupt) {
+					if _, err := inspect.Repair(dir, apply, Salvage); !errors.Is(err, engine.ErrCorrupt) {
 						t.Errorf("repaired, %t: %v", apply, err)
 					}
 				}
@@ -396,12 +398,12 @@ func TestExamineRemoved(t *testing.T) {
 		t.Fatalf("%+v", x)
 	}
 	replaced(t, dir, "data.lance/_deletions/*", asGiant)
-	x, err = Examine(dir, ExamineOptions{ReadRows: true}) // the file is too large for a comparison
+	x, err = inspect.Examine(dir, inspect.ExamineOptions{ReadRows: true}) // the file is too large for a comparison
 	must(t, err)
 	if x.Sound || !strings.Contains(x.Faults[0].File, "_deletions") {
 		t.Fatalf("%+v", x)
 	}
-	done, err := Repair(dir, true)
+	done, err := inspect.Repair(dir, true, Salvage)
 	must(t, err)
 	if !done.After.Sound || done.After.End != 35 || len(done.Lost) > 0 || !slices.Contains(done.Steps, "have 13 rows back that were removed") {
 		t.Fatalf("%+v", done)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/vfs"
@@ -262,7 +263,7 @@ func (t *times) before(then time.Time) (rows int64) {
 
 func timesIn(filesystem vfs.FS, dir string, age time.Duration) times {
 	step := age / (2 * retentionSlack) // for the entries, and for the looks at them
-	return times{fs: filesystem, path: filepath.Join(dir, timesFile), step: step}
+	return times{fs: filesystem, path: filepath.Join(dir, layout.TimesFile), step: step}
 }
 
 // noteTimes notes that the rows below an offset are in the table.

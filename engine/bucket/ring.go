@@ -9,20 +9,19 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/engine/statefile"
 )
 
 const (
-	ringFile = "puts.ring"
-
 	// ringInterval is how long a put stays in the ring.
 	ringInterval = 20 * time.Millisecond
 	// minSyncInterval is that of a log beside which a put may stay there.
 	minSyncInterval = 10 * ringInterval
 )
 
-func (b *Bucket) ringPath() string { return filepath.Join(b.home.Path, ringFile) }
+func (b *Bucket) ringPath() string { return filepath.Join(b.home.Path, layout.RingFile) }
 
 // OpenRing makes the ring, or empties it, for messages with the columns of schema, and returns the offset of the next row. From
 // then on the rows of an entry are acknowledged as soon as the putter has written it, which it may do while all rows before are
@@ -285,23 +284,6 @@ func (b *Bucket) replayRing(s *survey) error {
 	}
 	b.logger.Error("puts that were acknowledged are lost", "error", s.ringFault)
 	return statefile.KeepBroken(b.ringPath())
-}
-
-// following returns the entries that go on at offset next. The error says that there are others, and should not be.
-func following(saved *ring.Saved, next int64) (entries []ring.Entry, err error) {
-	for _, e := range saved.Entries {
-		switch {
-		case e.First < next: // it is in the log
-		case e.First == next:
-			entries = append(entries, e)
-			next += e.Rows
-		case !saved.Whole: // the log has lost what was not on the disk when the machine stopped
-			return entries, nil
-		default:
-			return entries, fmt.Errorf("it goes on at offset %d, the log ends at %d", e.First, next)
-		}
-	}
-	return entries, nil
 }
 
 // replayPuts stores entries that follow on the log.

@@ -16,6 +16,8 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/inspect"
+	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/ring/ringtest"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
@@ -260,23 +262,23 @@ func TestDamagedRing(t *testing.T) {
 		p.put(1)
 	}
 	dir := killed(t, p.b)
-	if x, err := Examine(dir, ExamineOptions{}); err != nil || !x.Sound || x.End != 11 || x.Ring.Rows == 0 {
+	if x, err := inspect.Examine(dir, inspect.ExamineOptions{}); err != nil || !x.Sound || x.End != 11 || x.Ring.Rows == 0 {
 		t.Errorf("examined: %+v, %v", x, err)
 	}
 	clone := filepath.Join(t.TempDir(), "clone")
-	_, err := Clone(dir, clone)
+	_, err := inspect.Clone(dir, clone)
 	must(t, err)
 	wantWhole(t, clone, 11)
-	path := filepath.Join(dir, ringFile)
+	path := filepath.Join(dir, layout.RingFile)
 	image, err := os.ReadFile(path)
 	must(t, err)
 	size := (24 + len(p.message(1)) + 7) &^ 7
 	image[65536+4*size+100] ^= 4
 	must(t, os.WriteFile(path, image, 0o600))
 
-	x, err := Examine(dir, ExamineOptions{})
+	x, err := inspect.Examine(dir, inspect.ExamineOptions{})
 	must(t, err)
-	if x.Sound || x.Faults[0].File != ringFile {
+	if x.Sound || x.Faults[0].File != layout.RingFile {
 		t.Errorf("examined: %+v", x.Faults)
 	}
 	if _, err := Open(dir, quiet()); !errors.Is(err, engine.ErrCorrupt) {
@@ -285,7 +287,7 @@ func TestDamagedRing(t *testing.T) {
 	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, image) {
 		t.Fatalf("the ring was changed: %v", err)
 	}
-	done, err := Repair(dir, true)
+	done, err := inspect.Repair(dir, true, Salvage)
 	must(t, err)
 	if done.After == nil || !done.After.Sound || done.After.End != 5 {
 		t.Fatalf("repaired: %+v", done)
@@ -309,7 +311,7 @@ func TestRingAfterTheMachineStopped(t *testing.T) {
 		p.put(1)
 	}
 	dir := killed(t, p.b)
-	path := filepath.Join(dir, ringFile)
+	path := filepath.Join(dir, layout.RingFile)
 	image, err := os.ReadFile(path)
 	must(t, err)
 	image[40] ^= 1 // the boot
@@ -318,7 +320,7 @@ func TestRingAfterTheMachineStopped(t *testing.T) {
 		t.Helper()
 		dir := filepath.Join(t.TempDir(), "bucket")
 		must(t, os.CopyFS(dir, os.DirFS(short)))
-		must(t, os.WriteFile(filepath.Join(dir, ringFile), image, 0o600))
+		must(t, os.WriteFile(filepath.Join(dir, layout.RingFile), image, 0o600))
 		b, err := Open(dir, quiet())
 		must(t, err)
 		rows = b.Acknowledged()

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
@@ -40,7 +41,7 @@ func TestExamineNoticesEveryByte(t *testing.T) {
 			must(t, err)
 			for at := 0; at < len(text); at += 1 + len(text)/20 {
 				must(t, flipped(int64(at))(file))
-				x, err := Examine(b.home.Path, ExamineOptions{ReadRows: true})
+				x, err := inspect.Examine(b.home.Path, inspect.ExamineOptions{ReadRows: true})
 				must(t, err)
 				must(t, os.WriteFile(file, text, 0o644))
 				if x.Sound || !strings.Contains(x.Faults[len(x.Faults)-1].File, filepath.Base(file)) {
@@ -102,8 +103,8 @@ func TestATableWithoutSumsIsSound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir, rows := atRest(t)
 			replaced(t, dir, table.SumsFile, with)
-			look := func() Examination {
-				x, err := Examine(dir, ExamineOptions{ReadRows: true})
+			look := func() inspect.Examination {
+				x, err := inspect.Examine(dir, inspect.ExamineOptions{ReadRows: true})
 				must(t, err)
 				return x
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/wal"
@@ -72,11 +73,11 @@ func (b *Bucket) survey() (*survey, error) {
 
 func (b *Bucket) lookAtIdentity(s *survey) (err error) {
 	path := b.identityPath()
-	b.id, err = readIdentity(b.home.FS, path)
+	b.id, err = layout.ReadIdentity(b.home.FS, path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	for _, part := range []string{table.MarkFile, logDir} {
+	for _, part := range []string{table.MarkFile, layout.LogDir} {
 		if data := filepath.Join(b.home.Path, part); exists(data) {
 			return fmt.Errorf("%w: %s is there and %s is not", engine.ErrCorrupt, data, path)
 		}
@@ -108,7 +109,7 @@ func (b *Bucket) lookAtTable(s *survey) (err error) {
 }
 
 func (b *Bucket) lookAtConsumers(s *survey) error {
-	b.consumers = consumersIn(b.home.FS, b.home.Path, b.table.Marker())
+	b.consumers = layout.Consumers(b.home.FS, b.home.Path, b.table.Marker())
 	_, err := b.consumers.All()
 	if errors.Is(err, engine.ErrCorrupt) && b.salvages() {
 		b.logger.Error("a damaged file is begun anew", "error", err)
@@ -197,7 +198,7 @@ func (b *Bucket) lookAtRing(s *survey) error {
 	}
 	s.hasRing = true
 	if saved.Logged && s.log != nil {
-		entries, gap := following(&saved, s.end)
+		entries, gap := saved.Following(s.end)
 		err = errors.Join(err, gap)
 		var d batch.Decoder
 		defer d.Close()
@@ -220,4 +221,4 @@ func (b *Bucket) lookAtRing(s *survey) error {
 	return s.ringFault
 }
 
-func (b *Bucket) identityPath() string { return filepath.Join(b.home.Path, identityFile) }
+func (b *Bucket) identityPath() string { return filepath.Join(b.home.Path, layout.IdentityFile) }

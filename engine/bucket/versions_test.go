@@ -11,6 +11,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/table"
 )
@@ -203,7 +204,7 @@ func TestATagIsWrittenAnew(t *testing.T) {
 	if x := examine(t, b.home.Path); x.Sound {
 		t.Errorf("%+v", x)
 	}
-	done, err := Repair(b.home.Path, true)
+	done, err := inspect.Repair(b.home.Path, true, Salvage)
 	must(t, err)
 	if !done.After.Sound || !slices.Contains(done.Steps, `forget the tag "good"`) || len(done.Lost) > 0 {
 		t.Fatalf("%+v", done)

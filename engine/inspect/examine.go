@@ -1,4 +1,4 @@
-package bucket
+package inspect
 
 import (
 	"errors"
@@ -16,6 +16,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/table"
@@ -117,7 +118,7 @@ type Fault struct {
 // that of a moment. The error is [ErrNoBucket], or that of a disk which cannot be
 // read; faults of the bucket are in the answer.
 func Examine(dir string, o ExamineOptions) (Examination, error) {
-	dir, err := bucketPath(dir)
+	dir, err := layout.Path(dir)
 	if err != nil {
 		return Examination{}, err
 	}
@@ -171,23 +172,6 @@ const (
 	pause = 50 * time.Millisecond
 )
 
-// bucketPath returns the path of the bucket in dir; see realPath.
-func bucketPath(dir string) (string, error) {
-	dir, err := statefile.RealPath(dir)
-	if err != nil {
-		return "", fmt.Errorf("engine: path of bucket: %w", err)
-	}
-	if err := foreign(dir); err != nil {
-		return "", err
-	}
-	for _, part := range []string{identityFile, table.Dir, logDir} {
-		if _, err := os.Lstat(filepath.Join(dir, part)); err == nil {
-			return dir, nil
-		}
-	}
-	return "", fmt.Errorf("%w: %s has none of %s, %s and %s", engine.ErrNoBucket, dir, identityFile, table.Dir, logDir)
-}
-
 // examiner makes an examination.
 type examiner struct {
 	Examination
@@ -227,10 +211,10 @@ func (x *examiner) examine() error {
 	report := x.readLog(x.Table.End)
 	x.noteLog(report)
 	if x.lostLog(report) {
-		x.fault(logDir, nil, fmt.Sprintf("there is no segment: the rows from %d on, if there were any, are lost", report.End))
+		x.fault(layout.LogDir, nil, fmt.Sprintf("there is no segment: the rows from %d on, if there were any, are lost", report.End))
 	}
 	if err := x.readRing(report.End); err != nil {
-		x.fault(ringFile, err, "")
+		x.fault(layout.RingFile, err, "")
 	}
 	x.End, x.Rows = report.End+x.Ring.Rows, x.Table.Rows+report.Rows+x.Ring.Rows
 	if due := x.mark.Rows; x.End < due {
@@ -318,13 +302,13 @@ func (x *examiner) measure() error {
 
 // readIdentity finds the identity, that of the log where the bucket's is damaged.
 func (x *examiner) readIdentity() error {
-	id, err := readIdentity(vfs.OS, filepath.Join(x.dir, identityFile))
+	id, err := layout.ReadIdentity(vfs.OS, filepath.Join(x.dir, layout.IdentityFile))
 	if err != nil {
 		if errors.Is(err, fs.ErrPermission) {
 			return fmt.Errorf("engine: examine bucket: %w", err)
 		}
-		x.fault(identityFile, err, "")
-		x.unread = append(x.unread, identityFile)
+		x.fault(layout.IdentityFile, err, "")
+		x.unread = append(x.unread, layout.IdentityFile)
 		id = identityOfLog(x.dir)
 	}
 	x.id = id
@@ -337,7 +321,7 @@ func (x *examiner) readIdentity() error {
 // identityOfLog returns the identity in the newest segment that can be read, or
 // zeros.
 func identityOfLog(dir string) (id [16]byte) {
-	segments, err := wal.Inspect(vfs.OS, filepath.Join(dir, logDir))
+	segments, err := wal.Inspect(vfs.OS, filepath.Join(dir, layout.LogDir))
 	if err != nil {
 		return id
 	}
@@ -370,7 +354,7 @@ func (x *examiner) readRegisters() (tags map[string]int64) {
 		}
 		return numbers
 	}
-	read(consumersIn(vfs.OS, x.dir, x.marker), consumersFile)
+	read(layout.Consumers(vfs.OS, x.dir, x.marker), layout.ConsumersFile)
 	return read(x.marker.Tags(), table.TagsFile)
 }
 
@@ -551,7 +535,7 @@ func countRows(path string, version uint64) (rows int64, err error) {
 func (x *examiner) readLog(next int64) wal.Report {
 	var d batch.Decoder
 	defer d.Close()
-	o := wal.Options{Dir: filepath.Join(x.dir, logDir), Bucket: x.id, MaxEntryBytes: batch.MaxBytes, Recovery: wal.Salvage}
+	o := wal.Options{Dir: filepath.Join(x.dir, layout.LogDir), Bucket: x.id, MaxEntryBytes: batch.MaxBytes, Recovery: wal.Salvage}
 	report, err := wal.Verify(o, next, func(e wal.Entry) error {
 		rec, err := d.Decode(e.Preamble, e.Body)
 		if err != nil {
@@ -565,7 +549,7 @@ func (x *examiner) readLog(next int64) wal.Report {
 		return nil
 	})
 	if err != nil {
-		x.stop(logDir, err)
+		x.stop(layout.LogDir, err)
 	}
 	report.End = max(report.End, next)
 	return report
@@ -573,11 +557,11 @@ func (x *examiner) readLog(next int64) wal.Report {
 
 // readRing reads what is in the ring behind the first next rows.
 func (x *examiner) readRing(next int64) error {
-	saved, err := ring.Load(filepath.Join(x.dir, ringFile), x.id)
+	saved, err := ring.Load(filepath.Join(x.dir, layout.RingFile), x.id)
 	if errors.Is(err, fs.ErrNotExist) || !saved.Logged && err == nil {
 		return nil
 	}
-	entries, gap := following(&saved, next)
+	entries, gap := saved.Following(next)
 	for _, e := range entries {
 		x.Ring.Rows += e.Rows
 		x.Ring.Entries++
@@ -606,7 +590,7 @@ func (x *examiner) noteLog(report wal.Report) {
 	}
 	for _, err := range report.Faults {
 		if !errors.As(err, new(*wal.GapError)) { // Missing has its rows
-			x.fault(logDir, err, "")
+			x.fault(layout.LogDir, err, "")
 		}
 	}
 	for _, r := range report.Missing {
@@ -614,12 +598,12 @@ func (x *examiner) noteLog(report wal.Report) {
 		if r.End < 0 {
 			rows = nil
 		}
-		x.fault(logDir, nil, "rows "+r.String()+" are missing", rows...)
+		x.fault(layout.LogDir, nil, "rows "+r.String()+" are missing", rows...)
 	}
 	if !x.o.Layout {
 		return
 	}
-	segments, err := wal.Inspect(vfs.OS, filepath.Join(x.dir, logDir))
+	segments, err := wal.Inspect(vfs.OS, filepath.Join(x.dir, layout.LogDir))
 	if err != nil {
 		return // readLog has told of it
 	}

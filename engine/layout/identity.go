@@ -1,12 +1,9 @@
-package bucket
+package layout
 
 import (
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/statefile"
@@ -24,8 +21,8 @@ const formatVersion = 1
 // maxIdentityBytes is more than bucket.json ever has.
 const maxIdentityBytes = 4 << 10
 
-// readIdentity reads bucket.json.
-func readIdentity(filesystem vfs.FS, path string) (id [16]byte, err error) {
+// ReadIdentity reads bucket.json.
+func ReadIdentity(filesystem vfs.FS, path string) (id [16]byte, err error) {
 	text, err := statefile.Whole(filesystem, path, maxIdentityBytes)
 	if err != nil {
 		return id, fmt.Errorf("engine: read identity: %w", err)
@@ -44,19 +41,8 @@ func readIdentity(filesystem vfs.FS, path string) (id [16]byte, err error) {
 	return [16]byte(b), nil
 }
 
-// baptise writes bucket.json for a new bucket.
-func (b *Bucket) baptise() error {
-	if err := writeIdentity(b.home.FS, b.identityPath(), b.id); err != nil {
-		return err
-	}
-	// A directory above that this process may not read was there before.
-	if err := b.home.FS.SyncDir(filepath.Dir(b.home.Path)); err != nil && !errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("engine: write identity: %w", err)
-	}
-	return nil
-}
-
-func writeIdentity(filesystem vfs.FS, path string, id [16]byte) error {
+// WriteIdentity writes the identity of a new bucket.
+func WriteIdentity(filesystem vfs.FS, path string, id [16]byte) error {
 	text, err := json.Marshal(identity{Format: formatVersion, ID: hex.EncodeToString(id[:])})
 	if err != nil {
 		return fmt.Errorf("engine: make identity: %w", err)

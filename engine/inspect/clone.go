@@ -1,4 +1,4 @@
-package bucket
+package inspect
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
@@ -24,8 +25,8 @@ type Cloned struct {
 	Logged bool `json:"logged"`
 }
 
-// errOvertaken is returned when a bucket changed while it was cloned.
-var errOvertaken = errors.New("engine: the bucket changes faster than it can be looked at")
+// ErrOvertaken is returned when a bucket changed while it was cloned.
+var ErrOvertaken = errors.New("engine: the bucket changes faster than it can be looked at")
 
 // Clone makes, in the directory into, which must not be there, a bucket with the
 // rows that the one in dir has at this moment: those of the table, whose files it
@@ -34,7 +35,7 @@ var errOvertaken = errors.New("engine: the bucket changes faster than it can be 
 // as long as the files that it links to are there, which the one who has the bucket
 // open may remove with the next compaction.
 func Clone(dir, into string) (Cloned, error) {
-	dir, err := bucketPath(dir)
+	dir, err := layout.Path(dir)
 	if err != nil {
 		return Cloned{}, err
 	}
@@ -74,7 +75,7 @@ func clone(dir, into string) (Cloned, error) {
 	if err := os.MkdirAll(into, 0o700); err != nil {
 		return cloned, fmt.Errorf("engine: clone: %w", err)
 	}
-	if err := copyStart(filepath.Join(dir, identityFile), filepath.Join(into, identityFile), 0, 0); err != nil {
+	if err := copyStart(filepath.Join(dir, layout.IdentityFile), filepath.Join(into, layout.IdentityFile), 0, 0); err != nil {
 		return cloned, fmt.Errorf("engine: clone: %w", err)
 	}
 	version, err := linkTable(filepath.Join(dir, table.Dir), filepath.Join(into, table.Dir), before.Mark())
@@ -85,23 +86,23 @@ func clone(dir, into string) (Cloned, error) {
 		return cloned, err
 	}
 	if holder == "" { // otherwise its puts are on their way to the log
-		ring := filepath.Join(dir, ringFile)
-		if err := copyStart(ring, filepath.Join(into, ringFile), 0, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		ring := filepath.Join(dir, layout.RingFile)
+		if err := copyStart(ring, filepath.Join(into, layout.RingFile), 0, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return cloned, fmt.Errorf("engine: clone: %w", err)
 		}
 	}
-	last, err := copyLog(filepath.Join(dir, logDir), filepath.Join(into, logDir))
+	last, err := copyLog(filepath.Join(dir, layout.LogDir), filepath.Join(into, layout.LogDir))
 	if err != nil {
 		return cloned, err
 	}
-	_, err = os.Lstat(filepath.Join(dir, logDir))
+	_, err = os.Lstat(filepath.Join(dir, layout.LogDir))
 	cloned.Logged = err == nil
 	if holder != "" && (last == nil && before.Mark().Logging || last != nil && last.Sealed) {
-		return cloned, errOvertaken // by the next segment
+		return cloned, ErrOvertaken // by the next segment
 	}
 	after, err := table.ReadMarker(vfs.OS, dir)
 	if err == nil && (after.Mark().Rows != before.Mark().Rows || after.Mark().Version != before.Mark().Version || after.Mark().Logging != before.Mark().Logging) {
-		err = errOvertaken // rows may have left the log for the table
+		err = ErrOvertaken // rows may have left the log for the table
 	}
 	return cloned, err
 }

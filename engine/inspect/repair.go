@@ -1,4 +1,4 @@
-package bucket
+package inspect
 
 import (
 	"crypto/rand"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
@@ -26,10 +27,11 @@ type Repaired struct {
 // Repair finds the way to a bucket that opens with as many of its rows as there
 // are, and goes it if apply is set. A row keeps its offset: what is lost between
 // others is null in every column, what is lost at the end is gone. Damaged files
-// are kept under other names. The bucket must not be open elsewhere. [ErrCorrupt]
+// are kept under other names. The bucket must not be open elsewhere. At the end reopen
+// has to open it with a salvage, take the lock over, and close it again. [ErrCorrupt]
 // says what is beyond repair.
-func Repair(dir string, apply bool) (done Repaired, err error) {
-	if dir, err = bucketPath(dir); err != nil {
+func Repair(dir string, apply bool, reopen func(dir string, lock *statefile.Lock) error) (done Repaired, err error) {
+	if dir, err = layout.Path(dir); err != nil {
 		return done, err
 	}
 	var lock *statefile.Lock
@@ -70,13 +72,10 @@ func Repair(dir string, apply bool) (done Repaired, err error) {
 	if err := p.apply(); err != nil {
 		return done, fmt.Errorf("engine: repair: %w", err)
 	}
-	b, err := openLocked(dir, salvaging(), lock)
+	err = reopen(dir, lock)
 	lock = nil
 	if err != nil {
-		return done, fmt.Errorf("engine: open the repaired bucket: %w", err)
-	}
-	if err := b.Close(); err != nil { // flushes what was salvaged
-		return done, fmt.Errorf("engine: flush the repaired bucket: %w", err)
+		return done, err
 	}
 	after, err := Examine(dir, ExamineOptions{ReadRows: true})
 	done.After = &after
@@ -90,14 +89,6 @@ func unlocked(dir string) error {
 		err = &engine.LockedError{Path: dir, Holder: holder}
 	}
 	return err
-}
-
-// salvaging are the options of a bucket that is opened to be put in order.
-func salvaging() Options {
-	o := DefaultOptions()
-	o.WALRecovery, o.FlushInterval, o.CompactFragments, o.EnableMetrics = "salvage", 0, 0, false
-	o.complete()
-	return o
 }
 
 // plan is a way out of faults.
@@ -186,7 +177,7 @@ func (p *plan) steps() (steps []string) {
 	step := func(format string, args ...any) { steps = append(steps, fmt.Sprintf(format, args...)) }
 	for _, file := range p.x.unread {
 		switch file {
-		case consumersFile:
+		case layout.ConsumersFile:
 			step("forget the offsets that consumers committed, and keep what there is of them as %s.broken", file)
 			continue
 		case table.TagsFile:
@@ -213,7 +204,7 @@ func (p *plan) steps() (steps []string) {
 		step("write what can be read of a segment of the log anew, and keep the damaged one as %s", p.x.relative(name))
 	}
 	if p.ringFault != nil {
-		step("keep the damaged %s as %s.broken", ringFile, ringFile)
+		step("keep the damaged %s as %s.broken", layout.RingFile, layout.RingFile)
 	}
 	ends := false
 	for _, r := range p.lost {
@@ -241,13 +232,13 @@ func (p *plan) apply() error {
 			return err
 		}
 	}
-	if slices.Contains(x.unread, identityFile) {
+	if slices.Contains(x.unread, layout.IdentityFile) {
 		if x.id == [16]byte{} {
 			if _, err := rand.Read(x.id[:]); err != nil {
 				return fmt.Errorf("engine: make identity: %w", err)
 			}
 		}
-		if err := writeIdentity(vfs.OS, filepath.Join(x.dir, identityFile), x.id); err != nil {
+		if err := layout.WriteIdentity(vfs.OS, filepath.Join(x.dir, layout.IdentityFile), x.id); err != nil {
 			return err
 		}
 	}
@@ -260,7 +251,7 @@ func (p *plan) apply() error {
 
 func (p *plan) applyTable(m *table.Marker) error {
 	path, state := filepath.Join(p.x.dir, table.Dir), m.Mark()
-	state.Consumed = state.Consumed && !slices.Contains(p.x.unread, consumersFile)
+	state.Consumed = state.Consumed && !slices.Contains(p.x.unread, layout.ConsumersFile)
 	state.Tagged = state.Tagged && !slices.Contains(p.x.unread, table.TagsFile)
 	switch {
 	case p.version == nil && p.x.hasTable:
