@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -15,9 +14,14 @@ import (
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
+	"golang.org/x/sync/errgroup"
 )
 
 var background = context.Background()
+
+// syncsAtOnce is how many files and directories of the table are brought to disk at
+// the same time: fewer than the descriptors that are spared for what has begun.
+const syncsAtOnce = 7
 
 // Flush moves the acknowledged rows into Lance and syncs them to disk there.
 func (b *Bucket) Flush() error {
@@ -360,12 +364,7 @@ func (b *Bucket) syncTable(before, after *lance.Snapshot, fresh bool) (manifest 
 	summed := make(chan struct{})
 	go func() { // while the disk is busy
 		defer close(summed)
-		defer func() {
-			if with := recover(); with != nil {
-				unread = Panicked(with)
-				b.Break(unread)
-			}
-		}()
+		defer b.breaking(&unread)
 		lines, manifest, unread = b.sums.of(files)
 	}()
 	err = b.syncFiles(files, before == nil)
@@ -383,19 +382,24 @@ func (b *Bucket) syncTable(before, after *lance.Snapshot, fresh bool) (manifest 
 }
 
 // syncFiles brings files of the table to disk, and the directories that name them,
-// that of the bucket as well where the table is new.
+// that of the bucket as well where the table is new. They go there in any order, as
+// table.mark says until the end that some may be missing, and several at once, as one
+// commit of the file system's journal then serves many: with one after the other, a
+// put and a flush took 15 to 22 ms on a busy machine, and take 11 to 14 (of that the
+// syncs 6 to 8, and 3.5 to 4.5).
 func (b *Bucket) syncFiles(files []string, isNew bool) error {
 	dirs := []string{}
+	var syncs errgroup.Group
+	syncs.SetLimit(syncsAtOnce)
+	sync := func(what func() error) {
+		syncs.Go(func() (err error) {
+			defer b.breaking(&err)
+			return what()
+		})
+	}
 	for _, f := range files {
 		path := filepath.Join(b.tablePath(), f)
-		err := vfs.SyncFile(b.opts.FS, path)
-		if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(f, "_transactions") {
-			continue // nobody reads it, and Heal does not ask for it
-		}
-		if err != nil {
-			return fmt.Errorf("engine: sync table: %w", err)
-		}
-		b.countFile(path)
+		sync(func() error { return b.syncFile(path) })
 		for dir := filepath.Dir(path); len(dir) > len(b.dir); dir = filepath.Dir(dir) {
 			dirs = append(dirs, dir)
 		}
@@ -405,10 +409,24 @@ func (b *Bucket) syncFiles(files []string, isNew bool) error {
 	}
 	slices.Sort(dirs)
 	for _, dir := range slices.Compact(dirs) {
-		if err := b.opts.FS.SyncDir(dir); err != nil {
-			return fmt.Errorf("engine: sync table: %w", err)
-		}
+		sync(func() error { return b.opts.FS.SyncDir(dir) })
 	}
+	if err := syncs.Wait(); err != nil {
+		return fmt.Errorf("engine: sync table: %w", err)
+	}
+	return nil
+}
+
+// syncFile brings a file of the table to disk, and counts its bytes.
+func (b *Bucket) syncFile(path string) error {
+	err := vfs.SyncFile(b.opts.FS, path)
+	if errors.Is(err, fs.ErrNotExist) && filepath.Base(filepath.Dir(path)) == "_transactions" {
+		return nil // nobody reads it, and Heal does not ask for it
+	}
+	if err != nil {
+		return err
+	}
+	b.countFile(path)
 	return nil
 }
 

@@ -44,6 +44,15 @@ func (b *Bucket) Broken() error {
 	return nil
 }
 
+// breaking makes an error of a panic in the function that defers it, which the bucket
+// does on a goroutine of its own, and ends all use of the bucket.
+func (b *Bucket) breaking(err *error) {
+	if with := recover(); with != nil {
+		*err = Panicked(with)
+		b.Break(*err)
+	}
+}
+
 // breakOnPanic is deferred by what the bucket does of its own accord.
 func (b *Bucket) breakOnPanic() {
 	if with := recover(); with != nil {

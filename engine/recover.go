@@ -32,9 +32,7 @@ func (b *Bucket) recover() error {
 		if err := b.baptise(); err != nil {
 			return err
 		}
-	}
-	// An earlier opener may have been killed before it came to this.
-	if err := b.opts.FS.SyncDir(b.dir); err != nil {
+	} else if err := b.opts.FS.SyncDir(b.dir); err != nil { // an earlier opener may have been killed before
 		return fmt.Errorf("engine: sync directory: %w", err)
 	}
 	for _, r := range s.damaged {
