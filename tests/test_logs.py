@@ -15,7 +15,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from persisting import PersistingBackend, SchemaError, _logs, _native, _tracing
+from persisting import PersistingBackend, SchemaError, _logs, _tracing
+from persisting._engine import metrics as engine_metrics
+from persisting._engine.bucket import Bucket
 from tests.support import QUIET, eventually, python
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def test_levels_are_honoured_at_the_source(
     for level, seen in ((logging.WARNING, False), (logging.DEBUG, True)):
         with caplog.at_level(level, "persisting"):
             _logs.start()
-            with _native.Bucket(tmp_path / f"bucket_{level}", QUIET):
+            with Bucket(tmp_path / f"bucket_{level}", QUIET):
                 pass
             assert eventually(lambda: "opened" in caplog.text, within=0.2) is seen
         caplog.clear()
@@ -60,13 +62,13 @@ def test_levels_are_honoured_at_the_source(
         logging.disable(logging.CRITICAL)
         try:
             _logs.start()
-            with _native.Bucket(tmp_path / "disabled", QUIET):
+            with Bucket(tmp_path / "disabled", QUIET):
                 pass
             assert not eventually(lambda: "disabled" in str(taken), within=0.2)
         finally:
             logging.disable(logging.NOTSET)
             _logs.start()
-        with _native.Bucket(tmp_path / "enabled", QUIET):
+        with Bucket(tmp_path / "enabled", QUIET):
             pass
         assert eventually(lambda: "enabled" in str(taken))
 
@@ -93,13 +95,13 @@ def test_a_slow_handler_holds_nothing_up(tmp_path: Path) -> None:
     try:
         _logs.start()
         before = dropped()
-        with _native.Bucket(tmp_path / "first", QUIET):
+        with Bucket(tmp_path / "first", QUIET):
             assert entered.wait(10)
         opened = 0
         while dropped() == before:
             opened += 1
             assert opened < 2000
-            with _native.Bucket(tmp_path / "again", QUIET):
+            with Bucket(tmp_path / "again", QUIET):
                 pass
         assert opened > 500
     finally:
@@ -112,7 +114,7 @@ def test_a_slow_handler_holds_nothing_up(tmp_path: Path) -> None:
 
 
 def dropped() -> float:
-    families = {f["name"]: f for f in _native.metrics_families()}
+    families = {f["name"]: f for f in engine_metrics.families()}
     value: float = families["persisting_log_messages_dropped_total"]["samples"][0]["value"]
     return value
 

@@ -12,7 +12,8 @@ import threading
 import weakref
 from typing import Any
 
-from persisting import _native, _tracing
+from persisting import _tracing
+from persisting._engine import logs
 from persisting._errors import PersistingError
 
 COMPONENTS = ("engine", "wal", "server")
@@ -47,7 +48,7 @@ def _look() -> None:
     tracing = _tracing.look()
     wanted = {"levels": levels, "tracing": tracing}
     if wanted != _known:
-        _native.set_log_levels(levels, tracing=tracing)
+        logs.set_levels(levels, tracing=tracing)
         _known.update(wanted)
 
 
@@ -60,7 +61,7 @@ def _take() -> None:
     while not _ending.is_set():
         try:
             _look()
-            logged = _native.next_log(_POLL)
+            logged = logs.next_messages(_POLL)
         except PersistingError:
             return  # the library has failed, which every call says
         _deliver(logged)
@@ -69,9 +70,9 @@ def _take() -> None:
 def _deliver_rest(thread: threading.Thread) -> None:
     _ending.set()
     try:
-        _native.set_log_levels(_known["levels"], tracing=_known["tracing"])  # wakes the thread
+        logs.set_levels(_known["levels"], tracing=_known["tracing"])  # wakes the thread
         thread.join()
-        _deliver(_native.next_log(0))
+        _deliver(logs.next_messages(0))
     except PersistingError:
         return  # the library has failed, or this is a fork
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
+from persisting._engine.kv import Keys, Memory, Store, uninitialised
 from persisting._errors import InvalidArgumentError
-from persisting._kv import Keys, Memory, Store, uninitialised
 from persisting.kv._sizes import as_key, as_keys, in_bytes, in_ms
 from persisting.kv._waiting import Waiting
 

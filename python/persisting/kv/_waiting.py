@@ -13,7 +13,7 @@ from persisting._errors import ClosedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from persisting._kv import Memory, Store
+    from persisting._engine.kv import Memory, Store
 
 _Future = asyncio.Future["Iterable[int]"]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pyarrow as pa
 
 from persisting import _arguments, _logs, _tracing
+from persisting._engine.bucket import Bucket
 from persisting._errors import (
     ClosedError,
     InvalidArgumentError,
@@ -21,7 +22,6 @@ from persisting._errors import (
     WouldBlockError,
 )
 from persisting._records import RecordDecoder, declared, pull, strip
-from persisting._table import Table
 from persisting.queue._ahead import Ahead
 from persisting.queue._base import call_on_thread, drain, on_thread, settle
 from persisting.queue._changes import Changes
@@ -170,7 +170,7 @@ class LanceBackend(Changes, Versions, Queries):
         _logs.start()
         columns = None if schema is None else declared(schema)
         with _tracing.span("recovery", self.storage_path) as recovery:
-            self._bucket = Table(self.storage_path, {**options, **self._FIXED})
+            self._bucket = Bucket(self.storage_path, {**options, **self._FIXED})
             if recovery is not None:
                 replayed = self._bucket.stats()["recovery"]["replayed_records"]
                 recovery.set_attribute("persisting.replayed", replayed)

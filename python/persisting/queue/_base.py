@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from persisting._abi import Handle
-    from persisting._native import Cursor
+    from persisting._engine.bucket import Bucket
+    from persisting._engine.cursor import Cursor
+    from persisting._engine.handles import Handle
     from persisting._records import RecordDecoder
-    from persisting._table import Table
     from persisting.queue._writer import Writer
 
     T = TypeVar("T")
@@ -31,7 +31,7 @@ class Base:
     """An open bucket, and what puts go through."""
 
     storage_path: str
-    _bucket: Table
+    _bucket: Bucket
     _writer: Writer
     _decoder: RecordDecoder
     _total: int

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from typing import TypeVar
 
-    from persisting._queried import Asked
+    from persisting._engine.queries import Queryable
 
     T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Answers:
     more.
     """
 
-    def _asked(self) -> Asked:
+    def _asked(self) -> Queryable:
         """Return what is open and answers."""
         raise NotImplementedError
 
@@ -280,7 +280,7 @@ class _Pace:
         self._skip = max(self._skip - 1, -1)
         return self._skip < 0 and "search" not in request
 
-    def collect(self, asked: Asked, request: Mapping[str, Any]) -> pa.Table | None:
+    def collect(self, asked: Queryable, request: Mapping[str, Any]) -> pa.Table | None:
         """Return the answer, or None where it has to be waited for."""
         began = time.monotonic()
         try:
@@ -296,7 +296,7 @@ class _Pace:
 class Queries(Base, Answers):
     """The methods of a backend that look for records, and those of indexes."""
 
-    def _asked(self) -> Asked:
+    def _asked(self) -> Queryable:
         self._check_open()
         return self._bucket
 
@@ -371,7 +371,7 @@ class Queries(Base, Answers):
         return await on_thread(self._bucket.index_stats, name)
 
 
-def _collect(asked: Asked, request: Mapping[str, Any], vector: list[float] | None) -> pa.Table:
+def _collect(asked: Queryable, request: Mapping[str, Any], vector: list[float] | None) -> pa.Table:
     with asked.query(request, vector) as cursor:
         return strip(pa.Table.from_batches(list(cursor), cursor.schema))
 

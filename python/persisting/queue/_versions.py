@@ -17,7 +17,7 @@ from persisting.queue._queries import Answers
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from persisting._table import View
+    from persisting._engine.versions import View
 
 
 class Version(NamedTuple):

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from persisting import _tracing
+from persisting._engine.columns import Columns
 from persisting._errors import PersistingError, SchemaError, WouldBlockError
-from persisting._native import Columns
 from persisting._records import UNTYPED, Message, RecordEncoder, normalise
 from persisting.queue._acknowledgements import Acknowledgements
 from persisting.queue._base import call_on_thread, settle
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from persisting._native import Bucket
+    from persisting._engine.bucket import Bucket
 
     T = TypeVar("T")
 
