@@ -15,9 +15,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from persisting import PersistingBackend, SchemaError, _logs, _tracing
+from persisting import PersistingBackend, SchemaError
 from persisting._engine import metrics as engine_metrics
 from persisting._engine.bucket import Bucket
+from persisting._observe import logs, tracing
 from tests.support import QUIET, eventually, python
 
 if TYPE_CHECKING:
@@ -51,23 +52,23 @@ def test_levels_are_honoured_at_the_source(
 ) -> None:
     for level, seen in ((logging.WARNING, False), (logging.DEBUG, True)):
         with caplog.at_level(level, "persisting"):
-            _logs.start()
+            logs.start()
             with Bucket(tmp_path / f"bucket_{level}", QUIET):
                 pass
             assert eventually(lambda: "opened" in caplog.text, within=0.2) is seen
         caplog.clear()
     with caplog.at_level(logging.DEBUG, "persisting"):
         taken: list[str] = []
-        monkeypatch.setattr(_logs, "_deliver", lambda logged: taken.append(str(logged)))
+        monkeypatch.setattr(logs, "_deliver", lambda logged: taken.append(str(logged)))
         logging.disable(logging.CRITICAL)
         try:
-            _logs.start()
+            logs.start()
             with Bucket(tmp_path / "disabled", QUIET):
                 pass
             assert not eventually(lambda: "disabled" in str(taken), within=0.2)
         finally:
             logging.disable(logging.NOTSET)
-            _logs.start()
+            logs.start()
         with Bucket(tmp_path / "enabled", QUIET):
             pass
         assert eventually(lambda: "enabled" in str(taken))
@@ -93,7 +94,7 @@ def test_a_slow_handler_holds_nothing_up(tmp_path: Path) -> None:
     logger.addHandler(keep)
     logger.setLevel(logging.DEBUG)
     try:
-        _logs.start()
+        logs.start()
         before = dropped()
         with Bucket(tmp_path / "first", QUIET):
             assert entered.wait(10)
@@ -107,7 +108,7 @@ def test_a_slow_handler_holds_nothing_up(tmp_path: Path) -> None:
     finally:
         engine.removeHandler(slow)
         logger.setLevel(logging.NOTSET)
-        _logs.start()
+        logs.start()
         held.set()
     assert eventually(lambda: any("messages were dropped" in text for text in lost), within=30)
     logger.removeHandler(keep)
@@ -146,11 +147,11 @@ def spans() -> Iterator[InMemorySpanExporter]:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     before = trace._TRACER_PROVIDER
     trace._TRACER_PROVIDER = provider
-    _logs.start()
+    logs.start()
     yield exporter
     trace._TRACER_PROVIDER = before
-    _logs.start()
-    assert _tracing.tracer is None
+    logs.start()
+    assert tracing.tracer is None
 
 
 async def test_work_becomes_spans(
@@ -237,4 +238,4 @@ def named(spans: InMemorySpanExporter, *wanted: str) -> dict[str, list[Any]]:
 async def test_without_a_provider_there_are_no_spans(opening: Opener, bucket: Path) -> None:
     backend = opening(PersistingBackend, bucket)
     await backend.put({"n": 1})
-    assert _tracing.tracer is None
+    assert tracing.tracer is None

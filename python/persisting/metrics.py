@@ -18,9 +18,9 @@ import urllib.request
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from persisting import _logs
 from persisting._engine import metrics as engine
 from persisting._errors import InvalidArgumentError
+from persisting._observe import logs
 
 if TYPE_CHECKING:
     import os
@@ -103,7 +103,7 @@ def start_http_server(
         "username": username,
         "password": password,
     }
-    _logs.start()
+    logs.start()
     server = Server({name: value for name, value in given.items() if value is not None})
     _servers.difference_update({old for old in _servers if old.closed})
     _servers.add(server)

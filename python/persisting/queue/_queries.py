@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
-from persisting import _tracing
 from persisting._arguments import MOST, integer
 from persisting._errors import InvalidArgumentError, WouldBlockError
+from persisting._loop.threads import on_thread, opened_on_thread
+from persisting._observe import tracing
 from persisting._records import strip
-from persisting.queue._base import Base, on_thread, opened_on_thread
+from persisting.queue._base import Base
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -343,7 +344,7 @@ class Queries(Base, Answers):
         index = {"column": column, "type": type, "replace": replace, "options": options}
         if name is not None:
             index["name"] = name
-        with _tracing.span("index", self.storage_path):
+        with tracing.span("index", self.storage_path):
             await on_thread(self._bucket.create_index, index)
 
     async def drop_index(self, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from persisting._engine.boundary import OVER
 from persisting._errors import PersistingError, WaitTimeoutError
-from persisting.queue._base import running_loop, settle
+from persisting._loop.futures import running_loop, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

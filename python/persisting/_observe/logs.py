@@ -12,9 +12,9 @@ import threading
 import weakref
 from typing import Any
 
-from persisting import _tracing
 from persisting._engine import logs
 from persisting._errors import PersistingError
+from persisting._observe import tracing
 
 COMPONENTS = ("engine", "wal", "server")
 
@@ -45,10 +45,10 @@ def _start_thread() -> None:
 def _look() -> None:
     """Tell the engine the levels of the loggers, and whether work is traced."""
     levels = {component: _level(component) for component in COMPONENTS}
-    tracing = _tracing.look()
-    wanted = {"levels": levels, "tracing": tracing}
+    traced = tracing.look()
+    wanted = {"levels": levels, "tracing": traced}
     if wanted != _known:
-        logs.set_levels(levels, tracing=tracing)
+        logs.set_levels(levels, tracing=traced)
         _known.update(wanted)
 
 
@@ -80,7 +80,7 @@ def _deliver_rest(thread: threading.Thread) -> None:
 def _deliver(logged: dict[str, Any]) -> None:
     for message in logged["messages"] or ():
         if message["span"]:
-            _tracing.work(message)
+            tracing.work(message)
         if message["log"]:
             _log(message)
     if logged["dropped"]:
