@@ -76,7 +76,7 @@ class Wait:
     fd: int = 0
     fd_rung: bool = False
     fd_over: bool = False
-    # Acknowledgements (queue/_acknowledgements.py).
+    # Acknowledgements (_loop/acknowledgements.py).
     bell: bool = False
     waiting: tuple[int, ...] = ()
     heard: int = 0  # _told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from persisting._boundary import Status
+from persisting._engine.boundary import Status
 
 __all__ = [
     "ClosedError",

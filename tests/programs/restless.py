@@ -28,7 +28,7 @@ import pyarrow as pa
 import persisting
 from persisting import LanceBackend, PersistingBackend
 from persisting._errors import NotFoundError, PersistingError
-from persisting.queue._acknowledgements import Acknowledgements
+from persisting._loop.acknowledgements import Acknowledgements
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
-from persisting import _arguments, _logs, _tracing
+from persisting import _arguments
+from persisting._engine.bucket import Bucket
 from persisting._errors import (
     ClosedError,
     InvalidArgumentError,
@@ -20,10 +21,11 @@ from persisting._errors import (
     SchemaError,
     WouldBlockError,
 )
+from persisting._loop.futures import settle
+from persisting._loop.threads import call_on_thread, drain, on_thread
+from persisting._observe import logs, tracing
 from persisting._records import RecordDecoder, declared, pull, strip
-from persisting._table import Table
 from persisting.queue._ahead import Ahead
-from persisting.queue._base import call_on_thread, drain, on_thread, settle
 from persisting.queue._changes import Changes
 from persisting.queue._queries import Queries
 from persisting.queue._versions import Versions
@@ -144,7 +146,7 @@ class LanceBackend(Changes, Versions, Queries):
         try:
             self._open(bucket_id, storage_path, batch_size, schema, options)
         except PersistingError as error:
-            _logs.not_opened(storage_path, error)
+            logs.not_opened(storage_path, error)
             raise
 
     def _open(
@@ -167,10 +169,10 @@ class LanceBackend(Changes, Versions, Queries):
         self.bucket_id = bucket_id
         self.storage_path = _arguments.path("storage_path", storage_path)
         self.batch_size = batch_size
-        _logs.start()
+        logs.start()
         columns = None if schema is None else declared(schema)
-        with _tracing.span("recovery", self.storage_path) as recovery:
-            self._bucket = Table(self.storage_path, {**options, **self._FIXED})
+        with tracing.span("recovery", self.storage_path) as recovery:
+            self._bucket = Bucket(self.storage_path, {**options, **self._FIXED})
             if recovery is not None:
                 replayed = self._bucket.stats()["recovery"]["replayed_records"]
                 recovery.set_attribute("persisting.replayed", replayed)
@@ -210,8 +212,8 @@ class LanceBackend(Changes, Versions, Queries):
             The backend was closed.
         """
         self._check_open()
-        if _tracing.tracer:
-            await _tracing.put(self.storage_path, 1, self._writer.put((record,)))
+        if tracing.tracer:
+            await tracing.put(self.storage_path, 1, self._writer.put((record,)))
             return
         storing = self._writer.put_one(record)
         if storing is not None:
@@ -235,7 +237,7 @@ class LanceBackend(Changes, Versions, Queries):
         self._check_open()
         storing = self._writer.put(records)
         count = len(records)
-        await (_tracing.put(self.storage_path, count, storing) if _tracing.tracer else storing)
+        await (tracing.put(self.storage_path, count, storing) if tracing.tracer else storing)
 
     async def put_arrow(self, data: Any) -> None:
         """Store the rows of Arrow data, without copying columns.
@@ -272,7 +274,7 @@ class LanceBackend(Changes, Versions, Queries):
             self._check_open()
         storing = self._writer.put_arrow(data)
         count = data.num_rows
-        await (_tracing.put(self.storage_path, count, storing) if _tracing.tracer else storing)
+        await (tracing.put(self.storage_path, count, storing) if tracing.tracer else storing)
 
     def _advance(self, acknowledged: int) -> None:
         """Let readers see the rows up to `acknowledged`."""
@@ -515,7 +517,7 @@ class LanceBackend(Changes, Versions, Queries):
             The flush failed; the records stay where they were.
         """
         self._check_open()
-        with _tracing.span("flush", self.storage_path):
+        with tracing.span("flush", self.storage_path):
             await on_thread(self._bucket.flush)
 
     async def compact(self) -> None:
@@ -525,7 +527,7 @@ class LanceBackend(Changes, Versions, Queries):
         and gets go on meanwhile.
         """
         self._check_open()
-        with _tracing.span("compaction", self.storage_path):
+        with tracing.span("compaction", self.storage_path):
             await on_thread(self._bucket.compact)
 
     async def stats(self) -> dict[str, Any]:
@@ -580,7 +582,7 @@ class LanceBackend(Changes, Versions, Queries):
         closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._closed = closed
         try:
-            closed.set_result(_tracing.caller(self._bucket.close)())
+            closed.set_result(tracing.caller(self._bucket.close)())
         except BaseException as cause:
             closed.set_exception(cause)
             raise
@@ -598,7 +600,7 @@ class LanceBackend(Changes, Versions, Queries):
             await self._writer.settle()
         mine = self._closed is None and not self._bucket.closed
         if mine:
-            self._closed = call_on_thread(_tracing.caller(self._bucket.close))
+            self._closed = call_on_thread(tracing.caller(self._bucket.close))
             end = functools.partial(self._end_on, asyncio.get_running_loop())
             self._closed.add_done_callback(end)
         if self._closed is not None:

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import contextlib
-import functools
-import os
-from typing import TYPE_CHECKING, Any
-
-from persisting import _tracing
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import TypeVar
-
-    import pyarrow as pa
-
-    from persisting._abi import Handle
-    from persisting._native import Cursor
+    from persisting._engine.bucket import Bucket
     from persisting._records import RecordDecoder
-    from persisting._table import Table
     from persisting.queue._writer import Writer
-
-    T = TypeVar("T")
-    H = TypeVar("H", bound=Handle)
 
 
 class Base:
     """An open bucket, and what puts go through."""
 
     storage_path: str
-    _bucket: Table
+    _bucket: Bucket
     _writer: Writer
     _decoder: RecordDecoder
     _total: int
@@ -39,95 +22,3 @@ class Base:
     def _check_open(self) -> None:
         """Raise ClosedError if the backend was closed."""
         raise NotImplementedError
-
-
-def drain(cursor: Cursor) -> list[pa.RecordBatch]:
-    """Read a cursor to its end."""
-    with cursor:
-        return list(cursor)
-
-
-class _Threads:
-    """Threads for calls that wait for a disk.
-
-    They are not those of the event loop: where a program has all of these wait for a put, the put
-    would wait for one of them.
-    """
-
-    _MOST = 32
-
-    def __init__(self) -> None:
-        self.begin_anew()
-        os.register_at_fork(after_in_child=self.begin_anew)
-
-    def begin_anew(self) -> None:
-        """Forget the threads, which a forked child does not have; they begin when needed."""
-        self.pool = concurrent.futures.ThreadPoolExecutor(self._MOST, "persisting")
-
-
-_threads = _Threads()
-
-
-def on_thread(function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-    """Begin to call a function that may wait for a disk."""
-    call = _tracing.caller(functools.partial(function, *arguments))
-    return asyncio.get_running_loop().run_in_executor(_threads.pool, call)
-
-
-def call_on_thread(function: Callable[[], T]) -> concurrent.futures.Future[T]:
-    """Call a function that may wait for a disk, to its end, whatever becomes of an event loop."""
-    try:
-        calling = _threads.pool.submit(function)
-    except RuntimeError as ending:  # the interpreter ends
-        calling = concurrent.futures.Future()
-        calling.set_exception(ending)
-    return calling
-
-
-async def opened_on_thread(function: Callable[..., H], *arguments: Any) -> H:
-    """Call a function that opens something; it is closed again where nobody waits any more."""
-    opening = on_thread(function, *arguments)
-    try:
-        return await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        opening.add_done_callback(_close_opened)
-        raise
-
-
-def _close_opened(opening: asyncio.Future[H]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
-
-
-def settle(
-    futures: Iterable[asyncio.Future[Any]], cause: BaseException | None, result: Any = None
-) -> None:
-    """Tell those who wait, each on the event loop where it does, how it ended.
-
-    One whose loop is closed waits no more.
-    """
-    here = running_loop()
-    for future in futures:
-        loop = future.get_loop()
-        if loop is here:
-            _resolve(future, cause, result)
-            continue
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(_resolve, future, cause, result)
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs on this thread."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _resolve(future: asyncio.Future[Any], cause: BaseException | None, result: Any) -> None:
-    if future.done():
-        return
-    if cause is None:
-        future.set_result(result)
-    else:
-        future.set_exception(cause)

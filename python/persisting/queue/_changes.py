@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from persisting._arguments import integer
 from persisting._errors import InvalidArgumentError
+from persisting._loop.threads import on_thread
 from persisting._records import column_of, default_row, visible
-from persisting.queue._base import Base, on_thread
+from persisting.queue._base import Base
 
 
 class Changes(Base):

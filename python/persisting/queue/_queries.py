@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
-from persisting import _tracing
 from persisting._arguments import MOST, integer
 from persisting._errors import InvalidArgumentError, WouldBlockError
+from persisting._loop.threads import on_thread, opened_on_thread
+from persisting._observe import tracing
 from persisting._records import strip
-from persisting.queue._base import Base, on_thread, opened_on_thread
+from persisting.queue._base import Base
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from typing import TypeVar
 
-    from persisting._queried import Asked
+    from persisting._engine.queries import Queryable
 
     T = TypeVar("T")
 
@@ -46,7 +47,7 @@ class Answers:
     more.
     """
 
-    def _asked(self) -> Asked:
+    def _asked(self) -> Queryable:
         """Return what is open and answers."""
         raise NotImplementedError
 
@@ -280,7 +281,7 @@ class _Pace:
         self._skip = max(self._skip - 1, -1)
         return self._skip < 0 and "search" not in request
 
-    def collect(self, asked: Asked, request: Mapping[str, Any]) -> pa.Table | None:
+    def collect(self, asked: Queryable, request: Mapping[str, Any]) -> pa.Table | None:
         """Return the answer, or None where it has to be waited for."""
         began = time.monotonic()
         try:
@@ -296,7 +297,7 @@ class _Pace:
 class Queries(Base, Answers):
     """The methods of a backend that look for records, and those of indexes."""
 
-    def _asked(self) -> Asked:
+    def _asked(self) -> Queryable:
         self._check_open()
         return self._bucket
 
@@ -343,7 +344,7 @@ class Queries(Base, Answers):
         index = {"column": column, "type": type, "replace": replace, "options": options}
         if name is not None:
             index["name"] = name
-        with _tracing.span("index", self.storage_path):
+        with tracing.span("index", self.storage_path):
             await on_thread(self._bucket.create_index, index)
 
     async def drop_index(self, name: str) -> None:
@@ -371,7 +372,7 @@ class Queries(Base, Answers):
         return await on_thread(self._bucket.index_stats, name)
 
 
-def _collect(asked: Asked, request: Mapping[str, Any], vector: list[float] | None) -> pa.Table:
+def _collect(asked: Queryable, request: Mapping[str, Any], vector: list[float] | None) -> pa.Table:
     with asked.query(request, vector) as cursor:
         return strip(pa.Table.from_batches(list(cursor), cursor.schema))
 

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from persisting import _tracing
 from persisting._arguments import MOST, integer, span
 from persisting._errors import InvalidArgumentError, NotFoundError
+from persisting._loop.threads import drain, on_thread, opened_on_thread
+from persisting._observe import tracing
 from persisting._records import RecordDecoder, strip, visible
-from persisting.queue._base import Base, drain, on_thread, opened_on_thread
+from persisting.queue._base import Base
 from persisting.queue._queries import Answers
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from persisting._table import View
+    from persisting._engine.versions import View
 
 
 class Version(NamedTuple):
@@ -82,7 +83,7 @@ class Versions(Base):
             The bucket never had a record.
         """
         self._check_open()
-        with _tracing.span("flush", self.storage_path):
+        with tracing.span("flush", self.storage_path):
             await on_thread(self._bucket.flush)
         version = await self._newest()
         await self.tag(tag, version)

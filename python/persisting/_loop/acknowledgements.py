@@ -10,14 +10,14 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING
 
-from persisting._boundary import OVER
+from persisting._engine.boundary import OVER
 from persisting._errors import PersistingError, WaitTimeoutError
-from persisting.queue._base import running_loop, settle
+from persisting._loop.futures import running_loop, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from persisting._native import Bucket
+    from persisting._engine.bucket import Bucket
 
 # Seconds between two looks, while there is no descriptor for a bell.
 _LOOK = 0.01
