@@ -65,7 +65,6 @@ def main() -> None:
         file = Path(argument)
         figure = draw(json.loads(file.read_text()))
         figure.savefig(file.with_suffix(".svg"), metadata={"Date": None})
-        figure.savefig(file.with_suffix(".png"), dpi=120)
         plt.close(figure)
 
 
