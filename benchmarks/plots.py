@@ -2,7 +2,7 @@
 
     python -m benchmarks.plots RESULT.json ...
 
-The pictures, PNG and SVG, are written beside each file. Runs in the peers' environment, which has
+The picture, an SVG, is written beside each file. Runs in the peers' environment, which has
 matplotlib.
 """
 
