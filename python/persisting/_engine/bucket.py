@@ -197,7 +197,7 @@ class Bucket(Queryable):
         self._use(library().persisting_bucket_set_bell, fd)
 
     def notify(self, rows: int) -> None:
-        """Ask for the bell to be rung once `rows` rows are acknowledged."""
+        """Ask to be told by the bell once `rows` rows are acknowledged."""
         self._use(library().persisting_bucket_notify, rows)
 
     # ---- reads ----
