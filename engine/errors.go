@@ -80,6 +80,15 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("engine: bucket %s is open elsewhere, by %s: close it there, or end that process", e.Path, e.Holder)
 }
 
+// Detail returns the process that holds the bucket; 0 where that is not known.
+func (e *LockedError) Detail() int64 {
+	var pid int64
+	if _, err := fmt.Sscanf(e.Holder, "process %d on", &pid); err != nil {
+		return 0
+	}
+	return pid
+}
+
 // OptionError is returned for options that are unknown or out of range. It
 // lists all faults.
 type OptionError struct{ Faults []string }

@@ -84,7 +84,7 @@ func TestLockNamesItsHeir(t *testing.T) {
 	must(t, f.Close())
 	_, err = lockDir(dir)
 	var locked *LockedError
-	if want := fmt.Sprintf("process %d on ", child.Process.Pid); !errors.As(err, &locked) || locked.Here || !strings.HasPrefix(locked.Holder, want) {
+	if want := fmt.Sprintf("process %d on ", child.Process.Pid); !errors.As(err, &locked) || locked.Here || !strings.HasPrefix(locked.Holder, want) || locked.Detail() != int64(child.Process.Pid) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if holder, err := holderOf(dir); err != nil || holder != locked.Holder {

@@ -21,6 +21,9 @@ func (e *RemovedError) Error() string {
 	return fmt.Sprintf("engine: the row at offset %d was removed: the first one left is at offset %d", e.Offset, e.First)
 }
 
+// Detail returns First.
+func (e *RemovedError) Detail() int64 { return e.First }
+
 // Unwrap returns ErrRemoved.
 func (e *RemovedError) Unwrap() error { return ErrRemoved }
 

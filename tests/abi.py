@@ -147,6 +147,9 @@ class Outcome(NamedTuple):
 
 NO_ERROR = object()
 
+# Statuses whose errors have a number besides.
+NUMBERED = (Status.REMOVED, Status.LOCKED)
+
 
 class World:
     """An open bucket with three rows and a cursor over them, and calls that use them."""
@@ -296,6 +299,7 @@ class World:
         if status and error is NO_ERROR:
             assert report.code == status
             assert message
+            assert not report.detail or status in NUMBERED
             engine.release_error(report.release)(report)
             assert not report.release
             assert not report.message

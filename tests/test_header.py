@@ -198,7 +198,7 @@ def test_a_declaration_that_is_not_understood_ends_the_build(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "fields", "python_struct"),
     [
-        ("persisting_error", 3, made.Error),
+        ("persisting_error", 4, made.Error),
         ("persisting_usage", 2, made.Usage),
         ("ArrowSchema", 9, made.ArrowSchema),
         ("ArrowArray", 10, made.ArrowArray),

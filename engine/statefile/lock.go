@@ -27,6 +27,9 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("statefile: %s is open elsewhere, by %s: close it there, or end that process", e.Path, e.Holder)
 }
 
+// Detail returns PID.
+func (e *LockedError) Detail() int64 { return int64(e.PID) }
+
 // Lock holds a directory, which must exist, until Release. It fails with a [LockedError] at once where somebody else does.
 func Lock(dir string) (*Held, error) {
 	path := filepath.Join(dir, lockName)

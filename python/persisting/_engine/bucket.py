@@ -29,7 +29,7 @@ from persisting._engine.library import (
 )
 from persisting._engine.queries import Queryable
 from persisting._engine.versions import View
-from persisting._errors import LockedError, NotFoundError, RemovedError, WouldBlockError
+from persisting._errors import LockedError, NotFoundError, WouldBlockError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,7 +81,7 @@ class Bucket(Queryable):
         try:
             open_it()
         except LockedError as locked:
-            if f"process {os.getpid()} " not in str(locked):
+            if locked.pid != os.getpid():
                 raise
             gc.collect()  # Pulsing forgets backends like that, in reference cycles
             finish_closing()
@@ -197,7 +197,7 @@ class Bucket(Queryable):
         self._use(library().persisting_bucket_set_bell, fd)
 
     def notify(self, rows: int) -> None:
-        """Ask for the bell to be rung once `rows` rows are acknowledged."""
+        """Ask to be told by the bell once `rows` rows are acknowledged."""
         self._use(library().persisting_bucket_notify, rows)
 
     # ---- reads ----
@@ -209,11 +209,7 @@ class Bucket(Queryable):
         """
         number, version = ctypes.c_uint64(), ctypes.c_uint64()
         flags = (NO_WAIT if no_wait else 0) | (RUN if run else 0)
-        try:
-            self._use(self._read, offset, count, flags, byref(number), byref(version))
-        except RemovedError as removed:
-            removed.first = self.first_from(offset)
-            raise
+        self._use(self._read, offset, count, flags, byref(number), byref(version))
         return Cursor(number.value, self, version.value)
 
     def get(self, offset: int, count: int) -> tuple[int, pa.Schema]:
@@ -228,11 +224,7 @@ class Bucket(Queryable):
             this thread, and its columns.
         """
         array, at = scratch.array, scratch.array_at
-        try:
-            self._use(self._get, offset, count, at, scratch.first)
-        except RemovedError as removed:
-            removed.first = self.first_from(offset)
-            raise
+        self._use(self._get, offset, count, at, scratch.first)
         version = scratch.out[0]
         schema = self._schemas.get(version) or self._schema_now(version)
         if schema is None:
@@ -247,19 +239,14 @@ class Bucket(Queryable):
         unknown = next((offset for offset in offsets if not 0 <= offset <= MOST), None)
         if unknown is not None:
             raise NotFoundError(f"there is no offset {unknown}")
-        try:
-            self._use(
-                library().persisting_bucket_take,
-                (ctypes.c_int64 * len(offsets))(*offsets),
-                len(offsets),
-                NO_WAIT if no_wait else 0,
-                byref(number),
-                byref(version),
-            )
-        except RemovedError as removed:
-            places = ((offset, self.first_from(offset)) for offset in offsets)
-            removed.first = next((first for offset, first in places if first != offset), None)
-            raise
+        self._use(
+            library().persisting_bucket_take,
+            (ctypes.c_int64 * len(offsets))(*offsets),
+            len(offsets),
+            NO_WAIT if no_wait else 0,
+            byref(number),
+            byref(version),
+        )
         return Cursor(number.value, self, version.value)
 
     def first_from(self, offset: int) -> int:

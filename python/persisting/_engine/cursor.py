@@ -40,9 +40,9 @@ class Cursor(Handle):
     `next` may wait for a disk.
     """
 
-    def __init__(self, number: int, bucket: Source, schema_version: int | None) -> None:
-        super().__init__(number, library().persisting_cursor_close, f"a cursor of {bucket.path}")
-        self._bucket = bucket
+    def __init__(self, number: int, source: Source, schema_version: int | None) -> None:
+        super().__init__(number, library().persisting_cursor_close, f"a cursor of {source.path}")
+        self._source = source
         self._schema_version = schema_version
         self._next = library().persisting_cursor_next
 
@@ -51,7 +51,7 @@ class Cursor(Handle):
         """The columns of every batch."""
         if self._schema_version is None:
             return cursor_schema(self._number)
-        return self._bucket.schema_at(self._schema_version, self._number)
+        return self._source.schema_at(self._schema_version, self._number)
 
     def offsets(self) -> list[tuple[int, int]]:
         """Return the offsets of the rows as runs: the first of each, and the one after its last."""

@@ -90,10 +90,10 @@ def call(function: Any, *arguments: Any) -> None:
 def exception(error: Error) -> PersistingError:
     """Make the exception of an error, which is given back."""
     message = (error.message or b"").decode(errors="replace")
-    code = error.code
+    code, detail = error.code, error.detail
     if error.release:
         release_error(error.release)(error)
-    return error_for(code, message)
+    return error_for(code, message, detail)
 
 
 def string(use: Callable[..., None], function: Any, *arguments: Any) -> str:

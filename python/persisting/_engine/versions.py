@@ -11,7 +11,6 @@ from persisting._engine.boundary import RUN, ArrowSchema
 from persisting._engine.cursor import Cursor
 from persisting._engine.library import library
 from persisting._engine.queries import Queryable
-from persisting._errors import RemovedError
 
 
 class View(Queryable):
@@ -47,10 +46,5 @@ class View(Queryable):
         """Read the rows left of `[offset, offset + count)`; see `Bucket.read` for `run`."""
         number = ctypes.c_uint64()
         flags = RUN if run else 0
-        try:
-            self._use(library().persisting_view_read, offset, count, flags, byref(number))
-        except RemovedError as removed:
-            with self.read(offset, 2**62) as rest:
-                removed.first = next((first for first, _ in rest.offsets()), self.rows()[1])
-            raise
+        self._use(library().persisting_view_read, offset, count, flags, byref(number))
         return Cursor(number.value, self, 0)
