@@ -61,7 +61,16 @@ func contained(half func() error) (err error) {
 
 func fail(e *C.struct_persisting_error, err error) C.persisting_status {
 	err = lance.Advised(err)
-	return C.shim_fail(e, statusOf(err), C.CString(err.Error()))
+	return C.shim_fail(e, statusOf(err), C.int64_t(detailOf(err)), C.CString(err.Error()))
+}
+
+// detailOf is the number of an error that has one; persisting.h says which do.
+func detailOf(err error) int64 {
+	var numbered interface{ Detail() int64 }
+	if errors.As(err, &numbered) {
+		return numbered.Detail()
+	}
+	return 0
 }
 
 // statuses maps errors to their status; the first that matches counts.

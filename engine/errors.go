@@ -99,6 +99,9 @@ func (e *RemovedError) Error() string {
 	return fmt.Sprintf("engine: the row at offset %d was removed: the first one left is at offset %d", e.Offset, e.First)
 }
 
+// Detail returns First.
+func (e *RemovedError) Detail() int64 { return e.First }
+
 // Unwrap returns ErrRemoved.
 func (e *RemovedError) Unwrap() error { return ErrRemoved }
 
@@ -116,6 +119,9 @@ func (e *LockedError) Error() string {
 	}
 	return fmt.Sprintf("engine: %s is open elsewhere, by %s: close it there, or end that process", e.Path, e.Holder)
 }
+
+// Detail returns PID.
+func (e *LockedError) Detail() int64 { return int64(e.PID) }
 
 // OptionError is returned for options that are unknown or out of range. It
 // lists all faults.

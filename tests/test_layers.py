@@ -44,18 +44,20 @@ GO_LAYERS = [
 
 # The same of the Python package; a name stands for all modules below it.
 PYTHON_LAYERS = [
-    "persisting._boundary",
+    "persisting._engine.boundary",
     "persisting._errors",
     "persisting._arguments",
-    "persisting._abi",
-    "persisting._kv",
-    "persisting._native",
-    "persisting._queried",
-    "persisting._table",
+    "persisting._engine.library",
+    "persisting._engine.handles",
+    "persisting._engine.cursor",
+    "persisting._engine.columns",
+    "persisting._engine.queries",
+    "persisting._engine.versions",
+    "persisting._engine",
     "persisting._memory",
     "persisting._records",
-    "persisting._tracing",
-    "persisting._logs",
+    "persisting._observe",
+    "persisting._loop",
     "persisting.metrics",
     "persisting.queue",
     "persisting.kv",
@@ -160,6 +162,12 @@ def test_no_python_modules_import_each_other_in_a_circle() -> None:
     known = modules()
     graph = {name: python_imports(name, file, set(known)) for name, file in known.items()}
     assert circle(graph) == []
+
+
+def test_the_engine_is_called_in_one_place() -> None:
+    for name, file in modules().items():
+        knows = re.search(r"^\s*(import|from) ctypes\b", file.read_text(), re.MULTILINE)
+        assert not knows or name.startswith("persisting._engine."), name
 
 
 @pytest.mark.parametrize(

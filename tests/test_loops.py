@@ -701,9 +701,9 @@ async def test_an_error_of_a_reader_reaches_the_caller(backend: LanceBackend) ->
 def test_a_close_of_what_was_forgotten_that_fails_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
-    from persisting import _abi
+    from persisting._engine import handles
 
-    class Forgotten(_abi.Handle):
+    class Forgotten(handles.Handle):
         pass
 
     def fail(number: int, error: Any) -> int:
@@ -711,6 +711,6 @@ def test_a_close_of_what_was_forgotten_that_fails_is_logged(
         return 5
 
     Forgotten(7, fail, "the bucket x", close_takes_long=True)
-    _abi.finish_closing()
+    handles.finish_closing()
     assert eventually(lambda: "the bucket x, which was forgotten" in caplog.text)
     assert [str(w.message) for w in recwarn] == ["the bucket x was not closed"]

@@ -161,9 +161,11 @@ func wantCommit(events []event, kinds ...string) error {
 		if !strings.HasPrefix(e.path, "data.lance") || e.name != "sync" {
 			continue
 		}
+		// Lance has made it before anything of the change is synced, in no order.
+		change := events[last(events[:i], onMark("datasync"))+1 : first(events, i, onMark("writeat"))]
 		for dir := filepath.Dir(e.path); dir != "."; dir = filepath.Dir(dir) {
-			if at := first(events, i, func(e event) bool { return e.name == "syncdir" && e.path == dir }); at > end {
-				return fmt.Errorf("%s is not synced after %s", dir, e.path)
+			if first(change, 0, func(e event) bool { return e.name == "syncdir" && e.path == dir }) == len(change) {
+				return fmt.Errorf("%s is not synced with %s", dir, e.path)
 			}
 		}
 	}

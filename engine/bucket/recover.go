@@ -44,9 +44,7 @@ func (op *opening) recover() error {
 		if err := op.baptise(); err != nil {
 			return err
 		}
-	}
-	// An earlier opener may have been killed before it came to this.
-	if err := op.home.FS.SyncDir(op.home.Path); err != nil {
+	} else if err := op.home.FS.SyncDir(op.home.Path); err != nil { // an earlier opener may have been killed before
 		return fmt.Errorf("engine: sync directory: %w", err)
 	}
 	if s.consumersLost {

@@ -85,7 +85,7 @@ func TestLockNamesItsHeir(t *testing.T) {
 	must(t, f.Close())
 	_, err = Hold(dir)
 	var locked *engine.LockedError
-	if want := fmt.Sprintf("process %d on ", child.Process.Pid); !errors.As(err, &locked) || locked.Here || locked.PID != child.Process.Pid || !strings.HasPrefix(locked.Holder, want) {
+	if want := fmt.Sprintf("process %d on ", child.Process.Pid); !errors.As(err, &locked) || locked.Here || locked.Detail() != int64(child.Process.Pid) || !strings.HasPrefix(locked.Holder, want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if holder, err := HolderOf(dir); err != nil || holder != locked.Holder {

@@ -6,11 +6,11 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/vfs"
+	"golang.org/x/sync/errgroup"
 )
 
 // commit makes a new version of the table, announced before, brings it to disk
@@ -82,12 +82,7 @@ func (t *Table) sync(before, after *lance.Snapshot, fresh bool) (manifest FileSu
 	summed := make(chan struct{})
 	go func() { // while the disk is busy
 		defer close(summed)
-		defer func() {
-			if with := recover(); with != nil {
-				unread = engine.Panicked(with)
-				t.o.Panicked(unread)
-			}
-		}()
+		defer t.panicked(&unread)
 		lines, manifest, unread = t.sums.of(files)
 	}()
 	err = t.syncFiles(files, before == nil)
@@ -104,20 +99,29 @@ func (t *Table) sync(before, after *lance.Snapshot, fresh bool) (manifest FileSu
 	return manifest, nil
 }
 
+// syncsAtOnce is how many files and directories of the table are brought to disk at
+// the same time: fewer than the descriptors that are spared for what has begun.
+const syncsAtOnce = 7
+
 // syncFiles brings files of the table to disk, and the directories that name them,
-// that of the store as well where the table is new.
+// that of the store as well where the table is new. They go there in any order, as
+// the marker says until the end that some may be missing, and several at once, as one
+// commit of the file system's journal then serves many: with one after the other, a
+// put and a flush took 15 to 22 ms on a busy machine, and take 11 to 14 (of that the
+// syncs 6 to 8, and 3.5 to 4.5).
 func (t *Table) syncFiles(files []string, isNew bool) error {
 	dirs := []string{}
+	var syncs errgroup.Group
+	syncs.SetLimit(syncsAtOnce)
+	sync := func(what func() error) {
+		syncs.Go(func() (err error) {
+			defer t.panicked(&err)
+			return what()
+		})
+	}
 	for _, f := range files {
 		path := filepath.Join(t.path, f)
-		err := vfs.SyncFile(t.home.FS, path)
-		if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(f, transacts) {
-			continue // nobody reads it, and Heal does not ask for it
-		}
-		if err != nil {
-			return fmt.Errorf("engine: sync table: %w", err)
-		}
-		t.countFile(path)
+		sync(func() error { return t.syncFile(path) })
 		for dir := filepath.Dir(path); len(dir) > len(t.home.Path); dir = filepath.Dir(dir) {
 			dirs = append(dirs, dir)
 		}
@@ -127,11 +131,34 @@ func (t *Table) syncFiles(files []string, isNew bool) error {
 	}
 	slices.Sort(dirs)
 	for _, dir := range slices.Compact(dirs) {
-		if err := t.home.FS.SyncDir(dir); err != nil {
-			return fmt.Errorf("engine: sync table: %w", err)
-		}
+		sync(func() error { return t.home.FS.SyncDir(dir) })
+	}
+	if err := syncs.Wait(); err != nil {
+		return fmt.Errorf("engine: sync table: %w", err)
 	}
 	return nil
+}
+
+// syncFile brings a file of the table to disk, and counts its bytes.
+func (t *Table) syncFile(path string) error {
+	err := vfs.SyncFile(t.home.FS, path)
+	if errors.Is(err, fs.ErrNotExist) && filepath.Base(filepath.Dir(path)) == transacts {
+		return nil // nobody reads it, and Heal does not ask for it
+	}
+	if err != nil {
+		return err
+	}
+	t.countFile(path)
+	return nil
+}
+
+// panicked makes an error of a panic in the function that defers it, which the table
+// does on a goroutine of its own, and tells the owner.
+func (t *Table) panicked(err *error) {
+	if with := recover(); with != nil {
+		*err = engine.Panicked(with)
+		t.o.Panicked(*err)
+	}
 }
 
 // countFile counts the bytes of a file that was written.

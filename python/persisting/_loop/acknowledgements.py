@@ -10,14 +10,14 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING
 
-from persisting._boundary import OVER
+from persisting._engine.boundary import OVER
 from persisting._errors import PersistingError, WaitTimeoutError
-from persisting.queue._base import running_loop, settle
+from persisting._loop.futures import running_loop, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from persisting._native import Bucket
+    from persisting._engine.bucket import Bucket
 
 # Seconds between two looks, while there is no descriptor for a bell.
 _LOOK = 0.01
@@ -116,7 +116,7 @@ class Acknowledgements:
             bell.stop(self._bucket)
         self._finish(cause)
 
-    def ring(self, more: int, *, over: bool) -> None:
+    def hear(self, more: int, *, over: bool) -> None:
         """Resolve every future whose outcome is known, and ask to be called for the next.
 
         The loop that watches calls it, with how many more rows are acknowledged, and whether
@@ -224,7 +224,7 @@ class _Bell:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def watch(self, loop: asyncio.AbstractEventLoop, owner: Acknowledgements) -> None:
-        """Have `loop`, and no other, call `owner.ring`.
+        """Have `loop`, and no other, call `owner.hear`.
 
         What the loop before has read it may not have told: it can have ended in the midst of it.
         """
@@ -266,7 +266,7 @@ def _wake(fd: int, owner: weakref.ref[Acknowledgements]) -> None:
             return
         acknowledgements = owner()
         if acknowledgements is not None:
-            acknowledgements.ring(number % OVER, over=number >= OVER)
+            acknowledgements.hear(number % OVER, over=number >= OVER)
     except BaseException:  # Ctrl-C, say, and the loop may go on
         asyncio.get_running_loop().call_soon(_begin_anew, owner)
         raise

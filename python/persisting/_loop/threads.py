@@ -1,44 +1,26 @@
-"""What the parts of a backend share."""
+"""Calls that may wait for a disk, on threads other than that of an event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import functools
 import os
 from typing import TYPE_CHECKING, Any
 
-from persisting import _tracing
+from persisting._observe import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import TypeVar
 
     import pyarrow as pa
 
-    from persisting._abi import Handle
-    from persisting._native import Cursor
-    from persisting._records import RecordDecoder
-    from persisting._table import Table
-    from persisting.queue._writer import Writer
+    from persisting._engine.cursor import Cursor
+    from persisting._engine.handles import Handle
 
     T = TypeVar("T")
     H = TypeVar("H", bound=Handle)
-
-
-class Base:
-    """An open bucket, and what puts go through."""
-
-    storage_path: str
-    _bucket: Table
-    _writer: Writer
-    _decoder: RecordDecoder
-    _total: int
-
-    def _check_open(self) -> None:
-        """Raise ClosedError if the backend was closed."""
-        raise NotImplementedError
 
 
 def drain(cursor: Cursor) -> list[pa.RecordBatch]:
@@ -70,7 +52,7 @@ _threads = _Threads()
 
 def on_thread(function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
     """Begin to call a function that may wait for a disk."""
-    call = _tracing.caller(functools.partial(function, *arguments))
+    call = tracing.caller(functools.partial(function, *arguments))
     return asyncio.get_running_loop().run_in_executor(_threads.pool, call)
 
 
@@ -97,37 +79,3 @@ async def opened_on_thread(function: Callable[..., H], *arguments: Any) -> H:
 def _close_opened(opening: asyncio.Future[H]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()
-
-
-def settle(
-    futures: Iterable[asyncio.Future[Any]], cause: BaseException | None, result: Any = None
-) -> None:
-    """Tell those who wait, each on the event loop where it does, how it ended.
-
-    One whose loop is closed waits no more.
-    """
-    here = running_loop()
-    for future in futures:
-        loop = future.get_loop()
-        if loop is here:
-            _resolve(future, cause, result)
-            continue
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(_resolve, future, cause, result)
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs on this thread."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _resolve(future: asyncio.Future[Any], cause: BaseException | None, result: Any) -> None:
-    if future.done():
-        return
-    if cause is None:
-        future.set_result(result)
-    else:
-        future.set_exception(cause)

@@ -17,7 +17,7 @@ _READ_BYTES = 2 << 20
 _DECODED_ROWS = 1024
 
 
-class Ahead:
+class Prefetch:
     """How many rows a stream reads at a time; a multiple of its `batch_size`.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The calls of `persisting_kv_*` of `capi/persisting.h`: an open store of blocks under keys.
+"""An open store of blocks under keys.
 
 Memory goes over the boundary as addresses, and nothing is copied. `Memory` finds them and keeps
 what they belong to alive.
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from persisting._abi import Handle, _call, _exception, _json, _library, _scratch, _string
-from persisting._errors import ClosedError, InvalidArgumentError
+from persisting._arguments import text
+from persisting._engine.handles import Handle
+from persisting._engine.library import as_json, call, exception, library, scratch, string
+from persisting._errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -137,47 +139,52 @@ class Store(Handle):
 
     def __init__(self, path: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
         self.path = os.fspath(path)
-        library = _library()
+        functions = library()
         number = ctypes.c_uint64()
-        _call(library.persisting_kv_open, os.fsencode(self.path), _json(options), byref(number))
-        super().__init__(number.value, library.persisting_kv_close, f"the store {self.path}")
-        self._find = library.persisting_kv_find
+        call(functions.persisting_kv_open, os.fsencode(self.path), as_json(options), byref(number))
+        super().__init__(number.value, functions.persisting_kv_close, f"the store {self.path}")
+        self._find = functions.persisting_kv_find
 
     def space(self, namespace: str, salt: str) -> int:
         """Return the number of a namespace with a salt."""
         out = ctypes.c_uint32()
-        self._use(_library().persisting_kv_space, _text(namespace), _text(salt), byref(out))
+        self._use(
+            library().persisting_kv_space,
+            text("namespace", namespace),
+            text("salt", salt),
+            byref(out),
+        )
         return out.value
 
     def find(self, space: int, key: bytes, lease_ms: int) -> int:
         """Return the length of a block, -1 where there is none; does not wait."""
-        if self._find(self._number, space, key, len(key), lease_ms, _scratch.first, _scratch.error):
-            raise self._closed_or(_exception(_scratch.take_error()))
-        return _scratch.out[0]
+        if self._find(self._number, space, key, len(key), lease_ms, scratch.first, scratch.error):
+            raise self._failure(exception(scratch.take_error()))
+        return scratch.out[0]
 
     def exists(self, space: int, keys: Keys, lease_ms: int) -> Iterable[int]:
         """Return the length of each block, -1 where there is none; does not wait."""
         out = (ctypes.c_int64 * keys.count)()
-        self._use(_library().persisting_kv_exists, space, *keys.arguments, lease_ms, out)
+        self._use(library().persisting_kv_exists, space, *keys.arguments, lease_ms, out)
         return out
 
     def prefix(self, space: int, keys: Keys, lease_ms: int) -> int:
         """Return how many keys from the first on exist; does not wait."""
         out = ctypes.c_int64()
-        self._use(_library().persisting_kv_prefix, space, *keys.arguments, lease_ms, byref(out))
+        self._use(library().persisting_kv_prefix, space, *keys.arguments, lease_ms, byref(out))
         return out.value
 
     def load(self, space: int, keys: Keys, memory: Memory) -> Iterable[int]:
         """Fill memory and return the results."""
         at = memory.results.buffer_info()[0]
-        self._use(_library().persisting_kv_load, space, *keys.arguments, *memory.arguments, at)
+        self._use(library().persisting_kv_load, space, *keys.arguments, *memory.arguments, at)
         return memory.results
 
     def store(self, space: int, keys: Keys, memory: Memory, ttl_ms: int) -> Iterable[int]:
         """Store what memory holds and return the results."""
         at = memory.results.buffer_info()[0]
         self._use(
-            _library().persisting_kv_store, space, *keys.arguments, *memory.arguments, ttl_ms, at
+            library().persisting_kv_store, space, *keys.arguments, *memory.arguments, ttl_ms, at
         )
         return memory.results
 
@@ -188,7 +195,7 @@ class Store(Handle):
         """
         at, out = memory.results.buffer_info()[0], ctypes.c_uint64()
         self._use(
-            _library().persisting_kv_submit_load,
+            library().persisting_kv_submit_load,
             space,
             *keys.arguments,
             *memory.arguments,
@@ -201,7 +208,7 @@ class Store(Handle):
         """Begin a `store`, as `submit_load` does."""
         at, out = memory.results.buffer_info()[0], ctypes.c_uint64()
         self._use(
-            _library().persisting_kv_submit_store,
+            library().persisting_kv_submit_store,
             space,
             *keys.arguments,
             *memory.arguments,
@@ -214,24 +221,24 @@ class Store(Handle):
     def drain(self, most: int = 256) -> list[int]:
         """Return tickets that have ended."""
         tickets, count = (ctypes.c_uint64 * most)(), ctypes.c_int64()
-        self._use(_library().persisting_kv_drain, most, tickets, byref(count))
+        self._use(library().persisting_kv_drain, most, tickets, byref(count))
         return tickets[: count.value]
 
     def set_bell(self, fd: int) -> None:
         """Have an eventfd be written to when there are tickets to drain; -1 is for none."""
-        self._use(_library().persisting_kv_set_bell, fd)
+        self._use(library().persisting_kv_set_bell, fd)
 
     def delete(self, space: int, keys: Keys) -> Iterable[int]:
         """Remove keys and return the results."""
-        return self._change(_library().persisting_kv_delete, space, keys)
+        return self._change(library().persisting_kv_delete, space, keys)
 
     def touch(self, space: int, keys: Keys, ttl_ms: int) -> Iterable[int]:
         """Count a read of each key, and maybe set its end."""
-        return self._change(_library().persisting_kv_touch, space, keys, ttl_ms)
+        return self._change(library().persisting_kv_touch, space, keys, ttl_ms)
 
     def pin(self, space: int, keys: Keys, *, yes: bool) -> Iterable[int]:
         """Keep blocks, or no longer."""
-        return self._change(_library().persisting_kv_pin, space, keys, int(yes))
+        return self._change(library().persisting_kv_pin, space, keys, int(yes))
 
     def _change(self, function: Any, space: int, keys: Keys, *more: int) -> Iterable[int]:
         results = (ctypes.c_int8 * keys.count)()
@@ -240,37 +247,29 @@ class Store(Handle):
 
     def keys(self, namespace: str, cursor: Any, count: int) -> dict[str, Any]:
         """Return a page of keys; see `persisting_kv_keys`."""
-        text = None if cursor is None else json.dumps(cursor).encode()
+        after = None if cursor is None else json.dumps(cursor).encode()
         page: dict[str, Any] = json.loads(
-            _string(self._use, _library().persisting_kv_keys, _text(namespace), text, count)
+            string(
+                self._use, library().persisting_kv_keys, text("namespace", namespace), after, count
+            )
         )
         return page
 
     def drop(self, namespace: str) -> int:
         """Remove all keys of a namespace and return how many there were."""
         out = ctypes.c_int64()
-        self._use(_library().persisting_kv_drop, _text(namespace), byref(out))
+        self._use(library().persisting_kv_drop, text("namespace", namespace), byref(out))
         return out.value
 
     def set_quota(self, salt: str, size: int) -> None:
         """Bound what a salt keeps when room is needed."""
-        self._use(_library().persisting_kv_set_quota, _text(salt), size)
+        self._use(library().persisting_kv_set_quota, text("salt", salt), size)
 
     def stats(self) -> dict[str, Any]:
         """Return what the store holds and did."""
-        stats: dict[str, Any] = json.loads(_string(self._use, _library().persisting_kv_stats))
+        stats: dict[str, Any] = json.loads(string(self._use, library().persisting_kv_stats))
         return stats
 
     def flush(self) -> None:
         """Bring all that was stored to the disk."""
-        self._use(_library().persisting_kv_flush)
-
-    def _closed_or(self, reason: Exception) -> Exception:
-        return ClosedError(f"{self._name} is closed") if self.closed else reason
-
-
-def _text(name: str) -> bytes:
-    encoded = name.encode()
-    if b"\0" in encoded:
-        raise InvalidArgumentError(f"{name!r} has a NUL")
-    return encoded
+        self._use(library().persisting_kv_flush)

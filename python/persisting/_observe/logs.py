@@ -12,8 +12,9 @@ import threading
 import weakref
 from typing import Any
 
-from persisting import _native, _tracing
+from persisting._engine import logs
 from persisting._errors import PersistingError
+from persisting._observe import tracing
 
 COMPONENTS = ("engine", "wal", "server")
 
@@ -44,10 +45,10 @@ def _start_thread() -> None:
 def _look() -> None:
     """Tell the engine the levels of the loggers, and whether work is traced."""
     levels = {component: _level(component) for component in COMPONENTS}
-    tracing = _tracing.look()
-    wanted = {"levels": levels, "tracing": tracing}
+    traced = tracing.look()
+    wanted = {"levels": levels, "tracing": traced}
     if wanted != _known:
-        _native.set_log_levels(levels, tracing=tracing)
+        logs.set_levels(levels, tracing=traced)
         _known.update(wanted)
 
 
@@ -60,7 +61,7 @@ def _take() -> None:
     while not _ending.is_set():
         try:
             _look()
-            logged = _native.next_log(_POLL)
+            logged = logs.next_messages(_POLL)
         except PersistingError:
             return  # the library has failed, which every call says
         _deliver(logged)
@@ -69,9 +70,9 @@ def _take() -> None:
 def _deliver_rest(thread: threading.Thread) -> None:
     _ending.set()
     try:
-        _native.set_log_levels(_known["levels"], tracing=_known["tracing"])  # wakes the thread
+        logs.set_levels(_known["levels"], tracing=_known["tracing"])  # wakes the thread
         thread.join()
-        _deliver(_native.next_log(0))
+        _deliver(logs.next_messages(0))
     except PersistingError:
         return  # the library has failed, or this is a fork
 
@@ -79,7 +80,7 @@ def _deliver_rest(thread: threading.Thread) -> None:
 def _deliver(logged: dict[str, Any]) -> None:
     for message in logged["messages"] or ():
         if message["span"]:
-            _tracing.work(message)
+            tracing.work(message)
         if message["log"]:
             _log(message)
     if logged["dropped"]:

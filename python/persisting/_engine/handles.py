@@ -1,127 +1,24 @@
-"""The library of the engine: loading it, calling it, holding its handles.
-
-What its functions are is said by `capi/persisting.h`, from which `_boundary` is made; the
-calls themselves are in `_native` and the modules that add to its `Bucket`.
-"""
+"""Handles of the library: numbers there, objects here, which are closed."""
 
 from __future__ import annotations
 
 import atexit
-import ctypes
 import functools
-import json
 import logging
-import math
 import os
 import queue
-import sys
 import threading
 import warnings
 import weakref
-from ctypes import byref
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from persisting._boundary import ABI_VERSION, PROTOTYPES, ArrowArray, Error
-from persisting._errors import ClosedError, InvalidHandleError, PersistingError, error_for
+from persisting._engine.library import call
+from persisting._errors import ClosedError, InvalidHandleError, PersistingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from typing_extensions import Self
 
 _logger = logging.getLogger(__name__)
-
-_LIBRARY = (
-    Path(__file__).parent
-    / "_lib"
-    / ("libpersisting.dylib" if sys.platform == "darwin" else "libpersisting.so")
-)
-
-
-class _Scratch(threading.local):
-    """What a call writes its results to, made once for each thread."""
-
-    def __init__(self) -> None:
-        self.out = (ctypes.c_int64 * 2)()
-        self.first = byref(self.out)
-        self.second = byref(self.out, ctypes.sizeof(ctypes.c_int64))
-        self.error = Error()
-        self.array = ArrowArray()
-        self.array_at = ctypes.addressof(self.array)
-
-    def take_error(self) -> Error:
-        """Return the error, and make room for the next."""
-        error, self.error = self.error, Error()
-        return error
-
-
-_scratch = _Scratch()
-_release_error = ctypes.CFUNCTYPE(None, ctypes.POINTER(Error))
-_release_array = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-
-_capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
-_capsule_pointer.restype = ctypes.c_void_p
-_capsule_pointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
-
-
-@functools.cache
-def _library() -> ctypes.CDLL:
-    """Load the library and hold its ABI version against this module's."""
-    try:
-        library = ctypes.CDLL(str(_LIBRARY))
-    except OSError as reason:
-        raise ImportError(f"the engine {_LIBRARY} cannot be loaded: {reason}") from reason
-    for name, arguments in PROTOTYPES.items():
-        function = getattr(library, name, None)
-        if function is None:
-            raise ImportError(
-                f"{_LIBRARY} has no function {name}: it is not the engine of this package"
-            )
-        function.argtypes = (*arguments, ctypes.POINTER(Error))
-        function.restype = ctypes.c_int32
-    version = ctypes.c_uint32()
-    _call(library.persisting_abi_version, byref(version))
-    if version.value != ABI_VERSION:
-        raise ImportError(
-            f"{_LIBRARY} has ABI version {version.value}, this package needs {ABI_VERSION}: "
-            "install both from one release"
-        )
-    return library
-
-
-def _call(function: Any, *arguments: Any) -> None:
-    """Call `function` and raise what it reports."""
-    error = Error()
-    if function(*arguments, error):
-        raise _exception(error)
-
-
-def _exception(error: Error) -> PersistingError:
-    message = (error.message or b"").decode(errors="replace")
-    code = error.code
-    if error.release:
-        _release_error(error.release)(error)
-    return error_for(code, message)
-
-
-def _string(call: Callable[..., None], function: Any, *arguments: Any) -> str:
-    """Have `call` call a function whose out-parameter, the last, is a string."""
-    text = ctypes.c_char_p()
-    call(function, *arguments, byref(text))
-    try:
-        return (text.value or b"").decode()
-    finally:
-        _call(_library().persisting_string_free, text)
-
-
-def _json(options: Mapping[str, Any]) -> bytes:
-    """Write options as JSON; the library refuses by name what JSON cannot hold."""
-    named = {
-        name: repr(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in options.items()
-    }
-    return json.dumps(named, default=repr).encode()
 
 
 class Handle:
@@ -168,7 +65,7 @@ class Handle:
         with self._lock:
             if self._finalizer.detach() is None:
                 return
-        _call(self._close, self._number)
+        call(self._close, self._number)
 
     def __enter__(self) -> Self:
         return self
@@ -179,7 +76,7 @@ class Handle:
     def _use(self, function: Any, *arguments: Any) -> None:
         """Call a function of the handle; ClosedError if it was closed before or meanwhile."""
         try:
-            _call(function, self._number, *arguments)
+            call(function, self._number, *arguments)
         except InvalidHandleError as error:
             raise self._failure(error) from None
 
@@ -222,7 +119,7 @@ def _abandon(number: int, close: Any, name: str, process: int, takes_long: bool)
 def _close_logged(number: int, close: Any, name: str) -> None:
     """Close a handle where nobody can be told that it failed."""
     try:
-        _call(close, number)
+        call(close, number)
     except PersistingError as error:
         _logger.error("%s, which was forgotten, was not closed well: %s", name, error)
 

@@ -9,16 +9,17 @@ import threading
 from typing import TYPE_CHECKING
 
 from persisting._errors import ClosedError
+from persisting._loop.futures import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from persisting._kv import Memory, Store
+    from persisting._engine.kv import Memory, Store
 
 _Future = asyncio.Future["Iterable[int]"]
 
 
-class Waiting:
+class Tickets:
     """Futures of batches that were submitted, by ticket.
 
     One eventfd tells of completions. Each event loop that waits for any listens to it, and whoever
@@ -90,11 +91,7 @@ def _end_listening(loop: asyncio.AbstractEventLoop, bell: int) -> None:
         loop.remove_reader(bell)
         done.set()
 
-    try:
-        running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-    except RuntimeError:
-        running = None
-    if running is loop or not loop.is_running():
+    if running_loop() is loop or not loop.is_running():
         forget()
         return
     with contextlib.suppress(RuntimeError):  # it was closed just now
