@@ -1,19 +1,19 @@
 package main
 
-// #include "shim.h"
-import "C"
-
 import (
 	"fmt"
 
 	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/bucket"
 )
+
+// #include "shim.h"
+import "C"
 
 //export persistingBucketAddColumnsGo
 func persistingBucketAddColumnsGo(id C.persisting_bucket, s *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
 	defer C.shim_release_schema(s)
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		columns, err := importColumns(s)
 		if err != nil {
 			return err
@@ -26,7 +26,7 @@ func persistingBucketAddColumnsGo(id C.persisting_bucket, s *C.struct_ArrowSchem
 func persistingBucketFillColumnGo(id C.persisting_bucket, a *C.struct_ArrowArray, s *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
 	defer C.shim_release_array(a)
 	defer C.shim_release_schema(s)
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		row, err := importBatch(a, s)
 		if err != nil {
 			return err
@@ -39,7 +39,7 @@ func persistingBucketFillColumnGo(id C.persisting_bucket, a *C.struct_ArrowArray
 //export persistingBucketComputeColumnGo
 func persistingBucketComputeColumnGo(id C.persisting_bucket, s *C.struct_ArrowSchema, expression *C.char, e *C.struct_persisting_error) C.persisting_status {
 	defer C.shim_release_schema(s)
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		f, err := importField(s)
 		if err != nil {
 			return err
@@ -53,12 +53,12 @@ func persistingBucketComputeColumnGo(id C.persisting_bucket, s *C.struct_ArrowSc
 
 //export persistingBucketDropColumnGo
 func persistingBucketDropColumnGo(id C.persisting_bucket, name *C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error { return b.DropColumn(C.GoString(name)) }, arg("name", name))
+	return onBucket(id, e, func(b *bucket.Bucket) error { return b.DropColumn(C.GoString(name)) }, arg("name", name))
 }
 
 //export persistingBucketRenameColumnGo
 func persistingBucketRenameColumnGo(id C.persisting_bucket, name, to *C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		return b.RenameColumn(C.GoString(name), C.GoString(to))
 	}, arg("name", name), arg("to", to))
 }
@@ -66,7 +66,7 @@ func persistingBucketRenameColumnGo(id C.persisting_bucket, name, to *C.char, e 
 //export persistingBucketCastColumnGo
 func persistingBucketCastColumnGo(id C.persisting_bucket, s *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
 	defer C.shim_release_schema(s)
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		f, err := importField(s)
 		if err != nil {
 			return err
@@ -78,7 +78,7 @@ func persistingBucketCastColumnGo(id C.persisting_bucket, s *C.struct_ArrowSchem
 //export persistingBucketDeclareGo
 func persistingBucketDeclareGo(id C.persisting_bucket, s *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
 	defer C.shim_release_schema(s)
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		columns, err := importColumns(s)
 		if err != nil {
 			return err
@@ -101,7 +101,7 @@ func importField(s *C.struct_ArrowSchema) (arrow.Field, error) {
 
 //export persistingBucketDeleteGo
 func persistingBucketDeleteGo(id C.persisting_bucket, filter *C.char, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		n, err := b.Delete(C.GoString(filter))
 		if err == nil {
 			*out = C.int64_t(n)
@@ -112,7 +112,7 @@ func persistingBucketDeleteGo(id C.persisting_bucket, filter *C.char, out *C.int
 
 //export persistingBucketTruncateBeforeGo
 func persistingBucketTruncateBeforeGo(id C.persisting_bucket, offset C.int64_t, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		n, err := b.TruncateBefore(int64(offset))
 		if err == nil {
 			*out = C.int64_t(n)
@@ -123,7 +123,7 @@ func persistingBucketTruncateBeforeGo(id C.persisting_bucket, offset C.int64_t, 
 
 //export persistingBucketFirstFromGo
 func persistingBucketFirstFromGo(id C.persisting_bucket, offset C.int64_t, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		first, err := b.FirstFrom(int64(offset))
 		if err == nil {
 			*out = C.int64_t(first)
@@ -134,14 +134,14 @@ func persistingBucketFirstFromGo(id C.persisting_bucket, offset C.int64_t, out *
 
 //export persistingBucketCommitGo
 func persistingBucketCommitGo(id C.persisting_bucket, consumer *C.char, offset C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		return b.Commit(C.GoString(consumer), int64(offset))
 	}, arg("consumer", consumer))
 }
 
 //export persistingBucketConsumersGo
 func persistingBucketConsumersGo(id C.persisting_bucket, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		all, err := b.Consumers()
 		if err != nil {
 			return err

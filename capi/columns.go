@@ -1,16 +1,16 @@
 package main
 
-// #include "shim.h"
-import "C"
-
 import (
 	"fmt"
 	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/cdata"
-	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 )
+
+// #include "shim.h"
+import "C"
 
 //export persistingColumnsImportGo
 func persistingColumnsImportGo(s *C.struct_ArrowSchema, out *C.persisting_columns, e *C.struct_persisting_error) C.persisting_status {
@@ -23,7 +23,7 @@ func persistingColumnsImportGo(s *C.struct_ArrowSchema, out *C.persisting_column
 		if err != nil {
 			return err
 		}
-		schema, err := engine.NewMessageSchema(columns)
+		schema, err := batch.NewMessageSchema(columns)
 		if err != nil {
 			return err
 		}
@@ -55,7 +55,7 @@ func importColumns(s *C.struct_ArrowSchema) (columns *arrow.Schema, err error) {
 //export persistingColumnsCloseGo
 func persistingColumnsCloseGo(id C.persisting_columns, e *C.struct_persisting_error) C.persisting_status {
 	return guard(e, func() error {
-		return shut(kindColumns, uint64(id), func(*engine.MessageSchema) error { return nil })
+		return shut(kindColumns, uint64(id), func(*batch.MessageSchema) error { return nil })
 	})
 }
 

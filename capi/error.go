@@ -9,8 +9,8 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/memory"
-	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -60,7 +60,7 @@ func contained(half func() error) (err error) {
 }
 
 func fail(e *C.struct_persisting_error, err error) C.persisting_status {
-	err = engine.Advised(err)
+	err = lance.Advised(err)
 	return C.shim_fail(e, statusOf(err), C.int64_t(detailOf(err)), C.CString(err.Error()))
 }
 
@@ -119,14 +119,13 @@ func statusOf(err error) C.persisting_status {
 		locked  *engine.LockedError
 		gap     *wal.GapError
 		kvs     *kv.OptionError
-		held    *statefile.LockedError
 	)
 	switch {
 	case errors.As(err, &options), errors.As(err, &sql), errors.As(err, &kvs):
 		return C.PERSISTING_INVALID_ARGUMENT
 	case errors.As(err, &schema):
 		return C.PERSISTING_SCHEMA
-	case errors.As(err, &locked), errors.As(err, &held):
+	case errors.As(err, &locked):
 		return C.PERSISTING_LOCKED
 	case errors.As(err, &gap):
 		return C.PERSISTING_WAL

@@ -1,25 +1,26 @@
 package main
 
-// #include "shim.h"
-import "C"
-
 import (
 	"encoding/json"
 	"fmt"
 	"slices"
 	"unsafe"
 
-	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/bucket"
+	"github.com/persisting/persisting/engine/table"
 )
+
+// #include "shim.h"
+import "C"
 
 // maxDimensions is more than a vector that is searched for has.
 const maxDimensions = 1 << 20
 
 // asked is what answers queries.
 type asked interface {
-	Query(q engine.Query, vector []float64) (*engine.Cursor, error)
+	Query(q table.Query, vector []float64) (*table.Cursor, error)
 	Count(filter string) (int64, error)
-	Explain(q engine.Query, vector []float64) (string, error)
+	Explain(q table.Query, vector []float64) (string, error)
 }
 
 func query(of asked, query *C.char, vector *C.double, dimensions C.int64_t, out *C.persisting_cursor) error {
@@ -59,57 +60,57 @@ func explain(of asked, query *C.char, vector *C.double, dimensions C.int64_t, ou
 
 //export persistingBucketQueryGo
 func persistingBucketQueryGo(id C.persisting_bucket, text *C.char, vector *C.double, dimensions C.int64_t, out *C.persisting_cursor, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		return query(b, text, vector, dimensions, out)
 	}, arg("query", text), arg("out_cursor", out))
 }
 
 //export persistingBucketCountGo
 func persistingBucketCountGo(id C.persisting_bucket, filter *C.char, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error { return count(b, filter, out) }, arg("out_rows", out))
+	return onBucket(id, e, func(b *bucket.Bucket) error { return count(b, filter, out) }, arg("out_rows", out))
 }
 
 //export persistingBucketExplainGo
 func persistingBucketExplainGo(id C.persisting_bucket, text *C.char, vector *C.double, dimensions C.int64_t, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		return explain(b, text, vector, dimensions, out)
 	}, arg("query", text), arg("out_text", out))
 }
 
 //export persistingViewQueryGo
 func persistingViewQueryGo(id C.persisting_view, text *C.char, vector *C.double, dimensions C.int64_t, out *C.persisting_cursor, e *C.struct_persisting_error) C.persisting_status {
-	return onView(id, e, func(v *engine.View) error {
+	return onView(id, e, func(v *table.View) error {
 		return query(v, text, vector, dimensions, out)
 	}, arg("query", text), arg("out_cursor", out))
 }
 
 //export persistingViewCountGo
 func persistingViewCountGo(id C.persisting_view, filter *C.char, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onView(id, e, func(v *engine.View) error { return count(v, filter, out) }, arg("out_rows", out))
+	return onView(id, e, func(v *table.View) error { return count(v, filter, out) }, arg("out_rows", out))
 }
 
 //export persistingViewExplainGo
 func persistingViewExplainGo(id C.persisting_view, text *C.char, vector *C.double, dimensions C.int64_t, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onView(id, e, func(v *engine.View) error {
+	return onView(id, e, func(v *table.View) error {
 		return explain(v, text, vector, dimensions, out)
 	}, arg("query", text), arg("out_text", out))
 }
 
-func importQuery(query *C.char, vector *C.double, dimensions C.int64_t) (q engine.Query, v []float64, err error) {
+func importQuery(query *C.char, vector *C.double, dimensions C.int64_t) (q table.Query, v []float64, err error) {
 	if dimensions < 0 || dimensions > maxDimensions {
 		return q, nil, fmt.Errorf("%w: dimensions %d, want 0 to %d", errArgument, dimensions, maxDimensions)
 	}
 	if vector != nil {
 		v = slices.Clone(unsafe.Slice((*float64)(unsafe.Pointer(vector)), int(dimensions)))
 	}
-	q, err = engine.ParseQuery([]byte(C.GoString(query)))
+	q, err = table.ParseQuery([]byte(C.GoString(query)))
 	return q, v, err
 }
 
 //export persistingBucketCreateIndexGo
 func persistingBucketCreateIndexGo(id C.persisting_bucket, index *C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
-		spec, err := engine.ParseIndexSpec([]byte(C.GoString(index)))
+	return onBucket(id, e, func(b *bucket.Bucket) error {
+		spec, err := table.ParseIndexSpec([]byte(C.GoString(index)))
 		if err != nil {
 			return err
 		}
@@ -119,14 +120,14 @@ func persistingBucketCreateIndexGo(id C.persisting_bucket, index *C.char, e *C.s
 
 //export persistingBucketDropIndexGo
 func persistingBucketDropIndexGo(id C.persisting_bucket, name *C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		return b.DropIndex(C.GoString(name))
 	}, arg("index_name", name))
 }
 
 //export persistingBucketIndexesGo
 func persistingBucketIndexesGo(id C.persisting_bucket, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		indexes, err := b.Indexes()
 		if err != nil {
 			return err
@@ -142,7 +143,7 @@ func persistingBucketIndexesGo(id C.persisting_bucket, out **C.char, e *C.struct
 
 //export persistingBucketIndexStatsGo
 func persistingBucketIndexStatsGo(id C.persisting_bucket, name *C.char, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		text, err := b.IndexStatistics(C.GoString(name))
 		if err != nil {
 			return err

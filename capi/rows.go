@@ -1,23 +1,23 @@
 package main
 
-// #include <stdlib.h>
-// #include "shim.h"
-import "C"
-
 import (
 	"runtime/cgo"
 	"slices"
 	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/bucket"
 )
+
+// #include <stdlib.h>
+// #include "shim.h"
+import "C"
 
 // exportRows takes over the record of rows and gives out those rows of it. What
 // arrow/go does for each array (pieces of memory, a handle, a call back) is done
 // once for all, and no column is sliced: a get of one row would spend most of its
 // time with that.
-func exportRows(rows engine.Rows, out *C.struct_ArrowArray) {
+func exportRows(rows bucket.Rows, out *C.struct_ArrowArray) {
 	rec := rows.Record
 	if rec != nil && slices.ContainsFunc(rec.Columns(), func(c arrow.Array) bool { return !isPlain(c.Data()) }) {
 		part := rec.NewSlice(rows.From, rows.To)

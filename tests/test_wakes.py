@@ -68,7 +68,7 @@ class Wait:
     failed: bool = False
     refused: bool = False  # refuse() was called after that
     poisoned: bool = False  # the table failed; the log goes on
-    # The alarm (engine/alarm.go).
+    # The alarm (engine/bucket/alarm.go).
     armed: bool = False
     mark: int = 0
     told: int = 0
@@ -176,7 +176,7 @@ class Model:
             return replace(s, **{who: (*more, *rest), **changes})
 
         match what:
-            # engine/alarm.go
+            # engine/bucket/alarm.go
             case ("arm", mark):
                 least = min(mark, s.mark) if s.armed else mark
                 yield go(mark=least, armed=True)
@@ -343,7 +343,7 @@ class Ring:
 
 
 def ring_steps(looks: int, *, resets: bool) -> Callable[[Ring], Iterator[Ring]]:
-    """Return the steps of queue/_ring.py and of ringLoop in engine/ring.go."""
+    """Return the steps of queue/_ring.py and of ringLoop in engine/bucket/ring.go."""
 
     def steps(s: Ring) -> Iterator[Ring]:
         if s.kept is not None:
