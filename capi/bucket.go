@@ -9,8 +9,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/cdata"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/bucket"
 	"github.com/persisting/persisting/engine/table"
@@ -130,31 +128,6 @@ func checkFlags(flags, known C.uint32_t) error {
 		return fmt.Errorf("%w: unknown flags %#x", errArgument, uint32(unknown))
 	}
 	return nil
-}
-
-// importBatch takes over an array and its schema. A producer's broken struct is
-// the caller's fault, so a panic on the way is an error.
-func importBatch(a *C.struct_ArrowArray, s *C.struct_ArrowSchema) (rec arrow.Record, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: array and schema do not fit: %v", errArgument, r)
-		}
-	}()
-	if a.release == nil {
-		return nil, fmt.Errorf("%w: array is released already", errArgument)
-	}
-	schema, err := importColumns(s)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkArray(arrow.StructOf(schema.Fields()...), a, 0, ""); err != nil {
-		return nil, err
-	}
-	rec, err = cdata.ImportCRecordBatchWithSchema(cdata.ArrayFromPtr(uintptr(unsafe.Pointer(a))), schema)
-	if err != nil {
-		return nil, fmt.Errorf("%w: import batch: %w", errArgument, err)
-	}
-	return rec, nil
 }
 
 // waitFor waits until rows rows are acknowledged, at most d, without limit if d

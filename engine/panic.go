@@ -18,7 +18,7 @@ func Panicked(with any) error {
 	return fmt.Errorf("%w: panic: %v\n%s", ErrPanic, with, debug.Stack())
 }
 
-// contain makes an error of a panic in the function that defers it.
+// Contain makes an error of a panic in the function that defers it.
 func Contain(err *error) {
 	if with := recover(); with != nil {
 		*err = errors.Join(*err, Panicked(with))

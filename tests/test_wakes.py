@@ -68,7 +68,7 @@ class Wait:
     failed: bool = False
     refused: bool = False  # refuse() was called after that
     poisoned: bool = False  # the table failed; the log goes on
-    # The alarm (engine/bucket/alarm.go).
+    # The alarm (engine/bucket/notify.go).
     armed: bool = False
     mark: int = 0
     told: int = 0
@@ -176,7 +176,7 @@ class Model:
             return replace(s, **{who: (*more, *rest), **changes})
 
         match what:
-            # engine/bucket/alarm.go
+            # engine/bucket/notify.go
             case ("arm", mark):
                 least = min(mark, s.mark) if s.armed else mark
                 yield go(mark=least, armed=True)

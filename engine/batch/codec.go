@@ -62,7 +62,7 @@ func (e *Encoder) Encode(rec arrow.Record) ([][]byte, error) {
 	return e.out.list(), nil
 }
 
-// Start, WritePayload and Close make the encoder the sink of its own writer.
+// Start does nothing. With WritePayload and Close it makes the encoder the sink of its own writer.
 func (e *Encoder) Start() error { return nil }
 
 // Close does nothing: the end of a segment is the end of its stream.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -11,8 +13,28 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/metrics"
 )
+
+// ingest takes rows from callers, one append after the other, and gives them their offsets.
+type ingest struct {
+	*core
+	rows           *rows
+	flusher        *flusher
+	ring           atomic.Pointer[ring.Ring] // of puts that did not call the engine; nil until there is one
+	drainRequested chan struct{}             // asks to look into the ring
+
+	// appending orders appends: the schema, the encoder, the offsets, and what is taken out of the ring. It guards what follows.
+	appending  sync.Mutex
+	ringSchema *batch.MessageSchema
+	draining   atomic.Bool // who has it takes puts over
+	encoder    *batch.Encoder
+	compressor *batch.Compressor // of log entries; nil for none
+	fits       *arrow.Schema     // of a batch that had just the columns of fitted
+	fitted     *arrow.Schema
+	declared   map[string]arrow.Field // nil unless only these columns may be appended
+}
 
 // Append gives the rows of rec the next offsets and returns the first of them
 // and the one after the last. The rows are acknowledged once [Bucket.Wait] of
@@ -32,11 +54,11 @@ func (b *Bucket) Append(rec arrow.Record, noWait bool) (first, end int64, err er
 // AppendChecked is Append for a batch that [Bucket.Check] found nothing wrong with.
 func (b *Bucket) AppendChecked(rec arrow.Record, noWait bool) (first, end int64, err error) {
 	defer func() { b.failed(metrics.Put, err) }()
-	if err := b.admit(noWait); err != nil {
+	if err := b.ingest.admit(noWait); err != nil {
 		return 0, 0, err
 	}
-	defer b.appending.Unlock()
-	return b.append(rec, nil, noWait)
+	defer b.ingest.appending.Unlock()
+	return b.ingest.append(rec, nil, noWait)
 }
 
 // Check gives the [*SchemaError] that Append would give, and stores nothing: who has
@@ -46,16 +68,16 @@ func (b *Bucket) Check(rec arrow.Record, noWait bool) (err error) {
 	if err := checkValues(rec); err != nil {
 		return err
 	}
-	if err := b.tryAppends(noWait); err != nil {
+	if err := b.ingest.tryAppends(noWait); err != nil {
 		return err
 	}
-	defer b.appending.Unlock()
-	c, err := batch.Unify(b.schema, rec.Schema())
+	defer b.ingest.appending.Unlock()
+	c, err := batch.Unify(b.rows.schema, rec.Schema())
 	if err == nil {
-		err = b.checkDeclared(rec, c)
+		err = b.ingest.checkDeclared(rec, c)
 	}
 	if err == nil {
-		err = b.checkRequired(rec)
+		err = b.ingest.checkRequired(rec)
 	}
 	return err
 }
@@ -72,16 +94,16 @@ func checkValues(rec arrow.Record) error {
 // is copied.
 func (b *Bucket) AppendMessage(schema *batch.MessageSchema, message []byte, noWait bool) (first, end int64, err error) {
 	defer func() { b.failed(metrics.Put, err) }()
-	if err := b.admit(noWait); err != nil {
+	if err := b.ingest.admit(noWait); err != nil {
 		return 0, 0, err
 	}
-	defer b.appending.Unlock()
+	defer b.ingest.appending.Unlock()
 	rows, err := schema.Check(message)
 	if err != nil {
 		return 0, 0, err
 	}
-	if rows > 0 && len(message) < packedBytes && b.fit(schema.Schema) && !b.requires() && !schema.Strict {
-		return b.pack(schema, message, rows)
+	if rows > 0 && len(message) < packedBytes && b.ingest.fit(schema.Schema) && !b.ingest.requires() && !schema.Strict {
+		return b.ingest.pack(schema, message, rows)
 	}
 	rec, body, err := schema.Copy(message)
 	if err != nil {
@@ -93,25 +115,25 @@ func (b *Bucket) AppendMessage(schema *batch.MessageSchema, message []byte, noWa
 			return 0, 0, err
 		}
 	}
-	return b.append(rec, body, noWait)
+	return b.ingest.append(rec, body, noWait)
 }
 
-// admit takes b.appending for an append, unless the bucket takes none now.
-func (b *Bucket) admit(noWait bool) error {
-	if err := b.tryAppends(noWait); err != nil {
+// admit takes in.appending for an append, unless the bucket takes none now.
+func (in *ingest) admit(noWait bool) error {
+	if err := in.tryAppends(noWait); err != nil {
 		return err
 	}
 	admitted := false
 	defer func() {
 		if !admitted {
-			b.appending.Unlock()
+			in.appending.Unlock()
 		}
 	}()
-	err := b.writable()
+	err := in.writable()
 	if err == nil {
-		err = b.makeRoom(noWait)
+		err = in.makeRoom(noWait)
 	}
-	if r := b.ring.Load(); r != nil && err == nil {
+	if r := in.ring.Load(); r != nil && err == nil {
 		r.Hold(false)
 	}
 	admitted = err == nil
@@ -120,70 +142,70 @@ func (b *Bucket) admit(noWait bool) error {
 
 // append gives rec the columns of the bucket and stores it. Body is what the log
 // would get for rec as it is, nil if that is not known. The caller holds
-// b.appending.
-func (b *Bucket) append(rec arrow.Record, body [][]byte, noWait bool) (first, end int64, err error) {
+// in.appending.
+func (in *ingest) append(rec arrow.Record, body [][]byte, noWait bool) (first, end int64, err error) {
 	if rec.NumRows() == 0 {
-		n := b.tail.next
+		n := in.rows.tail.next
 		return n, n, nil
 	}
-	aligned, err := b.conform(rec, noWait)
+	aligned, err := in.conform(rec, noWait)
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := b.checkRequired(aligned); err != nil {
+	if err := in.checkRequired(aligned); err != nil {
 		aligned.Release()
 		return 0, 0, err
 	}
-	if !b.fit(rec.Schema()) {
+	if !in.fit(rec.Schema()) {
 		body = nil
 	}
-	return b.store(aligned, body)
+	return in.store(aligned, body)
 }
 
 // store appends an aligned batch, whose reference it takes over, to the tail
 // and, as body if that is not nil, to the log.
-func (b *Bucket) store(rec arrow.Record, body [][]byte) (first, end int64, err error) {
-	err = b.useSchema(rec.Schema())
-	if err == nil && body == nil && b.log != nil {
-		body, err = b.encoder.Encode(rec)
+func (in *ingest) store(rec arrow.Record, body [][]byte) (first, end int64, err error) {
+	err = in.useSchema(rec.Schema())
+	if err == nil && body == nil && in.log != nil {
+		body, err = in.encoder.Encode(rec)
 	}
 	if err != nil {
 		rec.Release()
 		return 0, 0, err
 	}
 	var put counted
-	b.locked(func() {
-		first, end = b.tail.next, b.tail.next+rec.NumRows()
-		put = b.count(b.push(rec))
+	in.rows.locked(func() {
+		first, end = in.rows.tail.next, in.rows.tail.next+rec.NumRows()
+		put = in.rows.count(in.rows.push(rec))
 	})
 	rec.Retain() // the body may point into it
-	return first, end, b.commit(first, end, body, put, rec.Release)
+	return first, end, in.commit(first, end, body, put, rec.Release)
 }
 
 // pack appends a message that has the columns of the bucket.
-func (b *Bucket) pack(columns *batch.MessageSchema, message []byte, rows int64) (first, end int64, err error) {
-	if err := b.useSchema(b.schema); err != nil {
+func (in *ingest) pack(columns *batch.MessageSchema, message []byte, rows int64) (first, end int64, err error) {
+	if err := in.useSchema(in.rows.schema); err != nil {
 		return 0, 0, err
 	}
 	var full bool
 	var put counted
-	b.locked(func() {
-		first, end = b.tail.next, b.tail.next+rows
-		full = b.tail.pack(columns, b.schema, message, rows)
-		b.grew(int64(len(message)))
-		put = b.count(int64(len(message)))
+	in.rows.locked(func() {
+		first, end = in.rows.tail.next, in.rows.tail.next+rows
+		full = in.rows.tail.pack(columns, in.rows.schema, message, rows)
+		in.rows.grew(int64(len(message)))
+		put = in.rows.count(int64(len(message)))
 	})
-	err = b.commit(first, end, [][]byte{message}, put, func() {})
+	err = in.commit(first, end, [][]byte{message}, put, func() {})
 	if full {
-		signal(b.packed)
+		signal(in.rows.unpackRequested)
 	}
 	return first, end, err
 }
 
 // useSchema has the encoder of the log be one for batches of schema.
-func (b *Bucket) useSchema(schema *arrow.Schema) (err error) {
-	if b.log != nil && (b.encoder == nil || b.encoder.Schema != schema) {
-		b.encoder, err = batch.NewEncoder(schema)
+func (in *ingest) useSchema(schema *arrow.Schema) (err error) {
+	if in.log != nil && (in.encoder == nil || in.encoder.Schema != schema) {
+		in.encoder, err = batch.NewEncoder(schema)
 	}
 	return err
 }
@@ -191,117 +213,45 @@ func (b *Bucket) useSchema(schema *arrow.Schema) (err error) {
 // commit logs the rows [first, end), which are the newest of the tail, and calls
 // release when the body is written or failed to be. After an error the rows are
 // not there.
-func (b *Bucket) commit(first, end int64, body [][]byte, put counted, release func()) error {
-	if b.log == nil {
+func (in *ingest) commit(first, end int64, body [][]byte, put counted, release func()) error {
+	if in.log == nil {
 		release()
-		b.acknowledged(put.began)
-		b.advance(end)
+		in.acknowledged(put.began)
+		in.rows.advance(end)
 		return nil
 	}
 	done := func(failed error) {
 		if failed == nil {
-			b.acknowledged(put.began)
+			in.acknowledged(put.began)
 		} else {
-			b.failed(metrics.Put, b.writeError(failed))
-			b.alarm.end(b.acknowledgedRows())
+			in.failed(metrics.Put, in.writeError(failed))
+			in.rows.alarm.end(in.rows.acknowledgedRows())
 		}
 		release()
 	}
-	if _, err := b.log.AppendNow(b.encoder.Preamble, b.compressor.Compress(body), end-first, done); err != nil {
+	if _, err := in.log.AppendNow(in.encoder.Preamble, in.compressor.Compress(body), end-first, done); err != nil {
 		release()
-		b.locked(func() {
-			b.tail.undo(first)
-			b.account()
-			b.uncount(put)
+		in.rows.locked(func() {
+			in.rows.tail.undo(first)
+			in.rows.account()
+			in.rows.uncount(put)
 		})
-		return b.writeError(err)
+		return in.writeError(err)
 	}
 	return nil
 }
 
-// memoryLoop makes columns of full chunks of messages while nobody waits for it,
-// and keeps to the budget.
-func (b *Bucket) memoryLoop() {
-	for {
-		select {
-		case <-b.stop:
-			return
-		case <-b.tight:
-			b.shrink()
-		case <-b.packed:
-		}
-		if err := b.unpack(); err != nil {
-			b.logger.Error("messages stay packed", "error", err)
-		}
-	}
-}
-
-// unpack makes columns of all full chunks of messages.
-func (b *Bucket) unpack() error {
-	for {
-		b.mu.Lock()
-		i := slices.IndexFunc(b.tail.chunks, func(c chunk) bool { return c.packed != nil && c.packed.full() })
-		if i < 0 {
-			b.mu.Unlock()
-			return nil
-		}
-		c := b.tail.chunks[i]
-		b.mu.Unlock()
-		rec, err := c.packed.record()
-		if err != nil {
-			return err
-		}
-		b.locked(func() { b.tail.replace([]chunk{c}, rec) })
-		rec.Release()
-	}
-}
-
-// advance is told when the rows up to end are acknowledged.
-func (b *Bucket) advance(end int64) {
-	b.alarm.advance(end)
-	var due bool
-	b.locked(func() {
-		if err := b.tail.settle(end); err != nil {
-			b.logger.Error("small batches stay apart", "error", err)
-		}
-		due = end-b.checkpoint >= b.opts.FlushRows || b.unflushed >= b.opts.FlushBytes || b.crowded()
-	})
-	if due || b.walBytes() >= b.opts.MaxWALBytes {
-		signal(b.kick)
-	}
-}
-
-// push takes over a reference to rec and returns its size. The caller holds b.mu.
-func (b *Bucket) push(rec arrow.Record) (bytes int64) {
-	bytes = b.tail.push(rec)
-	b.grew(bytes)
-	return bytes
-}
-
-// grew takes note of an append to the tail. The caller holds b.mu.
-func (b *Bucket) grew(bytes int64) {
-	if b.unflushed == 0 {
-		b.tally.oldest = time.Now()
-	}
-	b.unflushed += bytes
-	b.account()
-	if b.moved != nil {
-		close(b.moved)
-		b.moved = nil
-	}
-}
-
 // conform changes the schema of the bucket as rec needs and returns rec with
-// the bucket's columns. The caller holds b.appending and releases the result.
-func (b *Bucket) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
-	if b.fit(rec.Schema()) {
-		return array.NewRecord(b.schema, rec.Columns(), rec.NumRows()), nil
+// the bucket's columns. The caller holds in.appending and releases the result.
+func (in *ingest) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
+	if in.fit(rec.Schema()) {
+		return array.NewRecord(in.rows.schema, rec.Columns(), rec.NumRows()), nil
 	}
-	c, err := batch.Unify(b.schema, rec.Schema())
+	c, err := batch.Unify(in.rows.schema, rec.Schema())
 	if err != nil {
 		return nil, err
 	}
-	if err := b.checkDeclared(rec, c); err != nil {
+	if err := in.checkDeclared(rec, c); err != nil {
 		return nil, err
 	}
 	switch {
@@ -310,7 +260,7 @@ func (b *Bucket) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 	case len(c.Casts) > 0 && noWait:
 		return nil, engine.ErrWouldBlock
 	case len(c.Casts) > 0:
-		if err := b.promote(c.Casts); err != nil {
+		if err := in.promote(c.Casts); err != nil {
 			return nil, err
 		}
 	}
@@ -319,38 +269,38 @@ func (b *Bucket) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 		return nil, err
 	}
 	if !c.None() {
-		b.mu.Lock()
-		b.setSchema(c.Schema)
-		b.mu.Unlock()
+		in.rows.mu.Lock()
+		in.rows.setSchema(c.Schema)
+		in.rows.mu.Unlock()
 	}
-	if batch.SameColumns(rec.Schema(), b.schema) {
-		b.fits, b.fitted = rec.Schema(), b.schema
+	if batch.SameColumns(rec.Schema(), in.rows.schema) {
+		in.fits, in.fitted = rec.Schema(), in.rows.schema
 	}
 	return aligned, nil
 }
 
 // fit says that a schema has just the columns of the bucket, as far as that is
-// known. The caller holds b.appending.
-func (b *Bucket) fit(schema *arrow.Schema) bool {
-	return b.schema != nil && b.fitted == b.schema && b.fits == schema
+// known. The caller holds in.appending.
+func (in *ingest) fit(schema *arrow.Schema) bool {
+	return in.rows.schema != nil && in.fitted == in.rows.schema && in.fits == schema
 }
 
 // promote gives columns of the rows that the bucket holds another type, all of
 // them or none. All rows move into Lance first, so that only one place has to
 // change.
-func (b *Bucket) promote(casts []arrow.Field) error {
+func (in *ingest) promote(casts []arrow.Field) error {
 	for _, to := range casts {
-		if err := b.table.CheckUnindexed(to.Name, "its type changes"); err != nil {
+		if err := in.table.CheckUnindexed(to.Name, "its type changes"); err != nil {
 			return err
 		}
 	}
-	return b.still(func() error {
-		before := b.schema
+	return in.flusher.still(func() error {
+		before := in.rows.schema
 		for i, to := range casts {
-			if err := b.cast(to); err != nil {
+			if err := in.cast(to); err != nil {
 				for _, done := range casts[:i] {
 					// What was exact one way is exact the other way.
-					err = errors.Join(err, b.cast(batch.ColumnOf(before, done.Name)))
+					err = errors.Join(err, in.cast(batch.ColumnOf(before, done.Name)))
 				}
 				return err
 			}
@@ -359,46 +309,31 @@ func (b *Bucket) promote(casts []arrow.Field) error {
 	})
 }
 
-func (b *Bucket) setSchema(s *arrow.Schema) {
-	b.schema = s
-	b.schemaVersion++
-}
-
 // makeRoom holds an append back while the tail or the log is too large.
-func (b *Bucket) makeRoom(noWait bool) error {
-	for {
-		b.mu.Lock()
-		full := b.full()
-		flushed := b.flushed
-		b.mu.Unlock()
-		if !full {
+func (in *ingest) makeRoom(noWait bool) error {
+	for in.rows.isFull() {
+		flushed := in.flusher.nextEnd()
+		if !in.rows.isFull() { // the flush that made room may have ended before
 			return nil
 		}
-		signal(b.kick)
+		signal(in.flushRequested)
 		if noWait {
 			return engine.ErrWouldBlock
 		}
 		began := time.Now()
 		select {
 		case <-flushed:
-		case <-b.home.Refused():
-			return b.writeFault()
-		case <-b.stop:
+		case <-in.home.Refused():
+			return in.writeFault()
+		case <-in.stop:
 			return engine.ErrClosed
 		}
-		b.metrics.HeldBack(time.Since(began))
-		b.mu.Lock()
-		err := b.flushErr
-		b.mu.Unlock()
-		if err != nil {
+		in.metrics.HeldBack(time.Since(began))
+		if err := in.flusher.lastError(); err != nil {
 			return fmt.Errorf("engine: no room for more rows: %w", err)
 		}
 	}
-}
-
-// full says that appends have to wait for a flush. The caller holds b.mu.
-func (b *Bucket) full() bool {
-	return b.unflushed >= b.opts.FlushBytes*3/2 || b.crowded() || b.walBytes() >= 2*b.opts.MaxWALBytes
+	return nil
 }
 
 func signal(c chan struct{}) {
@@ -406,4 +341,25 @@ func signal(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
+}
+
+// cast promotes a column of the table. The caller holds in.table.Growing and
+// in.table.Reshaping, and all rows are in the table.
+func (in *ingest) cast(to arrow.Field) error {
+	snapshot, err := in.table.Cast(to)
+	if errors.Is(err, lance.ErrInexact) {
+		have := batch.ColumnOf(in.rows.schema, to.Name)
+		return &engine.SchemaError{Column: to.Name, Reason: fmt.Sprintf("is %s and holds values that %s cannot hold exactly", batch.TypeName(have), batch.TypeName(to))}
+	}
+	if err != nil || snapshot == nil {
+		return err
+	}
+	fields := slices.Clone(in.rows.schema.Fields())
+	fields[in.rows.schema.FieldIndices(to.Name)[0]] = to
+	in.rows.mu.Lock()
+	defer in.rows.mu.Unlock()
+	in.rows.install(snapshot, in.rows.checkpoint)
+	in.rows.tail.evict(in.rows.checkpoint, 0)
+	in.rows.setSchema(arrow.NewSchema(fields, nil))
+	return nil
 }

@@ -10,7 +10,7 @@ func (b *Bucket) Break(cause error) {
 	if b.log != nil {
 		b.log.Abort(cause)
 	}
-	b.alarm.end(b.acknowledgedRows())
+	b.rows.alarm.end(b.rows.acknowledgedRows())
 }
 
 // Broken returns what Break was called with, nil if it was not.
@@ -34,11 +34,4 @@ func (b *Bucket) inBackground(loop func()) {
 		defer b.breakOnPanic()
 		loop()
 	})
-}
-
-// locked calls f with b.mu, of which a panic lets go.
-func (b *Bucket) locked(f func()) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	f()
 }

@@ -128,13 +128,13 @@ func TestAFlushJoinsSmallBatches(t *testing.T) {
 	if err := b.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	b.mu.Lock()
-	batches, rows, bytes := len(b.tail.chunks), b.tail.next-b.tail.begin(), int64(0)
-	for _, c := range b.tail.chunks {
+	b.rows.mu.Lock()
+	batches, rows, bytes := len(b.rows.tail.chunks), b.rows.tail.next-b.rows.tail.begin(), int64(0)
+	for _, c := range b.rows.tail.chunks {
 		bytes += batch.RowBytes(c.rec)
 	}
-	kept := b.tail.bytes
-	b.mu.Unlock()
+	kept := b.rows.tail.bytes
+	b.rows.mu.Unlock()
 	if rows != 50_000 || batches > 50_000/300+22 || bytes != kept {
 		t.Fatalf("%d rows in %d batches, %d bytes of %d", rows, batches, bytes, kept)
 	}

@@ -17,30 +17,30 @@ func (b *Bucket) Commit(consumer string, offset int64) error {
 	if consumer == "" {
 		return fmt.Errorf("%w: a consumer needs a name", engine.ErrName)
 	}
-	if err := b.catchUp(false); err != nil {
+	if err := b.ingest.catchUp(false); err != nil {
 		return err
 	}
-	if end := b.acknowledgedRows(); offset < 0 || offset > end {
+	if end := b.rows.acknowledgedRows(); offset < 0 || offset > end {
 		return fmt.Errorf("%w: offset %d, want 0 to %d", engine.ErrNotFound, offset, end)
 	}
-	if err := b.settleBelow(offset); err != nil {
+	if err := b.flusher.settleBelow(offset); err != nil {
 		return err
 	}
 	return b.consumers.Change(func(offsets map[string]int64) { offsets[consumer] = offset })
 }
 
 // settleBelow brings the rows below offset to the disk.
-func (b *Bucket) settleBelow(offset int64) error {
-	b.mu.Lock()
-	settled := offset <= b.checkpoint
-	b.mu.Unlock()
+func (fl *flusher) settleBelow(offset int64) error {
+	fl.rows.mu.Lock()
+	settled := offset <= fl.rows.checkpoint
+	fl.rows.mu.Unlock()
 	switch {
 	case settled:
 		return nil
-	case b.log != nil:
-		return b.syncLog()
+	case fl.log != nil:
+		return fl.syncLog()
 	}
-	return b.flush(false)
+	return fl.flush(false)
 }
 
 // Consumers returns the offsets of all consumers.

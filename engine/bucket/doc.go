@@ -1,15 +1,19 @@
 // Package bucket keeps buckets: ordered, append-only sequences of rows, each in
 // one directory.
+// The files of one are listed by package layout.
 //
-//	{dir}/bucket.json   format version and identity of the bucket
-//	{dir}/LOCK          held by flock; names the process that has the bucket open
-//	{dir}/table.mark    the newest version of the table that is on disk; whether there is a log
-//	{dir}/table.sums    checksums of the files of the table
-//	{dir}/data.lance/   the Lance table; tags of its versions are in _refs/tags
-//	{dir}/wal/          the write-ahead log
-//	{dir}/consumers.json  offsets that consumers committed
-//	{dir}/tags.json     versions that tags name
-//	{dir}/times.json    when rows came into the table, see Options.RetentionAge
+// # Parts
+//
+//	Bucket    what callers see; each call is a few of its parts'
+//	  upkeep    compactions, retention: keeps the table small          upkeep.go, retention.go
+//	  columns   changes what the rows are made of                       columns.go, declared.go
+//	  ingest    takes rows: by a call, or out of the ring               append.go, ring.go
+//	  flusher   moves rows from memory into the table                   flush.go
+//	  rows      the tail, and the version of the table that belongs     rows.go, tail.go
+//	            to it; what a read sees
+//	  core      where the bucket is, its options, its log and table     core.go
+//
+// A part knows those below it. An opening, which recovers a bucket, makes what they begin with (survey.go, recover.go).
 //
 // # Rows and offsets
 //
@@ -31,11 +35,11 @@
 //
 // # Concurrency
 //
-// All methods of [Bucket] and [Cursor] may be called from any goroutine. Appends
+// All methods of [Bucket] may be called from any goroutine; the order of its locks stands at the type. Appends
 // take their offsets one after the other; a change of the schema that needs
 // Lance holds appends back, and Append with noWait says so instead of waiting.
-// Three goroutines of the bucket flush, compact, and look after its memory in the
-// background.
+// Four goroutines of the bucket flush, compact, look after its memory, and take
+// puts out of the ring in the background.
 //
 // # Panics
 //
@@ -47,19 +51,14 @@
 // # Order of writing
 //
 // bucket.json is on disk before anything else is there. A change of the table
-// (flush, compaction, promotion) is announced in table.mark, made by Lance, which
-// syncs nothing, and brought to disk: the files of the new version, then the
-// directories that name them, then table.mark with the number of the version.
-// Only then is the log cut, or a clean-up allowed to remove older versions.
+// (flush, compaction, promotion) is on disk and marked, see package table, before
+// the log is cut.
 //
 // # What a crash costs
 //
-// A version of the table that table.mark does not name yet may be there and not
-// be on disk as a whole: its files may even have the right sizes and zeros for
-// content. Such versions are set aside when the bucket is opened, as are those
-// that are damaged. The rows come back from the log. Damage to the version that
-// table.mark names, fewer rows than it says, and no log where it says that there is
-// one are errors.
+// A change of the table that was not marked yet, see package table: its rows come
+// back from the log. Fewer rows than the mark says, and no log where it says that
+// there is one, are errors.
 //
 // A bucket is looked at as a whole before anything is changed. One that is refused is
 // left as it is.

@@ -259,12 +259,12 @@ func TestOrderOfWriting(t *testing.T) {
 		}},
 		{"recovery of a flush that did not cut the log", func() {
 			b := o.b
-			b.mu.Lock()
-			from, schema := b.checkpoint, b.schema
-			chunks, err := b.tail.slice(from, b.tail.next)
-			b.mu.Unlock()
+			b.rows.mu.Lock()
+			from, schema := b.rows.checkpoint, b.rows.schema
+			chunks, err := b.rows.tail.slice(from, b.rows.tail.next)
+			b.rows.mu.Unlock()
 			must(t, err)
-			snapshot, err := b.writeTable(schema, chunks, from)
+			snapshot, err := b.flusher.writeTable(schema, chunks, from)
 			must(t, err)
 			snapshot.Release()
 			release(chunks)

@@ -3,8 +3,7 @@ package bucket
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -17,195 +16,195 @@ import (
 
 var background = context.Background()
 
+// flusher moves rows from memory into the table, and so out of the log. table.Growing is held for each move.
+type flusher struct {
+	*core
+	rows  *rows
+	times times // when rows came into the table
+
+	mu       sync.Mutex    // guards what follows
+	flushed  chan struct{} // closed at the end of each flush
+	flushErr error         // of the last flush
+}
+
+// nextEnd is closed at the end of the flush that ends next.
+func (fl *flusher) nextEnd() <-chan struct{} {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	return fl.flushed
+}
+
+// lastError is how the last flush ended.
+func (fl *flusher) lastError() error {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	return fl.flushErr
+}
+
 // Flush moves the acknowledged rows into Lance and syncs them to disk there.
 func (b *Bucket) Flush() error {
 	if b.closing.Load() {
 		return engine.ErrClosed
 	}
-	if err := b.catchUp(false); err != nil {
+	if err := b.ingest.catchUp(false); err != nil {
 		return err
 	}
-	return b.flush(true)
+	return b.flusher.flush(true)
 }
 
 // flush is Flush, asked for by a caller or not.
-func (b *Bucket) flush(asked bool) error {
-	b.table.Growing.Lock()
-	defer b.table.Growing.Unlock()
-	if err := b.home.Fault(); err != nil {
+func (fl *flusher) flush(asked bool) error {
+	fl.table.Growing.Lock()
+	defer fl.table.Growing.Unlock()
+	if err := fl.home.Fault(); err != nil {
 		return err
 	}
 	started := time.Now()
-	from, to, err := b.flushTail()
+	from, to, err := fl.flushTail()
 	err = lance.Advised(err)
 	if errors.Is(err, engine.ErrClosed) {
 		return err
 	}
 	if from == to && err == nil {
-		return b.cutAgain(to)
+		return fl.cutAgain(to)
 	}
 	if err == nil {
-		b.mu.Lock()
-		b.tally.oldest = started
-		b.mu.Unlock()
+		fl.rows.mu.Lock()
+		fl.rows.tally.oldest = started
+		fl.rows.mu.Unlock()
 	}
-	b.endFlush(err)
+	fl.endFlush(err)
 	if err == nil {
-		b.noteTimes(to)
+		fl.noteTimes(to)
 	}
-	b.ended(metrics.Flush, asked, started, err)
+	fl.ended(metrics.Flush, asked, started, err)
 	return err
 }
 
 // cutAgain removes what the log has of flushed rows where that failed before, and appends wait for it.
-func (b *Bucket) cutAgain(to int64) error {
-	b.mu.Lock()
-	again := b.flushErr != nil && b.log != nil && b.walBytes() >= b.opts.MaxWALBytes
-	b.mu.Unlock()
+func (fl *flusher) cutAgain(to int64) error {
+	again := fl.lastError() != nil && fl.log != nil && fl.walBytes() >= fl.opts.MaxWALBytes
 	if !again {
 		return nil
 	}
-	err := b.cutLog(to)
-	b.endFlush(err)
+	err := fl.cutLog(to)
+	fl.endFlush(err)
 	return err
 }
 
 // endFlush tells those who wait for the end of a flush how it went.
-func (b *Bucket) endFlush(err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.flushErr = err
-	close(b.flushed)
-	b.flushed = make(chan struct{})
+func (fl *flusher) endFlush(err error) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	fl.flushErr = err
+	close(fl.flushed)
+	fl.flushed = make(chan struct{})
 }
 
-// flushTail moves the rows [from, to) into the table. The caller holds b.table.Growing.
-func (b *Bucket) flushTail() (from, to int64, err error) {
-	if err := b.unpack(); err != nil {
+// flushTail moves the rows [from, to) into the table. The caller holds fl.table.Growing.
+func (fl *flusher) flushTail() (from, to int64, err error) {
+	if err := fl.rows.unpack(); err != nil {
 		return 0, 0, err
 	}
-	b.mu.Lock()
-	closed, promised := b.closed, b.promised
-	b.mu.Unlock()
+	fl.rows.mu.Lock()
+	closed, promised := fl.rows.closed, fl.rows.promised
+	fl.rows.mu.Unlock()
 	if closed {
 		return 0, 0, engine.ErrClosed
 	}
-	if b.log != nil {
+	if fl.log != nil {
 		// The log is about to have these rows, and can be cut then. Where it fails they are acknowledged nevertheless.
-		_ = b.log.Wait(background, promised)
+		_ = fl.log.Wait(background, promised)
 	}
 	var schema *arrow.Schema
 	var chunks []chunk
-	b.locked(func() {
-		from, to = b.checkpoint, b.visible()
-		schema = b.schema
-		chunks, err = b.tail.slice(from, to)
+	fl.rows.locked(func() {
+		from, to = fl.rows.checkpoint, fl.rows.visible()
+		schema = fl.rows.schema
+		chunks, err = fl.rows.tail.slice(from, to)
 	})
 	if err != nil || from == to {
 		return from, to, err
 	}
-	snapshot, err := b.writeTable(schema, chunks, from)
+	snapshot, err := fl.writeTable(schema, chunks, from)
 	if err != nil {
 		return from, to, err
 	}
-	b.publish(snapshot, to)
-	if b.log != nil {
-		err = b.cutLog(to)
+	fl.rows.publish(snapshot, to)
+	if fl.log != nil {
+		err = fl.cutLog(to)
 	}
 	return from, to, err
 }
 
 // cutLog removes what the log has of rows that are in the table.
-func (b *Bucket) cutLog(to int64) error {
-	err := b.log.Cut(min(to, b.log.Acknowledged()))
+func (fl *flusher) cutLog(to int64) error {
+	err := fl.log.Cut(min(to, fl.log.Acknowledged()))
 	if errors.Is(err, wal.ErrFailed) {
-		return b.writeError(err)
+		return fl.writeError(err)
 	}
 	return err
 }
 
-// visible is the end of the rows that are acknowledged. The caller holds b.mu.
-func (b *Bucket) visible() int64 {
-	if b.log == nil {
-		return b.tail.next
-	}
-	return min(max(b.log.Acknowledged(), b.promised), b.tail.next)
-}
-
 // writeTable appends the rows from offset from on to the table and brings them to disk. It
 // takes over the references to chunks.
-func (b *Bucket) writeTable(schema *arrow.Schema, chunks []chunk, from int64) (*lance.Snapshot, error) {
-	batches, err := b.coalesce(schema, chunks, smallChunk)
+func (fl *flusher) writeTable(schema *arrow.Schema, chunks []chunk, from int64) (*lance.Snapshot, error) {
+	batches, err := fl.rows.coalesce(schema, chunks, smallChunk)
 	if err != nil {
 		return nil, err
 	}
 	defer batch.ReleaseAll(batches)
-	return b.table.Append(schema, batches, from)
-}
-
-// cast promotes a column of the table. The caller holds b.table.Growing and
-// b.table.Reshaping, and all rows are in the table.
-func (b *Bucket) cast(to arrow.Field) error {
-	snapshot, err := b.table.Cast(to)
-	if errors.Is(err, lance.ErrInexact) {
-		have := batch.ColumnOf(b.schema, to.Name)
-		return &engine.SchemaError{Column: to.Name, Reason: fmt.Sprintf("is %s and holds values that %s cannot hold exactly", batch.TypeName(have), batch.TypeName(to))}
-	}
-	if err != nil || snapshot == nil {
-		return err
-	}
-	fields := slices.Clone(b.schema.Fields())
-	fields[b.schema.FieldIndices(to.Name)[0]] = to
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.install(snapshot, b.checkpoint)
-	b.tail.evict(b.checkpoint, 0)
-	b.setSchema(arrow.NewSchema(fields, nil))
-	return nil
-}
-
-// publish makes a version of the table that is on disk the one that reads see.
-// It takes over the reference to snapshot.
-func (b *Bucket) publish(snapshot *lance.Snapshot, checkpoint int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.install(snapshot, checkpoint)
-}
-
-// install is publish for a caller that holds b.mu.
-func (b *Bucket) install(snapshot *lance.Snapshot, checkpoint int64) {
-	b.table.Publish(snapshot)
-	b.checkpoint = max(b.checkpoint, checkpoint)
-	b.unflushed = b.tail.bytesFrom(b.checkpoint)
-	keep := min(b.opts.CacheBytes/2, max(b.opts.FlushBytes-b.unflushed, 0)) // where puts outrun flushes, nothing
-	if b.opts.Budget.Over() {
-		keep = 0
-	}
-	b.tail.evict(b.checkpoint, keep)
-	b.account()
+	return fl.table.Append(schema, batches, from)
 }
 
 // flushLoop flushes when it is asked to and when rows have waited long enough.
-func (b *Bucket) flushLoop() {
+func (fl *flusher) flushLoop() {
 	var tick <-chan time.Time
-	if b.opts.FlushInterval > 0 {
-		ticker := time.NewTicker(b.opts.FlushInterval)
+	if fl.opts.FlushInterval > 0 {
+		ticker := time.NewTicker(fl.opts.FlushInterval)
 		defer ticker.Stop()
 		tick = ticker.C
 	}
 	for {
 		select {
-		case <-b.stop:
+		case <-fl.stop:
 			return
-		case <-b.kick:
+		case <-fl.flushRequested:
 		case <-tick:
 		}
-		if err := b.flush(false); err != nil {
+		if err := fl.flush(false); err != nil {
 			select {
-			case <-b.stop:
+			case <-fl.stop:
 				return
 			case <-time.After(time.Second):
 			}
 		}
 	}
+}
+
+// still calls do while all rows are in the table and nothing else changes it. The
+// caller holds ingest.appending.
+func (fl *flusher) still(do func() error) error {
+	if err := fl.syncLog(); err != nil {
+		return err
+	}
+	if err := fl.flush(false); err != nil {
+		return err
+	}
+	fl.table.Reshaping.Lock()
+	defer fl.table.Reshaping.Unlock()
+	fl.table.Growing.Lock()
+	defer fl.table.Growing.Unlock()
+	return do()
+}
+
+// syncLog waits until all that was appended is acknowledged.
+func (fl *flusher) syncLog() error {
+	if fl.log == nil {
+		return nil
+	}
+	if err := fl.log.Sync(background); err != nil {
+		return fl.writeError(err)
+	}
+	return nil
 }

@@ -21,10 +21,10 @@ type Rows struct {
 // copied into one.
 func (b *Bucket) Get(offset, count int64) (Rows, error) {
 	began := time.Now()
-	if offset < 0 || count < 0 || b.catchUp(true) != nil {
+	if offset < 0 || count < 0 || b.ingest.catchUp(true) != nil {
 		return b.getRun(offset, count)
 	}
-	rows, err := b.atHand(offset, count)
+	rows, err := b.rows.atHand(offset, count)
 	if err != nil || rows.Record == nil {
 		return b.getRun(offset, count)
 	}
@@ -35,33 +35,33 @@ func (b *Bucket) Get(offset, count int64) (Rows, error) {
 
 // atHand finds rows that are in one record in memory, with the bucket's columns; no
 // record when they are not, or some may have been removed.
-func (b *Bucket) atHand(offset, count int64) (Rows, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	end := offset + min(count, b.visible()-offset)
-	if b.closed || offset >= end {
+func (rs *rows) atHand(offset, count int64) (Rows, error) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	end := offset + min(count, rs.visible()-offset)
+	if rs.closed || offset >= end {
 		return Rows{}, nil
 	}
-	rows := Rows{Version: b.schemaVersion}
-	if offset >= b.tail.begin() {
-		i := b.tail.find(offset)
-		if err := b.tail.unpack(i); err != nil {
+	rows := Rows{Version: rs.schemaVersion}
+	if offset >= rs.tail.begin() {
+		i := rs.tail.find(offset)
+		if err := rs.tail.unpack(i); err != nil {
 			return Rows{}, err
 		}
-		if c := b.tail.chunks[i]; end <= c.end && c.rec.Schema() == b.schema {
+		if c := rs.tail.chunks[i]; end <= c.end && c.rec.Schema() == rs.schema {
 			c.rec.Retain()
 			rows.Record, rows.From, rows.To = c.rec, offset-c.first, end-c.first
 		}
 		return rows, nil
 	}
-	if end > b.tail.begin() {
+	if end > rs.tail.begin() {
 		return rows, nil
 	}
-	newest := b.table.Newest()
+	newest := rs.table.Newest()
 	defer newest.Release()
 	if newest.Rows() == newest.NextRowID() {
-		sight := table.Sight{Snapshot: newest, Number: b.schemaVersion}
-		rows.Record, rows.From, rows.To = b.pages.AtHand(sight, offset, end)
+		sight := table.Sight{Snapshot: newest, Number: rs.schemaVersion}
+		rows.Record, rows.From, rows.To = rs.pages.AtHand(sight, offset, end)
 	}
 	return rows, nil
 }

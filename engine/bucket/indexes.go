@@ -10,7 +10,7 @@ import (
 // CreateIndex builds an index of the rows that are acknowledged. Appends, flushes
 // and reads go on; compactions, and changes of the type of a column, wait.
 func (b *Bucket) CreateIndex(spec table.IndexSpec) error {
-	if err := b.flush(false); err != nil {
+	if err := b.flusher.flush(false); err != nil {
 		return err
 	}
 	b.table.Reshaping.Lock()

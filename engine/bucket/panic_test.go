@@ -53,13 +53,13 @@ func TestPanicEndsOneBucket(t *testing.T) {
 		"a flush, in the table": {at: inTable, do: flush},
 		"a flush, in the sums":  {at: func(op faultfs.Op) bool { return op.Name == "readat" }, do: flush},
 		"a flush, in the cut":   {at: inLog("remove"), do: flush},
-		"a background flush":    {at: inTable, do: func(_ *testing.T, b *Bucket) { signal(b.kick) }},
+		"a background flush":    {at: inTable, do: func(_ *testing.T, b *Bucket) { signal(b.flushRequested) }},
 		"a compaction":          {at: inMark, do: compact},
 		"a background compaction": {at: inMark, do: func(_ *testing.T, b *Bucket) {
 			b.table.Reshaping.Lock()
 			b.opts.CompactFragments = 2 // from now on
 			b.table.Reshaping.Unlock()
-			signal(b.tidy)
+			signal(b.compactRequested)
 		}},
 		"a synced put":             {at: inLog("datasync"), options: func(o *Options) { o.WALSyncInterval = 0 }, do: put},
 		"a put":                    {at: inLog("writeat"), do: put},
@@ -228,10 +228,10 @@ func TestPutsThatWaitForRoom(t *testing.T) {
 			}
 		}()
 		eventually(t, "a bucket that is full", func() bool {
-			if !b.appending.TryLock() {
+			if !b.ingest.appending.TryLock() {
 				return true
 			}
-			b.appending.Unlock()
+			b.ingest.appending.Unlock()
 			return false
 		})
 		time.Sleep(50 * time.Millisecond)

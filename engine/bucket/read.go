@@ -60,10 +60,10 @@ func (b *Bucket) read(offset, count int64, noWait bool, narrow func(*view) error
 	if offset < 0 || count < 0 {
 		return p, fmt.Errorf("%w: offset %d and count %d must not be negative", engine.ErrNotFound, offset, count)
 	}
-	if err := b.catchUp(noWait); err != nil {
+	if err := b.ingest.catchUp(noWait); err != nil {
 		return p, err
 	}
-	v, err := b.view(offset, count)
+	v, err := b.rows.view(offset, count)
 	if err != nil {
 		return p, err
 	}
@@ -74,14 +74,14 @@ func (b *Bucket) read(offset, count int64, noWait bool, narrow func(*view) error
 		p.Offsets, err = v.runs()
 	}
 	if err == nil {
-		err = b.readTable(&p, v, noWait)
+		err = b.rows.readTable(&p, v, noWait)
 	}
 	if p.Reader == nil {
 		v.unpin()
 	}
 	var recs []arrow.Record
 	if err == nil {
-		recs, err = b.join(v)
+		recs, err = b.rows.join(v)
 	}
 	if err != nil {
 		return table.Parts{}, errors.Join(err, table.NewCursor(p).Close())
@@ -96,31 +96,31 @@ func (b *Bucket) read(offset, count int64, noWait bool, narrow func(*view) error
 }
 
 // countRead is what counts the bytes that are read, nil where metrics are off.
-func (b *Bucket) countRead() func(bytes int64) {
-	if b.metrics == nil {
+func (c *core) countRead() func(bytes int64) {
+	if c.metrics == nil {
 		return nil
 	}
-	return b.metrics.ReadBytes
+	return c.metrics.ReadBytes
 }
 
 // view takes a snapshot of the rows [offset, offset+count).
-func (b *Bucket) view(offset, count int64) (*view, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
+func (rs *rows) view(offset, count int64) (*view, error) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.closed {
 		return nil, engine.ErrClosed
 	}
-	visible := b.visible()
-	v := &view{schema: b.schema, version: b.schemaVersion, visible: visible, unpin: func() {}}
+	visible := rs.visible()
+	v := &view{schema: rs.schema, version: rs.schemaVersion, visible: visible, unpin: func() {}}
 	v.first = min(offset, visible)
 	v.end = v.first + min(count, visible-v.first)
-	v.memory = min(max(b.tail.begin(), v.first), v.end)
+	v.memory = min(max(rs.tail.begin(), v.first), v.end)
 	var err error
-	if v.chunks, err = b.tail.slice(v.memory, v.end); err != nil {
+	if v.chunks, err = rs.tail.slice(v.memory, v.end); err != nil {
 		return nil, err
 	}
 	if v.first < v.memory {
-		v.snapshot = b.table.Newest()
+		v.snapshot = rs.table.Newest()
 		v.unpin = v.snapshot.Release
 	}
 	return v, nil
@@ -135,14 +135,14 @@ func (v *view) sight() table.Sight {
 }
 
 // readTable gives p the rows of v that are not in memory.
-func (b *Bucket) readTable(p *table.Parts, v *view, noWait bool) error {
+func (rs *rows) readTable(p *table.Parts, v *view, noWait bool) error {
 	if v.snapshot == nil {
 		return nil
 	}
-	recs, ok, err := b.pages.Read(v.sight(), v.first, v.memory, noWait)
+	recs, ok, err := rs.pages.Read(v.sight(), v.first, v.memory, noWait)
 	p.Batches = recs
 	if ok {
-		b.locked(b.account)
+		rs.locked(rs.account)
 		return err
 	}
 	if noWait {
@@ -157,22 +157,22 @@ func (b *Bucket) readTable(p *table.Parts, v *view, noWait bool) error {
 }
 
 // pageRoom is how many bytes of pages of the table may be kept: what the rows in memory leave of the cache, and half of it at least.
-func (b *Bucket) pageRoom() int64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return max(b.opts.CacheBytes/2, b.opts.CacheBytes-b.tail.bytes)
+func (rs *rows) pageRoom() int64 {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return max(rs.opts.CacheBytes/2, rs.opts.CacheBytes-rs.tail.bytes)
 }
 
 // join gives the batches in memory the columns of the view, and makes few of
 // many small ones, for this read and for those to come.
-func (b *Bucket) join(v *view) ([]arrow.Record, error) {
+func (rs *rows) join(v *view) ([]arrow.Record, error) {
 	n, rows := int64(len(v.chunks)), v.end-v.memory
 	if n <= manyChunks || rows/n >= smallChunk {
 		return alignAll(v.chunks, v.schema)
 	}
 	chunks := v.chunks
 	v.chunks = nil
-	return b.coalesce(v.schema, chunks, rows)
+	return rs.coalesce(v.schema, chunks, rows)
 }
 
 // Take returns the rows at the given offsets, in the order given. An offset
@@ -186,10 +186,10 @@ func (b *Bucket) Take(offsets []int64, noWait bool) (*table.Cursor, error) {
 
 func (b *Bucket) takeRows(offsets []int64, noWait bool) (*table.Cursor, error) {
 	began := time.Now()
-	if err := b.catchUp(noWait); err != nil {
+	if err := b.ingest.catchUp(noWait); err != nil {
 		return nil, err
 	}
-	v, err := b.view(0, b.acknowledgedRows())
+	v, err := b.rows.view(0, b.rows.acknowledgedRows())
 	if err != nil {
 		return nil, err
 	}

@@ -32,19 +32,19 @@ const (
 
 // retain removes the oldest rows that the options do not keep: all of them when
 // exact, and else once they are worth it, and then gives their space back.
-func (b *Bucket) retain(exact bool) error {
-	if exact && b.opts.bounded() {
-		if err := b.flush(false); err != nil {
+func (up *upkeep) retain(exact bool) error {
+	if exact && up.opts.bounded() {
+		if err := up.flusher.flush(false); err != nil {
 			return err
 		}
 	}
-	cut, err := b.retentionCut(exact)
+	cut, err := up.retentionCut(exact)
 	if err != nil || cut == 0 {
 		return err
 	}
 	var bytes int64
-	rows, err := b.removeFlushed(func(t *lance.Table, before *lance.Snapshot) (*lance.Snapshot, error) {
-		cut, err := b.cutOf(before, b.acknowledgedRows(), true) // of what is there by now
+	rows, err := up.flusher.removeFlushed(func(t *lance.Table, before *lance.Snapshot) (*lance.Snapshot, error) {
+		cut, err := up.cutOf(before, up.rows.acknowledgedRows(), true) // of what is there by now
 		if err != nil {
 			return nil, err
 		}
@@ -65,21 +65,19 @@ func (b *Bucket) retain(exact bool) error {
 	if err != nil {
 		return err
 	}
-	b.mu.Lock()
-	b.retained.rows += rows
-	b.retained.bytes += bytes
-	b.mu.Unlock()
-	b.logger.Debug("removed rows that retention does not keep", "rows", rows, "bytes", bytes)
+	up.retained.rows.Add(rows)
+	up.retained.bytes.Add(bytes)
+	up.logger.Debug("removed rows that retention does not keep", "rows", rows, "bytes", bytes)
 	if exact {
 		return nil // the compaction that called goes on
 	}
-	return b.reclaim()
+	return up.reclaim()
 }
 
 // reclaim gives back the space of removed rows: of whole files at once, of parts
 // of them when that is worth it.
-func (b *Bucket) reclaim() error {
-	snapshot := b.table.Newest()
+func (up *upkeep) reclaim() error {
+	snapshot := up.table.Newest()
 	if snapshot == nil {
 		return engine.ErrClosed
 	}
@@ -89,30 +87,30 @@ func (b *Bucket) reclaim() error {
 	if err != nil {
 		return fmt.Errorf("engine: retention: %w", err)
 	}
-	b.table.Reshaping.Lock()
-	defer b.table.Reshaping.Unlock()
+	up.table.Reshaping.Lock()
+	defer up.table.Reshaping.Unlock()
 	if size-used > used/retentionWaste {
-		return b.compactNow(false)
+		return up.compactNow(false)
 	}
-	return b.table.Clean()
+	return up.table.Clean()
 }
 
 // retentionCut returns the offset below which rows are to be removed now; 0 is none.
-func (b *Bucket) retentionCut(exact bool) (int64, error) {
-	if !b.opts.bounded() || b.writable() != nil {
+func (up *upkeep) retentionCut(exact bool) (int64, error) {
+	if !up.opts.bounded() || up.writable() != nil {
 		return 0, nil
 	}
-	snapshot := b.table.Newest()
+	snapshot := up.table.Newest()
 	if snapshot == nil {
 		return 0, nil
 	}
 	defer snapshot.Release()
-	return b.cutOf(snapshot, b.acknowledgedRows(), exact)
+	return up.cutOf(snapshot, up.rows.acknowledgedRows(), exact)
 }
 
 // cutOf is retentionCut for a version of the table of a bucket that ends at end.
-func (b *Bucket) cutOf(s *lance.Snapshot, end int64, exact bool) (cut int64, err error) {
-	o := &b.opts
+func (up *upkeep) cutOf(s *lance.Snapshot, end int64, exact bool) (cut int64, err error) {
+	o := &up.opts
 	over := func(have, bound int64) bool {
 		excess := have - bound
 		return excess > 0 && (exact || excess > bound/retentionSlack)
@@ -139,7 +137,7 @@ func (b *Bucket) cutOf(s *lance.Snapshot, end int64, exact bool) (cut int64, err
 		}
 	}
 	if err == nil && o.RetentionAge > 0 {
-		cut = max(cut, b.times.before(time.Now().Add(-o.RetentionAge)))
+		cut = max(cut, up.flusher.times.before(time.Now().Add(-o.RetentionAge)))
 	}
 	if err != nil {
 		return 0, fmt.Errorf("engine: retention: %w", err)
@@ -168,10 +166,10 @@ func firstWhere(s *lance.Snapshot, holds func(int64) (bool, error)) (id int64, e
 
 // retainInBackground is retain for the background work, which says in the log
 // what went wrong.
-func (b *Bucket) retainInBackground() {
-	if err := b.retain(false); err != nil && !errors.Is(err, engine.ErrClosed) {
-		b.failed(metrics.Compaction, err)
-		b.logger.Error("rows that retention does not keep were not removed", "error", err)
+func (up *upkeep) retainInBackground() {
+	if err := up.retain(false); err != nil && !errors.Is(err, engine.ErrClosed) {
+		up.failed(metrics.Compaction, err)
+		up.logger.Error("rows that retention does not keep were not removed", "error", err)
 	}
 }
 
@@ -267,38 +265,38 @@ func timesIn(filesystem vfs.FS, dir string, age time.Duration) times {
 }
 
 // noteTimes notes that the rows below an offset are in the table.
-func (b *Bucket) noteTimes(rows int64) {
-	if b.times.step == 0 {
+func (fl *flusher) noteTimes(rows int64) {
+	if fl.times.step == 0 {
 		return
 	}
-	if err := b.times.note(rows, b.state().first, time.Now()); err != nil {
-		b.logger.Error("rows will be kept longer than retention_age asks for", "error", err)
+	if err := fl.times.note(rows, fl.rows.state().first, time.Now()); err != nil {
+		fl.logger.Error("rows will be kept longer than retention_age asks for", "error", err)
 	}
 }
 
 // recoverTimes reads how old rows are. Those that nothing is known of are taken to
 // be as old as the newest version of the table.
-func (b *Bucket) recoverTimes() {
-	err := b.times.open()
-	if err == nil && b.times.step > 0 && b.checkpoint > b.times.known() {
+func (up *upkeep) recoverTimes() {
+	err := up.flusher.times.open()
+	if err == nil && up.flusher.times.step > 0 && up.rows.checkpoint > up.flusher.times.known() {
 		var commits []lance.Commit
-		if commits, err = b.table.Commits(); err == nil {
+		if commits, err = up.table.Commits(); err == nil {
 			at := time.Now()
 			if n := len(commits); n > 0 {
 				at = commits[n-1].Time
 			}
-			err = b.times.note(b.checkpoint, 0, at)
+			err = up.flusher.times.note(up.rows.checkpoint, 0, at)
 		}
 	}
 	if err != nil {
-		b.logger.Error("rows will be kept longer than retention_age asks for", "error", err)
+		up.logger.Error("rows will be kept longer than retention_age asks for", "error", err)
 	}
 }
 
 // ageTicker ticks as often as rows can become too old; nil when they cannot.
-func (b *Bucket) ageTicker() *time.Ticker {
-	if b.times.step == 0 {
+func (up *upkeep) ageTicker() *time.Ticker {
+	if up.flusher.times.step == 0 {
 		return nil
 	}
-	return time.NewTicker(min(max(b.times.step, 10*time.Millisecond), time.Minute))
+	return time.NewTicker(min(max(up.flusher.times.step, 10*time.Millisecond), time.Minute))
 }

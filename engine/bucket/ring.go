@@ -3,13 +3,11 @@ package bucket
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
-	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/engine/statefile"
 )
@@ -21,29 +19,27 @@ const (
 	minSyncInterval = 10 * ringInterval
 )
 
-func (b *Bucket) ringPath() string { return filepath.Join(b.home.Path, layout.RingFile) }
-
 // OpenRing makes the ring, or empties it, for messages with the columns of schema, and returns the offset of the next row. From
 // then on the rows of an entry are acknowledged as soon as the putter has written it, which it may do while all rows before are
 // acknowledged. It never waits: the error is [ErrWouldBlock] where it would have to. Where such puts cannot be, the offset is -1.
 func (b *Bucket) OpenRing(schema *batch.MessageSchema) (next int64, err error) {
-	if err := b.admit(true); err != nil {
+	if err := b.ingest.admit(true); err != nil {
 		return -1, err
 	}
-	defer b.appending.Unlock()
-	if b.log != nil && b.opts.WALSyncInterval < minSyncInterval || !b.fit(schema.Schema) || b.requires() || schema.Strict {
+	defer b.ingest.appending.Unlock()
+	if b.log != nil && b.opts.WALSyncInterval < minSyncInterval || !b.ingest.fit(schema.Schema) || b.ingest.requires() || schema.Strict {
 		return -1, nil
 	}
 	var preamble []byte
 	if b.log != nil {
-		if err := b.useSchema(b.schema); err != nil {
+		if err := b.ingest.useSchema(b.rows.schema); err != nil {
 			return -1, err
 		}
-		if preamble = b.encoder.Preamble; len(preamble) > ring.MaxPreamble {
+		if preamble = b.ingest.encoder.Preamble; len(preamble) > ring.MaxPreamble {
 			return -1, nil
 		}
 	}
-	r := b.ring.Load()
+	r := b.ingest.ring.Load()
 	if r == nil {
 		if err := b.home.Owned(); err != nil {
 			return -1, err
@@ -52,31 +48,31 @@ func (b *Bucket) OpenRing(schema *batch.MessageSchema) (next int64, err error) {
 			b.logger.Warn("puts go without a ring, which takes longer", "error", err)
 			return -1, nil
 		}
-		b.ring.Store(r)
+		b.ingest.ring.Store(r)
 	}
-	b.mu.Lock()
-	next = b.tail.next
-	waiting := b.visible() < next
-	b.mu.Unlock()
+	b.rows.mu.Lock()
+	next = b.rows.tail.next
+	waiting := b.rows.visible() < next
+	b.rows.mu.Unlock()
 	if waiting || !r.Empty() {
 		return -1, engine.ErrWouldBlock
 	}
-	b.ringSchema = schema
+	b.ingest.ringSchema = schema
 	return next, r.Begin(preamble)
 }
 
 // DrainRing asks for what is in the ring to be taken out soon.
-func (b *Bucket) DrainRing() { signal(b.rung) }
+func (b *Bucket) DrainRing() { signal(b.ingest.drainRequested) }
 
 // ringLoop takes out of the ring what nobody took who wanted to see it.
-func (b *Bucket) ringLoop() {
+func (in *ingest) ringLoop() {
 	for {
 		select {
-		case <-b.stop:
+		case <-in.stop:
 			return
-		case <-b.rung:
+		case <-in.drainRequested:
 		}
-		r := b.ring.Load()
+		r := in.ring.Load()
 		if r == nil {
 			continue
 		}
@@ -86,13 +82,13 @@ func (b *Bucket) ringLoop() {
 			r.Watch(idle == 0)
 			if idle++; r.Pending() {
 				idle = 0
-				b.lockAppends()
-				b.appending.Unlock()
+				in.lockAppends()
+				in.appending.Unlock()
 			}
 			select {
-			case <-b.stop:
+			case <-in.stop:
 				return
-			case <-b.rung:
+			case <-in.drainRequested:
 				idle = 0
 			case <-time.After(ringInterval):
 			}
@@ -100,29 +96,29 @@ func (b *Bucket) ringLoop() {
 	}
 }
 
-// lockAppends takes b.appending, and takes over what was put before.
-func (b *Bucket) lockAppends() { _ = b.tryAppends(false) }
+// lockAppends takes in.appending, and takes over what was put before.
+func (in *ingest) lockAppends() { _ = in.tryAppends(false) }
 
 // catchUp takes over what was put before it was called.
-func (b *Bucket) catchUp(noWait bool) error {
+func (in *ingest) catchUp(noWait bool) error {
 	// What is not pending any more may not be in the tail yet.
-	if r := b.ring.Load(); r == nil || !r.Pending() && !b.draining.Load() {
+	if r := in.ring.Load(); r == nil || !r.Pending() && !in.draining.Load() {
 		return nil
 	}
-	if err := b.tryAppends(noWait); err != nil {
+	if err := in.tryAppends(noWait); err != nil {
 		return err
 	}
-	b.appending.Unlock()
+	in.appending.Unlock()
 	return nil
 }
 
 // tryAppends is lockAppends, which waits with noWait only for one who takes puts over, which takes no disk.
-func (b *Bucket) tryAppends(noWait bool) error {
+func (in *ingest) tryAppends(noWait bool) error {
 	if !noWait {
-		b.appending.Lock()
+		in.appending.Lock()
 	} else {
-		for !b.appending.TryLock() {
-			if !b.draining.Load() {
+		for !in.appending.TryLock() {
+			if !in.draining.Load() {
 				return engine.ErrWouldBlock
 			}
 			time.Sleep(10 * time.Microsecond)
@@ -131,105 +127,102 @@ func (b *Bucket) tryAppends(noWait bool) error {
 	drained := false
 	defer func() {
 		if !drained {
-			b.appending.Unlock()
+			in.appending.Unlock()
 		}
 	}()
-	b.drain()
+	in.drain()
 	drained = true
 	return nil
 }
 
 // drain moves what is in the ring to the tail and the log. The rows are acknowledged already, so where the log takes none they are
-// in the tail nevertheless, and stay in the ring for the next opener. The caller holds b.appending.
-func (b *Bucket) drain() {
-	r := b.ring.Load()
+// in the tail nevertheless, and stay in the ring for the next opener. The caller holds in.appending.
+func (in *ingest) drain() {
+	r := in.ring.Load()
 	if r == nil || !r.Pending() {
 		return
 	}
-	b.draining.Store(true)
-	defer b.draining.Store(false)
-	entries, err := b.takePuts(r)
+	in.draining.Store(true)
+	defer in.draining.Store(false)
+	entries, err := in.takePuts(r)
 	if err != nil {
 		r.Hold(true)
-		_ = b.home.Refuse(err)
+		_ = in.home.Refuse(err)
 	}
 	if len(entries) == 0 {
 		return
 	}
-	if b.log == nil {
+	if in.log == nil {
 		r.Free(entries[len(entries)-1].Place)
-		b.advance(b.tail.next)
-	} else if b.logPuts(r, entries) != nil {
+		in.rows.advance(in.rows.tail.next)
+	} else if in.logPuts(r, entries) != nil {
 		r.Hold(true)
 	}
-	b.mu.Lock()
-	full := b.full()
-	b.mu.Unlock()
-	if full {
+	if in.rows.isFull() {
 		r.Hold(true)
-		signal(b.kick)
+		signal(in.flushRequested)
 	}
 }
 
 // takePuts moves what is in the ring to the tail, and returns it.
-func (b *Bucket) takePuts(r *ring.Ring) ([]*ring.Entry, error) {
-	entries, err := b.checkPuts(r)
+func (in *ingest) takePuts(r *ring.Ring) ([]*ring.Entry, error) {
+	entries, err := in.checkPuts(r)
 	full := false
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	in.rows.mu.Lock()
+	defer in.rows.mu.Unlock()
 	for i, e := range entries {
 		if len(e.Message) < packedBytes {
-			full = b.tail.pack(b.ringSchema, b.schema, e.Message, e.Rows) || full
-			b.grew(int64(len(e.Message)))
-		} else if failed := b.pushMessage(e.Message); failed != nil {
+			full = in.rows.tail.pack(in.ringSchema, in.rows.schema, e.Message, e.Rows) || full
+			in.rows.grew(int64(len(e.Message)))
+		} else if failed := in.pushMessage(e.Message); failed != nil {
 			entries, err = entries[:i], failed
 			break
 		}
-		b.tally.puts++
-		b.tally.bytes += int64(len(e.Message))
+		in.rows.tally.puts++
+		in.rows.tally.bytes += int64(len(e.Message))
 	}
-	b.promised = b.tail.next
+	in.rows.promised = in.rows.tail.next
 	if full {
-		signal(b.packed)
+		signal(in.rows.unpackRequested)
 	}
 	return entries, err
 }
 
 // checkPuts returns what is in the ring, as far as it is what may be there.
-func (b *Bucket) checkPuts(r *ring.Ring) (entries []*ring.Entry, err error) {
-	for next := b.tail.next; ; {
+func (in *ingest) checkPuts(r *ring.Ring) (entries []*ring.Entry, err error) {
+	for next := in.rows.tail.next; ; {
 		e, err := r.Take()
 		if err != nil || e == nil {
 			return entries, err
 		}
-		rows, err := b.ringSchema.Check(e.Message)
+		rows, err := in.ringSchema.Check(e.Message)
 		if err != nil {
 			return entries, err
 		}
-		if rows != e.Rows || e.First != next || !b.fit(b.ringSchema.Schema) {
+		if rows != e.Rows || e.First != next || !in.fit(in.ringSchema.Schema) {
 			return entries, fmt.Errorf("engine: %s has a message of %d rows as %d rows from offset %d on, want %d, of the bucket's columns",
-				b.ringPath(), rows, e.Rows, e.First, next)
+				in.ringPath(), rows, e.Rows, e.First, next)
 		}
 		next += rows
 		entries = append(entries, e)
 	}
 }
 
-// pushMessage puts the batch of a message with the columns of the bucket into the tail. The caller holds b.mu.
-func (b *Bucket) pushMessage(message []byte) error {
-	rec, _, err := b.ringSchema.Copy(message)
+// pushMessage puts the batch of a message with the columns of the bucket into the tail. The caller holds in.rows.mu.
+func (in *ingest) pushMessage(message []byte) error {
+	rec, _, err := in.ringSchema.Copy(message)
 	if err != nil {
 		return err
 	}
 	defer rec.Release()
-	b.push(array.NewRecord(b.schema, rec.Columns(), rec.NumRows()))
+	in.rows.push(array.NewRecord(in.rows.schema, rec.Columns(), rec.NumRows()))
 	return nil
 }
 
 // logPuts writes entries of the ring to the log, and gives their space back when they are there.
-func (b *Bucket) logPuts(r *ring.Ring, entries []*ring.Entry) error {
-	if err := b.useSchema(b.schema); err != nil {
-		return b.home.Refuse(err)
+func (in *ingest) logPuts(r *ring.Ring, entries []*ring.Entry) error {
+	if err := in.useSchema(in.rows.schema); err != nil {
+		return in.home.Refuse(err)
 	}
 	for _, e := range entries {
 		done := func(err error) {
@@ -239,55 +232,55 @@ func (b *Bucket) logPuts(r *ring.Ring, entries []*ring.Entry) error {
 				r.Hold(true)
 			}
 		}
-		if _, err := b.log.Defer(b.encoder.Preamble, b.compressor.Compress([][]byte{e.Message}), e.Rows, done); err != nil {
+		if _, err := in.log.Defer(in.encoder.Preamble, in.compressor.Compress([][]byte{e.Message}), e.Rows, done); err != nil {
 			return err
 		}
 	}
-	b.log.WriteNow()
+	in.log.WriteNow()
 	return nil
 }
 
 // closeRing removes the ring if nobody needs what is in it, as all rows in memory are in the table, or the log has them.
-func (b *Bucket) closeRing(flushed bool) error {
-	r := b.ring.Swap(nil)
+func (in *ingest) closeRing(flushed bool) error {
+	r := in.ring.Swap(nil)
 	if r == nil {
 		return nil
 	}
 	r.Hold(true)
 	if r.Empty() || flushed && !r.Pending() {
-		if err := b.home.Owned(); err != nil {
+		if err := in.home.Owned(); err != nil {
 			return err
 		}
-		return os.Remove(b.ringPath())
+		return os.Remove(in.ringPath())
 	}
 	return nil
 }
 
 // replayRing brings into the log what the last opener left in the ring.
-func (b *Bucket) replayRing(s *survey) error {
+func (op *opening) replayRing(s *survey) error {
 	if !s.hasRing {
 		return nil
 	}
-	before := b.tail.next
-	if err := b.replayPuts(s.preamble, s.entries); err != nil {
+	before := op.rows.tail.next
+	if err := op.ingest.replayPuts(s.preamble, s.entries); err != nil {
 		return err
 	}
-	if rows := b.tail.next - before; rows > 0 {
-		b.recovered.replayed += rows
-		b.logger.Info("recovered puts that were not in the log", "rows", rows)
+	if rows := op.rows.tail.next - before; rows > 0 {
+		op.recovered.replayed += rows
+		op.logger.Info("recovered puts that were not in the log", "rows", rows)
 	}
-	if err := b.home.Owned(); err != nil {
+	if err := op.home.Owned(); err != nil {
 		return err
 	}
 	if s.ringFault == nil {
-		return os.Remove(b.ringPath())
+		return os.Remove(op.ringPath())
 	}
-	b.logger.Error("puts that were acknowledged are lost", "error", s.ringFault)
-	return statefile.KeepBroken(b.ringPath())
+	op.logger.Error("puts that were acknowledged are lost", "error", s.ringFault)
+	return statefile.KeepBroken(op.ringPath())
 }
 
 // replayPuts stores entries that follow on the log.
-func (b *Bucket) replayPuts(preamble []byte, entries []ring.Entry) error {
+func (in *ingest) replayPuts(preamble []byte, entries []ring.Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
@@ -298,14 +291,14 @@ func (b *Bucket) replayPuts(preamble []byte, entries []ring.Entry) error {
 		if err != nil {
 			return fmt.Errorf("engine: recover puts: %w", err)
 		}
-		err = b.enter(rec)
+		err = in.enter(rec)
 		rec.Release()
 		if err != nil {
 			return err
 		}
-		if _, err := b.log.Append(preamble, b.compressor.Compress([][]byte{e.Message}), e.Rows, nil); err != nil {
-			return b.writeError(err)
+		if _, err := in.log.Append(preamble, in.compressor.Compress([][]byte{e.Message}), e.Rows, nil); err != nil {
+			return in.writeError(err)
 		}
 	}
-	return b.syncLog()
+	return in.flusher.syncLog()
 }

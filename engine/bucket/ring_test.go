@@ -374,14 +374,14 @@ func TestNoRing(t *testing.T) {
 		t.Errorf("other columns: %d, %v", next, err)
 	}
 	q.put(1)
-	q.b.appending.Lock()
+	q.b.ingest.appending.Lock()
 	if _, err := q.b.OpenRing(q.columns); !errors.Is(err, engine.ErrWouldBlock) {
 		t.Errorf("while the bucket is changed: %v", err)
 	}
 	if _, err := q.b.Read(0, 1, true); !errors.Is(err, engine.ErrWouldBlock) {
 		t.Errorf("a read that must see what is in the ring: %v", err)
 	}
-	q.b.appending.Unlock()
+	q.b.ingest.appending.Unlock()
 	q.openRing()
 	wantRows(t, q.b, 2)
 }

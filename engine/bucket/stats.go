@@ -43,8 +43,8 @@ type Retention struct {
 
 // Stats returns the state of the bucket. It does not wait for a disk.
 func (b *Bucket) Stats() Stats {
-	_ = b.catchUp(true) // or the ring is taken over a little later
-	state := b.state()
+	_ = b.ingest.catchUp(true) // or the ring is taken over a little later
+	state := b.rows.state()
 	s := Stats{
 		Path:           b.home.Path,
 		BufferSize:     state.unflushedRows,
@@ -59,8 +59,8 @@ func (b *Bucket) Stats() Stats {
 		TableVersion:   state.version,
 		Fragments:      state.fragments,
 		TableBytes:     state.tableBytes,
-		Recovery:       b.recovery(),
-		Retention:      Retention{Rows: state.retainedRows, Bytes: state.retainedBytes},
+		Recovery:       b.recovered.report(),
+		Retention:      Retention{Rows: b.upkeep.retained.rows.Load(), Bytes: b.upkeep.retained.bytes.Load()},
 		Metrics:        b.metrics.Snapshot(),
 	}
 	if b.log != nil {
@@ -68,7 +68,7 @@ func (b *Bucket) Stats() Stats {
 	}
 	err := b.writable()
 	if err == nil {
-		err = state.flushErr
+		err = b.flusher.lastError()
 	}
 	if err != nil {
 		text := err.Error()
@@ -77,8 +77,7 @@ func (b *Bucket) Stats() Stats {
 	return s
 }
 
-func (b *Bucket) recovery() Recovery {
-	r := &b.recovered
+func (r *recovered) report() Recovery {
 	missing := make([][2]int64, len(r.missing))
 	for i, m := range r.missing {
 		missing[i] = [2]int64{m.First, m.End}
@@ -91,33 +90,27 @@ type state struct {
 	unflushedBytes, tableBytes int64
 	memory, pageBytes          int64
 	pageHits, pageMisses       int64
-	retainedRows               int64
-	retainedBytes              int64
 	tally                      tally
 	indexing                   table.Indexing
 	rows, first                int64
 	version                    uint64
 	fragments                  int
-	flushErr                   error
 }
 
-func (b *Bucket) state() state {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (rs *rows) state() state {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
 	s := state{
-		checkpoint:     b.checkpoint,
-		unflushedRows:  b.visible() - b.checkpoint,
-		unflushedBytes: b.unflushed,
-		memory:         b.tail.bytes + b.pages.Bytes(),
-		pageBytes:      b.pages.Bytes(),
-		retainedRows:   b.retained.rows,
-		retainedBytes:  b.retained.bytes,
-		tally:          b.tally,
-		indexing:       b.table.Indexing(),
-		flushErr:       b.flushErr,
+		checkpoint:     rs.checkpoint,
+		unflushedRows:  rs.visible() - rs.checkpoint,
+		unflushedBytes: rs.unflushed,
+		memory:         rs.tail.bytes + rs.pages.Bytes(),
+		pageBytes:      rs.pages.Bytes(),
+		tally:          rs.tally,
+		indexing:       rs.table.Indexing(),
 	}
-	s.pageHits, s.pageMisses = b.pages.Counts()
-	if newest := b.table.Newest(); newest != nil {
+	s.pageHits, s.pageMisses = rs.pages.Counts()
+	if newest := rs.table.Newest(); newest != nil {
 		defer newest.Release()
 		s.rows = newest.Rows()
 		if _, first, _, err := newest.Place(0); err == nil { // in memory, as change has seen to
@@ -128,11 +121,4 @@ func (b *Bucket) state() state {
 		s.tableBytes = newest.DataBytes()
 	}
 	return s
-}
-
-func (b *Bucket) walBytes() int64 {
-	if b.log == nil {
-		return 0
-	}
-	return b.log.Size()
 }

@@ -52,40 +52,37 @@ func (s *survey) release() {
 	s.rows = nil
 }
 
-// salvages says that what is damaged is given up.
-func (b *Bucket) salvages() bool { return b.opts.WALRecovery == "salvage" }
-
 // survey finds what the bucket is opened with, or what keeps it from being opened,
 // which is not the case for a salvage where only that is lost which is damaged.
-func (b *Bucket) survey() (*survey, error) {
+func (op *opening) survey() (*survey, error) {
 	s := &survey{}
-	for _, look := range []func(*survey) error{b.lookAtIdentity, b.lookAtTable, b.lookAtConsumers, b.lookAtLog, b.lookAtRing} {
+	for _, look := range []func(*survey) error{op.lookAtIdentity, op.lookAtTable, op.lookAtConsumers, op.lookAtLog, op.lookAtRing} {
 		if err := look(s); err != nil {
 			return s, err
 		}
 	}
 	// A bucket never has fewer rows than it once had on disk.
-	if due := b.table.Marker().Mark().Rows; s.end < due {
+	if due := op.table.Marker().Mark().Rows; s.end < due {
 		return s, fmt.Errorf("%w: the rows %d to %d were in the table, and are neither there nor in the log", engine.ErrCorrupt, s.end, due-1)
 	}
 	return s, nil
 }
 
-func (b *Bucket) lookAtIdentity(s *survey) (err error) {
-	path := b.identityPath()
-	b.id, err = layout.ReadIdentity(b.home.FS, path)
+func (op *opening) lookAtIdentity(s *survey) (err error) {
+	path := op.identityPath()
+	op.id, err = layout.ReadIdentity(op.home.FS, path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	for _, part := range []string{table.MarkFile, layout.LogDir} {
-		if data := filepath.Join(b.home.Path, part); exists(data) {
+		if data := filepath.Join(op.home.Path, part); exists(data) {
 			return fmt.Errorf("%w: %s is there and %s is not", engine.ErrCorrupt, data, path)
 		}
 	}
-	if data := filepath.Join(b.home.Path, table.Dir); lance.Exists(data) { // without a version, Lance was making it when its directory was removed
+	if data := filepath.Join(op.home.Path, table.Dir); lance.Exists(data) { // without a version, Lance was making it when its directory was removed
 		return fmt.Errorf("%w: %s is there and %s is not", engine.ErrCorrupt, data, path)
 	}
-	if _, err := rand.Read(b.id[:]); err != nil {
+	if _, err := rand.Read(op.id[:]); err != nil {
 		return fmt.Errorf("engine: make identity: %w", err)
 	}
 	s.isNew = true
@@ -98,21 +95,21 @@ func exists(path string) bool {
 }
 
 // lookAtTable finds the newest sound version of the table.
-func (b *Bucket) lookAtTable(s *survey) (err error) {
-	if b.table, err = table.Look(b.home, b.tableOptions()); err != nil {
+func (op *opening) lookAtTable(s *survey) (err error) {
+	if op.table, err = table.Look(op.home, op.tableOptions()); err != nil {
 		return err
 	}
-	found := b.table.Found()
+	found := op.table.Found()
 	s.checkpoint, s.schema = found.Rows, found.Schema
 	s.end = s.checkpoint
 	return nil
 }
 
-func (b *Bucket) lookAtConsumers(s *survey) error {
-	b.consumers = layout.Consumers(b.home.FS, b.home.Path, b.table.Marker())
-	_, err := b.consumers.All()
-	if errors.Is(err, engine.ErrCorrupt) && b.salvages() {
-		b.logger.Error("a damaged file is begun anew", "error", err)
+func (op *opening) lookAtConsumers(s *survey) error {
+	op.consumers = layout.Consumers(op.home.FS, op.home.Path, op.table.Marker())
+	_, err := op.consumers.All()
+	if errors.Is(err, engine.ErrCorrupt) && op.salvages() {
+		op.logger.Error("a damaged file is begun anew", "error", err)
 		s.consumersLost = true
 		err = nil
 	}
@@ -120,32 +117,32 @@ func (b *Bucket) lookAtConsumers(s *survey) error {
 }
 
 // lookAtLog reads the rows of the log that the table does not have.
-func (b *Bucket) lookAtLog(s *survey) error {
-	_, err := os.Stat(b.walPath())
-	if errors.Is(err, fs.ErrNotExist) && !b.opts.EnableWAL && !b.table.Marker().Mark().Logging {
+func (op *opening) lookAtLog(s *survey) error {
+	_, err := os.Stat(op.walPath())
+	if errors.Is(err, fs.ErrNotExist) && !op.opts.EnableWAL && !op.table.Marker().Mark().Logging {
 		return nil
 	}
 	var d batch.Decoder
 	defer d.Close()
-	log, report, err := wal.Read(b.logOptions(), s.checkpoint, func(e wal.Entry) error { return b.survive(s, &d, e) })
+	log, report, err := wal.Read(op.logOptions(), s.checkpoint, func(e wal.Entry) error { return op.survive(s, &d, e) })
 	if err != nil {
 		return fmt.Errorf("engine: open log: %w", err)
 	}
 	s.log = log
-	if s.lostLog = b.table.Marker().Mark().Logging && report.Segments == 0; s.lostLog && !b.salvages() {
-		return fmt.Errorf("%w: there is no segment in %s: the rows from %d on, if there were any, are lost", wal.ErrCorrupt, b.walPath(), s.checkpoint)
+	if s.lostLog = op.table.Marker().Mark().Logging && report.Segments == 0; s.lostLog && !op.salvages() {
+		return fmt.Errorf("%w: there is no segment in %s: the rows from %d on, if there were any, are lost", wal.ErrCorrupt, op.walPath(), s.checkpoint)
 	}
 	return nil
 }
 
 // survive keeps the rows of a log entry that do not come before the end.
-func (b *Bucket) survive(s *survey, d *batch.Decoder, e wal.Entry) error {
-	rec, err := b.decodeEntry(s, d, e)
+func (op *opening) survive(s *survey, d *batch.Decoder, e wal.Entry) error {
+	rec, err := op.decodeEntry(s, d, e)
 	if err != nil {
 		return err
 	}
 	hole := e.First - s.end
-	if hole > 0 && !b.salvages() {
+	if hole > 0 && !op.salvages() {
 		rec.Release()
 		return fmt.Errorf("%w: the log lacks the %d rows from offset %d on", engine.ErrCorrupt, hole, s.end)
 	}
@@ -162,7 +159,7 @@ func (b *Bucket) survive(s *survey, d *batch.Decoder, e wal.Entry) error {
 
 // decodeEntry returns the rows of an entry, which fit the columns of those before.
 // The caller releases them.
-func (b *Bucket) decodeEntry(s *survey, d *batch.Decoder, e wal.Entry) (arrow.Record, error) {
+func (op *opening) decodeEntry(s *survey, d *batch.Decoder, e wal.Entry) (arrow.Record, error) {
 	rec, err := d.Decode(e.Preamble, e.Body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: log entry at offset %d: %w", engine.ErrCorrupt, e.First, err)
@@ -188,8 +185,8 @@ func (b *Bucket) decodeEntry(s *survey, d *batch.Decoder, e wal.Entry) (arrow.Re
 
 // lookAtRing finds the puts that are not in the log. Without a log they are worth
 // nothing after the end of the process.
-func (b *Bucket) lookAtRing(s *survey) error {
-	saved, err := ring.Load(b.ringPath(), b.id)
+func (op *opening) lookAtRing(s *survey) error {
+	saved, err := ring.Load(op.ringPath(), op.id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -203,7 +200,7 @@ func (b *Bucket) lookAtRing(s *survey) error {
 		var d batch.Decoder
 		defer d.Close()
 		for _, e := range entries {
-			rec, err := b.decodeEntry(s, &d, wal.Entry{First: e.First, Rows: e.Rows, Preamble: saved.Preamble, Body: e.Message})
+			rec, err := op.decodeEntry(s, &d, wal.Entry{First: e.First, Rows: e.Rows, Preamble: saved.Preamble, Body: e.Message})
 			if err != nil {
 				return err
 			}
@@ -213,12 +210,10 @@ func (b *Bucket) lookAtRing(s *survey) error {
 		s.preamble, s.entries = saved.Preamble, entries
 	}
 	if err != nil {
-		s.ringFault = fmt.Errorf("%w: %s: %w", engine.ErrCorrupt, b.ringPath(), err)
+		s.ringFault = fmt.Errorf("%w: %s: %w", engine.ErrCorrupt, op.ringPath(), err)
 	}
-	if b.salvages() {
+	if op.salvages() {
 		return nil
 	}
 	return s.ringFault
 }
-
-func (b *Bucket) identityPath() string { return filepath.Join(b.home.Path, layout.IdentityFile) }

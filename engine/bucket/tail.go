@@ -57,7 +57,7 @@ func (p *packed) record() (arrow.Record, error) {
 
 // tail is the rows in memory: the unflushed ones and, below them, recent ones
 // that are in Lance as well. Its chunks are contiguous and in order. The
-// bucket's lock guards it.
+// lock of rows guards it.
 type tail struct {
 	chunks []chunk
 	next   int64 // offset after the last row; of the next one
@@ -183,7 +183,7 @@ const coalesceBytes = 4 << 20
 // until none has fewer than rows rows, as far as that goes without copying large
 // batches. The tail gets what is joined, so that nothing is in memory twice for
 // long. It takes over the references to chunks; the caller releases the result.
-func (b *Bucket) coalesce(schema *arrow.Schema, chunks []chunk, rows int64) ([]arrow.Record, error) {
+func (rs *rows) coalesce(schema *arrow.Schema, chunks []chunk, rows int64) ([]arrow.Record, error) {
 	var out []arrow.Record
 	for len(chunks) > 0 {
 		n, bytes := 0, int64(0)
@@ -199,9 +199,9 @@ func (b *Bucket) coalesce(schema *arrow.Schema, chunks []chunk, rows int64) ([]a
 		}
 		out = append(out, joined...)
 		if len(joined) < n {
-			b.locked(func() {
-				if !b.closed {
-					b.tail.replace(chunks[:n], joined...)
+			rs.locked(func() {
+				if !rs.closed {
+					rs.tail.replace(chunks[:n], joined...)
 				}
 			})
 		}

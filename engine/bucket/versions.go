@@ -47,7 +47,7 @@ func (b *Bucket) Restore(version uint64) error {
 		return err
 	}
 	defer view.Close()
-	return b.alter(
+	return b.columns.alter(
 		func(*arrow.Schema) error { return nil },
 		func(t *lance.Table) (*lance.Snapshot, error) { return t.Restore(version) },
 	)

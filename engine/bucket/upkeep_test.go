@@ -33,18 +33,18 @@ func manifests(t *testing.T, b *Bucket) (sizes []int64) {
 func TestFragmentsThatStay(t *testing.T) {
 	b := open(t, t.TempDir(), quiet(func(o *Options) { o.CompactFragments = 4 }))
 	sized(t, b, 80_000, 20_000, 5_000, 1_200)
-	b.upkeep()
+	b.upkeep.doDue()
 	if n := b.Stats().Metrics.CompactionCount; n != 1 || b.Stats().Fragments != 4 {
 		t.Fatalf("%d compactions left %d fragments", n, b.Stats().Fragments)
 	}
-	b.upkeep()
+	b.upkeep.doDue()
 	sized(t, b, 1)
-	b.upkeep()
+	b.upkeep.doDue()
 	if n := b.Stats().Metrics.CompactionCount; n != 1 {
 		t.Fatalf("%d compactions, one flush after the first", n)
 	}
 	sized(t, b, 1)
-	b.upkeep()
+	b.upkeep.doDue()
 	if n := b.Stats().Metrics.CompactionCount; n != 2 {
 		t.Fatalf("%d compactions, two flushes after the first", n)
 	}
@@ -61,7 +61,7 @@ func TestVersionsAreRemoved(t *testing.T) {
 	for range 40 {
 		_, err := b.TruncateBefore(b.Stats().FirstOffset + 1)
 		must(t, err)
-		b.upkeep()
+		b.upkeep.doDue()
 	}
 	if n := len(manifests(t, b)); n > 4*4+2 {
 		t.Fatalf("%d versions", n)
@@ -78,7 +78,7 @@ func TestManySmallFlushes(t *testing.T) {
 	flush := func(times int) (largest int64) {
 		for range times {
 			sized(t, b, 1)
-			b.upkeep()
+			b.upkeep.doDue()
 			if n := b.Stats().Fragments; n > 16 {
 				t.Fatalf("%d fragments", n)
 			}

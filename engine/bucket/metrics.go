@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tally is what the metrics know of appends. The bucket's lock guards it.
+// tally is what the metrics know of appends. The lock of rows guards it.
 type tally struct {
 	puts, bytes int64
 	oldest      time.Time // when the oldest row came that is not in Lance, if there is one
@@ -28,34 +28,34 @@ type counted struct {
 	began time.Time // zero unless the append is one that is timed
 }
 
-// count counts an append of so many bytes. The caller holds b.mu.
-func (b *Bucket) count(bytes int64) counted {
+// count counts an append of so many bytes. The caller holds rs.mu.
+func (rs *rows) count(bytes int64) counted {
 	c := counted{bytes: bytes}
-	b.tally.puts++
-	b.tally.bytes += bytes
-	if b.metrics != nil && b.tally.puts%metrics.PutSample == 1 {
+	rs.tally.puts++
+	rs.tally.bytes += bytes
+	if rs.metrics != nil && rs.tally.puts%metrics.PutSample == 1 {
 		c.began = time.Now()
 	}
 	return c
 }
 
-// uncount takes count back. The caller holds b.mu.
-func (b *Bucket) uncount(c counted) {
-	b.tally.puts--
-	b.tally.bytes -= c.bytes
+// uncount takes count back. The caller holds rs.mu.
+func (rs *rows) uncount(c counted) {
+	rs.tally.puts--
+	rs.tally.bytes -= c.bytes
 }
 
 // acknowledged times a put that began then, if it is one that is timed.
-func (b *Bucket) acknowledged(began time.Time) {
+func (c *core) acknowledged(began time.Time) {
 	if !began.IsZero() {
-		b.metrics.PutDone(time.Since(began))
+		c.metrics.PutDone(time.Since(began))
 	}
 }
 
 // opened gives a bucket that has been recovered its metrics.
 func (b *Bucket) opened(began time.Time) {
 	took := time.Since(began)
-	b.recovered.rows = b.tail.next
+	b.recovered.rows = b.rows.tail.next
 	if b.opts.EnableMetrics {
 		b.opts.Metrics.Opened(took)
 		b.metrics = b.opts.Metrics.Bucket(b.home.Path, b.metricsState)
@@ -74,17 +74,17 @@ func (b *Bucket) opened(began time.Time) {
 func (b *Bucket) metricsState() (state metrics.State) {
 	defer b.breakOnPanic()
 	if b.Broken() == nil {
-		_ = b.catchUp(true) // or the next scrape has it
+		_ = b.ingest.catchUp(true) // or the next scrape has it
 	}
-	s := b.state()
+	s := b.rows.state()
 	out := metrics.State{
 		Puts:        s.tally.puts,
 		PutRecords:  s.checkpoint + s.unflushedRows - b.recovered.rows,
 		PutBytes:    s.tally.bytes,
 		PageHits:    s.pageHits,
 		PageMisses:  s.pageMisses,
-		RetainRows:  s.retainedRows,
-		RetainBytes: s.retainedBytes,
+		RetainRows:  b.upkeep.retained.rows.Load(),
+		RetainBytes: b.upkeep.retained.bytes.Load(),
 		BufferRows:  s.unflushedRows,
 		BufferBytes: s.unflushedBytes,
 		WALBytes:    b.walBytes(),
@@ -107,15 +107,15 @@ func (b *Bucket) metricsState() (state metrics.State) {
 }
 
 // failed counts a call that failed; a caller that did not want to wait did not.
-func (b *Bucket) failed(o metrics.Operation, err error) {
+func (c *core) failed(o metrics.Operation, err error) {
 	if err != nil && !errors.Is(err, engine.ErrWouldBlock) {
-		b.metrics.Failed(o, KindOf(err))
+		c.metrics.Failed(o, KindOf(err))
 	}
 }
 
 // ended tells the metrics and the log how work on the table ended that began at
 // the given time. It was asked for, or the engine's own idea.
-func (b *Bucket) ended(o metrics.Operation, asked bool, began time.Time, err error) {
+func (c *core) ended(o metrics.Operation, asked bool, began time.Time, err error) {
 	took := time.Since(began)
 	level, text := slog.LevelDebug, string(o)+" done"
 	attrs := []slog.Attr{slog.String("operation", string(o)), slog.Bool("asked", asked), slog.Duration("took", took)}
@@ -125,7 +125,7 @@ func (b *Bucket) ended(o metrics.Operation, asked bool, began time.Time, err err
 	switch {
 	case err != nil:
 		err = lance.Advised(err)
-		b.failed(o, err)
+		c.failed(o, err)
 		text = string(o) + " failed"
 		attrs = append(attrs, slog.Any("error", err))
 		switch KindOf(err) {
@@ -134,22 +134,22 @@ func (b *Bucket) ended(o metrics.Operation, asked bool, began time.Time, err err
 			level = slog.LevelError
 		}
 	case o == metrics.Flush:
-		b.metrics.FlushDone(took)
+		c.metrics.FlushDone(took)
 	case o == metrics.Compaction:
-		b.metrics.CompactionDone(took)
+		c.metrics.CompactionDone(took)
 	case o == metrics.Index:
-		b.metrics.IndexDone(took)
+		c.metrics.IndexDone(took)
 	}
-	b.logger.LogAttrs(context.Background(), level, text, attrs...)
-	b.countVersions()
+	c.logger.LogAttrs(context.Background(), level, text, attrs...)
+	c.countVersions()
 }
 
 // countVersions tells the metrics how many versions of the table there are.
-func (b *Bucket) countVersions() {
-	if b.metrics == nil {
+func (c *core) countVersions() {
+	if c.metrics == nil {
 		return
 	}
-	files, err := os.ReadDir(filepath.Join(b.table.Path(), "_versions"))
+	files, err := os.ReadDir(filepath.Join(c.table.Path(), "_versions"))
 	if err != nil {
 		return // there is no table yet
 	}
@@ -159,32 +159,5 @@ func (b *Bucket) countVersions() {
 			n++
 		}
 	}
-	b.metrics.Versions(n)
-}
-
-// KindOf is the kind of an error of this package.
-func KindOf(err error) metrics.Kind {
-	var (
-		options *engine.OptionError
-		schema  *engine.SchemaError
-		locked  *engine.LockedError
-		gap     *wal.GapError
-	)
-	switch {
-	case errors.As(err, &schema):
-		return metrics.Schema
-	case errors.As(err, &options), errors.Is(err, engine.ErrMessage), errors.Is(err, engine.ErrName), errors.Is(err, engine.ErrInvalid), errors.Is(err, wal.ErrTooLarge):
-		return metrics.Invalid
-	case errors.Is(err, engine.ErrNotFound), errors.Is(err, engine.ErrNoIndex):
-		return metrics.NotFound
-	case errors.Is(err, engine.ErrClosed):
-		return metrics.Closed
-	case errors.As(err, &locked):
-		return metrics.Locked
-	case errors.Is(err, engine.ErrCorrupt), errors.Is(err, wal.ErrCorrupt), errors.Is(err, wal.ErrForeign), errors.As(err, &gap):
-		return metrics.Corrupt
-	case errors.Is(err, engine.ErrPoisoned):
-		return metrics.Poisoned
-	}
-	return metrics.Storage
+	c.metrics.Versions(n)
 }

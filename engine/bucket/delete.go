@@ -24,10 +24,10 @@ func (b *Bucket) Delete(filter string) (int64, error) {
 // TruncateBefore removes the rows below an offset, which may be that after the last
 // one, and returns how many.
 func (b *Bucket) TruncateBefore(offset int64) (int64, error) {
-	if err := b.catchUp(false); err != nil {
+	if err := b.ingest.catchUp(false); err != nil {
 		return 0, err
 	}
-	if end := b.acknowledgedRows(); offset < 0 || offset > end {
+	if end := b.rows.acknowledgedRows(); offset < 0 || offset > end {
 		return 0, fmt.Errorf("%w: offset %d, want 0 to %d", engine.ErrNotFound, offset, end)
 	}
 	return b.remove(func(t *lance.Table, _ *lance.Snapshot) (*lance.Snapshot, error) { return t.DeleteBefore(offset) })
@@ -39,30 +39,30 @@ func (b *Bucket) remove(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot,
 	if err := b.writable(); err != nil {
 		return 0, err
 	}
-	if err := b.catchUp(false); err != nil {
+	if err := b.ingest.catchUp(false); err != nil {
 		return 0, err
 	}
-	if err := b.flush(false); err != nil {
+	if err := b.flusher.flush(false); err != nil {
 		return 0, err
 	}
-	return b.removeFlushed(do)
+	return b.flusher.removeFlushed(do)
 }
 
 // removeFlushed is remove for the rows that are in the table.
-func (b *Bucket) removeFlushed(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot, error)) (int64, error) {
-	if err := b.writable(); err != nil {
+func (fl *flusher) removeFlushed(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot, error)) (int64, error) {
+	if err := fl.writable(); err != nil {
 		return 0, err
 	}
-	b.table.Reshaping.Lock()
-	defer b.table.Reshaping.Unlock()
-	b.table.Growing.Lock()
-	defer b.table.Growing.Unlock()
-	after, removed, err := b.table.Remove(do)
+	fl.table.Reshaping.Lock()
+	defer fl.table.Reshaping.Unlock()
+	fl.table.Growing.Lock()
+	defer fl.table.Growing.Unlock()
+	after, removed, err := fl.table.Remove(do)
 	if err != nil || after == nil {
 		return 0, err
 	}
-	if err := b.replaceTable(after); err != nil {
-		return 0, b.home.Refuse(err)
+	if err := fl.rows.replaceTable(after); err != nil {
+		return 0, fl.home.Refuse(err)
 	}
 	return removed, nil
 }
@@ -97,8 +97,8 @@ func (b *Bucket) FirstFrom(offset int64) (int64, error) {
 	if offset < 0 {
 		return 0, fmt.Errorf("%w: offset %d must not be negative", engine.ErrNotFound, offset)
 	}
-	_ = b.catchUp(true) // what is put meanwhile need not be seen
-	v, err := b.view(offset, 1<<62)
+	_ = b.ingest.catchUp(true) // what is put meanwhile need not be seen
+	v, err := b.rows.view(offset, 1<<62)
 	if err != nil {
 		return 0, err
 	}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/bucket"
 )
@@ -85,67 +83,4 @@ func persistingBucketDeclareGo(id C.persisting_bucket, s *C.struct_ArrowSchema, 
 		}
 		return b.Declare(columns)
 	}, arg("schema", s))
-}
-
-// importField takes over a schema of one field.
-func importField(s *C.struct_ArrowSchema) (arrow.Field, error) {
-	columns, err := importColumns(s)
-	if err != nil {
-		return arrow.Field{}, err
-	}
-	if columns.NumFields() != 1 {
-		return arrow.Field{}, fmt.Errorf("%w: schema has %d fields, want 1", errArgument, columns.NumFields())
-	}
-	return columns.Field(0), nil
-}
-
-//export persistingBucketDeleteGo
-func persistingBucketDeleteGo(id C.persisting_bucket, filter *C.char, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *bucket.Bucket) error {
-		n, err := b.Delete(C.GoString(filter))
-		if err == nil {
-			*out = C.int64_t(n)
-		}
-		return err
-	}, arg("filter", filter), arg("out_rows", out))
-}
-
-//export persistingBucketTruncateBeforeGo
-func persistingBucketTruncateBeforeGo(id C.persisting_bucket, offset C.int64_t, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *bucket.Bucket) error {
-		n, err := b.TruncateBefore(int64(offset))
-		if err == nil {
-			*out = C.int64_t(n)
-		}
-		return err
-	}, arg("out_rows", out))
-}
-
-//export persistingBucketFirstFromGo
-func persistingBucketFirstFromGo(id C.persisting_bucket, offset C.int64_t, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *bucket.Bucket) error {
-		first, err := b.FirstFrom(int64(offset))
-		if err == nil {
-			*out = C.int64_t(first)
-		}
-		return err
-	}, arg("out_first", out))
-}
-
-//export persistingBucketCommitGo
-func persistingBucketCommitGo(id C.persisting_bucket, consumer *C.char, offset C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *bucket.Bucket) error {
-		return b.Commit(C.GoString(consumer), int64(offset))
-	}, arg("consumer", consumer))
-}
-
-//export persistingBucketConsumersGo
-func persistingBucketConsumersGo(id C.persisting_bucket, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *bucket.Bucket) error {
-		all, err := b.Consumers()
-		if err != nil {
-			return err
-		}
-		return toJSON(all, out)
-	}, arg("out_json", out))
 }

@@ -54,17 +54,17 @@ func (b *Bucket) Explain(q table.Query, vector []float64) (string, error) {
 // queried brings the acknowledged rows into the table and pins the version with
 // them; nil when there are none.
 func (b *Bucket) queried(noWait bool) (snapshot *lance.Snapshot, unpin func(), err error) {
-	if err := b.catchUp(noWait); err != nil {
+	if err := b.ingest.catchUp(noWait); err != nil {
 		return nil, nil, err
 	}
-	b.mu.Lock()
-	due := b.checkpoint < b.visible()
-	b.mu.Unlock()
+	b.rows.mu.Lock()
+	due := b.rows.checkpoint < b.rows.visible()
+	b.rows.mu.Unlock()
 	if due && noWait {
 		return nil, nil, engine.ErrWouldBlock
 	}
 	if due {
-		if err := b.flush(false); err != nil {
+		if err := b.flusher.flush(false); err != nil {
 			return nil, nil, err
 		}
 	}
