@@ -114,6 +114,30 @@ def test_a_slow_handler_holds_nothing_up(tmp_path: Path) -> None:
     logger.removeHandler(keep)
 
 
+def test_a_filter_that_raises_costs_its_message_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(record: logging.LogRecord) -> bool:
+        if "wrong" in record.getMessage():
+            raise RuntimeError("a filter of the program")
+        return True
+
+    logger = logging.getLogger("persisting.engine")
+    logger.addFilter(refuse)
+    try:
+        with caplog.at_level(logging.DEBUG, "persisting"):
+            logs.start()
+            for name in ("wrong", "right"):
+                with Bucket(tmp_path / name, QUIET):
+                    pass
+            assert eventually(lambda: str(tmp_path / "right") in caplog.text)
+    finally:
+        logger.removeFilter(refuse)
+        logs.start()
+    assert str(tmp_path / "wrong") not in caplog.text
+    assert "RuntimeError: a filter of the program" in capfd.readouterr().err
+
+
 def dropped() -> float:
     families = {f["name"]: f for f in engine_metrics.families()}
     value: float = families["persisting_log_messages_dropped_total"]["samples"][0]["value"]

@@ -60,11 +60,12 @@ func (b *Bucket) AddColumns(fields []arrow.Field) error {
 	if err := b.writable(); err != nil {
 		return err
 	}
-	return b.columns.addColumns(fields)
+	return b.columns.addColumns(fields, arrow.Metadata{})
 }
 
-// addColumns is AddColumns for a caller that holds cs.ingest.appending.
-func (cs *columns) addColumns(fields []arrow.Field) error {
+// addColumns is AddColumns for a caller that holds cs.ingest.appending; metadata is
+// that of the schema, whose keys keep the value that they have.
+func (cs *columns) addColumns(fields []arrow.Field, metadata arrow.Metadata) error {
 	all := []arrow.Field{}
 	if cs.rows.schema != nil {
 		all = append(all, cs.rows.schema.Fields()...)
@@ -77,7 +78,7 @@ func (cs *columns) addColumns(fields []arrow.Field) error {
 		all = append(all, f)
 	}
 	return cs.flusher.still(func() error {
-		snapshot, err := cs.table.Alter(arrow.NewSchema(all, nil))
+		snapshot, err := cs.table.Alter(arrow.NewSchema(all, &metadata))
 		if err != nil {
 			return err
 		}
@@ -165,7 +166,7 @@ func (cs *columns) addToEmpty(f arrow.Field) (bool, error) {
 	if cs.rows.tail.next > 0 {
 		return false, nil
 	}
-	return true, cs.addColumns([]arrow.Field{f})
+	return true, cs.addColumns([]arrow.Field{f}, arrow.Metadata{})
 }
 
 // added lets puts have a column that was added, unless err says that it was not.

@@ -7,10 +7,11 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/lance"
 )
 
 // Declare makes the columns of schema those that appends may have from now on:
-// others are refused, as are other types. Columns that the bucket lacks are added;
+// others are refused, as are other types. Columns and metadata that the bucket lacks are added;
 // one that is not nullable must have a value in each row that is appended.
 func (b *Bucket) Declare(schema *arrow.Schema) error {
 	b.ingest.lockAppends()
@@ -19,6 +20,10 @@ func (b *Bucket) Declare(schema *arrow.Schema) error {
 		return err
 	}
 	var missing []arrow.Field
+	var metadata arrow.Metadata
+	if b.rows.schema != nil {
+		metadata = b.rows.schema.Metadata()
+	}
 	seen := map[string]bool{}
 	for _, f := range schema.Fields() {
 		if seen[f.Name] {
@@ -36,8 +41,8 @@ func (b *Bucket) Declare(schema *arrow.Schema) error {
 	if len(seen) == 0 {
 		return &engine.SchemaError{Reason: "a declared schema has at least one column"}
 	}
-	if len(missing) > 0 {
-		if err := b.columns.addColumns(missing); err != nil {
+	if len(missing) > 0 || lance.MissingMetadata(metadata, schema.Metadata()).Len() > 0 {
+		if err := b.columns.addColumns(missing, schema.Metadata()); err != nil {
 			return err
 		}
 	}

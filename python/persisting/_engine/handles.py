@@ -89,6 +89,9 @@ class Handle:
 
 _ending = threading.Event()
 
+# Seconds between two looks at whether the thread that is waited for is alive.
+_LOOK = 1.0
+
 
 @functools.cache
 def _watch_the_end() -> None:
@@ -120,7 +123,7 @@ def _close_logged(number: int, close: Any, name: str) -> None:
     """Close a handle where nobody can be told that it failed."""
     try:
         call(close, number)
-    except PersistingError as error:
+    except Exception as error:  # whatever it is: others wait to be closed
         _logger.error("%s, which was forgotten, was not closed well: %s", name, error)
 
 
@@ -130,7 +133,8 @@ class _Closer:
     def __init__(self) -> None:
         self._process = os.getpid()
         self._left: queue.SimpleQueue[tuple[int, Any, str] | threading.Event] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="persisting-close", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="persisting-close", daemon=True)
+        self._thread.start()
 
     def close(self, number: int, close: Any, name: str) -> None:
         """Have a handle closed. The collector may call it at any time: it takes no lock."""
@@ -141,7 +145,8 @@ class _Closer:
         if os.getpid() == self._process:
             finished = threading.Event()
             self._left.put(finished)
-            finished.wait()
+            while self._thread.is_alive() and not finished.wait(_LOOK):
+                pass
 
     def _run(self) -> None:
         while True:

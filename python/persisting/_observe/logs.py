@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 import threading
+import traceback
 import weakref
 from typing import Any
 
@@ -79,10 +81,14 @@ def _deliver_rest(thread: threading.Thread) -> None:
 
 def _deliver(logged: dict[str, Any]) -> None:
     for message in logged["messages"] or ():
-        if message["span"]:
-            tracing.work(message)
-        if message["log"]:
-            _log(message)
+        try:
+            if message["span"]:
+                tracing.work(message)
+            if message["log"]:
+                _log(message)
+        except Exception:  # of a filter of the program, say: others wait to be delivered
+            if logging.raiseExceptions and sys.stderr is not None:
+                traceback.print_exc()
     if logged["dropped"]:
         logging.getLogger("persisting").warning(
             "%d messages were dropped, because they were not taken in time", logged["dropped"]
