@@ -74,3 +74,19 @@ func NoColumn() error { return &engine.SchemaError{Reason: "a batch needs at lea
 func ColumnOf(schema *arrow.Schema, name string) arrow.Field {
 	return schema.Field(schema.FieldIndices(name)[0])
 }
+
+const extensionName = "ARROW:extension:name"
+
+// Extension is the name of the extension type of a column, empty for none.
+func Extension(f arrow.Field) string {
+	name, _ := f.Metadata.GetValue(extensionName)
+	return name
+}
+
+// TypeName is what errors call the type of a column.
+func TypeName(f arrow.Field) string {
+	if name := Extension(f); name != "" {
+		return name
+	}
+	return f.Type.String()
+}

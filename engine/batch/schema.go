@@ -10,8 +10,6 @@ import (
 	"github.com/persisting/persisting/engine/lance"
 )
 
-const extensionName = "ARROW:extension:name"
-
 // Change is what a batch asks of the schema of its bucket.
 type Change struct {
 	Schema   *arrow.Schema // the columns after the change
@@ -101,20 +99,6 @@ func SameColumns(a, b *arrow.Schema) bool {
 		}
 	}
 	return true
-}
-
-// Extension is the name of the extension type of a column, empty for none.
-func Extension(f arrow.Field) string {
-	name, _ := f.Metadata.GetValue(extensionName)
-	return name
-}
-
-// TypeName is what errors call the type of a column.
-func TypeName(f arrow.Field) string {
-	if name := Extension(f); name != "" {
-		return name
-	}
-	return f.Type.String()
 }
 
 // promotable says whether values of have can become values of to where none of

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -13,109 +11,14 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
-	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/metrics"
 )
-
-// ingest takes rows from callers, one append after the other, and gives them their offsets.
-type ingest struct {
-	*core
-	rows           *rows
-	flusher        *flusher
-	ring           atomic.Pointer[ring.Ring] // of puts that did not call the engine; nil until there is one
-	drainRequested chan struct{}             // asks to look into the ring
-
-	// appending orders appends: the schema, the encoder, the offsets, and what is taken out of the ring. It guards what follows.
-	appending  sync.Mutex
-	ringSchema *batch.MessageSchema
-	draining   atomic.Bool // who has it takes puts over
-	encoder    *batch.Encoder
-	compressor *batch.Compressor // of log entries; nil for none
-	fits       *arrow.Schema     // of a batch that had just the columns of fitted
-	fitted     *arrow.Schema
-	declared   map[string]arrow.Field // nil unless only these columns may be appended
-}
-
-// Append gives the rows of rec the next offsets and returns the first of them
-// and the one after the last. The rows are acknowledged once [Bucket.Wait] of
-// that end returns nil. The bucket keeps references to the columns of rec.
-//
-// With noWait, where the bucket has to flush or to change the schema first,
-// nothing is stored and the error is [ErrWouldBlock]. A batch that does not fit
-// gives a [*SchemaError], and nothing of it is stored.
-func (b *Bucket) Append(rec arrow.Record, noWait bool) (first, end int64, err error) {
-	if err := checkValues(rec); err != nil {
-		b.failed(metrics.Put, err)
-		return 0, 0, err
-	}
-	return b.AppendChecked(rec, noWait)
-}
-
-// AppendChecked is Append for a batch that [Bucket.Check] found nothing wrong with.
-func (b *Bucket) AppendChecked(rec arrow.Record, noWait bool) (first, end int64, err error) {
-	defer func() { b.failed(metrics.Put, err) }()
-	if err := b.ingest.admit(noWait); err != nil {
-		return 0, 0, err
-	}
-	defer b.ingest.appending.Unlock()
-	return b.ingest.append(rec, nil, noWait)
-}
-
-// Check gives the [*SchemaError] that Append would give, and stores nothing: who has
-// several batches to append, all of them or none, asks for each of them first.
-func (b *Bucket) Check(rec arrow.Record, noWait bool) (err error) {
-	defer func() { b.failed(metrics.Put, err) }()
-	if err := checkValues(rec); err != nil {
-		return err
-	}
-	if err := b.ingest.tryAppends(noWait); err != nil {
-		return err
-	}
-	defer b.ingest.appending.Unlock()
-	c, err := batch.Unify(b.rows.schema, rec.Schema())
-	if err == nil {
-		err = b.ingest.checkDeclared(rec, c)
-	}
-	if err == nil {
-		err = b.ingest.checkRequired(rec)
-	}
-	return err
-}
 
 func checkValues(rec arrow.Record) error {
 	if err := lance.CheckValues(rec); err != nil {
 		return &engine.SchemaError{Reason: err.Error()}
 	}
 	return nil
-}
-
-// AppendMessage is Append for the rows of a record batch message of the Arrow IPC
-// stream format, with the columns of schema and without compression. The message
-// is copied.
-func (b *Bucket) AppendMessage(schema *batch.MessageSchema, message []byte, noWait bool) (first, end int64, err error) {
-	defer func() { b.failed(metrics.Put, err) }()
-	if err := b.ingest.admit(noWait); err != nil {
-		return 0, 0, err
-	}
-	defer b.ingest.appending.Unlock()
-	rows, err := schema.Check(message)
-	if err != nil {
-		return 0, 0, err
-	}
-	if rows > 0 && len(message) < packedBytes && b.ingest.fit(schema.Schema) && !b.ingest.requires() && !schema.Strict {
-		return b.ingest.pack(schema, message, rows)
-	}
-	rec, body, err := schema.Copy(message)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer rec.Release()
-	if schema.Strict {
-		if err := checkValues(rec); err != nil {
-			return 0, 0, err
-		}
-	}
-	return b.ingest.append(rec, body, noWait)
 }
 
 // admit takes in.appending for an append, unless the bucket takes none now.
@@ -202,14 +105,6 @@ func (in *ingest) pack(columns *batch.MessageSchema, message []byte, rows int64)
 	return first, end, err
 }
 
-// useSchema has the encoder of the log be one for batches of schema.
-func (in *ingest) useSchema(schema *arrow.Schema) (err error) {
-	if in.log != nil && (in.encoder == nil || in.encoder.Schema != schema) {
-		in.encoder, err = batch.NewEncoder(schema)
-	}
-	return err
-}
-
 // commit logs the rows [first, end), which are the newest of the tail, and calls
 // release when the body is written or failed to be. After an error the rows are
 // not there.
@@ -279,12 +174,6 @@ func (in *ingest) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 	return aligned, nil
 }
 
-// fit says that a schema has just the columns of the bucket, as far as that is
-// known. The caller holds in.appending.
-func (in *ingest) fit(schema *arrow.Schema) bool {
-	return in.rows.schema != nil && in.fitted == in.rows.schema && in.fits == schema
-}
-
 // promote gives columns of the rows that the bucket holds another type, all of
 // them or none. All rows move into Lance first, so that only one place has to
 // change.
@@ -334,13 +223,6 @@ func (in *ingest) makeRoom(noWait bool) error {
 		}
 	}
 	return nil
-}
-
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }
 
 // cast promotes a column of the table. The caller holds in.table.Growing and

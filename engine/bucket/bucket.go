@@ -1,7 +1,6 @@
 package bucket
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -44,14 +44,6 @@ type Bucket struct {
 	recovered recovered
 	workers   sync.WaitGroup
 	broken    atomic.Pointer[error] // see Break
-}
-
-// recovered is what the opening of a bucket found.
-type recovered struct {
-	rows             int64 // that it had then
-	replayed, torn   int64 // rows that came from the log, bytes cut off it
-	versionsSetAside int
-	missing          []wal.Range // rows that a salvage did not find
 }
 
 // Open opens the bucket in the directory dir, which is created if missing, and
@@ -142,49 +134,6 @@ func (b *Bucket) begin(began time.Time) (err error) {
 	return nil
 }
 
-// SetBell has f called where that is asked for: with the number of rows that were
-// acknowledged since the call before, at first since there are any, and whether no
-// more will be, as the log failed or was closed. nil for none. f may be called on any
-// goroutine and must not wait.
-func (b *Bucket) SetBell(f func(rows int64, over bool)) { b.rows.alarm.set(f) }
-
-// Notify rings the bell once, as soon as rows rows are acknowledged or no more will
-// be: at once if that is so already. Of several calls before it rings the one for the
-// fewest rows counts.
-func (b *Bucket) Notify(rows int64) {
-	_ = b.ingest.catchUp(true) // or the ring is taken over a little later
-	b.rows.alarm.arm(rows)
-	b.rows.alarm.advance(b.rows.acknowledgedRows())
-	// A bucket whose table failed takes no more rows, but its log acknowledges those that it has.
-	if b.log != nil && b.log.Err() != nil {
-		b.rows.alarm.end(b.rows.acknowledgedRows())
-	}
-}
-
-// Acknowledged is the number of acknowledged rows, which are the visible ones. It
-// does not wait: rows in the ring may be missing while the bucket is changed.
-func (b *Bucket) Acknowledged() int64 {
-	_ = b.ingest.catchUp(true)
-	return b.rows.acknowledgedRows()
-}
-
-// Wait waits until rows rows are acknowledged, the bucket is poisoned, or ctx
-// is done.
-func (b *Bucket) Wait(ctx context.Context, rows int64) error {
-	_ = b.ingest.catchUp(true) // or the ring is taken over a little later
-	if b.log == nil {
-		return b.rows.waitTail(ctx, rows)
-	}
-	if b.rows.acknowledgedRows() >= rows {
-		return nil
-	}
-	err := b.log.Wait(ctx, rows)
-	if errors.Is(err, wal.ErrFailed) || errors.Is(err, wal.ErrClosed) {
-		return b.writeError(err)
-	}
-	return err
-}
-
 // Schema returns the columns of the bucket, nil when it has none, and a number
 // that changes with them.
 func (b *Bucket) Schema() (*arrow.Schema, uint64) {
@@ -263,4 +212,92 @@ func (b *Bucket) refuse(cause error) {
 		r.Hold(true) // so that puts are told
 	}
 	b.logger.Error("bucket refuses writes", "cause", cause)
+}
+
+// opened gives a bucket that has been recovered its metrics.
+func (b *Bucket) opened(began time.Time) {
+	took := time.Since(began)
+	b.recovered.rows = b.rows.tail.next
+	if b.opts.EnableMetrics {
+		b.opts.Metrics.Opened(took)
+		b.metrics = b.opts.Metrics.Bucket(b.home.Path, b.metricsState)
+		r := &b.recovered
+		b.metrics.Recovered(r.replayed, r.torn, r.versionsSetAside, wal.Known(r.missing))
+		b.countVersions()
+		if err := b.table.LookAtIndexes(); err != nil {
+			b.logger.Warn("indexes cannot be listed", "error", err)
+		}
+	}
+	b.logger.Debug("opened", "operation", "recovery", "asked", true, "took", took, "rows", b.recovered.rows, "replayed", b.recovered.replayed)
+}
+
+// metricsState is the state of the bucket for a scrape, which is one of all buckets:
+// a panic here must not be its end.
+func (b *Bucket) metricsState() (state metrics.State) {
+	defer b.breakOnPanic()
+	if b.Broken() == nil {
+		_ = b.ingest.catchUp(true) // or the next scrape has it
+	}
+	s := b.rows.state()
+	out := metrics.State{
+		Puts:        s.tally.puts,
+		PutRecords:  s.checkpoint + s.unflushedRows - b.recovered.rows,
+		PutBytes:    s.tally.bytes,
+		PageHits:    s.pageHits,
+		PageMisses:  s.pageMisses,
+		RetainRows:  b.upkeep.retained.rows.Load(),
+		RetainBytes: b.upkeep.retained.bytes.Load(),
+		BufferRows:  s.unflushedRows,
+		BufferBytes: s.unflushedBytes,
+		WALBytes:    b.walBytes(),
+		Rows:        s.rows + s.unflushedRows,
+		Fragments:   s.fragments,
+		TableBytes:  s.tableBytes,
+		RecentBytes: s.memory - s.pageBytes - s.unflushedBytes,
+		PageBytes:   s.pageBytes,
+		Indexes:     s.indexing.Count,
+		IndexLag:    s.indexing.Lag(s.checkpoint),
+		Poisoned:    b.writeFault() != nil,
+	}
+	if s.unflushedRows > 0 {
+		out.Lag = time.Since(s.tally.oldest)
+	}
+	if b.log != nil {
+		out.WALSegments = b.log.Segments()
+	}
+	return out
+}
+
+// Break ends all use of the bucket, but for Close, after a panic that cause tells of.
+// Those who wait for rows or for room are told.
+func (b *Bucket) Break(cause error) {
+	b.broken.CompareAndSwap(nil, &cause)
+	_ = b.home.Refuse(cause)
+	if b.log != nil {
+		b.log.Abort(cause)
+	}
+	b.rows.alarm.end(b.rows.acknowledgedRows())
+}
+
+// Broken returns what Break was called with, nil if it was not.
+func (b *Bucket) Broken() error {
+	if cause := b.broken.Load(); cause != nil {
+		return *cause
+	}
+	return nil
+}
+
+// breakOnPanic is deferred by what the bucket does of its own accord.
+func (b *Bucket) breakOnPanic() {
+	if with := recover(); with != nil {
+		b.Break(engine.Panicked(with))
+	}
+}
+
+// inBackground runs a loop that ends when b.stop is closed.
+func (b *Bucket) inBackground(loop func()) {
+	b.workers.Go(func() {
+		defer b.breakOnPanic()
+		loop()
+	})
 }

@@ -11,47 +11,6 @@ import (
 	"github.com/persisting/persisting/engine/table"
 )
 
-// columns changes what the rows of a bucket are made of.
-type columns struct {
-	*core
-	rows    *rows
-	flusher *flusher
-	ingest  *ingest
-}
-
-// alter makes one new version of the table with other columns: the steps, which
-// begin with a table of the bucket's columns, happen all or none. check comes
-// first and sees the columns.
-func (cs *columns) alter(check func(*arrow.Schema) error, steps ...table.Step) error {
-	cs.ingest.lockAppends()
-	defer cs.ingest.appending.Unlock()
-	if err := cs.writable(); err != nil {
-		return err
-	}
-	if err := check(cs.rows.schema); err != nil {
-		return err
-	}
-	return cs.flusher.still(func() error {
-		snapshot, err := cs.table.Alter(cs.rows.schema, steps...)
-		if err != nil {
-			return err
-		}
-		return cs.replaceColumns(snapshot)
-	})
-}
-
-// replaceColumns is replaceTable for other columns. The caller holds cs.ingest.appending.
-func (cs *columns) replaceColumns(snapshot *lance.Snapshot) error {
-	schema := snapshot.Schema()
-	if err := cs.rows.replaceTable(snapshot); err != nil {
-		return cs.home.Refuse(err)
-	}
-	cs.rows.mu.Lock()
-	defer cs.rows.mu.Unlock()
-	cs.rows.setSchema(schema)
-	return nil
-}
-
 // AddColumns adds nullable columns that are null in every row there is. No data is
 // written.
 func (b *Bucket) AddColumns(fields []arrow.Field) error {
@@ -61,30 +20,6 @@ func (b *Bucket) AddColumns(fields []arrow.Field) error {
 		return err
 	}
 	return b.columns.addColumns(fields, arrow.Metadata{})
-}
-
-// addColumns is AddColumns for a caller that holds cs.ingest.appending; metadata is
-// that of the schema, whose keys keep the value that they have.
-func (cs *columns) addColumns(fields []arrow.Field, metadata arrow.Metadata) error {
-	all := []arrow.Field{}
-	if cs.rows.schema != nil {
-		all = append(all, cs.rows.schema.Fields()...)
-	}
-	for _, f := range fields {
-		f.Nullable = true
-		if err := batch.CheckNew(cs.rows.schema, f); err != nil {
-			return err
-		}
-		all = append(all, f)
-	}
-	return cs.flusher.still(func() error {
-		snapshot, err := cs.table.Alter(arrow.NewSchema(all, &metadata))
-		if err != nil {
-			return err
-		}
-		cs.ingest.declare(fields...)
-		return cs.replaceColumns(snapshot)
-	})
 }
 
 // FillColumn adds a nullable column with the one value of row, a record of one row
@@ -155,30 +90,6 @@ func typed(t *lance.Table, f arrow.Field, expression string) (arrow.Field, error
 	return f, err
 }
 
-// addToEmpty adds a column to a bucket without rows, where there is nothing to
-// fill, and says whether it was one.
-func (cs *columns) addToEmpty(f arrow.Field) (bool, error) {
-	cs.ingest.lockAppends()
-	defer cs.ingest.appending.Unlock()
-	if err := cs.writable(); err != nil {
-		return false, err
-	}
-	if cs.rows.tail.next > 0 {
-		return false, nil
-	}
-	return true, cs.addColumns([]arrow.Field{f}, arrow.Metadata{})
-}
-
-// added lets puts have a column that was added, unless err says that it was not.
-func (cs *columns) added(f arrow.Field, err error) error {
-	if err == nil {
-		cs.ingest.lockAppends()
-		defer cs.ingest.appending.Unlock()
-		cs.ingest.declare(f)
-	}
-	return err
-}
-
 // DropColumn takes a column out. Its values are gone at once, and the space that
 // they take when their files are compacted.
 func (b *Bucket) DropColumn(name string) error {
@@ -201,33 +112,6 @@ func (b *Bucket) DropColumn(name string) error {
 		delete(b.ingest.declared, name)
 	}
 	return err
-}
-
-// anchor sees to it that, once a column is gone, some column is in the files of
-// every fragment: Lance cannot read one whose columns were all dropped. The first
-// column always is, unless it is JSON, and that of the keys once it was rewritten.
-func (cs *columns) anchor(t *lance.Table, dropped string) (*lance.Snapshot, error) {
-	if cs.rows.schema.HasField(batch.UntypedColumn) {
-		return cs.rewriteKeys(t, dropped, nil)
-	}
-	if first := cs.rows.schema.Field(0); first.Name != dropped && batch.Extension(first) == "" {
-		return t.Snapshot()
-	}
-	var indexed error
-	for _, f := range cs.rows.schema.Fields() {
-		if f.Name == dropped || batch.Extension(f) != "" { // JSON cannot be written anew
-			continue
-		}
-		if err := cs.table.CheckUnindexed(f.Name, fmt.Sprintf("column %q is dropped", dropped)); err != nil {
-			indexed = err
-			continue
-		}
-		return t.CastColumn(f.Name, f)
-	}
-	if indexed != nil {
-		return nil, indexed
-	}
-	return nil, &engine.SchemaError{Column: dropped, Reason: "columns of JSON alone cannot stay behind"}
 }
 
 // RenameColumn gives a column another name, in old rows as in new ones. No data is
@@ -291,10 +175,43 @@ func (b *Bucket) CastColumn(to arrow.Field) error {
 	return err
 }
 
-// rewriteKeys follows the change of a column's name where its key has no value.
-func (cs *columns) rewriteKeys(t *lance.Table, key string, to *string) (*lance.Snapshot, error) {
-	if cs.rows.schema.HasField(batch.UntypedColumn) {
-		return t.RewriteKeys(batch.UntypedColumn, key, to)
+// Declare makes the columns of schema those that appends may have from now on:
+// others are refused, as are other types. Columns and metadata that the bucket lacks are added;
+// one that is not nullable must have a value in each row that is appended.
+func (b *Bucket) Declare(schema *arrow.Schema) error {
+	b.ingest.lockAppends()
+	defer b.ingest.appending.Unlock()
+	if err := b.writable(); err != nil {
+		return err
 	}
-	return t.Snapshot()
+	var missing []arrow.Field
+	var metadata arrow.Metadata
+	if b.rows.schema != nil {
+		metadata = b.rows.schema.Metadata()
+	}
+	seen := map[string]bool{}
+	for _, f := range schema.Fields() {
+		if seen[f.Name] {
+			return &engine.SchemaError{Column: f.Name, Reason: "is declared twice"}
+		}
+		seen[f.Name] = true
+		if b.rows.schema == nil || !b.rows.schema.HasField(f.Name) {
+			missing = append(missing, f)
+			continue
+		}
+		if have := batch.ColumnOf(b.rows.schema, f.Name); !batch.SameType(have, f) {
+			return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("is %s and was declared as %s; %s would allow it", batch.TypeName(have), batch.TypeName(f), batch.CastCall(f))}
+		}
+	}
+	if len(seen) == 0 {
+		return &engine.SchemaError{Reason: "a declared schema has at least one column"}
+	}
+	if len(missing) > 0 || lance.MissingMetadata(metadata, schema.Metadata()).Len() > 0 {
+		if err := b.columns.addColumns(missing, schema.Metadata()); err != nil {
+			return err
+		}
+	}
+	b.ingest.declared = map[string]arrow.Field{}
+	b.ingest.declare(schema.Fields()...)
+	return nil
 }

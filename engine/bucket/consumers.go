@@ -29,20 +29,6 @@ func (b *Bucket) Commit(consumer string, offset int64) error {
 	return b.consumers.Change(func(offsets map[string]int64) { offsets[consumer] = offset })
 }
 
-// settleBelow brings the rows below offset to the disk.
-func (fl *flusher) settleBelow(offset int64) error {
-	fl.rows.mu.Lock()
-	settled := offset <= fl.rows.checkpoint
-	fl.rows.mu.Unlock()
-	switch {
-	case settled:
-		return nil
-	case fl.log != nil:
-		return fl.syncLog()
-	}
-	return fl.flush(false)
-}
-
 // Consumers returns the offsets of all consumers.
 func (b *Bucket) Consumers() (map[string]int64, error) {
 	if b.closing.Load() {

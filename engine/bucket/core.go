@@ -1,9 +1,12 @@
 package bucket
 
 import (
+	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
+	"golang.org/x/sys/unix"
 )
 
 // core is what all parts of a bucket know: where it is, what it was asked to be, what it writes to, and whether it ends. What is in
@@ -137,3 +141,90 @@ func (c *core) segmentBytes() int64 {
 	}
 	return min(16<<20, c.opts.MaxWALBytes/4)
 }
+
+// acknowledged times a put that began then, if it is one that is timed.
+func (c *core) acknowledged(began time.Time) {
+	if !began.IsZero() {
+		c.metrics.PutDone(time.Since(began))
+	}
+}
+
+// failed counts a call that failed; a caller that did not want to wait did not.
+func (c *core) failed(o metrics.Operation, err error) {
+	if err != nil && !errors.Is(err, engine.ErrWouldBlock) {
+		c.metrics.Failed(o, KindOf(err))
+	}
+}
+
+// ended tells the metrics and the log how work on the table ended that began at
+// the given time. It was asked for, or the engine's own idea.
+func (c *core) ended(o metrics.Operation, asked bool, began time.Time, err error) {
+	took := time.Since(began)
+	level, text := slog.LevelDebug, string(o)+" done"
+	attrs := []slog.Attr{slog.String("operation", string(o)), slog.Bool("asked", asked), slog.Duration("took", took)}
+	if !asked { // the caller that has called from this thread, if there is one, wanted something else
+		attrs = append(attrs, slog.Int("thread", unix.Gettid()))
+	}
+	switch {
+	case err != nil:
+		err = lance.Advised(err)
+		c.failed(o, err)
+		text = string(o) + " failed"
+		attrs = append(attrs, slog.Any("error", err))
+		switch KindOf(err) {
+		case metrics.Closed, metrics.Invalid, metrics.NotFound: // the caller knows
+		default:
+			level = slog.LevelError
+		}
+	case o == metrics.Flush:
+		c.metrics.FlushDone(took)
+	case o == metrics.Compaction:
+		c.metrics.CompactionDone(took)
+	case o == metrics.Index:
+		c.metrics.IndexDone(took)
+	}
+	c.logger.LogAttrs(context.Background(), level, text, attrs...)
+	c.countVersions()
+}
+
+// countVersions tells the metrics how many versions of the table there are.
+func (c *core) countVersions() {
+	if c.metrics == nil {
+		return
+	}
+	files, err := os.ReadDir(filepath.Join(c.table.Path(), "_versions"))
+	if err != nil {
+		return // there is no table yet
+	}
+	n := 0
+	for _, f := range files {
+		if strings.HasSuffix(f.Name(), ".manifest") {
+			n++
+		}
+	}
+	c.metrics.Versions(n)
+}
+
+// countRead is what counts the bytes that are read, nil where metrics are off.
+func (c *core) countRead() func(bytes int64) {
+	if c.metrics == nil {
+		return nil
+	}
+	return c.metrics.ReadBytes
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+var background = context.Background()
+
+const (
+	// ringInterval is how long a put stays in the ring.
+	ringInterval = 20 * time.Millisecond
+	// minSyncInterval is that of a log beside which a put may stay there.
+	minSyncInterval = 10 * ringInterval
+)

@@ -48,49 +48,6 @@ func (b *Bucket) remove(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot,
 	return b.flusher.removeFlushed(do)
 }
 
-// removeFlushed is remove for the rows that are in the table.
-func (fl *flusher) removeFlushed(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot, error)) (int64, error) {
-	if err := fl.writable(); err != nil {
-		return 0, err
-	}
-	fl.table.Reshaping.Lock()
-	defer fl.table.Reshaping.Unlock()
-	fl.table.Growing.Lock()
-	defer fl.table.Growing.Unlock()
-	after, removed, err := fl.table.Remove(do)
-	if err != nil || after == nil {
-		return 0, err
-	}
-	if err := fl.rows.replaceTable(after); err != nil {
-		return 0, fl.home.Refuse(err)
-	}
-	return removed, nil
-}
-
-// left narrows a view to the rows at its start that have no removed row before
-// them, or says that its first row was removed.
-func (v *view) left() error {
-	if v.snapshot == nil || v.first >= v.memory {
-		return nil
-	}
-	end, err := table.Left(v.snapshot, v.first, v.memory, v.visible)
-	if err != nil {
-		return err
-	}
-	if end < v.memory {
-		v.end, v.memory = end, end
-		release(v.chunks)
-		v.chunks = nil
-	}
-	return nil
-}
-
-// runs lists the offsets of the rows of a view.
-func (v *view) runs() ([]table.Run, error) {
-	runs, err := table.Runs(v.snapshot, v.first, v.memory)
-	return table.AddRun(runs, v.memory, v.end), err
-}
-
 // FirstFrom returns the first offset at or after offset whose row is left, or that
 // of the next row to be put when there is none.
 func (b *Bucket) FirstFrom(offset int64) (int64, error) {

@@ -1,19 +1,20 @@
 // Package bucket keeps buckets: ordered, append-only sequences of rows, each in
-// one directory.
-// The files of one are listed by package layout.
+// one directory, whose files package layout lists.
 //
 // # Parts
 //
-//	Bucket    what callers see; each call is a few of its parts'
-//	  upkeep    compactions, retention: keeps the table small          upkeep.go, retention.go
-//	  columns   changes what the rows are made of                       columns.go, declared.go
-//	  ingest    takes rows: by a call, or out of the ring               append.go, ring.go
-//	  flusher   moves rows from memory into the table                   flush.go
-//	  rows      the tail, and the version of the table that belongs     rows.go, tail.go
+//	Bucket    what callers see; each call is a few of its parts':         bucket.go, put.go, read.go, get.go, columns.go,
+//	                                                                     delete.go, queries.go, versions.go, ...
+//	  upkeep    compactions and retention: keeps the table small         upkeep.go, retention.go, background.go
+//	  columns   changes what the rows are made of                        alter.go
+//	  ingest    takes rows: by a call, or out of the ring                ingest.go, ring.go, append.go
+//	  flusher   moves rows from memory into the table                    flush.go
+//	  rows      the tail, and the version of the table that belongs      rows.go, tail.go, view.go, state.go
 //	            to it; what a read sees
-//	  core      where the bucket is, its options, its log and table     core.go
+//	  core      where the bucket is, its options, its log and table      core.go
 //
-// A part knows those below it. An opening, which recovers a bucket, makes what they begin with (survey.go, recover.go).
+// A part knows those below it. An opening, which recovers a bucket, makes what they begin with (survey.go,
+// replay.go, recover.go). No files depend on each other in a circle.
 //
 // # Rows and offsets
 //

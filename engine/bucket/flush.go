@@ -1,7 +1,6 @@
 package bucket
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"time"
@@ -13,8 +12,6 @@ import (
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
-
-var background = context.Background()
 
 // flusher moves rows from memory into the table, and so out of the log. table.Growing is held for each move.
 type flusher struct {
@@ -39,17 +36,6 @@ func (fl *flusher) lastError() error {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	return fl.flushErr
-}
-
-// Flush moves the acknowledged rows into Lance and syncs them to disk there.
-func (b *Bucket) Flush() error {
-	if b.closing.Load() {
-		return engine.ErrClosed
-	}
-	if err := b.ingest.catchUp(false); err != nil {
-		return err
-	}
-	return b.flusher.flush(true)
 }
 
 // flush is Flush, asked for by a caller or not.
@@ -207,4 +193,47 @@ func (fl *flusher) syncLog() error {
 		return fl.writeError(err)
 	}
 	return nil
+}
+
+// removeFlushed is remove for the rows that are in the table.
+func (fl *flusher) removeFlushed(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot, error)) (int64, error) {
+	if err := fl.writable(); err != nil {
+		return 0, err
+	}
+	fl.table.Reshaping.Lock()
+	defer fl.table.Reshaping.Unlock()
+	fl.table.Growing.Lock()
+	defer fl.table.Growing.Unlock()
+	after, removed, err := fl.table.Remove(do)
+	if err != nil || after == nil {
+		return 0, err
+	}
+	if err := fl.rows.replaceTable(after); err != nil {
+		return 0, fl.home.Refuse(err)
+	}
+	return removed, nil
+}
+
+// noteTimes notes that the rows below an offset are in the table.
+func (fl *flusher) noteTimes(rows int64) {
+	if fl.times.step == 0 {
+		return
+	}
+	if err := fl.times.note(rows, fl.rows.state().first, time.Now()); err != nil {
+		fl.logger.Error("rows will be kept longer than retention_age asks for", "error", err)
+	}
+}
+
+// settleBelow brings the rows below offset to the disk.
+func (fl *flusher) settleBelow(offset int64) error {
+	fl.rows.mu.Lock()
+	settled := offset <= fl.rows.checkpoint
+	fl.rows.mu.Unlock()
+	switch {
+	case settled:
+		return nil
+	case fl.log != nil:
+		return fl.syncLog()
+	}
+	return fl.flush(false)
 }

@@ -8,26 +8,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
-	"time"
 
-	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/persisting/persisting/engine"
-	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/layout"
-	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/wal"
 )
-
-// opening recovers a bucket: it makes, of what is in the directory, what the parts of the bucket begin with.
-type opening struct {
-	*core
-	rows      *rows
-	flusher   *flusher
-	ingest    *ingest
-	consumers *statefile.Register
-	recovered *recovered
-}
 
 // recover brings the bucket to the state that was acknowledged before the last
 // opener ended: the newest sound version of the table, and after it what the
@@ -101,33 +85,6 @@ func (op *opening) recoverTable() error {
 	return nil
 }
 
-// logOptions are those of the bucket's log.
-func (op *opening) logOptions() wal.Options {
-	o := wal.Options{
-		Dir:           op.walPath(),
-		FS:            op.home.FS,
-		Bucket:        op.id,
-		SegmentBytes:  op.segmentBytes(),
-		MaxEntryBytes: batch.MaxBytes,
-		SyncInterval:  op.syncInterval(),
-		Recovery:      wal.Strict,
-		Standing:      op.table.Marker().Logging,
-		OnAdvance:     op.rows.advance,
-		Panicked:      func(cause error) { op.panicked(fmt.Errorf("%w: %w", engine.ErrPanic, cause)) },
-		Logger:        op.logger.With("component", "wal"),
-	}
-	if op.salvages() {
-		o.Recovery = wal.Salvage
-	}
-	if op.opts.EnableMetrics { // they are there by the time that something is appended
-		o.Observer = wal.Observer{
-			Wrote:  func(entries int, bytes int64) { op.metrics.LogWrote(entries, bytes) },
-			Synced: func(took time.Duration) { op.metrics.LogSynced(took) },
-		}
-	}
-	return o
-}
-
 // openLog opens the log that the survey has read.
 func (op *opening) openLog(s *survey) error {
 	if op.opts.WALSyncInterval == 0 {
@@ -170,46 +127,6 @@ var forSyncedPuts = sync.OnceValue(func() []byte {
 	}
 	return make([]byte, spareBytes)
 })
-
-// replay puts rows that the table lacks into the tail.
-func (in *ingest) replay(rows []survivors) error {
-	for _, r := range rows {
-		if hole := r.first - in.rows.tail.next; hole > 0 {
-			if err := in.fill(r.rec.Schema(), hole); err != nil {
-				return err
-			}
-		}
-		if err := in.enter(r.rec); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// enter puts a batch into the tail without writing it to the log.
-func (in *ingest) enter(rec arrow.Record) error {
-	aligned, err := in.conform(rec, false)
-	if err != nil {
-		return err
-	}
-	in.rows.mu.Lock()
-	defer in.rows.mu.Unlock()
-	in.rows.push(aligned)
-	return nil
-}
-
-// fill puts rows that are null in every column where a salvaged log has a hole,
-// so that the rows behind it keep their offsets.
-func (in *ingest) fill(schema *arrow.Schema, rows int64) error {
-	columns := make([]arrow.Array, schema.NumFields())
-	for i, f := range schema.Fields() {
-		columns[i] = batch.NullArray(f, rows)
-		defer columns[i].Release()
-	}
-	empty := array.NewRecord(schema, columns, rows)
-	defer empty.Release()
-	return in.enter(empty)
-}
 
 // dropLog moves what the log holds into Lance and removes the log.
 func (op *opening) dropLog() error {

@@ -7,62 +7,8 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
-	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/ring"
-	"github.com/persisting/persisting/engine/statefile"
 )
-
-const (
-	// ringInterval is how long a put stays in the ring.
-	ringInterval = 20 * time.Millisecond
-	// minSyncInterval is that of a log beside which a put may stay there.
-	minSyncInterval = 10 * ringInterval
-)
-
-// OpenRing makes the ring, or empties it, for messages with the columns of schema, and returns the offset of the next row. From
-// then on the rows of an entry are acknowledged as soon as the putter has written it, which it may do while all rows before are
-// acknowledged. It never waits: the error is [ErrWouldBlock] where it would have to. Where such puts cannot be, the offset is -1.
-func (b *Bucket) OpenRing(schema *batch.MessageSchema) (next int64, err error) {
-	if err := b.ingest.admit(true); err != nil {
-		return -1, err
-	}
-	defer b.ingest.appending.Unlock()
-	if b.log != nil && b.opts.WALSyncInterval < minSyncInterval || !b.ingest.fit(schema.Schema) || b.ingest.requires() || schema.Strict {
-		return -1, nil
-	}
-	var preamble []byte
-	if b.log != nil {
-		if err := b.ingest.useSchema(b.rows.schema); err != nil {
-			return -1, err
-		}
-		if preamble = b.ingest.encoder.Preamble; len(preamble) > ring.MaxPreamble {
-			return -1, nil
-		}
-	}
-	r := b.ingest.ring.Load()
-	if r == nil {
-		if err := b.home.Owned(); err != nil {
-			return -1, err
-		}
-		if r, err = ring.Create(b.ringPath(), b.id, b.log != nil); err != nil {
-			b.logger.Warn("puts go without a ring, which takes longer", "error", err)
-			return -1, nil
-		}
-		b.ingest.ring.Store(r)
-	}
-	b.rows.mu.Lock()
-	next = b.rows.tail.next
-	waiting := b.rows.visible() < next
-	b.rows.mu.Unlock()
-	if waiting || !r.Empty() {
-		return -1, engine.ErrWouldBlock
-	}
-	b.ingest.ringSchema = schema
-	return next, r.Begin(preamble)
-}
-
-// DrainRing asks for what is in the ring to be taken out soon.
-func (b *Bucket) DrainRing() { signal(b.ingest.drainRequested) }
 
 // ringLoop takes out of the ring what nobody took who wanted to see it.
 func (in *ingest) ringLoop() {
@@ -254,51 +200,4 @@ func (in *ingest) closeRing(flushed bool) error {
 		return os.Remove(in.ringPath())
 	}
 	return nil
-}
-
-// replayRing brings into the log what the last opener left in the ring.
-func (op *opening) replayRing(s *survey) error {
-	if !s.hasRing {
-		return nil
-	}
-	before := op.rows.tail.next
-	if err := op.ingest.replayPuts(s.preamble, s.entries); err != nil {
-		return err
-	}
-	if rows := op.rows.tail.next - before; rows > 0 {
-		op.recovered.replayed += rows
-		op.logger.Info("recovered puts that were not in the log", "rows", rows)
-	}
-	if err := op.home.Owned(); err != nil {
-		return err
-	}
-	if s.ringFault == nil {
-		return os.Remove(op.ringPath())
-	}
-	op.logger.Error("puts that were acknowledged are lost", "error", s.ringFault)
-	return statefile.KeepBroken(op.ringPath())
-}
-
-// replayPuts stores entries that follow on the log.
-func (in *ingest) replayPuts(preamble []byte, entries []ring.Entry) error {
-	if len(entries) == 0 {
-		return nil
-	}
-	var d batch.Decoder
-	defer d.Close()
-	for _, e := range entries {
-		rec, err := d.Decode(preamble, e.Message)
-		if err != nil {
-			return fmt.Errorf("engine: recover puts: %w", err)
-		}
-		err = in.enter(rec)
-		rec.Release()
-		if err != nil {
-			return err
-		}
-		if _, err := in.log.Append(preamble, in.compressor.Compress([][]byte{e.Message}), e.Rows, nil); err != nil {
-			return in.writeError(err)
-		}
-	}
-	return in.flusher.syncLog()
 }

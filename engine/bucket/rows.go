@@ -11,6 +11,7 @@ import (
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/metrics"
 )
 
 // rows are what a read of the bucket sees: the rows in memory, and the version of the table that belongs to them. Its lock is held
@@ -245,4 +246,40 @@ func (rs *rows) shrink() {
 	if rs.crowded() {
 		signal(rs.flushRequested)
 	}
+}
+
+// tally is what the metrics know of appends. The lock of rows guards it.
+type tally struct {
+	puts, bytes int64
+	oldest      time.Time // when the oldest row came that is not in Lance, if there is one
+}
+
+// counted is an append that was counted.
+type counted struct {
+	bytes int64
+	began time.Time // zero unless the append is one that is timed
+}
+
+// count counts an append of so many bytes. The caller holds rs.mu.
+func (rs *rows) count(bytes int64) counted {
+	c := counted{bytes: bytes}
+	rs.tally.puts++
+	rs.tally.bytes += bytes
+	if rs.metrics != nil && rs.tally.puts%metrics.PutSample == 1 {
+		c.began = time.Now()
+	}
+	return c
+}
+
+// uncount takes count back. The caller holds rs.mu.
+func (rs *rows) uncount(c counted) {
+	rs.tally.puts--
+	rs.tally.bytes -= c.bytes
+}
+
+// pageRoom is how many bytes of pages of the table may be kept: what the rows in memory leave of the cache, and half of it at least.
+func (rs *rows) pageRoom() int64 {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return max(rs.opts.CacheBytes/2, rs.opts.CacheBytes-rs.tail.bytes)
 }

@@ -1,7 +1,6 @@
 package bucket
 
 import (
-	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/metrics"
 )
 
@@ -83,42 +82,4 @@ func (r *recovered) report() Recovery {
 		missing[i] = [2]int64{m.First, m.End}
 	}
 	return Recovery{Replayed: r.replayed, TornBytes: r.torn, Healed: r.versionsSetAside, Missing: missing}
-}
-
-type state struct {
-	checkpoint, unflushedRows  int64
-	unflushedBytes, tableBytes int64
-	memory, pageBytes          int64
-	pageHits, pageMisses       int64
-	tally                      tally
-	indexing                   table.Indexing
-	rows, first                int64
-	version                    uint64
-	fragments                  int
-}
-
-func (rs *rows) state() state {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	s := state{
-		checkpoint:     rs.checkpoint,
-		unflushedRows:  rs.visible() - rs.checkpoint,
-		unflushedBytes: rs.unflushed,
-		memory:         rs.tail.bytes + rs.pages.Bytes(),
-		pageBytes:      rs.pages.Bytes(),
-		tally:          rs.tally,
-		indexing:       rs.table.Indexing(),
-	}
-	s.pageHits, s.pageMisses = rs.pages.Counts()
-	if newest := rs.table.Newest(); newest != nil {
-		defer newest.Release()
-		s.rows = newest.Rows()
-		if _, first, _, err := newest.Place(0); err == nil { // in memory, as change has seen to
-			s.first = first
-		}
-		s.version = newest.Version()
-		s.fragments = newest.Fragments()
-		s.tableBytes = newest.DataBytes()
-	}
-	return s
 }

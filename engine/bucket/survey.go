@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
@@ -14,6 +15,7 @@ import (
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/ring"
+	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/wal"
 )
@@ -216,4 +218,49 @@ func (op *opening) lookAtRing(s *survey) error {
 		return nil
 	}
 	return s.ringFault
+}
+
+// opening recovers a bucket: it makes, of what is in the directory, what the parts of the bucket begin with.
+type opening struct {
+	*core
+	rows      *rows
+	flusher   *flusher
+	ingest    *ingest
+	consumers *statefile.Register
+	recovered *recovered
+}
+
+// logOptions are those of the bucket's log.
+func (op *opening) logOptions() wal.Options {
+	o := wal.Options{
+		Dir:           op.walPath(),
+		FS:            op.home.FS,
+		Bucket:        op.id,
+		SegmentBytes:  op.segmentBytes(),
+		MaxEntryBytes: batch.MaxBytes,
+		SyncInterval:  op.syncInterval(),
+		Recovery:      wal.Strict,
+		Standing:      op.table.Marker().Logging,
+		OnAdvance:     op.rows.advance,
+		Panicked:      func(cause error) { op.panicked(fmt.Errorf("%w: %w", engine.ErrPanic, cause)) },
+		Logger:        op.logger.With("component", "wal"),
+	}
+	if op.salvages() {
+		o.Recovery = wal.Salvage
+	}
+	if op.opts.EnableMetrics { // they are there by the time that something is appended
+		o.Observer = wal.Observer{
+			Wrote:  func(entries int, bytes int64) { op.metrics.LogWrote(entries, bytes) },
+			Synced: func(took time.Duration) { op.metrics.LogSynced(took) },
+		}
+	}
+	return o
+}
+
+// recovered is what the opening of a bucket found.
+type recovered struct {
+	rows             int64 // that it had then
+	replayed, torn   int64 // rows that came from the log, bytes cut off it
+	versionsSetAside int
+	missing          []wal.Range // rows that a salvage did not find
 }

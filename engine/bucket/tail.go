@@ -1,7 +1,6 @@
 package bucket
 
 import (
-	"fmt"
 	"slices"
 	"sort"
 
@@ -178,38 +177,6 @@ func (t *tail) replace(parts []chunk, joined ...arrow.Record) {
 
 // coalesceBytes is the size from which a batch is not copied to be joined.
 const coalesceBytes = 4 << 20
-
-// coalesce gives chunks of the tail the columns of schema, and joins neighbours
-// until none has fewer than rows rows, as far as that goes without copying large
-// batches. The tail gets what is joined, so that nothing is in memory twice for
-// long. It takes over the references to chunks; the caller releases the result.
-func (rs *rows) coalesce(schema *arrow.Schema, chunks []chunk, rows int64) ([]arrow.Record, error) {
-	var out []arrow.Record
-	for len(chunks) > 0 {
-		n, bytes := 0, int64(0)
-		for n < len(chunks) && bytes < coalesceBytes {
-			bytes += chunks[n].bytes
-			n++
-		}
-		joined, err := joinChunks(schema, chunks[:n], rows)
-		if err != nil {
-			release(chunks)
-			batch.ReleaseAll(out)
-			return nil, fmt.Errorf("engine: join batches: %w", err)
-		}
-		out = append(out, joined...)
-		if len(joined) < n {
-			rs.locked(func() {
-				if !rs.closed {
-					rs.tail.replace(chunks[:n], joined...)
-				}
-			})
-		}
-		release(chunks[:n])
-		chunks = chunks[n:]
-	}
-	return out, nil
-}
 
 // joinChunks makes batches of neighbours, all but the last of at least so many
 // rows. The caller releases them.

@@ -3,11 +3,13 @@ package ring
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -191,4 +193,17 @@ func (r *Ring) load(at int) uint64 {
 
 func (r *Ring) store(at int, value uint64) {
 	atomic.StoreUint64((*uint64)(unsafe.Pointer(&r.memory[at])), value)
+}
+
+// bootID is a number that is another one after the machine was started again; zeros where there is none.
+func bootID() (id [16]byte) {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return id
+	}
+	b, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(string(text)), "-", ""))
+	if err != nil || len(b) != len(id) {
+		return [16]byte{}
+	}
+	return [16]byte(b)
 }

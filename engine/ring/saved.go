@@ -2,13 +2,11 @@ package ring
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
-	"strings"
 )
 
 // Saved is what a putter left behind.
@@ -93,19 +91,6 @@ func read(path string) ([]byte, error) {
 		return nil, err
 	}
 	return memory[:n], nil
-}
-
-// bootID is a number that is another one after the machine was started again; zeros where there is none.
-func bootID() (id [16]byte) {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return id
-	}
-	b, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(string(text)), "-", ""))
-	if err != nil || len(b) != len(id) {
-		return [16]byte{}
-	}
-	return [16]byte(b)
 }
 
 // Following returns the entries that go on at offset next. The error says that there are others, and should not be.

@@ -72,3 +72,8 @@ func hasOpen(pid int, file fileID) (bool, error) {
 	}
 	return false, nil
 }
+
+// fileID tells files apart. As long as a file is open, no other gets its number.
+type fileID struct{ device, inode uint64 }
+
+func idOf(s *unix.Stat_t) fileID { return fileID{uint64(s.Dev), s.Ino} }

@@ -28,11 +28,6 @@ type Lock struct {
 	made bool // there was no such file
 }
 
-// fileID tells files apart. As long as a file is open, no other gets its number.
-type fileID struct{ device, inode uint64 }
-
-func idOf(s *unix.Stat_t) fileID { return fileID{uint64(s.Dev), s.Ino} }
-
 // lockTries is how often a lock may be removed while it is being taken.
 const lockTries = 10
 

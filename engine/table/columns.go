@@ -56,31 +56,6 @@ func (t *Table) withColumns(schema *arrow.Schema) (*lance.Snapshot, error) {
 	return snapshot, err
 }
 
-// widen sees to it that the table has the columns and the metadata of schema.
-func widen(table *lance.Table, schema *arrow.Schema) error {
-	current, err := table.Snapshot()
-	if err != nil {
-		return fmt.Errorf("engine: read table: %w", err)
-	}
-	defer current.Release()
-	var missing []arrow.Field
-	for _, f := range schema.Fields() {
-		if !current.Schema().HasField(f.Name) {
-			missing = append(missing, f)
-		}
-	}
-	metadata := lance.MissingMetadata(current.Schema().Metadata(), schema.Metadata())
-	if len(missing) == 0 && metadata.Len() == 0 {
-		return nil
-	}
-	widened, err := table.AddColumns(missing, metadata)
-	if err != nil {
-		return fmt.Errorf("engine: add columns to table: %w", err)
-	}
-	widened.Release()
-	return nil
-}
-
 // Cast gives a column another type, where the table has it; else there is no version. It fails with
 // [lance.ErrInexact] where a value would not come back as it was. The caller holds t.Reshaping and t.Growing.
 func (t *Table) Cast(to arrow.Field) (*lance.Snapshot, error) {

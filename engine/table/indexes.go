@@ -28,22 +28,6 @@ type Index struct {
 	Progress *lance.IndexProgress `json:"progress"` // nil once it is built
 }
 
-// Indexing is what the indexes of a version were.
-type Indexing struct {
-	version uint64
-	rows    int64 // that the version had
-	lacking int64 // rows that the index lacked which lacked most
-	Count   int   // of indexes
-}
-
-// Lag is the number of rows that an index lacks when the table has so many.
-func (i Indexing) Lag(rows int64) int64 {
-	if i.Count == 0 {
-		return 0
-	}
-	return i.lacking + max(0, rows-i.rows)
-}
-
 // CreateIndex builds an index of the rows that the table has. Appends and reads go on. The caller holds t.Reshaping.
 func (t *Table) CreateIndex(spec IndexSpec) error {
 	if spec.Name == "" {

@@ -6,22 +6,11 @@ import (
 	"io/fs"
 	"path/filepath"
 
-	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/vfs"
 )
-
-// Found is what a table is opened with.
-type Found struct {
-	State  lance.State
-	Rows   int64         // ids of rows are below
-	Schema *arrow.Schema // nil where there is no table
-
-	tagsLost bool // a salvage forgets what tags name
-	aside    int  // versions that were set aside
-}
 
 // Look finds what a table is opened with, or what keeps it from being opened, and changes nothing. The table that it
 // returns is of no use until [Table.Recover], but for its marker and for Close; there is none with an error.
@@ -250,4 +239,21 @@ func (t *Table) settle(found *lance.Snapshot) error {
 		}
 	}
 	return t.marker.Settle(version, found.NextRowID())
+}
+
+// Open opens the table in a directory, or makes ready for one, after [Look] has found nothing against it.
+func Open(home *statefile.Dir, o Options) (*Table, error) {
+	t, err := Look(home, o)
+	if err != nil {
+		return nil, err
+	}
+	if due := t.marker.Mark().Rows; t.found.Rows < due {
+		err = fmt.Errorf("%w: the rows %d to %d were in the table, and are not there", engine.ErrCorrupt, t.found.Rows, due-1)
+	} else {
+		err = t.Recover()
+	}
+	if err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
 }

@@ -163,3 +163,28 @@ func removed(s *lance.Snapshot, ids []int64, visible int64) error {
 	}
 	return fmt.Errorf("%w: the table lacks rows that were not removed", engine.ErrCorrupt)
 }
+
+// widen sees to it that the table has the columns and the metadata of schema.
+func widen(table *lance.Table, schema *arrow.Schema) error {
+	current, err := table.Snapshot()
+	if err != nil {
+		return fmt.Errorf("engine: read table: %w", err)
+	}
+	defer current.Release()
+	var missing []arrow.Field
+	for _, f := range schema.Fields() {
+		if !current.Schema().HasField(f.Name) {
+			missing = append(missing, f)
+		}
+	}
+	metadata := lance.MissingMetadata(current.Schema().Metadata(), schema.Metadata())
+	if len(missing) == 0 && metadata.Len() == 0 {
+		return nil
+	}
+	widened, err := table.AddColumns(missing, metadata)
+	if err != nil {
+		return fmt.Errorf("engine: add columns to table: %w", err)
+	}
+	widened.Release()
+	return nil
+}

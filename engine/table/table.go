@@ -2,7 +2,6 @@ package table
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -12,17 +11,6 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/statefile"
-)
-
-// The parts of a table in the directory of a store.
-const (
-	Dir       = "data.lance" // what Lance keeps
-	MarkFile  = "table.mark" // see Marker
-	SumsFile  = "table.sums" // checksums of the files in Dir
-	TagsFile  = "tags.json"  // versions that tags name
-	tagTemp   = "tag.tmp"    // a tag that is being written
-	versions  = "_versions"  // in Dir
-	transacts = "_transactions"
 )
 
 // Options says how a table is kept.
@@ -78,23 +66,6 @@ type Table struct {
 	snapshot *lance.Snapshot // newest version that is on disk and published; nil without a table
 	indexing Indexing
 	closed   bool
-}
-
-// Open opens the table in a directory, or makes ready for one, after [Look] has found nothing against it.
-func Open(home *statefile.Dir, o Options) (*Table, error) {
-	t, err := Look(home, o)
-	if err != nil {
-		return nil, err
-	}
-	if due := t.marker.Mark().Rows; t.found.Rows < due {
-		err = fmt.Errorf("%w: the rows %d to %d were in the table, and are not there", engine.ErrCorrupt, t.found.Rows, due-1)
-	} else {
-		err = t.Recover()
-	}
-	if err != nil {
-		return nil, errors.Join(err, t.Close())
-	}
-	return t, nil
 }
 
 func newTable(home *statefile.Dir, o Options) *Table {
@@ -212,4 +183,30 @@ func (t *Table) contain() {
 	if with := recover(); with != nil {
 		t.o.Panicked(engine.Panicked(with))
 	}
+}
+
+// Found is what a table is opened with.
+type Found struct {
+	State  lance.State
+	Rows   int64         // ids of rows are below
+	Schema *arrow.Schema // nil where there is no table
+
+	tagsLost bool // a salvage forgets what tags name
+	aside    int  // versions that were set aside
+}
+
+// Indexing is what the indexes of a version were.
+type Indexing struct {
+	version uint64
+	rows    int64 // that the version had
+	lacking int64 // rows that the index lacked which lacked most
+	Count   int   // of indexes
+}
+
+// Lag is the number of rows that an index lacks when the table has so many.
+func (i Indexing) Lag(rows int64) int64 {
+	if i.Count == 0 {
+		return 0
+	}
+	return i.lacking + max(0, rows-i.rows)
 }

@@ -3,52 +3,46 @@ package bucket
 import (
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
-	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/ring"
 )
 
-// Declare makes the columns of schema those that appends may have from now on:
-// others are refused, as are other types. Columns and metadata that the bucket lacks are added;
-// one that is not nullable must have a value in each row that is appended.
-func (b *Bucket) Declare(schema *arrow.Schema) error {
-	b.ingest.lockAppends()
-	defer b.ingest.appending.Unlock()
-	if err := b.writable(); err != nil {
-		return err
+// ingest takes rows from callers, one append after the other, and gives them their offsets.
+type ingest struct {
+	*core
+	rows           *rows
+	flusher        *flusher
+	ring           atomic.Pointer[ring.Ring] // of puts that did not call the engine; nil until there is one
+	drainRequested chan struct{}             // asks to look into the ring
+
+	// appending orders appends: the schema, the encoder, the offsets, and what is taken out of the ring. It guards what follows.
+	appending  sync.Mutex
+	ringSchema *batch.MessageSchema
+	draining   atomic.Bool // who has it takes puts over
+	encoder    *batch.Encoder
+	compressor *batch.Compressor // of log entries; nil for none
+	fits       *arrow.Schema     // of a batch that had just the columns of fitted
+	fitted     *arrow.Schema
+	declared   map[string]arrow.Field // nil unless only these columns may be appended
+}
+
+// useSchema has the encoder of the log be one for batches of schema.
+func (in *ingest) useSchema(schema *arrow.Schema) (err error) {
+	if in.log != nil && (in.encoder == nil || in.encoder.Schema != schema) {
+		in.encoder, err = batch.NewEncoder(schema)
 	}
-	var missing []arrow.Field
-	var metadata arrow.Metadata
-	if b.rows.schema != nil {
-		metadata = b.rows.schema.Metadata()
-	}
-	seen := map[string]bool{}
-	for _, f := range schema.Fields() {
-		if seen[f.Name] {
-			return &engine.SchemaError{Column: f.Name, Reason: "is declared twice"}
-		}
-		seen[f.Name] = true
-		if b.rows.schema == nil || !b.rows.schema.HasField(f.Name) {
-			missing = append(missing, f)
-			continue
-		}
-		if have := batch.ColumnOf(b.rows.schema, f.Name); !batch.SameType(have, f) {
-			return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("is %s and was declared as %s; %s would allow it", batch.TypeName(have), batch.TypeName(f), batch.CastCall(f))}
-		}
-	}
-	if len(seen) == 0 {
-		return &engine.SchemaError{Reason: "a declared schema has at least one column"}
-	}
-	if len(missing) > 0 || lance.MissingMetadata(metadata, schema.Metadata()).Len() > 0 {
-		if err := b.columns.addColumns(missing, schema.Metadata()); err != nil {
-			return err
-		}
-	}
-	b.ingest.declared = map[string]arrow.Field{}
-	b.ingest.declare(schema.Fields()...)
-	return nil
+	return err
+}
+
+// fit says that a schema has just the columns of the bucket, as far as that is
+// known. The caller holds in.appending.
+func (in *ingest) fit(schema *arrow.Schema) bool {
+	return in.rows.schema != nil && in.fitted == in.rows.schema && in.fits == schema
 }
 
 // declare lets appends have more columns, if they may not have any. The caller
