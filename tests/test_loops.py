@@ -12,7 +12,7 @@ import pytest
 
 from persisting import LanceBackend, PersistingBackend
 from persisting._errors import PersistingError, SchemaError
-from tests.support import eventually, python, within
+from tests.support import python, within
 from tests.test_tasks import MODES, turns
 
 if TYPE_CHECKING:
