@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from abc import ABC, abstractmethod
 from ctypes import byref
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Queryable(Handle):
+class Queryable(Handle, ABC):
     """A bucket, or a version of one, that answers queries."""
 
     path: str
@@ -40,9 +41,9 @@ class Queryable(Handle):
         arguments = as_json(query), *_doubles(vector)
         return string(self._use, self._verb("explain"), *arguments)
 
+    @abstractmethod
     def schema_at(self, version: int, cursor: int) -> pa.Schema:
         """See `Source`."""
-        raise NotImplementedError
 
     def _verb(self, verb: str) -> Any:
         return getattr(library(), f"persisting_{self._noun}_{verb}")

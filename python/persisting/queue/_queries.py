@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
@@ -28,7 +29,7 @@ _MAX_K = 1 << 20  # what a search finds is held in memory
 _DIRECTIONS = {"asc": False, "desc": True}
 
 
-class Queries:
+class Queries(ABC):
     """The methods that look for records by what they hold, of a backend or of a version.
 
     Notes
@@ -45,9 +46,9 @@ class Queries:
     more.
     """
 
+    @abstractmethod
     def _queried(self) -> Queryable:
         """Return what is open and answers."""
-        raise NotImplementedError
 
     async def query(
         self,
