@@ -53,6 +53,16 @@ impl Error {
     }
 }
 
+/// The caller's fault.
+pub fn invalid(message: impl Display) -> Error {
+    Error::new(Status::InvalidArgument, message)
+}
+
+/// The answer where nothing may be waited for.
+pub fn would_block() -> Error {
+    Error::new(Status::WouldBlock, "not all of it is in memory")
+}
+
 impl Display for Error {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

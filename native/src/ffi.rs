@@ -11,7 +11,7 @@ use arrow_array::{Array, RecordBatch, StructArray};
 use arrow_schema::{DataType, Schema};
 
 use crate::error::{guard, Error, NativeError, Result, Status};
-use crate::live::{live, Counted, Live, Strings};
+use crate::leaks::{live, Counted, Live, Strings};
 use crate::read::Reader;
 use crate::snapshot::Snapshot;
 use crate::table::{self, Table};
