@@ -5,6 +5,8 @@ The header is read, and two files are made that git ignores:
     capi/shim_functions.c            every function: the check for a fork, the call of its Go half
     python/persisting/_boundary.py   status codes, flags, kinds of handles, structs, prototypes
 
+The header of the native library, whose source is Rust, is made by `_build/native_header.py`.
+
 A declaration that this does not understand is an error of the build, never left out.
 """
 
@@ -13,6 +15,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from _build.native_header import HEADER_FILE as NATIVE_HEADER
+from _build.native_header import native_header
 from _build.process import ROOT, BuildError
 
 HEADER = ROOT / "capi" / "persisting.h"
@@ -236,8 +240,12 @@ def python_text(header: Header) -> str:
 
 
 def boundary() -> None:
-    """Bring both files up to date; one that is right already keeps its time."""
+    """Bring all files up to date; one that is right already keeps its time."""
     header = read(HEADER.read_text())
-    for file, text in ((C_FILE, c_text(header)), (PYTHON_FILE, python_text(header))):
+    for file, text in (
+        (C_FILE, c_text(header)),
+        (PYTHON_FILE, python_text(header)),
+        (NATIVE_HEADER, native_header()),
+    ):
         if not file.exists() or file.read_text() != text:
             file.write_text(text)

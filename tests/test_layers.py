@@ -100,8 +100,6 @@ RUST_LAYERS = [
     "versions",
     "index",
     "ffi",
-    "ffi_change",
-    "ffi_query",
     "lib",
 ]
 
