@@ -2,8 +2,10 @@
 
 The header is read, and two files are made that git ignores:
 
-    capi/shim_functions.c            every function: the check for a fork, the call of its Go half
-    python/persisting/_boundary.py   status codes, flags, kinds of handles, structs, prototypes
+    capi/shim_functions.c
+        every function: the check for a fork, the call of its Go half
+    python/persisting/_engine/boundary.py
+        status codes, flags, kinds of handles, structs, prototypes
 
 The header of the native library, whose source is Rust, is made by `_build/native_header.py`.
 
@@ -21,7 +23,7 @@ from _build.process import ROOT, BuildError
 
 HEADER = ROOT / "capi" / "persisting.h"
 C_FILE = ROOT / "capi" / "shim_functions.c"
-PYTHON_FILE = ROOT / "python" / "persisting" / "_boundary.py"
+PYTHON_FILE = ROOT / "python" / "persisting" / "_engine" / "boundary.py"
 
 NOTE = "Made from capi/persisting.h by _build/boundary.py."
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 from benchmarks.records import trajectories
 from persisting import LanceBackend, PersistingBackend
 
-QUIET = {"flush_interval": 0, "compaction_threshold": 0, "cache_bytes": 0}
+QUIET: dict[str, Any] = {"flush_interval": 0, "compaction_threshold": 0, "cache_bytes": 0}
 COMPRESSIONS = ("none", "auto", "lz4", "zstd:1", "zstd", "zstd:9", "zstd:19")
 PACKAGE = Path(__file__).parents[1] / "python"
 SOURCES = [

@@ -2,7 +2,7 @@
 
     python -m benchmarks.plots RESULT.json ...
 
-The pictures, PNG and SVG, are written beside each file. Runs in the peers' environment, which has
+The picture, an SVG, is written beside each file. Runs in the peers' environment, which has
 matplotlib.
 """
 
@@ -65,7 +65,6 @@ def main() -> None:
         file = Path(argument)
         figure = draw(json.loads(file.read_text()))
         figure.savefig(file.with_suffix(".svg"), metadata={"Date": None})
-        figure.savefig(file.with_suffix(".png"), dpi=120)
         plt.close(figure)
 
 

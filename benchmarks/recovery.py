@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.model import Benchmark, Environment, Side, disk_bytes
 from benchmarks.records import batches, trajectories
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BATCH = 100
 POOL = 10_000
 BLOCK = 1 << 20
-NO_FLUSH = {
+NO_FLUSH: dict[str, Any] = {
     "flush_threshold": 1 << 30,
     "flush_bytes": 1 << 30,
     "flush_interval": 0,

@@ -11,7 +11,7 @@ import resource
 import statistics
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.model import Figure, percentile
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 # Of a backend: flushes and compactions wait until the turns are over.
-QUIET = {
+QUIET: dict[str, Any] = {
     "flush_interval": 0,
     "flush_threshold": 1 << 20,
     "flush_bytes": 1 << 30,

@@ -1,8 +1,5 @@
 package main
 
-// #include "shim.h"
-import "C"
-
 import (
 	"context"
 	"encoding/binary"
@@ -12,11 +9,14 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/cdata"
-	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/bucket"
+	"github.com/persisting/persisting/engine/table"
 	"golang.org/x/sys/unix"
 )
+
+// #include "shim.h"
+import "C"
 
 //export persistingBucketOpenGo
 func persistingBucketOpenGo(path, options *C.char, out *C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
@@ -28,12 +28,12 @@ func persistingBucketOpenGo(path, options *C.char, out *C.persisting_bucket, e *
 		if dir == "" {
 			return fmt.Errorf("%w: path is empty", errArgument)
 		}
-		opts, err := engine.ParseOptions([]byte(C.GoString(options)))
+		opts, err := bucket.ParseOptions([]byte(C.GoString(options)))
 		if err != nil {
 			return err
 		}
 		opts.Metrics, opts.Logger, opts.Budget = buckets, messages.Logger("engine"), budget
-		b, err := engine.Open(dir, opts)
+		b, err := bucket.Open(dir, opts)
 		if err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func persistingBucketOpenGo(path, options *C.char, out *C.persisting_bucket, e *
 	})
 }
 
-func onBucket(id C.persisting_bucket, e *C.struct_persisting_error, half func(*engine.Bucket) error, arguments ...argument) C.persisting_status {
+func onBucket(id C.persisting_bucket, e *C.struct_persisting_error, half func(*bucket.Bucket) error, arguments ...argument) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(arguments...); err != nil {
 			return err
@@ -55,7 +55,7 @@ func onBucket(id C.persisting_bucket, e *C.struct_persisting_error, half func(*e
 func persistingBucketAppendGo(id C.persisting_bucket, a *C.struct_ArrowArray, s *C.struct_ArrowSchema, flags C.uint32_t, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
 	defer C.shim_release_array(a)
 	defer C.shim_release_schema(s)
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		if err := checkFlags(flags, appendFlags|C.PERSISTING_CHECK|C.PERSISTING_CHECKED); err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func persistingBucketAppendGo(id C.persisting_bucket, a *C.struct_ArrowArray, s 
 
 //export persistingBucketAppendMessageGo
 func persistingBucketAppendMessageGo(id C.persisting_bucket, columns C.persisting_columns, message unsafe.Pointer, size C.int64_t, flags C.uint32_t, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		if size < 0 || size > math.MaxInt32 {
 			return fmt.Errorf("%w: size %d, want 0 to %d", errArgument, size, math.MaxInt32)
 		}
@@ -90,7 +90,7 @@ func persistingBucketAppendMessageGo(id C.persisting_bucket, columns C.persistin
 			return err
 		}
 		noWait := flags&C.PERSISTING_NO_WAIT != 0
-		return beside(kindColumns, uint64(columns), func(schema *engine.MessageSchema) error {
+		return beside(kindColumns, uint64(columns), func(schema *batch.MessageSchema) error {
 			first, end, err := b.AppendMessage(schema, unsafe.Slice((*byte)(message), int(size)), noWait)
 			if err != nil {
 				return err
@@ -102,7 +102,7 @@ func persistingBucketAppendMessageGo(id C.persisting_bucket, columns C.persistin
 
 // placed waits for the acknowledgement of an append as its caller wants it, and
 // tells where the rows are.
-func placed(b *engine.Bucket, first, end int64, flags C.uint32_t, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t) error {
+func placed(b *bucket.Bucket, first, end int64, flags C.uint32_t, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t) error {
 	if waitNs != 0 {
 		if err := waitFor(b, end, time.Duration(waitNs)); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			return err
@@ -130,34 +130,9 @@ func checkFlags(flags, known C.uint32_t) error {
 	return nil
 }
 
-// importBatch takes over an array and its schema. A producer's broken struct is
-// the caller's fault, so a panic on the way is an error.
-func importBatch(a *C.struct_ArrowArray, s *C.struct_ArrowSchema) (rec arrow.Record, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: array and schema do not fit: %v", errArgument, r)
-		}
-	}()
-	if a.release == nil {
-		return nil, fmt.Errorf("%w: array is released already", errArgument)
-	}
-	schema, err := importColumns(s)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkArray(arrow.StructOf(schema.Fields()...), a, 0, ""); err != nil {
-		return nil, err
-	}
-	rec, err = cdata.ImportCRecordBatchWithSchema(cdata.ArrayFromPtr(uintptr(unsafe.Pointer(a))), schema)
-	if err != nil {
-		return nil, fmt.Errorf("%w: import batch: %w", errArgument, err)
-	}
-	return rec, nil
-}
-
 // waitFor waits until rows rows are acknowledged, at most d, without limit if d
 // is negative.
-func waitFor(b *engine.Bucket, rows int64, d time.Duration) error {
+func waitFor(b *bucket.Bucket, rows int64, d time.Duration) error {
 	if d < 0 {
 		return b.Wait(context.Background(), rows)
 	}
@@ -168,8 +143,8 @@ func waitFor(b *engine.Bucket, rows int64, d time.Duration) error {
 
 //export persistingBucketOpenRingGo
 func persistingBucketOpenRingGo(id C.persisting_bucket, columns C.persisting_columns, outNext *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
-		return beside(kindColumns, uint64(columns), func(schema *engine.MessageSchema) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
+		return beside(kindColumns, uint64(columns), func(schema *batch.MessageSchema) error {
 			next, err := b.OpenRing(schema)
 			if err == nil {
 				*outNext = C.int64_t(next)
@@ -181,7 +156,7 @@ func persistingBucketOpenRingGo(id C.persisting_bucket, columns C.persisting_col
 
 //export persistingBucketDrainRingGo
 func persistingBucketDrainRingGo(id C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		b.DrainRing()
 		return nil
 	})
@@ -189,7 +164,7 @@ func persistingBucketDrainRingGo(id C.persisting_bucket, e *C.struct_persisting_
 
 //export persistingBucketAcknowledgedGo
 func persistingBucketAcknowledgedGo(id C.persisting_bucket, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		*out = C.int64_t(b.Acknowledged())
 		return nil
 	}, arg("out_rows", out))
@@ -197,14 +172,14 @@ func persistingBucketAcknowledgedGo(id C.persisting_bucket, out *C.int64_t, e *C
 
 //export persistingBucketWaitGo
 func persistingBucketWaitGo(id C.persisting_bucket, rows, timeoutNs C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		return waitFor(b, int64(rows), time.Duration(timeoutNs))
 	})
 }
 
 //export persistingBucketSetBellGo
 func persistingBucketSetBellGo(id C.persisting_bucket, fd C.int32_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		if fd < 0 {
 			b.SetBell(nil)
 			return nil
@@ -225,7 +200,7 @@ func persistingBucketSetBellGo(id C.persisting_bucket, fd C.int32_t, e *C.struct
 
 //export persistingBucketNotifyGo
 func persistingBucketNotifyGo(id C.persisting_bucket, rows C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		b.Notify(int64(rows))
 		return nil
 	})
@@ -233,7 +208,7 @@ func persistingBucketNotifyGo(id C.persisting_bucket, rows C.int64_t, e *C.struc
 
 //export persistingBucketReadGo
 func persistingBucketReadGo(id C.persisting_bucket, offset, count C.int64_t, flags C.uint32_t, out *C.persisting_cursor, outVersion *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		if err := checkRange(offset, count); err != nil {
 			return err
 		}
@@ -255,7 +230,7 @@ func persistingBucketReadGo(id C.persisting_bucket, offset, count C.int64_t, fla
 
 //export persistingBucketGetGo
 func persistingBucketGetGo(id C.persisting_bucket, offset, count C.int64_t, out *C.struct_ArrowArray, outVersion *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		if err := checkRange(offset, count); err != nil {
 			return err
 		}
@@ -278,7 +253,7 @@ func checkRange(offset, count C.int64_t) error {
 
 //export persistingBucketTakeGo
 func persistingBucketTakeGo(id C.persisting_bucket, offsets *C.int64_t, count C.int64_t, flags C.uint32_t, out *C.persisting_cursor, outVersion *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		if count < 0 || count > 0 && offsets == nil {
 			return fmt.Errorf("%w: offsets is NULL or count %d is negative", errArgument, count)
 		}
@@ -295,7 +270,7 @@ func persistingBucketTakeGo(id C.persisting_bucket, offsets *C.int64_t, count C.
 	}, arg("out_cursor", out), arg("out_schema_version", outVersion))
 }
 
-func handOut(c *engine.Cursor, out *C.persisting_cursor, outVersion *C.uint64_t) {
+func handOut(c *table.Cursor, out *C.persisting_cursor, outVersion *C.uint64_t) {
 	_, version := c.Schema()
 	*out = C.persisting_cursor(handles.add(kindCursor, c))
 	*outVersion = C.uint64_t(version)
@@ -303,7 +278,7 @@ func handOut(c *engine.Cursor, out *C.persisting_cursor, outVersion *C.uint64_t)
 
 //export persistingBucketSchemaGo
 func persistingBucketSchemaGo(id C.persisting_bucket, out *C.struct_ArrowSchema, outVersion *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		schema, version := b.Schema()
 		exportSchema(schema, out)
 		*outVersion = C.uint64_t(version)
@@ -313,22 +288,22 @@ func persistingBucketSchemaGo(id C.persisting_bucket, out *C.struct_ArrowSchema,
 
 //export persistingBucketFlushGo
 func persistingBucketFlushGo(id C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, (*engine.Bucket).Flush)
+	return onBucket(id, e, (*bucket.Bucket).Flush)
 }
 
 //export persistingBucketCompactGo
 func persistingBucketCompactGo(id C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, (*engine.Bucket).Compact)
+	return onBucket(id, e, (*bucket.Bucket).Compact)
 }
 
 //export persistingBucketStatsGo
 func persistingBucketStatsGo(id C.persisting_bucket, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		return toJSON(b.Stats(), out)
 	}, arg("out_json", out))
 }
 
 //export persistingBucketCloseGo
 func persistingBucketCloseGo(id C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error { return shut(kindBucket, uint64(id), (*engine.Bucket).Close) })
+	return guard(e, func() error { return shut(kindBucket, uint64(id), (*bucket.Bucket).Close) })
 }

@@ -1,8 +1,5 @@
 package main
 
-// #include "shim.h"
-import "C"
-
 import (
 	"errors"
 	"io"
@@ -10,13 +7,16 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/cdata"
-	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/table"
 )
+
+// #include "shim.h"
+import "C"
 
 //export persistingCursorSchemaGo
 func persistingCursorSchemaGo(id C.persisting_cursor, out *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
-	return onCursor(id, e, func(c *engine.Cursor) error {
+	return onCursor(id, e, func(c *table.Cursor) error {
 		schema, _ := c.Schema()
 		exportSchema(schema, out)
 		return nil
@@ -25,7 +25,7 @@ func persistingCursorSchemaGo(id C.persisting_cursor, out *C.struct_ArrowSchema,
 
 //export persistingCursorNextGo
 func persistingCursorNextGo(id C.persisting_cursor, out *C.struct_ArrowArray, e *C.struct_persisting_error) C.persisting_status {
-	return onCursor(id, e, func(c *engine.Cursor) error {
+	return onCursor(id, e, func(c *table.Cursor) error {
 		rec, err := c.Next()
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
@@ -50,10 +50,10 @@ func exportRecord(rec arrow.Record, out *C.struct_ArrowArray) {
 
 //export persistingCursorCloseGo
 func persistingCursorCloseGo(id C.persisting_cursor, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error { return shut(kindCursor, uint64(id), (*engine.Cursor).Close) })
+	return guard(e, func() error { return shut(kindCursor, uint64(id), (*table.Cursor).Close) })
 }
 
-func onCursor(id C.persisting_cursor, e *C.struct_persisting_error, half func(*engine.Cursor) error, arguments ...argument) C.persisting_status {
+func onCursor(id C.persisting_cursor, e *C.struct_persisting_error, half func(*table.Cursor) error, arguments ...argument) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(arguments...); err != nil {
 			return err
@@ -68,6 +68,6 @@ func persistingCursorOffsetsGo(id C.persisting_cursor, out **C.char, e *C.struct
 		if err := need(arg("out_json", out)); err != nil {
 			return err
 		}
-		return with(kindCursor, uint64(id), func(c *engine.Cursor) error { return toJSON(c.Offsets(), out) })
+		return with(kindCursor, uint64(id), func(c *table.Cursor) error { return toJSON(c.Offsets(), out) })
 	})
 }

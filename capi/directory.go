@@ -1,33 +1,35 @@
 package main
 
-// #include "shim.h"
-import "C"
-
 import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/bucket"
+	"github.com/persisting/persisting/engine/inspect"
+	"github.com/persisting/persisting/engine/table"
 )
+
+// #include "shim.h"
+import "C"
 
 //export persistingDirectoryVerifyGo
 func persistingDirectoryVerifyGo(directory *C.char, flags C.uint32_t, out **C.char, e *C.struct_persisting_error) C.persisting_status {
 	return describe(directory, flags, C.PERSISTING_QUICK, out, e, func(dir string) (any, error) {
-		return engine.Examine(dir, engine.ExamineOptions{ReadRows: flags&C.PERSISTING_QUICK == 0})
+		return inspect.Examine(dir, inspect.ExamineOptions{ReadRows: flags&C.PERSISTING_QUICK == 0})
 	})
 }
 
 //export persistingDirectoryInspectGo
 func persistingDirectoryInspectGo(directory *C.char, out **C.char, e *C.struct_persisting_error) C.persisting_status {
 	return describe(directory, 0, 0, out, e, func(dir string) (any, error) {
-		return engine.Examine(dir, engine.ExamineOptions{Layout: true})
+		return inspect.Examine(dir, inspect.ExamineOptions{Layout: true})
 	})
 }
 
 //export persistingDirectoryRepairGo
 func persistingDirectoryRepairGo(directory *C.char, flags C.uint32_t, out **C.char, e *C.struct_persisting_error) C.persisting_status {
 	return describe(directory, flags, C.PERSISTING_APPLY, out, e, func(dir string) (any, error) {
-		return engine.Repair(dir, flags&C.PERSISTING_APPLY != 0)
+		return inspect.Repair(dir, flags&C.PERSISTING_APPLY != 0, bucket.Salvage)
 	})
 }
 
@@ -37,17 +39,17 @@ func persistingDirectoryCloneGo(directory, into *C.char, out **C.char, e *C.stru
 		if err := need(arg("into", into)); err != nil {
 			return nil, err
 		}
-		return engine.Clone(dir, C.GoString(into))
+		return inspect.Clone(dir, C.GoString(into))
 	})
 }
 
 //export persistingDirectoryReadGo
-func persistingDirectoryReadGo(table *C.char, out *C.persisting_cursor, outRows *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+func persistingDirectoryReadGo(path *C.char, out *C.persisting_cursor, outRows *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
 	return guard(e, func() error {
-		if err := need(arg("table", table), arg("out_cursor", out), arg("out_rows", outRows)); err != nil {
+		if err := need(arg("table", path), arg("out_cursor", out), arg("out_rows", outRows)); err != nil {
 			return err
 		}
-		c, rows, err := engine.ReadForeign(C.GoString(table))
+		c, rows, err := table.ReadForeign(C.GoString(path))
 		if err != nil {
 			return err
 		}

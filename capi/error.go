@@ -9,8 +9,8 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/memory"
-	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -60,8 +60,17 @@ func contained(half func() error) (err error) {
 }
 
 func fail(e *C.struct_persisting_error, err error) C.persisting_status {
-	err = engine.Advised(err)
-	return C.shim_fail(e, statusOf(err), C.CString(err.Error()))
+	err = lance.Advised(err)
+	return C.shim_fail(e, statusOf(err), C.int64_t(detailOf(err)), C.CString(err.Error()))
+}
+
+// detailOf is the number of an error that has one; persisting.h says which do.
+func detailOf(err error) int64 {
+	var numbered interface{ Detail() int64 }
+	if errors.As(err, &numbered) {
+		return numbered.Detail()
+	}
+	return 0
 }
 
 // statuses maps errors to their status; the first that matches counts.
@@ -110,14 +119,13 @@ func statusOf(err error) C.persisting_status {
 		locked  *engine.LockedError
 		gap     *wal.GapError
 		kvs     *kv.OptionError
-		held    *statefile.LockedError
 	)
 	switch {
 	case errors.As(err, &options), errors.As(err, &sql), errors.As(err, &kvs):
 		return C.PERSISTING_INVALID_ARGUMENT
 	case errors.As(err, &schema):
 		return C.PERSISTING_SCHEMA
-	case errors.As(err, &locked), errors.As(err, &held):
+	case errors.As(err, &locked):
 		return C.PERSISTING_LOCKED
 	case errors.As(err, &gap):
 		return C.PERSISTING_WAL

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/bucket"
 )
 
 // kind is the noun that a handle stands for: its top byte.
@@ -54,7 +55,7 @@ type entry struct {
 	value any
 	users sync.WaitGroup
 
-	bucket *engine.Bucket        // the value, if that is one
+	bucket *bucket.Bucket        // the value, if that is one
 	broken atomic.Pointer[error] // by a panic in a call on it
 }
 
@@ -90,7 +91,7 @@ func (t *handleTable) add(k kind, value any) uint64 {
 	t.last++
 	id := uint64(k)<<kindShift | t.last
 	e := &entry{value: value}
-	e.bucket, _ = value.(*engine.Bucket)
+	e.bucket, _ = value.(*bucket.Bucket)
 	t.entries[id] = e
 	return id
 }

@@ -10,8 +10,8 @@
  * Status and errors. Every function returns a persisting_status. Results leave
  * through out-parameters, which are written on PERSISTING_OK only. The last
  * argument is a struct persisting_error that the caller has zeroed, or NULL;
- * on failure it receives the status and a message in UTF-8, and the caller
- * gives it back with error.release(&error).
+ * on failure it receives the status, a message in UTF-8 and, with some statuses,
+ * a number that says more, and the caller gives it back with error.release(&error).
  *
  * Handles. A handle is a 64-bit number that is never used again: 0 is no
  * handle. A call with a closed, foreign or invented handle returns
@@ -50,7 +50,7 @@
 extern "C" {
 #endif
 
-#define PERSISTING_ABI_VERSION 1
+#define PERSISTING_ABI_VERSION 2
 
 #ifndef ARROW_C_DATA_INTERFACE
 #define ARROW_C_DATA_INTERFACE
@@ -107,9 +107,13 @@ enum {
   PERSISTING_INTERNAL = 99         /* a panic inside the library; close the handle */
 };
 
+/* detail is, of PERSISTING_REMOVED, the first offset after the one asked for whose row is
+ * left, or that of the next row to be appended when there is none; of PERSISTING_LOCKED the
+ * process that holds the directory, 0 where that is not known; of all others 0. */
 struct persisting_error {
   persisting_status code;
   char* message;
+  int64_t detail;
   void (*release)(struct persisting_error*);
 };
 

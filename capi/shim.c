@@ -22,13 +22,14 @@ static void release_error(struct persisting_error* error) {
   error->release = NULL;
 }
 
-persisting_status shim_fail(struct persisting_error* error, persisting_status code, char* message) {
+persisting_status shim_fail(struct persisting_error* error, persisting_status code, int64_t detail, char* message) {
   if (error == NULL) {
     free(message);
     return code;
   }
   error->code = code;
   error->message = message;
+  error->detail = detail;
   error->release = release_error;
   return code;
 }
@@ -53,7 +54,7 @@ void shim_release_shared(struct ArrowArray* array) {
 }
 
 persisting_status shim_fail_forked(struct persisting_error* error) {
-  return shim_fail(error, PERSISTING_FORKED,
+  return shim_fail(error, PERSISTING_FORKED, 0,
                               strdup("this process was forked from one that had loaded Persisting, whose threads did "
                                      "not come along: start it with spawn or forkserver instead of fork"));
 }

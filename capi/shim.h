@@ -9,7 +9,7 @@
 
 /* Fills *error, which may be NULL, and returns code. Takes over message, which
  * is from malloc. */
-persisting_status shim_fail(struct persisting_error* error, persisting_status code, char* message);
+persisting_status shim_fail(struct persisting_error* error, persisting_status code, int64_t detail, char* message);
 
 /* Not 0 in a process that was forked from one that had loaded the library. Every
  * function looks there before the Go runtime is entered, which does not survive a

@@ -1,43 +1,16 @@
 package main
 
+import (
+	"github.com/persisting/persisting/engine/bucket"
+	"github.com/persisting/persisting/engine/table"
+)
+
 // #include "shim.h"
 import "C"
 
-import (
-	"github.com/persisting/persisting/engine"
-)
-
-//export persistingBucketVersionsGo
-func persistingBucketVersionsGo(id C.persisting_bucket, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
-		versions, err := b.Versions()
-		if err != nil {
-			return err
-		}
-		return toJSON(versions, out)
-	}, arg("out_json", out))
-}
-
-//export persistingBucketTagGo
-func persistingBucketTagGo(id C.persisting_bucket, name *C.char, version C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
-		return b.Tag(C.GoString(name), uint64(version))
-	}, arg("name", name))
-}
-
-//export persistingBucketUntagGo
-func persistingBucketUntagGo(id C.persisting_bucket, name *C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error { return b.Untag(C.GoString(name)) }, arg("name", name))
-}
-
-//export persistingBucketRestoreGo
-func persistingBucketRestoreGo(id C.persisting_bucket, version C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error { return b.Restore(uint64(version)) })
-}
-
 //export persistingViewOpenGo
 func persistingViewOpenGo(id C.persisting_bucket, version C.uint64_t, out *C.persisting_view, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *engine.Bucket) error {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
 		view, err := b.At(uint64(version))
 		if err != nil {
 			return err
@@ -47,7 +20,7 @@ func persistingViewOpenGo(id C.persisting_bucket, version C.uint64_t, out *C.per
 	}, arg("out_view", out))
 }
 
-func onView(id C.persisting_view, e *C.struct_persisting_error, half func(*engine.View) error, arguments ...argument) C.persisting_status {
+func onView(id C.persisting_view, e *C.struct_persisting_error, half func(*table.View) error, arguments ...argument) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(arguments...); err != nil {
 			return err
@@ -58,7 +31,7 @@ func onView(id C.persisting_view, e *C.struct_persisting_error, half func(*engin
 
 //export persistingViewSchemaGo
 func persistingViewSchemaGo(id C.persisting_view, out *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
-	return onView(id, e, func(v *engine.View) error {
+	return onView(id, e, func(v *table.View) error {
 		exportSchema(v.Schema(), out)
 		return nil
 	}, arg("out_schema", out))
@@ -66,7 +39,7 @@ func persistingViewSchemaGo(id C.persisting_view, out *C.struct_ArrowSchema, e *
 
 //export persistingViewRowsGo
 func persistingViewRowsGo(id C.persisting_view, outRows, outEnd *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onView(id, e, func(v *engine.View) error {
+	return onView(id, e, func(v *table.View) error {
 		rows, end := v.Rows()
 		*outRows, *outEnd = C.int64_t(rows), C.int64_t(end)
 		return nil
@@ -75,7 +48,7 @@ func persistingViewRowsGo(id C.persisting_view, outRows, outEnd *C.int64_t, e *C
 
 //export persistingViewReadGo
 func persistingViewReadGo(id C.persisting_view, offset, count C.int64_t, flags C.uint32_t, out *C.persisting_cursor, e *C.struct_persisting_error) C.persisting_status {
-	return onView(id, e, func(v *engine.View) error {
+	return onView(id, e, func(v *table.View) error {
 		if err := checkRange(offset, count); err != nil {
 			return err
 		}
@@ -92,5 +65,5 @@ func persistingViewReadGo(id C.persisting_view, offset, count C.int64_t, flags C
 
 //export persistingViewCloseGo
 func persistingViewCloseGo(id C.persisting_view, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error { return shut(kindView, uint64(id), (*engine.View).Close) })
+	return guard(e, func() error { return shut(kindView, uint64(id), (*table.View).Close) })
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 var (
@@ -66,19 +67,61 @@ func (e *SchemaError) Error() string {
 	return fmt.Sprintf("engine: column %q: %s", e.Column, e.Reason)
 }
 
-// LockedError is returned when another opener holds the bucket.
+// ExpressionError is returned for an SQL expression or filter that cannot be
+// understood or computed.
+type ExpressionError struct {
+	Expression string
+	Reason     string // what the parser said, with the place where it knows one
+}
+
+// shownExpression is the number of bytes of an expression that an error repeats.
+const shownExpression = 1000
+
+func (e *ExpressionError) Error() string {
+	shown := e.Expression
+	if len(shown) > shownExpression {
+		shown = strings.ToValidUTF8(shown[:shownExpression], "") + " ..."
+	}
+	return fmt.Sprintf("engine: expression %q: %s", shown, e.Reason)
+}
+
+// RemovedError is an [ErrRemoved], and with it an [ErrNotFound].
+type RemovedError struct {
+	Offset int64
+	First  int64 // the first offset after it whose row is left
+	Left   bool  // whether there is one; else First is that of the next row to be put
+}
+
+func (e *RemovedError) Error() string {
+	if !e.Left {
+		return fmt.Sprintf("engine: the row at offset %d was removed, and no row is left after it: the next one gets offset %d", e.Offset, e.First)
+	}
+	return fmt.Sprintf("engine: the row at offset %d was removed: the first one left is at offset %d", e.Offset, e.First)
+}
+
+// Detail returns First.
+func (e *RemovedError) Detail() int64 { return e.First }
+
+// Unwrap returns ErrRemoved.
+func (e *RemovedError) Unwrap() error { return ErrRemoved }
+
+// LockedError is returned when another opener holds the directory of a store.
 type LockedError struct {
-	Path   string // directory of the bucket
+	Path   string // the directory
 	Holder string // such as "process 17 on host a"
+	PID    int    // of that process, where the system knows it; else 0
 	Here   bool   // it is this process
 }
 
 func (e *LockedError) Error() string {
 	if e.Here {
-		return fmt.Sprintf("engine: bucket %s is open in this process already, by %s: close it first, and give each of several buckets or topics a directory of its own", e.Path, e.Holder)
+		return fmt.Sprintf("engine: %s is open in this process already, by %s: close it first, and give each of several buckets, topics or stores a directory of its own", e.Path, e.Holder)
 	}
-	return fmt.Sprintf("engine: bucket %s is open elsewhere, by %s: close it there, or end that process", e.Path, e.Holder)
+	return fmt.Sprintf("engine: %s is open elsewhere, by %s: close it there, or end that process", e.Path, e.Holder)
 }
+
+// Detail returns PID.
+func (e *LockedError) Detail() int64 { return int64(e.PID) }
 
 // OptionError is returned for options that are unknown or out of range. It
 // lists all faults.

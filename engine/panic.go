@@ -18,50 +18,9 @@ func Panicked(with any) error {
 	return fmt.Errorf("%w: panic: %v\n%s", ErrPanic, with, debug.Stack())
 }
 
-// contain makes an error of a panic in the function that defers it.
-func contain(err *error) {
+// Contain makes an error of a panic in the function that defers it.
+func Contain(err *error) {
 	if with := recover(); with != nil {
 		*err = errors.Join(*err, Panicked(with))
 	}
-}
-
-// Break ends all use of the bucket, but for Close, after a panic that cause tells of.
-// Those who wait for rows or for room are told.
-func (b *Bucket) Break(cause error) {
-	b.broken.CompareAndSwap(nil, &cause)
-	_ = b.poisonWith(cause)
-	if b.log != nil {
-		b.log.Abort(cause)
-	}
-	b.alarm.end(b.acknowledgedRows())
-}
-
-// Broken returns what Break was called with, nil if it was not.
-func (b *Bucket) Broken() error {
-	if cause := b.broken.Load(); cause != nil {
-		return *cause
-	}
-	return nil
-}
-
-// breakOnPanic is deferred by what the bucket does of its own accord.
-func (b *Bucket) breakOnPanic() {
-	if with := recover(); with != nil {
-		b.Break(Panicked(with))
-	}
-}
-
-// inBackground runs a loop that ends when b.stop is closed.
-func (b *Bucket) inBackground(loop func()) {
-	b.workers.Go(func() {
-		defer b.breakOnPanic()
-		loop()
-	})
-}
-
-// locked calls f with b.mu, of which a panic lets go.
-func (b *Bucket) locked(f func()) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	f()
 }

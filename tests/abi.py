@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from persisting import _abi
-from persisting._boundary import Error
+from persisting._engine import library as engine
+from persisting._engine.boundary import Error
 from persisting._errors import Status
 from tests import header
 
@@ -24,7 +24,7 @@ ROWS = 3
 
 def library() -> ctypes.CDLL:
     """Return the library with the prototypes of the binding."""
-    return _abi._library()
+    return engine.library()
 
 
 class ArrowSchema(ctypes.Structure):
@@ -146,6 +146,9 @@ class Outcome(NamedTuple):
 
 
 NO_ERROR = object()
+
+# Statuses whose errors have a number besides.
+NUMBERED = (Status.REMOVED, Status.LOCKED)
 
 
 class World:
@@ -296,7 +299,8 @@ class World:
         if status and error is NO_ERROR:
             assert report.code == status
             assert message
-            _abi._release_error(report.release)(report)
+            assert not report.detail or status in NUMBERED
+            engine.release_error(report.release)(report)
             assert not report.release
             assert not report.message
         else:

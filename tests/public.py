@@ -14,7 +14,8 @@ import persisting
 import persisting.kv
 import persisting.metrics
 import persisting.queue
-from persisting import _errors, _native
+from persisting import _errors
+from persisting._engine.bucket import Bucket
 from tests import header
 from tests.support import ROOT
 
@@ -53,7 +54,7 @@ def module_names(module: ModuleType) -> Iterator[str]:
 def option_names() -> list[str]:
     """Return the names of the engine's options, which it tells when it refuses one."""
     try:
-        _native.Bucket("/", {"": 0})
+        Bucket("/", {"": 0})
     except _errors.InvalidArgumentError as error:
         return str(error).partition("valid are ")[2].split(", ")
     raise AssertionError("an option without a name was taken")

@@ -205,6 +205,20 @@ async def test_metadata_of_fields_is_kept(
     assert found.field("n").metadata == {b"unit": b"metres", b"": "ä".encode()}
 
 
+async def test_metadata_of_a_declared_schema_is_kept(backend_class: Any, bucket: Path) -> None:
+    fields = [pa.field("n", pa.int64(), metadata={"unit": "m"})]
+    for more in ({}, {"first": "1"}, {"first": "2", "second": "2"}):
+        schema = pa.schema(fields, metadata=more)
+        async with backend_class(0, bucket, schema=schema) as backend:
+            await backend.put({"n": 1})
+    for at in ("in the log", "in the table"):
+        async with backend_class(0, bucket) as backend:
+            found = (await backend.get_arrow()).schema
+            assert found.metadata == {b"first": b"1", b"second": b"2"}, at
+            assert found.field("n").metadata == {b"unit": b"m"}
+            await backend.flush()
+
+
 async def test_metadata_of_schemas_is_kept(
     opening: Opener, backend_class: Any, bucket: Path
 ) -> None:

@@ -162,7 +162,12 @@ async def test_removed_records_are_told_from_others(opening: Opener, tmp_path: P
     await backend.put_batch([{"n": n} for n in range(10)])
     assert await backend.delete("n IN (0, 1, 5, 9)") == 4
     assert backend.total_count() == 10
+    view = await backend.at(version=(await backend.list_versions())[-1].version)
+    await backend.put({"n": 10})
     for offset, first in ((0, 2), (1, 2), (5, 6), (9, 10)):
+        with pytest.raises(RemovedError) as caught:
+            await view.get(3, offset)
+        assert caught.value.first == first
         with pytest.raises(RemovedError, match=f"offset {offset} was removed") as caught:
             await backend.get(3, offset)
         assert caught.value.first == first == backend.first_offset(offset)
@@ -173,7 +178,7 @@ async def test_removed_records_are_told_from_others(opening: Opener, tmp_path: P
     assert [b async for b in backend.get_stream(3, 6)] == [[{"n": 6}, {"n": 7}, {"n": 8}]]
     with pytest.raises(RemovedError):
         _ = [b async for b in backend.get_stream(100, 6)]
-    await backend.put({"n": 10})
+    view.close()
     table = await backend.get_arrow(with_offsets=True)
     left = [2, 3, 4, 6, 7, 8, 10]
     assert table.to_pydict() == {"n": left, "_offset": left}

@@ -22,8 +22,8 @@ from pyarrow import parquet
 
 from persisting import LanceBackend, PersistingBackend
 from persisting._cli import main
+from persisting._engine.bucket import Bucket
 from persisting._records import RecordDecoder
-from persisting._table import Table
 from tests.support import QUIET, ROOT, eventually
 from tests.test_cli import files
 
@@ -360,7 +360,7 @@ def lines_to(path: Path, rows: list[Any]) -> Path:
 
 
 def records(path: Path) -> list[dict[str, Any]]:
-    with Table(path, {**QUIET, "enable_wal": False}) as table, table.read(0, 10**9) as cursor:
+    with Bucket(path, {**QUIET, "enable_wal": False}) as table, table.read(0, 10**9) as cursor:
         return RecordDecoder().decode(cursor)
 
 

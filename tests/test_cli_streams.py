@@ -370,7 +370,7 @@ def test_an_internal_error_is_not_taken_for_damage(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("persisting._native.verify", fail)
+    monkeypatch.setattr("persisting._engine.directory.verify", fail)
     shell("verify", directory / "bucket", status=2)
     assert "internal error" in shell.errors
     assert "ZeroDivisionError: by zero" in shell.errors

@@ -20,14 +20,14 @@ def test_a_forked_child_is_refused_at_once_and_its_parent_goes_on(tmp_path: Path
 
 SPAWN = """
 import multiprocessing, sys
-from persisting import _native
+from persisting._engine.bucket import Bucket
 
 def work(path):
-    bucket = _native.Bucket(path, {})
+    bucket = Bucket(path, {})
     bucket.close()
 
 if __name__ == "__main__":
-    bucket = _native.Bucket(sys.argv[1] + "/a", {})
+    bucket = Bucket(sys.argv[1] + "/a", {})
     for method in ("spawn", "forkserver"):
         child = multiprocessing.get_context(method).Process(target=work, args=(sys.argv[1] + "/b",))
         child.start()

@@ -13,7 +13,8 @@ import pytest
 
 from _build import boundary
 from _build.process import BuildError
-from persisting import _abi, _boundary
+from persisting._engine import boundary as made
+from persisting._engine import library
 from persisting._errors import Status
 from tests import header
 from tests.support import ROOT, python
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CAPI = ROOT / "capi"
-LIBRARIES = (_abi._LIBRARY, _abi._LIBRARY.with_name("libpersisting_native.so"))
+LIBRARIES = (library.LIBRARY, library.LIBRARY.with_name("libpersisting_native.so"))
 STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
 
 
@@ -68,7 +69,7 @@ def exported(library: Path) -> set[str]:
 
 
 def test_the_library_exports_the_header_and_nothing_else() -> None:
-    assert exported(_abi._LIBRARY) == set(header.functions())
+    assert exported(library.LIBRARY) == set(header.functions())
 
 
 def test_the_native_library_exports_its_functions_only() -> None:
@@ -118,7 +119,7 @@ int main(int argc, char **argv) {
 def test_a_c_program_links_and_runs(tmp_path: Path) -> None:
     source, program = tmp_path / "program.c", tmp_path / "program"
     source.write_text(PROGRAM)
-    directory = _abi._LIBRARY.parent
+    directory = library.LIBRARY.parent
     compile_with(
         compiler("cc"), "-std=c11", *STRICT, f"-I{CAPI}", source, "-o", program,
         f"-L{directory}", f"-Wl,-rpath,{directory}", "-lpersisting",
@@ -144,7 +145,7 @@ def test_the_constants_of_python_are_those_that_c_sees(tmp_path: Path) -> None:
     flags = header.header().flags
     assert flags
     wanted = {f"PERSISTING_{status.name}": status.value for status in Status}
-    wanted |= {f"PERSISTING_{name}": getattr(_boundary, name) for name in (*flags, "ABI_VERSION")}
+    wanted |= {f"PERSISTING_{name}": getattr(made, name) for name in (*flags, "ABI_VERSION")}
     source, program = tmp_path / "source.c", tmp_path / "program"
     lines = [f'  printf("{name} %lld\\n", (long long)({name}));' for name in wanted]
     source.write_text(CONSTANTS % "\n".join(lines))
@@ -156,7 +157,7 @@ def test_the_constants_of_python_are_those_that_c_sees(tmp_path: Path) -> None:
 def test_the_prototypes_of_python_are_those_that_c_sees(tmp_path: Path) -> None:
     """A C compiler finds every function with arguments of these sizes, and pointers there."""
     lines = ['#include "persisting.h"']
-    for name, arguments in _boundary.PROTOTYPES.items():
+    for name, arguments in made.PROTOTYPES.items():
         parameters = header.functions()[name].parameters
         assert len(parameters) == len(arguments), name
         declared = ", ".join(p.declared for p in (*parameters, boundary.ERROR))
@@ -165,7 +166,7 @@ def test_the_prototypes_of_python_are_those_that_c_sees(tmp_path: Path) -> None:
             size, pointer = ctypes.sizeof(given), given in (ctypes.c_char_p, ctypes.c_void_p)
             assert pointer == parameter.is_pointer, (name, parameter)
             lines.append(f'_Static_assert(sizeof({parameter.ctype}) == {size}, "{name}");')
-    assert set(_boundary.PROTOTYPES) == set(header.functions())
+    assert set(made.PROTOTYPES) == set(header.functions())
     source = tmp_path / "source.c"
     source.write_text("\n".join(lines) + "\n")
     compile_with(
@@ -197,10 +198,10 @@ def test_a_declaration_that_is_not_understood_ends_the_build(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "fields", "python_struct"),
     [
-        ("persisting_error", 3, _boundary.Error),
-        ("persisting_usage", 2, _boundary.Usage),
-        ("ArrowSchema", 9, _boundary.ArrowSchema),
-        ("ArrowArray", 10, _boundary.ArrowArray),
+        ("persisting_error", 4, made.Error),
+        ("persisting_usage", 2, made.Usage),
+        ("ArrowSchema", 9, made.ArrowSchema),
+        ("ArrowArray", 10, made.ArrowArray),
     ],
 )
 def test_the_structs_of_python_have_the_size_of_the_header(
@@ -284,8 +285,8 @@ try:
 except OSError as error:
     if "static TLS" not in str(error): raise
 if sys.argv[1]:
-    from persisting import _native
-    print(_native.version())
+    from persisting._engine import library
+    print(library.version())
 else:
     print(len(blocks))
 """
@@ -310,8 +311,8 @@ def test_the_libraries_load_after_others(tmp_path: Path, first: str) -> None:
     script = """
 import importlib, sys
 importlib.import_module(sys.argv[1])
-from persisting import _native
-bucket = _native.Bucket(sys.argv[2], {})
+from persisting._engine.bucket import Bucket
+bucket = Bucket(sys.argv[2], {})
 bucket.close()
 print("ok")
 """

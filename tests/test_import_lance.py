@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 
 from persisting import PersistingBackend
+from persisting._engine.bucket import Bucket
 from persisting._records import RecordDecoder, strip
-from persisting._table import Table
 from tests.support import QUIET
 from tests.test_cli import files
 from tests.test_cli_rows import Shell
@@ -53,12 +53,12 @@ def rows(first: int, end: int) -> pa.Table:
 
 
 def contents(bucket: Path) -> pa.Table:
-    with Table(bucket, {**QUIET, "enable_wal": False}) as table, table.read(0, 10**9) as cursor:
+    with Bucket(bucket, {**QUIET, "enable_wal": False}) as table, table.read(0, 10**9) as cursor:
         return strip(pa.Table.from_batches(cursor, cursor.schema))
 
 
 def dicts(bucket: Path) -> list[dict[str, Any]]:
-    with Table(bucket, {**QUIET, "enable_wal": False}) as table, table.read(0, 10**9) as cursor:
+    with Bucket(bucket, {**QUIET, "enable_wal": False}) as table, table.read(0, 10**9) as cursor:
         return RecordDecoder().decode(cursor)
 
 

@@ -254,8 +254,9 @@ def test_a_block_that_fits_nowhere_is_not_stored(store: KVStore) -> None:
 
 
 def test_a_second_opener_is_told_who_has_it(store: KVStore) -> None:
-    with pytest.raises(LockedError, match=f"process {os.getpid()} "):
+    with pytest.raises(LockedError, match=f"process {os.getpid()} ") as refused:
         KVStore(store.path, capacity=CAPACITY)
+    assert refused.value.pid == os.getpid()
     with pytest.raises(AssertionError, match=f"process {os.getpid()} "):
         python(
             "import sys; from persisting.kv import KVStore; KVStore(sys.argv[1], capacity=10**8)",

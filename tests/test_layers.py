@@ -25,32 +25,39 @@ GO_LAYERS = [
     "metrics/reference",
     "metrics/exporter",
     "wal",
+    "engine",
     "engine/memory",
+    "engine/atfork",
     "engine/statefile",
     "engine/blob",
     "engine/kv",
-    "engine/atfork",
     "engine/lance",
+    "engine/batch",
     "engine/ring",
     "engine/ring/ringtest",
-    "engine",
+    "engine/table",
+    "engine/layout",
+    "engine/inspect",
+    "engine/bucket",
     "capi",
 ]
 
 # The same of the Python package; a name stands for all modules below it.
 PYTHON_LAYERS = [
-    "persisting._boundary",
+    "persisting._engine.boundary",
     "persisting._errors",
     "persisting._arguments",
-    "persisting._abi",
-    "persisting._kv",
-    "persisting._native",
-    "persisting._queried",
-    "persisting._table",
+    "persisting._engine.library",
+    "persisting._engine.handles",
+    "persisting._engine.cursor",
+    "persisting._engine.columns",
+    "persisting._engine.queries",
+    "persisting._engine.versions",
+    "persisting._engine",
     "persisting._memory",
     "persisting._records",
-    "persisting._tracing",
-    "persisting._logs",
+    "persisting._observe",
+    "persisting._loop",
     "persisting.metrics",
     "persisting.queue",
     "persisting.kv",
@@ -221,6 +228,12 @@ def test_no_file_of_rust_uses_one_above_it() -> None:
     for name, wanted in uses.items():
         below = set(RUST_LAYERS[: RUST_LAYERS.index(name)])
         assert wanted <= below, f"{name} uses {sorted(wanted - below)}, which are not below it"
+
+
+def test_the_engine_is_called_in_one_place() -> None:
+    for name, file in modules().items():
+        knows = re.search(r"^\s*(import|from) ctypes\b", file.read_text(), re.MULTILINE)
+        assert not knows or name.startswith("persisting._engine."), name
 
 
 @pytest.mark.parametrize(

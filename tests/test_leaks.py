@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from persisting import _abi, _native
+from persisting._engine import library
+from persisting._engine.bucket import Bucket
 from persisting._errors import PersistingError, SchemaError
 from tests.abi import Exported, rows, world
 from tests.support import QUIET, command, eventually, run
@@ -42,11 +43,11 @@ class Held(NamedTuple):
 
 def held() -> Held:
     gc.collect()
-    native = ctypes.CDLL(str(_abi._LIBRARY.with_name("libpersisting_native.so")))
+    native = ctypes.CDLL(str(library.LIBRARY.with_name("libpersisting_native.so")))
     live = Live()
     assert native.pn_live_objects(ctypes.byref(live), None) == 0
     counts = tuple(getattr(live, name) for name, _ in Live._fields_)
-    return Held(*_native.usage(), pa.total_allocated_bytes(), counts)
+    return Held(*library.usage(), pa.total_allocated_bytes(), counts)
 
 
 @pytest.fixture
@@ -59,17 +60,17 @@ def bracket() -> Iterator[None]:
 
 
 def open_and_close(path: Path) -> None:
-    _native.Bucket(path, QUIET).close()
+    Bucket(path, QUIET).close()
 
 
 def append_and_close(path: Path) -> None:
-    with _native.Bucket(path, QUIET) as bucket:
+    with Bucket(path, QUIET) as bucket:
         for i in range(20):
             bucket.append(rows(100, 100 * i), wait_ns=-1)
 
 
 def read_from_memory(path: Path) -> None:
-    with _native.Bucket(path, QUIET) as bucket:
+    with Bucket(path, QUIET) as bucket:
         for i in range(20):
             bucket.append(rows(10, 10 * i), wait_ns=-1)
         for _ in range(3):
@@ -80,7 +81,7 @@ def read_from_memory(path: Path) -> None:
 
 
 def read_from_disk(path: Path) -> None:
-    with _native.Bucket(path, {**QUIET, "cache_bytes": 0}) as bucket:
+    with Bucket(path, {**QUIET, "cache_bytes": 0}) as bucket:
         bucket.append(rows(40_000), wait_ns=-1)
         bucket.flush()
         with bucket.read(0, 40_000) as cursor:
@@ -90,7 +91,7 @@ def read_from_disk(path: Path) -> None:
 
 
 def leave_reads_unfinished(path: Path) -> None:
-    with _native.Bucket(path, {**QUIET, "cache_bytes": 0}) as bucket:
+    with Bucket(path, {**QUIET, "cache_bytes": 0}) as bucket:
         bucket.append(rows(40_000), wait_ns=-1)
         bucket.flush()
         bucket.append(rows(10, 40_000), wait_ns=-1)
@@ -101,7 +102,7 @@ def leave_reads_unfinished(path: Path) -> None:
 
 
 def change_the_schema(path: Path) -> None:
-    with _native.Bucket(path, QUIET) as bucket:
+    with Bucket(path, QUIET) as bucket:
         if not bucket.acknowledged():
             bucket.append(pa.RecordBatch.from_pydict({"x": [1, 2]}), wait_ns=-1)
         bucket.append(pa.RecordBatch.from_pydict({"x": [0.5], "new": [b"y"]}), wait_ns=-1)
@@ -114,7 +115,7 @@ def change_the_schema(path: Path) -> None:
 
 
 def flush_and_compact(path: Path) -> None:
-    with _native.Bucket(path, QUIET) as bucket:
+    with Bucket(path, QUIET) as bucket:
         for i in range(5):
             bucket.append(rows(100, 100 * i), wait_ns=-1)
             bucket.flush()
@@ -123,7 +124,7 @@ def flush_and_compact(path: Path) -> None:
 
 
 def refused_appends(path: Path) -> None:
-    with _native.Bucket(path, QUIET) as bucket:
+    with Bucket(path, QUIET) as bucket:
         bucket.append(rows(10), wait_ns=-1)
         for _ in range(10):
             with pytest.raises(SchemaError):
@@ -131,12 +132,12 @@ def refused_appends(path: Path) -> None:
 
 
 def refused_opens(path: Path) -> None:
-    with _native.Bucket(path, QUIET):
+    with Bucket(path, QUIET):
         for _ in range(10):
             with pytest.raises(PersistingError):
-                _native.Bucket(path, {})
+                Bucket(path, {})
             with pytest.raises(PersistingError):
-                _native.Bucket(path, {"no": 1})
+                Bucket(path, {"no": 1})
 
 
 CYCLES: tuple[Callable[[Path], None], ...] = (
@@ -177,7 +178,7 @@ def test_nothing_is_left_behind_by_calls_that_fail(tmp_path: Path) -> None:
 
 def test_a_bracket_notices_what_is_left(tmp_path: Path) -> None:
     before = held()
-    bucket = _native.Bucket(tmp_path, QUIET)
+    bucket = Bucket(tmp_path, QUIET)
     bucket.append(rows(1000), wait_ns=-1)
     bucket.flush()
     assert held().handles == before.handles + 1
@@ -207,7 +208,7 @@ def test_rows_in_memory_are_read_where_they_were_put(tmp_path: Path) -> None:
             "some": [None if i % 3 else i / 2 for i in range(10_000)],
         }
     )
-    with _native.Bucket(tmp_path, QUIET) as bucket:
+    with Bucket(tmp_path, QUIET) as bucket:
         bucket.append(batch, wait_ns=-1)
         with bucket.read(0, 10_000) as cursor:
             (back,) = cursor

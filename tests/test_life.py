@@ -35,6 +35,7 @@ async def test_a_second_opener_is_told_who_holds_the_bucket(
         with pytest.raises(LockedError, match=rf"process {os.getpid()}\b") as raised:
             cls(1, bucket)
         assert str(bucket) in str(raised.value)
+        assert raised.value.pid == os.getpid()
         assert isinstance(raised.value, persisting.StorageError)
     await backend.put({"n": 1})
     assert await backend.get(1, 0) == [{"n": 1}]
@@ -64,8 +65,9 @@ async def test_another_process_is_named_and_its_end_frees_the_bucket(bucket: Pat
         ) as holder:
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"open\n"
-            with pytest.raises(LockedError, match=rf"process {holder.pid}\b"):
+            with pytest.raises(LockedError, match=rf"process {holder.pid}\b") as refused:
                 PersistingBackend(0, bucket)
+            assert refused.value.pid == holder.pid
             if end == "kill":
                 holder.kill()
             holder.communicate(timeout=60)

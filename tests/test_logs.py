@@ -15,7 +15,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from persisting import PersistingBackend, SchemaError, _logs, _native, _tracing
+from persisting import PersistingBackend, SchemaError
+from persisting._engine import metrics as engine_metrics
+from persisting._engine.bucket import Bucket
+from persisting._observe import logs, tracing
 from tests.support import QUIET, eventually, python
 
 if TYPE_CHECKING:
@@ -49,24 +52,24 @@ def test_levels_are_honoured_at_the_source(
 ) -> None:
     for level, seen in ((logging.WARNING, False), (logging.DEBUG, True)):
         with caplog.at_level(level, "persisting"):
-            _logs.start()
-            with _native.Bucket(tmp_path / f"bucket_{level}", QUIET):
+            logs.start()
+            with Bucket(tmp_path / f"bucket_{level}", QUIET):
                 pass
             assert eventually(lambda: "opened" in caplog.text, within=0.2) is seen
         caplog.clear()
     with caplog.at_level(logging.DEBUG, "persisting"):
         taken: list[str] = []
-        monkeypatch.setattr(_logs, "_deliver", lambda logged: taken.append(str(logged)))
+        monkeypatch.setattr(logs, "_deliver", lambda logged: taken.append(str(logged)))
         logging.disable(logging.CRITICAL)
         try:
-            _logs.start()
-            with _native.Bucket(tmp_path / "disabled", QUIET):
+            logs.start()
+            with Bucket(tmp_path / "disabled", QUIET):
                 pass
             assert not eventually(lambda: "disabled" in str(taken), within=0.2)
         finally:
             logging.disable(logging.NOTSET)
-            _logs.start()
-        with _native.Bucket(tmp_path / "enabled", QUIET):
+            logs.start()
+        with Bucket(tmp_path / "enabled", QUIET):
             pass
         assert eventually(lambda: "enabled" in str(taken))
 
@@ -91,28 +94,52 @@ def test_a_slow_handler_holds_nothing_up(tmp_path: Path) -> None:
     logger.addHandler(keep)
     logger.setLevel(logging.DEBUG)
     try:
-        _logs.start()
+        logs.start()
         before = dropped()
-        with _native.Bucket(tmp_path / "first", QUIET):
+        with Bucket(tmp_path / "first", QUIET):
             assert entered.wait(10)
         opened = 0
         while dropped() == before:
             opened += 1
             assert opened < 2000
-            with _native.Bucket(tmp_path / "again", QUIET):
+            with Bucket(tmp_path / "again", QUIET):
                 pass
         assert opened > 500
     finally:
         engine.removeHandler(slow)
         logger.setLevel(logging.NOTSET)
-        _logs.start()
+        logs.start()
         held.set()
     assert eventually(lambda: any("messages were dropped" in text for text in lost), within=30)
     logger.removeHandler(keep)
 
 
+def test_a_filter_that_raises_costs_its_message_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(record: logging.LogRecord) -> bool:
+        if "wrong" in record.getMessage():
+            raise RuntimeError("a filter of the program")
+        return True
+
+    logger = logging.getLogger("persisting.engine")
+    logger.addFilter(refuse)
+    try:
+        with caplog.at_level(logging.DEBUG, "persisting"):
+            logs.start()
+            for name in ("wrong", "right"):
+                with Bucket(tmp_path / name, QUIET):
+                    pass
+            assert eventually(lambda: str(tmp_path / "right") in caplog.text)
+    finally:
+        logger.removeFilter(refuse)
+        logs.start()
+    assert str(tmp_path / "wrong") not in caplog.text
+    assert "RuntimeError: a filter of the program" in capfd.readouterr().err
+
+
 def dropped() -> float:
-    families = {f["name"]: f for f in _native.metrics_families()}
+    families = {f["name"]: f for f in engine_metrics.families()}
     value: float = families["persisting_log_messages_dropped_total"]["samples"][0]["value"]
     return value
 
@@ -144,11 +171,11 @@ def spans() -> Iterator[InMemorySpanExporter]:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     before = trace._TRACER_PROVIDER
     trace._TRACER_PROVIDER = provider
-    _logs.start()
+    logs.start()
     yield exporter
     trace._TRACER_PROVIDER = before
-    _logs.start()
-    assert _tracing.tracer is None
+    logs.start()
+    assert tracing.tracer is None
 
 
 async def test_work_becomes_spans(
@@ -235,4 +262,4 @@ def named(spans: InMemorySpanExporter, *wanted: str) -> dict[str, list[Any]]:
 async def test_without_a_provider_there_are_no_spans(opening: Opener, bucket: Path) -> None:
     backend = opening(PersistingBackend, bucket)
     await backend.put({"n": 1})
-    assert _tracing.tracer is None
+    assert tracing.tracer is None

@@ -12,7 +12,7 @@ import pytest
 
 from persisting import LanceBackend, PersistingBackend
 from persisting._errors import PersistingError, SchemaError
-from tests.support import eventually, python, within
+from tests.support import python, within
 from tests.test_tasks import MODES, turns
 
 if TYPE_CHECKING:
@@ -698,19 +698,24 @@ async def test_an_error_of_a_reader_reaches_the_caller(backend: LanceBackend) ->
 # ---- forgotten ----
 
 
+@pytest.mark.parametrize("way", ["refused", "broken"])
 def test_a_close_of_what_was_forgotten_that_fails_is_logged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+    caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder, way: str
 ) -> None:
-    from persisting import _abi
+    """And the next is closed, and the end of the interpreter does not wait for ever."""
+    from persisting._engine import handles
 
-    class Forgotten(_abi.Handle):
+    class Forgotten(handles.Handle):
         pass
 
     def fail(number: int, error: Any) -> int:
+        if way == "broken":
+            raise AttributeError("none of ours")
         error.code = 5
         return 5
 
-    Forgotten(7, fail, "the bucket x", close_takes_long=True)
-    _abi.finish_closing()
-    assert eventually(lambda: "the bucket x, which was forgotten" in caplog.text)
-    assert [str(w.message) for w in recwarn] == ["the bucket x was not closed"]
+    for name in "xy":
+        Forgotten(7, fail, f"the bucket {name}", close_takes_long=True)
+        handles.finish_closing()
+        assert f"the bucket {name}, which was forgotten" in caplog.text
+    assert [str(w.message) for w in recwarn] == [f"the bucket {n} was not closed" for n in "xy"]

@@ -15,7 +15,8 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from persisting import PersistingBackend, _native, metrics
+from persisting import PersistingBackend, metrics
+from persisting._engine import library
 from tests.support import QUIET, eventually, python
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ async def test_the_server_refuses_and_gives_nothing_else_away(busy: PersistingBa
 
 
 async def test_scrapes_while_buckets_open_and_close(tmp_path: Path) -> None:
-    before = _native.usage()
+    before = library.usage()
     stop = threading.Event()
     answers: list[int] = []
 
@@ -155,7 +156,7 @@ async def test_scrapes_while_buckets_open_and_close(tmp_path: Path) -> None:
     assert set(answers) == {200}
     assert str(tmp_path) not in metrics.exposition()
     gc.collect()
-    assert _native.usage() == before
+    assert library.usage() == before
     with pytest.raises(urllib.error.URLError):
         ask(f"{server.url}/metrics")
 

@@ -13,13 +13,13 @@ import pytest
 
 from _build import native_header
 from _build.process import BuildError
-from persisting import _abi, _boundary
+from persisting._engine import boundary, library
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NATIVE = native_header.read(native_header.native_sources())
-LIBRARY = ctypes.CDLL(str(_abi._LIBRARY.with_name("libpersisting_native.so")))
+LIBRARY = ctypes.CDLL(str(library.LIBRARY.with_name("libpersisting_native.so")))
 
 INVALID = 1
 UNTOUCHED = b"\xaa" * 128
@@ -77,7 +77,7 @@ class Given:
         if ctype == "struct ArrowArray *":
             return ctypes.byref(self.array())
         if ctype == "struct pn_arrays":
-            both = (_boundary.ArrowArray * 2)()
+            both = (boundary.ArrowArray * 2)()
             for place in both:
                 self.array(place)
             self.consumed.append(both)
@@ -87,13 +87,13 @@ class Given:
         return ctype_of(ctype)() if not ctype.endswith("*") else None
 
     def schema(self) -> Any:
-        made = _boundary.ArrowSchema()
+        made = boundary.ArrowSchema()
         pa.schema([("a", pa.int64())])._export_to_c(ctypes.addressof(made))
         self.consumed.append(made)
         return made
 
     def array(self, place: Any = None) -> Any:
-        made = _boundary.ArrowArray() if place is None else place
+        made = boundary.ArrowArray() if place is None else place
         pa.array([{"a": 1}])._export_to_c(ctypes.addressof(made))
         self.consumed.append(made)
         return made

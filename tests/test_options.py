@@ -9,6 +9,8 @@ import pytest
 
 from persisting import LanceBackend, PersistingBackend, PersistingError
 from persisting._errors import InvalidArgumentError
+from persisting.queue._options import PersistingOptions, names
+from tests.public import option_names
 from tests.support import ROOT
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ def test_an_unknown_option_is_refused_with_the_valid_ones(
     cls: type[LanceBackend], name: str, bucket: Path
 ) -> None:
     with pytest.raises(InvalidArgumentError) as raised:
-        cls(0, bucket, **{name: 1})
+        cls(0, bucket, **{name: 1})  # type: ignore[arg-type]
     said = str(raised.value)
     assert repr(name) in said
     assert set(OF[cls]) <= set(re.findall(r"\w+", said))
@@ -131,7 +133,7 @@ def test_all_faults_are_named_at_once(bucket: Path) -> None:
 
 def test_a_value_that_json_cannot_hold_is_refused_by_name(bucket: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="flush_bytes"):
-        PersistingBackend(0, bucket, flush_bytes=object())
+        PersistingBackend(0, bucket, flush_bytes=object())  # type: ignore[arg-type]
     assert not bucket.exists()
 
 
@@ -142,7 +144,11 @@ def test_options_are_those_that_the_docstring_and_the_readme_list(cls: type[Lanc
     for name in OF[cls]:
         assert re.search(rf"^    {name}$", documented, re.MULTILINE), name
         assert f"`{name}`" in readme, name
-    assert set(OF[cls]) == cls._OPTIONS
+    assert set(OF[cls]) == names(cls._OPTIONS)
+
+
+def test_the_options_are_those_of_the_engine() -> None:
+    assert names(PersistingOptions) == set(option_names())
 
 
 def test_a_path_that_is_a_file_is_a_storage_error(bucket: Path) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from persisting import PersistingBackend, _native
+from persisting import PersistingBackend
+from persisting._engine import directory
 from persisting._errors import LockedError, WALError
 from tests.support import ROOT, command, eventually, python
 
@@ -57,7 +58,7 @@ async def test_a_bucket_that_was_made_anew_is_safe_from_its_old_owner(tmp_path: 
         out, err = old.communicate("\n", timeout=60)
     assert (new.returncode, old.returncode) == (0, 0), out + err
     for name in ("flushed", "closed", "collected", "exited"):
-        found = _native.verify(tmp_path / name)
+        found = directory.verify(tmp_path / name)
         assert (found["sound"], found["rows"]) == (True, 3), found
         async with PersistingBackend(0, tmp_path / name) as backend:
             rows = await backend.get(99, 0)
@@ -95,13 +96,13 @@ def test_a_bucket_without_its_log_is_refused_until_a_salvage(tmp_path: Path, kin
     for segment in (bucket / "wal").iterdir():
         segment.unlink()
     for _ in range(3):
-        assert not _native.verify(bucket)["sound"]
+        assert not directory.verify(bucket)["sound"]
         with pytest.raises(WALError, match="there is no segment"):
             PersistingBackend(0, bucket)
     backend = PersistingBackend(0, bucket, wal_recovery="salvage")
     assert backend.total_count() == {"fresh": 0, "flushed": 4}[kind]
     backend.close()
-    assert _native.verify(bucket)["sound"]
+    assert directory.verify(bucket)["sound"]
     PersistingBackend(0, bucket).close()
 
 

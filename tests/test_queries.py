@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 
 from persisting import LanceBackend, PersistingBackend, SchemaError
 from persisting._errors import ClosedError, InvalidArgumentError, NotFoundError
-from persisting.queue import _base, _queries
+from persisting._loop import threads as loop_threads
+from persisting.queue import _queries
 from tests.support import QUIET, within
 
 if TYPE_CHECKING:
@@ -695,7 +696,7 @@ async def test_what_an_index_finds_at_once_takes_no_thread(
 
     async def on_thread(function: Any, *arguments: Any) -> Any:
         threads.append(arguments)
-        return await _base.on_thread(function, *arguments)
+        return await loop_threads.on_thread(function, *arguments)
 
     monkeypatch.setattr(_queries, "on_thread", on_thread)
     monkeypatch.setattr(_queries._Pace, "_LONG", 60)

@@ -94,7 +94,7 @@ async def test_a_stream_that_reads_ahead_yields_full_lists(
     stored: LanceBackend, batch_size: int
 ) -> None:
     stored.batch_size = batch_size
-    stored._ahead = type(stored._ahead)(batch_size)
+    stored._prefetch = type(stored._prefetch)(batch_size)
     limit = ROWS - 5
     lists = [records async for records in stored.get_stream(limit, 3)]
     assert [*chain.from_iterable(lists)] == [{"n": n} for n in range(3, 3 + limit)]

@@ -68,7 +68,7 @@ class Wait:
     failed: bool = False
     refused: bool = False  # refuse() was called after that
     poisoned: bool = False  # the table failed; the log goes on
-    # The alarm (engine/alarm.go).
+    # The alarm (engine/bucket/notify.go).
     armed: bool = False
     mark: int = 0
     told: int = 0
@@ -76,7 +76,7 @@ class Wait:
     fd: int = 0
     fd_rung: bool = False
     fd_over: bool = False
-    # Acknowledgements (queue/_acknowledgements.py).
+    # Acknowledgements (_loop/acknowledgements.py).
     bell: bool = False
     waiting: tuple[int, ...] = ()
     heard: int = 0  # _told
@@ -96,7 +96,7 @@ PRECAUTIONS = (
     "look again after arm",  # Notify: advance() with the rows that are acknowledged now
     "look for a fault after arm",  # Notify: end() if the log failed
     "check the mark under the lock",  # alarm.call
-    "notify for the next",  # ring
+    "notify for the next",  # hear
     "notify unless the append did",  # tell
     "ask before the append",  # ask, from which the append knows what to do
     "tell what is known at the end",  # alarm.end
@@ -130,7 +130,7 @@ class Model:
         if s.loop:
             yield from self.step(s, "loop", s.loop[0], s.loop[1:])
             # Ctrl-C in what the bell has called, and the loop goes on, or another: Writer._here.
-            if self.ending and not s.ended and s.loop[0][0] in ("ring", "notify", "arm"):
+            if self.ending and not s.ended and s.loop[0][0] in ("hear", "notify", "arm"):
                 yield replace(s, ended=True, loop=(("set bell",), ("silence",)))
                 yield replace(s, ended=True, elsewhere=True, loop=(("move",),))
         else:
@@ -176,7 +176,7 @@ class Model:
             return replace(s, **{who: (*more, *rest), **changes})
 
         match what:
-            # engine/alarm.go
+            # engine/bucket/notify.go
             case ("arm", mark):
                 least = min(mark, s.mark) if s.armed else mark
                 yield go(mark=least, armed=True)
@@ -273,10 +273,10 @@ class Model:
                 else:
                     changes = {"armed": False, "told": 0}
                 yield go(*more, asked=asked, **changes)
-            # _wake and Acknowledgements.ring
+            # _wake and Acknowledgements.hear
             case ("wake",):
-                yield go(("ring", s.fd, s.fd_over), fd=0, fd_rung=False, fd_over=False)
-            case ("ring", more, over):
+                yield go(("hear", s.fd, s.fd_over), fd=0, fd_rung=False, fd_over=False)
+            case ("hear", more, over):
                 heard = s.heard + more
                 known = max(s.known, heard)
                 if known > s.acked:
@@ -343,7 +343,7 @@ class Ring:
 
 
 def ring_steps(looks: int, *, resets: bool) -> Callable[[Ring], Iterator[Ring]]:
-    """Return the steps of queue/_ring.py and of ringLoop in engine/ring.go."""
+    """Return the steps of queue/_ring.py and of ringLoop in engine/bucket/ring.go."""
 
     def steps(s: Ring) -> Iterator[Ring]:
         if s.kept is not None:

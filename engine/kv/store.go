@@ -37,7 +37,7 @@ type Store struct {
 	o      Options
 	dir    string
 	policy policy
-	lock   *statefile.Held
+	lock   *statefile.Lock
 	blobs  *blob.Store
 	opened time.Time
 
@@ -96,7 +96,7 @@ type identity struct {
 const identityName = "store"
 
 // Open opens the store of a directory, which is made if it is missing. It waits for the disk. It fails with an [OptionError], a
-// [statefile.LockedError] or an error of the disk; damage costs misses, not the opening.
+// [*engine.LockedError] or an error of the disk; damage costs misses, not the opening.
 func Open(dir string, o Options) (*Store, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -108,8 +108,11 @@ func Open(dir string, o Options) (*Store, error) {
 	s := &Store{o: o, dir: dir, policy: policy(o.Policy), opened: o.now(), stop: make(chan struct{})}
 	if !o.unlocked {
 		var err error
-		if s.lock, err = statefile.Lock(dir); err != nil {
+		if s.lock, err = statefile.Hold(dir); err != nil {
 			return nil, fmt.Errorf("kv: open: %w", err)
+		}
+		if err := s.lock.Sign(); err != nil {
+			return nil, errors.Join(fmt.Errorf("kv: open: %w", err), s.lock.Release())
 		}
 	}
 	if err := s.open(); err != nil {

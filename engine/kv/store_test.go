@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/blob"
-	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
 	"go.uber.org/goleak"
@@ -549,7 +549,7 @@ func TestOneOpener(t *testing.T) {
 	dir, o := t.TempDir(), tiny(vfs.OS)
 	o.unlocked = false
 	s := open(t, dir, o)
-	var locked *statefile.LockedError
+	var locked *engine.LockedError
 	if _, err := Open(dir, o); !errors.As(err, &locked) || locked.PID == 0 {
 		t.Errorf("%v", err)
 	}

@@ -107,3 +107,20 @@ func bootID() (id [16]byte) {
 	}
 	return [16]byte(b)
 }
+
+// Following returns the entries that go on at offset next. The error says that there are others, and should not be.
+func (s *Saved) Following(next int64) (entries []Entry, err error) {
+	for _, e := range s.Entries {
+		switch {
+		case e.First < next: // it is in the log
+		case e.First == next:
+			entries = append(entries, e)
+			next += e.Rows
+		case !s.Whole: // the log has lost what was not on the disk when the machine stopped
+			return entries, nil
+		default:
+			return entries, fmt.Errorf("it goes on at offset %d, the log ends at %d", e.First, next)
+		}
+	}
+	return entries, nil
+}

@@ -1,5 +1,15 @@
-// Package statefile is what a store's directory needs beside its data: a lock that one opener holds, and small files that are
-// replaced as a whole and carry a checksum.
+// Package statefile is what a store's directory needs beside its data: a lock that one opener holds, whether the directory
+// still is the one that was locked and takes writes, and small files that are replaced as a whole and carry a checksum.
+//
+//	lock.go      LOCK, held by flock; holder.go: by whom
+//	dir.go       a directory that is held, and refuses writes once one has failed or the directory is another's
+//	file.go      small files that are replaced as a whole
+//	register.go  such a file with a number for each of some names
+//	path.go      where a path leads
+//
+// # Layers
+//
+// Above vfs and atfork; below every store.
 //
 // # Format of a small file, version 1
 //
@@ -13,7 +23,8 @@
 //
 // # Concurrency
 //
-// One goroutine at a time writes a file. The lock is the kernel's (flock): it is let go when its process ends, however it ends.
+// One goroutine at a time writes a file. [Dir] and [Register] may be used from any. The lock is the kernel's (flock): it is let
+// go when its process ends, however it ends; a fork in C closes it in the child.
 //
 // # What a crash costs
 //

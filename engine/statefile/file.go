@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 
+	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -21,8 +25,8 @@ const (
 )
 
 var (
-	// ErrDamaged is returned for a file whose bytes are not those that were written.
-	ErrDamaged = errors.New("statefile: file is damaged")
+	// ErrDamaged is returned for a file whose bytes are not those that were written. It is an [engine.ErrCorrupt].
+	ErrDamaged = fmt.Errorf("%w: a file is damaged", engine.ErrCorrupt)
 
 	// ErrVersion is returned for a file that a later version of the program wrote.
 	ErrVersion = errors.New("statefile: file has an unknown format version")
@@ -30,7 +34,7 @@ var (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Write replaces a file as a whole, durably. When it fails, the file is as it was, or has the new content.
+// Write replaces a file as a whole, durably, by one that has a checksum. When it fails, the file is as it was, or has the new content.
 func Write(fsys vfs.FS, path string, content []byte) error {
 	header := make([]byte, headerBytes)
 	copy(header, magic)
@@ -46,9 +50,27 @@ func Write(fsys vfs.FS, path string, content []byte) error {
 	})
 }
 
+// WriteText is Write for a file that has its own form.
+func WriteText(fsys vfs.FS, path string, text []byte) error {
+	return WriteTextVia(fsys, path+".tmp", path, text)
+}
+
+// WriteTextVia is WriteText with the name that the file has before it is whole.
+func WriteTextVia(fsys vfs.FS, temporary, path string, text []byte) error {
+	return replace(fsys, temporary, path, func(f vfs.File) error {
+		if err := f.WriteAt([][]byte{text}, 0); err != nil {
+			return err
+		}
+		return f.Sync()
+	})
+}
+
 // Replace gives a path to a file that write has filled and synced: the old file is there until the new one is whole and named.
 func Replace(fsys vfs.FS, path string, write func(vfs.File) error) error {
-	temporary := path + ".tmp"
+	return replace(fsys, path+".tmp", path, write)
+}
+
+func replace(fsys vfs.FS, temporary, path string, write func(vfs.File) error) error {
 	f, err := fsys.Create(temporary)
 	if err != nil {
 		return fmt.Errorf("statefile: replace: %w", err)
@@ -64,6 +86,9 @@ func Replace(fsys vfs.FS, path string, write func(vfs.File) error) error {
 	}
 	return nil
 }
+
+// Sum is the CRC-32C of a line of text, in hexadecimal.
+func Sum(line []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(line, castagnoli)) }
 
 // Read returns the content of a file. An error matches fs.ErrNotExist, [ErrDamaged] or [ErrVersion], or is of the disk.
 func Read(fsys vfs.FS, path string) ([]byte, error) {
@@ -101,8 +126,26 @@ func Whole(fsys vfs.FS, path string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %s has %d bytes, want at most %d", ErrDamaged, path, size, limit)
 	}
 	whole := make([]byte, size)
-	if n, err := f.ReadAt(whole, 0); int64(n) < size {
+	n, err := f.ReadAt(whole, 0)
+	if n < len(whole) && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("statefile: read %s: %w", path, err)
 	}
-	return whole, nil
+	return whole[:n], nil // fewer where it is cut short at this moment
+}
+
+// KeepBroken gives a file or directory, which may be missing, a free name that
+// ends in .broken.
+func KeepBroken(path string) error {
+	name := path + ".broken"
+	for n := 1; ; n++ {
+		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		name = fmt.Sprintf("%s.broken.%d", path, n)
+	}
+	err := vfs.OS.Rename(path, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(err, vfs.OS.SyncDir(filepath.Dir(path)))
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
 )
@@ -79,23 +80,23 @@ func TestEveryFaultAndCrash(t *testing.T) {
 
 func TestLockNamesItsHolder(t *testing.T) {
 	dir := t.TempDir()
-	held, err := Lock(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = Lock(dir)
-	var locked *LockedError
-	if !errors.As(err, &locked) || locked.PID != os.Getpid() || locked.Path != dir {
+	held, err := Hold(dir)
+	must(t, err)
+	must(t, held.Sign())
+	_, err = Hold(dir)
+	var locked *engine.LockedError
+	if !errors.As(err, &locked) || locked.PID != os.Getpid() || locked.Path != dir || !locked.Here {
 		t.Fatalf("%+v, %v", locked, err)
 	}
-	if err := held.Release(); err != nil {
-		t.Fatal(err)
-	}
-	again, err := Lock(dir)
+	must(t, held.Release())
+	again, err := Hold(dir)
+	must(t, err)
+	must(t, again.Release())
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := again.Release(); err != nil {
 		t.Fatal(err)
 	}
 }

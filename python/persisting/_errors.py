@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from persisting._boundary import Status
+from persisting._engine.boundary import Status
 
 __all__ = [
     "ClosedError",
@@ -109,9 +109,16 @@ class StorageError(PersistingError):
 
 
 class LockedError(StorageError):
-    """Raised when another process or object holds the bucket; the message names the holder."""
+    """Raised when another process or object holds the bucket; the message names the holder.
+
+    Attributes
+    ----------
+    pid : int or None
+        The process that holds it, which may be this one; None where that is not known.
+    """
 
     code = Status.LOCKED
+    pid: int | None = None
 
 
 class PoisonedError(StorageError):
@@ -190,7 +197,7 @@ _CLASSES: dict[int, type[PersistingError]] = {
 }
 
 
-def error_for(code: int, message: str) -> PersistingError:
+def error_for(code: int, message: str, detail: int = 0) -> PersistingError:
     """Make the exception that stands for a status code.
 
     Parameters
@@ -199,6 +206,8 @@ def error_for(code: int, message: str) -> PersistingError:
         Status code of the C boundary, not `Status.OK`.
     message : str
         Text of the error; used as it is, never as a format.
+    detail : int
+        The number that some codes come with: `first` of a `RemovedError`, `pid` of a `LockedError`.
 
     Returns
     -------
@@ -214,4 +223,9 @@ def error_for(code: int, message: str) -> PersistingError:
     if code == Status.OK:
         msg = "status OK is not an error"
         raise ValueError(msg)
-    return _CLASSES.get(code, PersistingError)(message, code)
+    error = _CLASSES.get(code, PersistingError)(message, code)
+    if isinstance(error, RemovedError):
+        error.first = detail
+    elif isinstance(error, LockedError):
+        error.pid = detail or None
+    return error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from persisting import _native
 from persisting._arguments import MOST, integer
+from persisting._engine import library
 
 
 def set_memory_budget(size: int) -> None:
@@ -27,4 +27,4 @@ def set_memory_budget(size: int) -> None:
     -----
     Lance's own caches, at most 128 MiB, and the batches that readers hold come on top.
     """
-    _native.set_memory_budget(integer("memory budget", size, -MOST, MOST))
+    library.set_memory_budget(integer("memory budget", size, -MOST, MOST))

@@ -18,8 +18,9 @@ import urllib.request
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from persisting import _logs, _native
+from persisting._engine import metrics as engine
 from persisting._errors import InvalidArgumentError
+from persisting._observe import logs
 
 if TYPE_CHECKING:
     import os
@@ -44,7 +45,7 @@ DEFAULT_PORT = 9641
 
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Server = _native.Server
+Server = engine.Server
 
 _servers: set[Server] = set()  # those that nobody may hold but that serve until they are closed
 
@@ -102,7 +103,7 @@ def start_http_server(
         "username": username,
         "password": password,
     }
-    _logs.start()
+    logs.start()
     server = Server({name: value for name, value in given.items() if value is not None})
     _servers.difference_update({old for old in _servers if old.closed})
     _servers.add(server)
@@ -111,7 +112,7 @@ def start_http_server(
 
 def exposition() -> str:
     """Return the metrics in the Prometheus text format, version 0.0.4."""
-    return _native.metrics_text()
+    return engine.text()
 
 
 def collect() -> dict[str, dict[str, Any]]:
@@ -124,7 +125,7 @@ def collect() -> dict[str, dict[str, Any]]:
         these has `labels` and a `value`; or, of a histogram, `count`, `sum` and `buckets`,
         a list of `{"le", "count"}`, cumulative, without the last one, which is `count`.
     """
-    return {family.pop("name"): family for family in _native.metrics_families()}
+    return {family.pop("name"): family for family in engine.families()}
 
 
 class Collector:
@@ -226,7 +227,7 @@ def push_at_exit(url: str, job: str, **options: Any) -> None:
     metrics when they are closed. A push that fails is logged.
     """
     _request(url, job, options.get("grouping") or {}, None, None)
-    _native.retain_metrics(True)
+    engine.retain(True)
     # Of finalizers the oldest runs last: after those that close buckets opened later.
     weakref.finalize(push_at_exit, _push_and_log, url, job, options)
 

@@ -11,13 +11,13 @@ import sys
 import traceback
 from pathlib import Path
 
-from persisting import _native
+from persisting._engine.bucket import Bucket
 from persisting._errors import ForkedError, Status
 from tests import header
 from tests.abi import Exported, World, rows
 
 
-def in_child(w: World, bucket: _native.Bucket) -> None:
+def in_child(w: World, bucket: Bucket) -> None:
     """See every call refused at once."""
     for name in header.functions():
         batch = Exported() if name == "persisting_bucket_append" else None
@@ -37,7 +37,7 @@ def in_child(w: World, bucket: _native.Bucket) -> None:
 
 def main(directory: Path) -> None:
     w = World(directory)
-    bucket = _native.Bucket(directory / "python", {"wal_sync_interval": 0})
+    bucket = Bucket(directory / "python", {"wal_sync_interval": 0})
     bucket.append(rows(), wait_ns=-1)
     sys.stdout.flush()
     child = os.fork()

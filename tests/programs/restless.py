@@ -28,7 +28,7 @@ import pyarrow as pa
 import persisting
 from persisting import LanceBackend, PersistingBackend
 from persisting._errors import NotFoundError, PersistingError
-from persisting.queue._acknowledgements import Acknowledgements
+from persisting._loop.acknowledgements import Acknowledgements
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -225,8 +225,8 @@ def main(directory: Path, seed: int, seconds: float) -> None:
     """Live until the time is up."""
     chance = random.Random(seed)
     watchdog = Watchdog()
-    ring = Acknowledgements.ring
-    Acknowledgements.ring = paused(ring, chance)  # type: ignore[method-assign]
+    hear = Acknowledgements.hear
+    Acknowledgements.hear = paused(hear, chance)  # type: ignore[method-assign]
     persisting.set_memory_budget(16 << 20)
     ends, lives, rows, refused = time.monotonic() + seconds, 0, 0, 0
     while time.monotonic() < ends:

@@ -2,4 +2,7 @@
 //
 // Mem lives in memory and can crash: a random part of what was not synced is lost, entries of directories included. Hook sits in
 // front of another file system, sees every operation before it happens and can make it fail, half way if it is a write.
+//
+// Disk is a real directory of a machine that loses its power: for what writes past the seam, as Lance does. It knows what was
+// synced through it, and makes images of what the machine may find when it is switched on again.
 package faultfs

@@ -27,8 +27,8 @@ from persisting._cli import (
     top,
     verify,
 )
+from persisting._engine.library import version
 from persisting._errors import PersistingError
-from persisting._native import version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

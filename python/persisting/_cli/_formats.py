@@ -11,8 +11,8 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from persisting import _native
 from persisting._cli._output import to_json
+from persisting._engine.directory import read_table
 from persisting._errors import InvalidArgumentError
 from persisting._records import MAX_DEPTH, RecordDecoder, strip, visible
 
@@ -224,7 +224,7 @@ class _Table(Source):
     """A Lance table, whichever program has made it: a directory, which is only read."""
 
     def __init__(self, directory: Path) -> None:
-        self._cursor, self.rows = _native.read_table(directory)
+        self._cursor, self.rows = read_table(directory)
 
     def close(self) -> None:
         self._cursor.close()

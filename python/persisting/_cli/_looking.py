@@ -13,18 +13,20 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from persisting import _native
 from persisting._cli import _buckets
 from persisting._cli._streams import say
+from persisting._engine import directory
+from persisting._engine.bucket import Bucket
 from persisting._errors import InvalidArgumentError, PersistingError
 from persisting._records import RecordDecoder, visible
-from persisting._table import Table
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
     import pyarrow as pa
+
+    from persisting._engine.cursor import Cursor
 
 OFFSET = "_offset"
 
@@ -62,7 +64,7 @@ def one(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def looking(path: Path, *, told: bool = False) -> Iterator[Table]:
+def looking(path: Path, *, told: bool = False) -> Iterator[Bucket]:
     """Open a clone of a bucket.
 
     Parameters
@@ -77,14 +79,14 @@ def looking(path: Path, *, told: bool = False) -> Iterator[Table]:
         scratch = Path(made).resolve()  # as the engine names it
         clone = scratch / "bucket"
         try:
-            found = _native.clone(path, clone)
+            found = directory.clone(path, clone)
             with contextlib.suppress(FileNotFoundError):  # then the open says what is missing
                 _hold(clone, stack)
             if found["in_use_by"] and not found["logged"] and not told:
                 note(
                     f"{found['in_use_by']} has it open without a log: rows not flushed are missing"
                 )
-            with Table(clone, _QUIET) as table:
+            with Bucket(clone, _QUIET) as table:
                 yield table
         except PersistingError as error:
             raise type(error)(str(error).replace(str(clone), str(path))) from error
@@ -130,7 +132,7 @@ class Rows:
         records = self._decoder.decode([batch.drop_columns([OFFSET])])
         return list(zip(offsets, records, strict=True))
 
-    def read(self, cursor: _native.Cursor) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+    def read(self, cursor: Cursor) -> Iterator[list[tuple[int, dict[str, Any]]]]:
         """Decode what a read gives, batch by batch."""
         offsets = (n for first, end in cursor.offsets() for n in range(first, end))
         for batch in cursor:
@@ -138,7 +140,7 @@ class Rows:
             yield [(n, r) for r, n in zip(self._decoder.decode([batch]), offsets, strict=False)]
 
 
-def opened(path: Path) -> Table:
+def opened(path: Path) -> Bucket:
     """Open a bucket itself, for a command that changes it.
 
     Raises
@@ -146,4 +148,4 @@ def opened(path: Path) -> Table:
     LockedError
         It is open elsewhere; the message says where.
     """
-    return Table(path, {**_QUIET, "enable_wal": (path / "wal").is_dir()})
+    return Bucket(path, {**_QUIET, "enable_wal": (path / "wal").is_dir()})

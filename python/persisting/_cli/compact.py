@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from persisting import _native
 from persisting._cli import _buckets
 from persisting._cli._buckets import count, size
 from persisting._cli._looking import opened
 from persisting._cli._progress import Bar
+from persisting._engine import directory
 
 if TYPE_CHECKING:
     import argparse
@@ -34,11 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def compact(path: Path) -> dict[str, Any]:
     """Compact a bucket and return what changed."""
-    before = _native.inspect(path)
+    before = directory.inspect(path)
     with opened(path) as table, Bar(f"compact {path.name}"):
         table.flush()
         table.compact()
-    after = _native.inspect(path)
+    after = directory.inspect(path)
     return {
         "path": str(path),
         "rows": after["rows"],

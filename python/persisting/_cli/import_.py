@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from persisting import _native
 from persisting._cli import _formats
 from persisting._cli._buckets import PARTS, count, has
 from persisting._cli._looking import one
 from persisting._cli._progress import Bar
 from persisting._cli._selection import count as number
 from persisting._cli._streams import say, tell, utf8
+from persisting._engine import directory
 from persisting._errors import InvalidArgumentError, LockedError, PersistingError
 from persisting.queue import LanceBackend
 
@@ -100,7 +100,7 @@ def make(path: Path, source: _formats.Source, arguments: argparse.Namespace) -> 
     """Make a bucket with the rows, whole or not at all; return how many."""
     temp = path.with_name(f".{path.name}.importing")
     if has(temp, PARTS):
-        if _native.inspect(temp)["in_use_by"]:
+        if directory.inspect(temp)["in_use_by"]:
             raise LockedError(f"another import is making {path}")
         shutil.rmtree(temp)  # one that was killed has left it
     try:

@@ -28,7 +28,7 @@ from persisting._errors import InvalidArgumentError
 if TYPE_CHECKING:
     import argparse
 
-    from persisting._table import Table
+    from persisting._engine.bucket import Bucket
 
 _LOOK = 0.2  # seconds between two looks at the progress
 
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def build(table: Table, index: dict[str, Any]) -> None:
+def build(table: Bucket, index: dict[str, Any]) -> None:
     """Build an index, and show how far it is."""
     done = threading.Event()
     with Bar(f"index {index['column']}") as shown:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
-from persisting import _native
 from persisting._cli import _buckets
 from persisting._cli._buckets import count, ranges, rows, size
+from persisting._engine import directory
 
 if TYPE_CHECKING:
     import argparse
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Inspect and return the status."""
-    return _buckets.each(arguments, _native.inspect, show, lambda _: 0)
+    return _buckets.each(arguments, directory.inspect, show, lambda _: 0)
 
 
 def show(path: Path, found: dict[str, Any]) -> None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from persisting import _native
 from persisting._cli import _buckets
+from persisting._engine import directory
 from persisting._errors import CorruptError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 def look(path: Path, *, apply: bool) -> dict[str, Any]:
     """Return what the engine says of a repair, or what keeps it from one."""
     try:
-        return {**_native.repair(path, apply=apply), "beyond_repair": None}
+        return {**directory.repair(path, apply=apply), "beyond_repair": None}
     except CorruptError as error:
         return {"path": str(path), "beyond_repair": str(error)}
 

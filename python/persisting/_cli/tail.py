@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from persisting._table import Table
+    from persisting._engine.bucket import Bucket
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def start(table: Table, wanted: int, end: int) -> int:
+def start(table: Bucket, wanted: int, end: int) -> int:
     """Return the offset from which on so many rows are left."""
     span = wanted
     while wanted:
@@ -89,7 +89,7 @@ def start(table: Table, wanted: int, end: int) -> int:
     return 0
 
 
-def show(table: Table, first: int, end: int, rows: Rows, printer: _output.Printer) -> None:
+def show(table: Bucket, first: int, end: int, rows: Rows, printer: _output.Printer) -> None:
     """Print the rows that are left of a range."""
     if first >= end:
         return

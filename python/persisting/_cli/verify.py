@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from persisting import _native
 from persisting._cli import _buckets
+from persisting._engine import directory
 
 if TYPE_CHECKING:
     import argparse
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Verify and return the status."""
     return _buckets.each(
         arguments,
-        lambda path: _native.verify(path, quick=arguments.quick),
+        lambda path: directory.verify(path, quick=arguments.quick),
         show,
         lambda found: 0 if found["sound"] else DAMAGED,
     )

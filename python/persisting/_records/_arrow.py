@@ -112,7 +112,7 @@ def declared(schema: pa.Schema) -> pa.Schema:
             msg = f"column {field.name!r}: null is not the type of a column"
             raise SchemaError(msg)
         fields.append(stored.with_nullable(field.nullable))
-    return pa.schema(fields)
+    return pa.schema(fields, schema.metadata)
 
 
 def column_of(name: str, kind: pa.DataType | str) -> pa.Field:

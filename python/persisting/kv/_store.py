@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
+from persisting._engine.kv import Keys, Memory, Store, uninitialised
 from persisting._errors import InvalidArgumentError
-from persisting._kv import Keys, Memory, Store, uninitialised
+from persisting._loop.tickets import Tickets
 from persisting.kv._sizes import as_key, as_keys, in_bytes, in_ms
-from persisting.kv._waiting import Waiting
 
 if TYPE_CHECKING:
     import os
@@ -110,7 +110,7 @@ class KVStore:
         }
         options |= {name: value for name, value in optional.items() if value is not None}
         self._store = Store(path, options)
-        self._waiting = Waiting(self._store)
+        self._tickets = Tickets(self._store)
         self.path = self._store.path
         self.namespace = namespace
         try:
@@ -228,7 +228,7 @@ class KVStore:
         return _successes(await self._aload(wanted, memory) if wanted.count else ())
 
     async def _aload(self, wanted: Keys, memory: Memory) -> Iterable[int]:
-        return await self._waiting.run(
+        return await self._tickets.run(
             lambda: self._store.submit_load(self._space, wanted, memory), memory
         )
 
@@ -296,7 +296,7 @@ class KVStore:
         if not wanted.count:
             return []
         return _successes(
-            await self._waiting.run(
+            await self._tickets.run(
                 lambda: self._store.submit_store(self._space, wanted, memory, ttl_ms), memory
             )
         )
@@ -405,7 +405,7 @@ class KVStore:
         Reads and writes that have begun end; asynchronous ones that wait raise `ClosedError`.
         """
         self._store.close()
-        self._waiting.close()
+        self._tickets.close()
 
     def __enter__(self) -> Self:
         return self

@@ -12,40 +12,51 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
-from persisting import _arguments, _logs, _tracing
+from persisting import _arguments
+from persisting._engine.bucket import Bucket
 from persisting._errors import (
     ClosedError,
     InvalidArgumentError,
+    NotFoundError,
     PersistingError,
     SchemaError,
     WouldBlockError,
 )
-from persisting._records import RecordDecoder, declared, pull, strip
-from persisting._table import Table
-from persisting.queue._ahead import Ahead
-from persisting.queue._base import call_on_thread, drain, on_thread, settle
-from persisting.queue._changes import Changes
+from persisting._loop.futures import settle
+from persisting._loop.threads import call_on_thread, drain, on_thread, opened_on_thread
+from persisting._observe import logs, tracing
+from persisting._records import (
+    RecordDecoder,
+    column_of,
+    declared,
+    default_row,
+    pull,
+    strip,
+    visible,
+)
+from persisting.queue._options import LanceOptions, PersistingOptions, for_engine
+from persisting.queue._prefetch import Prefetch
 from persisting.queue._queries import Queries
-from persisting.queue._versions import Versions
+from persisting.queue._versions import BucketView, Version, choose, version_of
 from persisting.queue._writer import Writer
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
+    from datetime import datetime
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
+
+    from persisting._engine.queries import Queryable
 
 OFFSET = "_offset"
 """The column that `get_arrow` adds for offsets."""
-
-# Names of persisting 0.3.0, and those that are the same here.
-_RENAMED = {"auto_flush_interval_sec": "flush_interval"}
 
 # Rows up to which those of a get are made one batch.
 _FEW = 1024
 
 
-class LanceBackend(Changes, Versions, Queries):
+class LanceBackend(Queries):
     """Storage of one bucket of a Pulsing queue in a Lance table.
 
     A put is acknowledged, and visible to every later get, once it is in memory;
@@ -116,21 +127,7 @@ class LanceBackend(Changes, Versions, Queries):
     """
 
     _NAME: ClassVar[str] = "lance"
-    _OPTIONS: ClassVar[frozenset[str]] = frozenset(
-        {
-            "flush_threshold",
-            "flush_bytes",
-            "flush_interval",
-            "compaction_threshold",
-            "compression",
-            "column_compression",
-            "cache_bytes",
-            "enable_metrics",
-            "retention_age",
-            "retention_bytes",
-            "retention_rows",
-        }
-    )
+    _OPTIONS: ClassVar[type[LanceOptions]] = LanceOptions
     _FIXED: ClassVar[dict[str, Any]] = {"enable_wal": False}
 
     def __init__(
@@ -139,13 +136,9 @@ class LanceBackend(Changes, Versions, Queries):
         storage_path: str | bytes | os.PathLike[Any],
         batch_size: int = 100,
         schema: pa.Schema | None = None,
-        **options: Any,
+        **options: Unpack[LanceOptions],
     ) -> None:
-        try:
-            self._open(bucket_id, storage_path, batch_size, schema, options)
-        except PersistingError as error:
-            _logs.not_opened(storage_path, error)
-            raise
+        self._open(bucket_id, storage_path, batch_size, schema, options)
 
     def _open(
         self,
@@ -153,24 +146,24 @@ class LanceBackend(Changes, Versions, Queries):
         storage_path: str | bytes | os.PathLike[Any],
         batch_size: int,
         schema: pa.Schema | None,
-        options: dict[str, Any],
+        options: Mapping[str, Any],
     ) -> None:
-        bucket_id = _arguments.integer("bucket_id", bucket_id, 0)
-        batch_size = _arguments.integer("batch_size", batch_size, 1)
-        options = _renamed(options)
-        unknown = sorted(set(options) - self._OPTIONS)
-        if unknown:
-            raise InvalidArgumentError(
-                f"unknown option {', '.join(map(repr, unknown))} of {type(self).__name__}, "
-                f"valid are batch_size, schema, {', '.join(sorted(self._OPTIONS))}"
-            )
-        self.bucket_id = bucket_id
-        self.storage_path = _arguments.path("storage_path", storage_path)
-        self.batch_size = batch_size
-        _logs.start()
+        """Open the bucket; an error is logged, because Pulsing keeps it to itself."""
+        try:
+            self.bucket_id = _arguments.integer("bucket_id", bucket_id, 0)
+            self.batch_size = _arguments.integer("batch_size", batch_size, 1)
+            given = for_engine(options, self._OPTIONS, type(self).__name__)
+            self.storage_path = _arguments.path("storage_path", storage_path)
+            self._open_bucket({**given, **self._FIXED}, schema)
+        except PersistingError as error:
+            logs.not_opened(storage_path, error)
+            raise
+
+    def _open_bucket(self, options: dict[str, Any], schema: pa.Schema | None) -> None:
+        logs.start()
         columns = None if schema is None else declared(schema)
-        with _tracing.span("recovery", self.storage_path) as recovery:
-            self._bucket = Table(self.storage_path, {**options, **self._FIXED})
+        with tracing.span("recovery", self.storage_path) as recovery:
+            self._bucket = Bucket(self.storage_path, options)
             if recovery is not None:
                 replayed = self._bucket.stats()["recovery"]["replayed_records"]
                 recovery.set_attribute("persisting.replayed", replayed)
@@ -186,10 +179,10 @@ class LanceBackend(Changes, Versions, Queries):
             self._bucket.close()
             raise
         self._decoder = RecordDecoder()
-        self._ahead = Ahead(batch_size)
+        self._prefetch = Prefetch(self.batch_size)
         self._readers: list[asyncio.Future[None]] = []
 
-    # ---- writing ----
+    # ---- puts ----
 
     async def put(self, record: dict[str, Any]) -> None:
         """Store one record.
@@ -210,8 +203,8 @@ class LanceBackend(Changes, Versions, Queries):
             The backend was closed.
         """
         self._check_open()
-        if _tracing.tracer:
-            await _tracing.put(self.storage_path, 1, self._writer.put((record,)))
+        if tracing.tracer:
+            await tracing.put(self.storage_path, 1, self._writer.put((record,)))
             return
         storing = self._writer.put_one(record)
         if storing is not None:
@@ -235,7 +228,7 @@ class LanceBackend(Changes, Versions, Queries):
         self._check_open()
         storing = self._writer.put(records)
         count = len(records)
-        await (_tracing.put(self.storage_path, count, storing) if _tracing.tracer else storing)
+        await (tracing.put(self.storage_path, count, storing) if tracing.tracer else storing)
 
     async def put_arrow(self, data: Any) -> None:
         """Store the rows of Arrow data, without copying columns.
@@ -272,7 +265,7 @@ class LanceBackend(Changes, Versions, Queries):
             self._check_open()
         storing = self._writer.put_arrow(data)
         count = data.num_rows
-        await (_tracing.put(self.storage_path, count, storing) if _tracing.tracer else storing)
+        await (tracing.put(self.storage_path, count, storing) if tracing.tracer else storing)
 
     def _advance(self, acknowledged: int) -> None:
         """Let readers see the rows up to `acknowledged`."""
@@ -283,7 +276,7 @@ class LanceBackend(Changes, Versions, Queries):
             readers, self._readers = self._readers, []
             settle(readers, None)
 
-    # ---- reading ----
+    # ---- reads ----
 
     async def get(self, limit: int, offset: int) -> list[dict[str, Any]]:
         """Return the records at the offsets `[offset, offset + limit)` that exist.
@@ -365,12 +358,12 @@ class LanceBackend(Changes, Versions, Queries):
         self._check_open()
         if offset < 0:
             offset = max(self._total + offset, 0)
-        ahead = self._ahead
+        prefetch = self._prefetch
         following: asyncio.Future[list[pa.RecordBatch]] | None = None
         try:
             while limit > 0:
                 self._check_open()
-                stop = min(offset + min(limit, ahead.rows), self._total)
+                stop = min(offset + min(limit, prefetch.rows), self._total)
                 if offset >= stop:
                     if not wait or not await self._more(timeout):
                         return
@@ -388,14 +381,14 @@ class LanceBackend(Changes, Versions, Queries):
                     batches = await on_thread(self._run, offset, stop - offset)
                 following = None
                 count = sum(batch.num_rows for batch in batches)
-                ahead.learn(count, sum(batch.nbytes for batch in batches))
+                prefetch.learn(count, sum(batch.nbytes for batch in batches))
                 first = offset
                 offset += count
                 limit -= count
-                least = min(ahead.rows, limit, self._total - offset)
-                if on_disk and ahead.twice and least > 0:
+                least = min(prefetch.rows, limit, self._total - offset)
+                if on_disk and prefetch.twice and least > 0:
                     following = on_thread(self._run, offset, least)
-                for part in ahead.cut(batches):
+                for part in prefetch.cut(batches):
                     for records in self._lists(part, first):
                         yield records
                     first += sum(batch.num_rows for batch in part)
@@ -504,6 +497,400 @@ class LanceBackend(Changes, Versions, Queries):
         with self._bucket.read(offset, count, no_wait=no_wait, run=True) as cursor:
             return list(cursor)
 
+    # ---- queries, which are in the base class, and indexes ----
+
+    def _queried(self) -> Queryable:
+        self._check_open()
+        return self._bucket
+
+    async def create_index(
+        self,
+        column: str,
+        type: str = "btree",
+        *,
+        name: str | None = None,
+        replace: bool = False,
+        **options: Any,
+    ) -> None:
+        """Build an index of a column.
+
+        Parameters
+        ----------
+        column
+            Name of the column.
+        type
+            "btree", "bitmap", "label_list", "ngram", "zonemap" or "bloom_filter" for
+            filters, "inverted" for searches for a text, "ivf_flat", "ivf_pq", "ivf_sq",
+            "ivf_hnsw_flat", "ivf_hnsw_pq" or "ivf_hnsw_sq" for vectors.
+        name
+            Name of the index; None is that of the column with "_idx" after it.
+        replace
+            Whether an index of that name may be replaced.
+        **options
+            Those of the type, such as `metric="cosine", partitions=256` of a vector index
+            or `stem=True, language="English"` of a text index; docs/queries.md lists them.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is no such column, type or option, the column cannot have that index, or
+            the name is taken.
+
+        Notes
+        -----
+        Returns when the index is on disk; `list_indexes` tells how far it is meanwhile.
+        Puts and gets go on. Records that come later are found as well, and are taken into
+        the index by the background work and by `compact`.
+        """
+        self._check_open()
+        index = {"column": column, "type": type, "replace": replace, "options": options}
+        if name is not None:
+            index["name"] = name
+        with tracing.span("index", self.storage_path):
+            await on_thread(self._bucket.create_index, index)
+
+    async def drop_index(self, name: str) -> None:
+        """Remove an index; NotFoundError, a LookupError, if there is none of that name."""
+        self._check_open()
+        await on_thread(self._bucket.drop_index, name)
+
+    async def list_indexes(self) -> list[dict[str, Any]]:
+        """Return what indexes there are.
+
+        Returns
+        -------
+        list of dict
+            `name`, `column`, `type`, `rows_indexed`, `rows_unindexed`, `parts`, `bytes` (None
+            where unknown) and `details` of the type. `progress` is None, or tells of an
+            index that is being built its `stage` and how much is `completed` of the
+            `total` (None where unknown), in `unit`.
+        """
+        self._check_open()
+        return await on_thread(self._bucket.indexes)
+
+    async def index_stats(self, name: str) -> dict[str, Any]:
+        """Return what Lance says of an index; NotFoundError if there is none of that name."""
+        self._check_open()
+        return await on_thread(self._bucket.index_stats, name)
+
+    # ---- columns ----
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the bucket (pyarrow.Schema)."""
+        self._check_open()
+        return visible(self._bucket.schema())
+
+    async def add_column(
+        self,
+        name: str,
+        type: pa.DataType | str | None = None,
+        *,
+        default: Any = None,
+        expression: str | None = None,
+    ) -> None:
+        """Add a column, in old records as in new ones; no data file is rewritten.
+
+        Parameters
+        ----------
+        name
+            Its name, which no column may have.
+        type
+            A pyarrow type, or its name, such as "int64", "double", "string", "timestamp[us]",
+            "json". May be left out with a default or an expression.
+        default
+            Value that the records there are get; None is no value. Records that are put later
+            lack the key unless they have it.
+        expression
+            SQL over the other columns, such as "reward * 2 + step", that gives the value of the
+            records there are instead. Names that are no identifiers stand in backticks.
+
+        Raises
+        ------
+        SchemaError
+            The column is there, or cannot hold the values.
+        InvalidArgumentError
+            The expression cannot be understood; the text is the parser's.
+
+        Notes
+        -----
+        As every change of columns: puts wait meanwhile, gets do not and see the columns of before
+        or after; after a crash it has happened as a whole or not at all. A column without a value
+        is added without writing data; another one is written, in files of its own.
+        """
+        if default is not None and expression is not None:
+            raise InvalidArgumentError("add_column: give a default or an expression, not both")
+        if expression is not None:
+            field = column_of(name, "null" if type is None else type)
+            await self._change(self._bucket.compute_column, field, expression)
+        elif default is not None:
+            await self._change(self._bucket.fill_column, default_row(name, type, default))
+        elif type is None:
+            raise InvalidArgumentError("add_column: give a type, a default or an expression")
+        else:
+            await self._change(self._bucket.add_columns, pa.schema([column_of(name, type)]))
+
+    async def drop_column(self, name: str) -> None:
+        """Take a column out of all records; `compact` gives its space back.
+
+        Raises
+        ------
+        SchemaError
+            There is no such column, or no other.
+        """
+        await self._change(self._bucket.drop_column, name)
+
+    async def rename_column(self, name: str, to: str) -> None:
+        """Give a column another name, in old records as in new ones; no data is rewritten.
+
+        Raises
+        ------
+        SchemaError
+            There is no such column, or one of the new name.
+        """
+        await self._change(self._bucket.rename_column, name, to)
+
+    async def cast_column(self, name: str, type: pa.DataType | str) -> None:
+        """Give a column another type where every value survives the way there and back.
+
+        Parameters
+        ----------
+        name
+            The column, which is written anew; others are not.
+        type
+            A pyarrow type or its name.
+
+        Raises
+        ------
+        SchemaError
+            There is no such column, or the type does not hold one of the values exactly. Where
+            values may change, `add_column` with the expression "CAST(name AS type)",
+            `drop_column` and `rename_column` do it.
+        """
+        await self._change(self._bucket.cast_column, column_of(name, type))
+
+    async def _change(self, function: Any, *arguments: Any) -> None:
+        self._check_open()
+        await self._writer.change(lambda: function(*arguments))
+
+    # ---- removal ----
+
+    async def delete(self, filter: str) -> int:
+        """Remove the records for which a filter is true.
+
+        Parameters
+        ----------
+        filter
+            SQL over the columns, such as "reward < 0 AND step > 10". Names that are no
+            identifiers stand in backticks.
+
+        Returns
+        -------
+        int
+            How many were removed. Those that are put during the call stay.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The filter cannot be understood; the text is the parser's.
+
+        Notes
+        -----
+        The other records keep their offsets, and no offset is given again: `get` from a removed
+        one raises RemovedError. Puts and gets go on meanwhile; `compact`, and the compactions in
+        the background, give the space back.
+        """
+        self._check_open()
+        return await on_thread(self._bucket.delete, filter)
+
+    async def truncate_before(self, offset: int) -> int:
+        """Remove the records below an offset, which may be `total_count()`; as `delete` does.
+
+        Returns
+        -------
+        int
+            How many were removed.
+
+        Raises
+        ------
+        NotFoundError
+            The offset is negative or beyond the end.
+        """
+        self._check_open()
+        await self._reach(offset)
+        return await on_thread(self._bucket.truncate_before, offset)
+
+    def first_offset(self, offset: int = 0) -> int:
+        """Return the first offset from `offset` on whose record is left.
+
+        That of the next record to be put when there is none.
+        """
+        self._check_open()
+        return self._bucket.first_from(offset)
+
+    async def _reach(self, offset: int) -> None:
+        """Wait for puts that `total_count` counts already, where an offset is among theirs."""
+        if self._total < _arguments.integer("offset", offset) <= self._writer.placed:
+            await self._writer.settle()
+
+    # ---- consumers ----
+
+    async def commit(self, consumer: str, offset: int) -> None:
+        """Note that a consumer is done with the records below an offset.
+
+        Parameters
+        ----------
+        consumer
+            Its name.
+        offset
+            At most `total_count()`; it may be lower than the one before.
+
+        Notes
+        -----
+        On return the offset is synced to disk, and so are the records below it.
+        """
+        self._check_open()
+        await self._reach(offset)
+        await on_thread(self._bucket.commit, consumer, offset)
+
+    async def committed(self, consumer: str) -> int | None:
+        """Return the offset that a consumer committed last; None if it never did."""
+        return (await self.consumers()).get(consumer)
+
+    async def consumers(self) -> dict[str, int]:
+        """Return the offsets of all consumers, by name."""
+        self._check_open()
+        return await on_thread(self._bucket.consumers)
+
+    # ---- versions ----
+
+    async def list_versions(self) -> list[Version]:
+        """Return the versions that are there, the oldest first.
+
+        Flushes, compactions and changes make versions. Compactions remove those that are neither
+        tagged nor open.
+        """
+        self._check_open()
+        return [version_of(told) for told in await on_thread(self._bucket.versions)]
+
+    async def snapshot(self, tag: str) -> int:
+        """Flush, and keep the bucket as it is then under a name.
+
+        Parameters
+        ----------
+        tag
+            Letters, digits, "-", "_" and, inside, "."; not in use.
+
+        Returns
+        -------
+        int
+            The version.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The name cannot be one or is in use.
+        NotFoundError
+            The bucket never had a record.
+        """
+        self._check_open()
+        with tracing.span("flush", self.storage_path):
+            await on_thread(self._bucket.flush)
+        version = await self._newest()
+        await self.tag(tag, version)
+        return version
+
+    async def tag(self, name: str, version: int) -> None:
+        """Give a version a name, which compactions respect; synced to disk on return.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The name cannot be one or is in use.
+        NotFoundError
+            The version is not there any more.
+        """
+        self._check_open()
+        await on_thread(self._bucket.tag, name, version)
+
+    async def untag(self, name: str) -> None:
+        """Take a name away; the next compaction may remove the version.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such tag.
+        """
+        self._check_open()
+        await on_thread(self._bucket.untag, name)
+
+    async def at(
+        self,
+        version: int | None = None,
+        *,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+    ) -> BucketView:
+        """Open an old version for reading.
+
+        Parameters
+        ----------
+        version, tag, timestamp
+            One of them: a number, a name, or a time, for the newest version that is there and was
+            made by then. A time without a zone is local.
+
+        Returns
+        -------
+        BucketView
+            Keeps the version until it is closed; use it in a `with` statement.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such version any more.
+        """
+        number = await self._resolve(version, tag, timestamp)
+        return BucketView(await opened_on_thread(self._bucket.at, number))
+
+    async def restore(self, version: int | None = None, *, tag: str | None = None) -> None:
+        """Give the bucket the columns and the records of an old version.
+
+        Records that were put later are removed, those that were removed later are back. Offsets
+        stay: the next record gets the offset that it would have got without the call. Puts wait
+        meanwhile, and a crash leaves the bucket as it was before or after.
+
+        Parameters
+        ----------
+        version, tag
+            One of them.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such version any more.
+        """
+        number = await self._resolve(version, tag, None)
+        await self._writer.change(lambda: self._bucket.restore(number))
+
+    async def _newest(self) -> int:
+        versions = await self.list_versions()
+        if not versions:
+            raise NotFoundError(f"the bucket {self.storage_path} has no version: it has no records")
+        return versions[-1].version
+
+    async def _resolve(
+        self, version: int | None, tag: str | None, timestamp: datetime | None
+    ) -> int:
+        self._check_open()
+        if sum(given is not None for given in (version, tag, timestamp)) != 1:
+            raise InvalidArgumentError("give one of version, tag and timestamp")
+        if version is not None:
+            return _arguments.integer("version", version, 0, _arguments.MOST)
+        found, wanted = choose(await self.list_versions(), tag, timestamp)
+        if found is None:
+            raise NotFoundError(f"the bucket {self.storage_path} does not have {wanted}")
+        return found.version
+
     # ---- upkeep ----
 
     async def flush(self) -> None:
@@ -515,7 +902,7 @@ class LanceBackend(Changes, Versions, Queries):
             The flush failed; the records stay where they were.
         """
         self._check_open()
-        with _tracing.span("flush", self.storage_path):
+        with tracing.span("flush", self.storage_path):
             await on_thread(self._bucket.flush)
 
     async def compact(self) -> None:
@@ -525,7 +912,7 @@ class LanceBackend(Changes, Versions, Queries):
         and gets go on meanwhile.
         """
         self._check_open()
-        with _tracing.span("compaction", self.storage_path):
+        with tracing.span("compaction", self.storage_path):
             await on_thread(self._bucket.compact)
 
     async def stats(self) -> dict[str, Any]:
@@ -561,6 +948,8 @@ class LanceBackend(Changes, Versions, Queries):
         """
         return max(self._total, self._writer.placed)
 
+    # ---- the end ----
+
     def close(self) -> None:
         """Flush and close; a second call does nothing.
 
@@ -580,7 +969,7 @@ class LanceBackend(Changes, Versions, Queries):
         closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._closed = closed
         try:
-            closed.set_result(_tracing.caller(self._bucket.close)())
+            closed.set_result(tracing.caller(self._bucket.close)())
         except BaseException as cause:
             closed.set_exception(cause)
             raise
@@ -598,7 +987,7 @@ class LanceBackend(Changes, Versions, Queries):
             await self._writer.settle()
         mine = self._closed is None and not self._bucket.closed
         if mine:
-            self._closed = call_on_thread(_tracing.caller(self._bucket.close))
+            self._closed = call_on_thread(tracing.caller(self._bucket.close))
             end = functools.partial(self._end_on, asyncio.get_running_loop())
             self._closed.add_done_callback(end)
         if self._closed is not None:
@@ -678,22 +1067,15 @@ class PersistingBackend(LanceBackend):
     """
 
     _NAME: ClassVar[str] = "persisting"
-    _OPTIONS: ClassVar[frozenset[str]] = LanceBackend._OPTIONS | {
-        "enable_wal",
-        "wal_sync_interval",
-        "max_wal_size",
-        "wal_compression",
-        "wal_recovery",
-    }
+    _OPTIONS: ClassVar[type[LanceOptions]] = PersistingOptions
     _FIXED: ClassVar[dict[str, Any]] = {}
 
-
-def _renamed(options: dict[str, Any]) -> dict[str, Any]:
-    """Give options that persisting 0.3.0 documents the names and values that they have here."""
-    renamed = {_RENAMED.get(name, name): value for name, value in options.items()}
-    if len(renamed) < len(options):
-        twice = " and ".join(name for pair in _RENAMED.items() for name in pair)
-        raise InvalidArgumentError(f"{twice} are one option, give it once")
-    if renamed.get("compression", "none") is None:
-        renamed["compression"] = "none"
-    return renamed
+    def __init__(
+        self,
+        bucket_id: int,
+        storage_path: str | bytes | os.PathLike[Any],
+        batch_size: int = 100,
+        schema: pa.Schema | None = None,
+        **options: Unpack[PersistingOptions],
+    ) -> None:
+        self._open(bucket_id, storage_path, batch_size, schema, options)

@@ -1,4 +1,4 @@
-"""Queries and indexes: what `LanceBackend` offers beyond reading by offset."""
+"""Queries: finding records by what they hold."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
-from persisting import _tracing
 from persisting._arguments import MOST, integer
 from persisting._errors import InvalidArgumentError, WouldBlockError
+from persisting._loop.threads import on_thread, opened_on_thread
 from persisting._records import strip
-from persisting.queue._base import Base, on_thread, opened_on_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from typing import TypeVar
 
-    from persisting._queried import Asked
+    from persisting._engine.queries import Queryable
 
     T = TypeVar("T")
 
@@ -29,7 +28,7 @@ _MAX_K = 1 << 20  # what a search finds is held in memory
 _DIRECTIONS = {"asc": False, "desc": True}
 
 
-class Answers:
+class Queries:
     """The methods that look for records by what they hold, of a backend or of a version.
 
     Notes
@@ -46,7 +45,7 @@ class Answers:
     more.
     """
 
-    def _asked(self) -> Asked:
+    def _queried(self) -> Queryable:
         """Return what is open and answers."""
         raise NotImplementedError
 
@@ -134,7 +133,7 @@ class Answers:
             with_offset=with_offset,
             use_index=use_index,
         )
-        cursor = await opened_on_thread(self._asked().query, request, None)
+        cursor = await opened_on_thread(self._queried().query, request, None)
         try:
             batches = iter(cursor)
             while (batch := await on_thread(next, batches, None)) is not None:
@@ -220,7 +219,7 @@ class Answers:
 
     async def count(self, filter: str | None = None) -> int:
         """Return how many records pass a filter; all do without one."""
-        return await on_thread(self._asked().count, filter)
+        return await on_thread(self._queried().count, filter)
 
     async def explain(
         self,
@@ -245,16 +244,16 @@ class Answers:
             request = _request(filter, **options)
         else:
             request, vector = _search_request(*search, filter, **options)
-        return await on_thread(self._asked().explain, request, vector)
+        return await on_thread(self._queried().explain, request, vector)
 
     async def _table(self, request: Mapping[str, Any], vector: list[float] | None) -> pa.Table:
-        asked = self._asked()
+        source = self._queried()
         if vector is None and self._pace.allows(request):
-            table = self._pace.collect(asked, request)
+            table = self._pace.collect(source, request)
             if table is not None:
                 await asyncio.sleep(0)
                 return table
-        return await on_thread(_collect, asked, request, vector)
+        return await on_thread(_collect, source, request, vector)
 
     @functools.cached_property
     def _pace(self) -> _Pace:
@@ -280,11 +279,11 @@ class _Pace:
         self._skip = max(self._skip - 1, -1)
         return self._skip < 0 and "search" not in request
 
-    def collect(self, asked: Asked, request: Mapping[str, Any]) -> pa.Table | None:
+    def collect(self, source: Queryable, request: Mapping[str, Any]) -> pa.Table | None:
         """Return the answer, or None where it has to be waited for."""
         began = time.monotonic()
         try:
-            return _collect(asked, {**request, "no_wait": True}, None)
+            return _collect(source, {**request, "no_wait": True}, None)
         except WouldBlockError:
             self._skip = 16
             return None
@@ -293,86 +292,8 @@ class _Pace:
                 self._skip = 64
 
 
-class Queries(Base, Answers):
-    """The methods of a backend that look for records, and those of indexes."""
-
-    def _asked(self) -> Asked:
-        self._check_open()
-        return self._bucket
-
-    async def create_index(
-        self,
-        column: str,
-        type: str = "btree",
-        *,
-        name: str | None = None,
-        replace: bool = False,
-        **options: Any,
-    ) -> None:
-        """Build an index of a column.
-
-        Parameters
-        ----------
-        column
-            Name of the column.
-        type
-            "btree", "bitmap", "label_list", "ngram", "zonemap" or "bloom_filter" for
-            filters, "inverted" for searches for a text, "ivf_flat", "ivf_pq", "ivf_sq",
-            "ivf_hnsw_flat", "ivf_hnsw_pq" or "ivf_hnsw_sq" for vectors.
-        name
-            Name of the index; None is that of the column with "_idx" after it.
-        replace
-            Whether an index of that name may be replaced.
-        **options
-            Those of the type, such as `metric="cosine", partitions=256` of a vector index
-            or `stem=True, language="English"` of a text index; docs/queries.md lists them.
-
-        Raises
-        ------
-        InvalidArgumentError
-            There is no such column, type or option, the column cannot have that index, or
-            the name is taken.
-
-        Notes
-        -----
-        Returns when the index is on disk; `list_indexes` tells how far it is meanwhile.
-        Puts and gets go on. Records that come later are found as well, and are taken into
-        the index by the background work and by `compact`.
-        """
-        self._check_open()
-        index = {"column": column, "type": type, "replace": replace, "options": options}
-        if name is not None:
-            index["name"] = name
-        with _tracing.span("index", self.storage_path):
-            await on_thread(self._bucket.create_index, index)
-
-    async def drop_index(self, name: str) -> None:
-        """Remove an index; NotFoundError, a LookupError, if there is none of that name."""
-        self._check_open()
-        await on_thread(self._bucket.drop_index, name)
-
-    async def list_indexes(self) -> list[dict[str, Any]]:
-        """Return what indexes there are.
-
-        Returns
-        -------
-        list of dict
-            `name`, `column`, `type`, `rows_indexed`, `rows_unindexed`, `parts`, `bytes` (None
-            where unknown) and `details` of the type. `progress` is None, or tells of an
-            index that is being built its `stage` and how much is `completed` of the
-            `total` (None where unknown), in `unit`.
-        """
-        self._check_open()
-        return await on_thread(self._bucket.indexes)
-
-    async def index_stats(self, name: str) -> dict[str, Any]:
-        """Return what Lance says of an index; NotFoundError if there is none of that name."""
-        self._check_open()
-        return await on_thread(self._bucket.index_stats, name)
-
-
-def _collect(asked: Asked, request: Mapping[str, Any], vector: list[float] | None) -> pa.Table:
-    with asked.query(request, vector) as cursor:
+def _collect(source: Queryable, request: Mapping[str, Any], vector: list[float] | None) -> pa.Table:
+    with source.query(request, vector) as cursor:
         return strip(pa.Table.from_batches(list(cursor), cursor.schema))
 
 

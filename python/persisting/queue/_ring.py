@@ -19,7 +19,8 @@ from zlib import crc32
 from persisting._errors import PersistingError
 
 if TYPE_CHECKING:
-    from persisting._native import Bucket, Columns
+    from persisting._engine.bucket import Bucket
+    from persisting._engine.columns import Columns
 
 _logger = logging.getLogger(__name__)
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from persisting import _tracing
-from persisting._arguments import MOST, integer, span
-from persisting._errors import InvalidArgumentError, NotFoundError
+from persisting._arguments import integer, span
+from persisting._loop.threads import drain, on_thread
 from persisting._records import RecordDecoder, strip, visible
-from persisting.queue._base import Base, drain, on_thread, opened_on_thread
-from persisting.queue._queries import Answers
+from persisting.queue._queries import Queries
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from typing_extensions import Self
 
-    from persisting._table import View
+    from persisting._engine.versions import View
 
 
 class Version(NamedTuple):
@@ -41,153 +41,32 @@ class Version(NamedTuple):
     tags: tuple[str, ...]
 
 
-class Versions(Base):
-    """The part of a backend that knows its past."""
-
-    async def list_versions(self) -> list[Version]:
-        """Return the versions that are there, the oldest first.
-
-        Flushes, compactions and changes make versions. Compactions remove those that are neither
-        tagged nor open.
-        """
-        self._check_open()
-        return [
-            Version(
-                version=found["version"],
-                time=_time(found["time"]),
-                rows=found["rows"],
-                tags=tuple(found["tags"]),
-            )
-            for found in await on_thread(self._bucket.versions)
-        ]
-
-    async def snapshot(self, tag: str) -> int:
-        """Flush, and keep the bucket as it is then under a name.
-
-        Parameters
-        ----------
-        tag
-            Letters, digits, "-", "_" and, inside, "."; not in use.
-
-        Returns
-        -------
-        int
-            The version.
-
-        Raises
-        ------
-        InvalidArgumentError
-            The name cannot be one or is in use.
-        NotFoundError
-            The bucket never had a record.
-        """
-        self._check_open()
-        with _tracing.span("flush", self.storage_path):
-            await on_thread(self._bucket.flush)
-        version = await self._newest()
-        await self.tag(tag, version)
-        return version
-
-    async def tag(self, name: str, version: int) -> None:
-        """Give a version a name, which compactions respect; synced to disk on return.
-
-        Raises
-        ------
-        InvalidArgumentError
-            The name cannot be one or is in use.
-        NotFoundError
-            The version is not there any more.
-        """
-        self._check_open()
-        await on_thread(self._bucket.tag, name, version)
-
-    async def untag(self, name: str) -> None:
-        """Take a name away; the next compaction may remove the version.
-
-        Raises
-        ------
-        NotFoundError
-            There is no such tag.
-        """
-        self._check_open()
-        await on_thread(self._bucket.untag, name)
-
-    async def at(
-        self,
-        version: int | None = None,
-        *,
-        tag: str | None = None,
-        timestamp: datetime | None = None,
-    ) -> BucketView:
-        """Open an old version for reading.
-
-        Parameters
-        ----------
-        version, tag, timestamp
-            One of them: a number, a name, or a time, for the newest version that is there and was
-            made by then. A time without a zone is local.
-
-        Returns
-        -------
-        BucketView
-            Keeps the version until it is closed; use it in a `with` statement.
-
-        Raises
-        ------
-        NotFoundError
-            There is no such version any more.
-        """
-        number = await self._resolve(version, tag, timestamp)
-        return BucketView(await opened_on_thread(self._bucket.at, number))
-
-    async def restore(self, version: int | None = None, *, tag: str | None = None) -> None:
-        """Give the bucket the columns and the records of an old version.
-
-        Records that were put later are removed, those that were removed later are back. Offsets
-        stay: the next record gets the offset that it would have got without the call. Puts wait
-        meanwhile, and a crash leaves the bucket as it was before or after.
-
-        Parameters
-        ----------
-        version, tag
-            One of them.
-
-        Raises
-        ------
-        NotFoundError
-            There is no such version any more.
-        """
-        number = await self._resolve(version, tag, None)
-        await self._writer.change(lambda: self._bucket.restore(number))
-
-    async def _newest(self) -> int:
-        versions = await self.list_versions()
-        if not versions:
-            raise NotFoundError(f"the bucket {self.storage_path} has no version: it has no records")
-        return versions[-1].version
-
-    async def _resolve(
-        self, version: int | None, tag: str | None, timestamp: datetime | None
-    ) -> int:
-        self._check_open()
-        if sum(given is not None for given in (version, tag, timestamp)) != 1:
-            raise InvalidArgumentError("give one of version, tag and timestamp")
-        if version is not None:
-            return integer("version", version, 0, MOST)
-        versions = await self.list_versions()
-        if tag is not None:
-            found = [one for one in versions if tag in one.tags]
-            wanted = f"a version with the tag {tag!r}"
-        else:
-            assert timestamp is not None
-            found = [one for one in versions if one.time <= timestamp.astimezone(timezone.utc)]
-            wanted = f"a version of {timestamp} or before"
-        if not found:
-            raise NotFoundError(f"the bucket {self.storage_path} does not have {wanted}")
-        return found[-1].version
+def version_of(told: Mapping[str, Any]) -> Version:
+    """Return a version as the engine tells of it."""
+    return Version(
+        version=told["version"],
+        time=_time(told["time"]),
+        rows=told["rows"],
+        tags=tuple(told["tags"]),
+    )
 
 
-class BucketView(Answers):
+def choose(
+    versions: Sequence[Version], tag: str | None, timestamp: datetime | None
+) -> tuple[Version | None, str]:
+    """Return the version of a tag, or the newest made by a time, and what was looked for."""
+    if tag is not None:
+        found = [one for one in versions if tag in one.tags]
+        wanted = f"a version with the tag {tag!r}"
+    else:
+        assert timestamp is not None
+        until = timestamp.astimezone(timezone.utc)
+        found = [one for one in versions if one.time <= until]
+        wanted = f"a version of {timestamp} or before"
+    return (found[-1] if found else None), wanted
+
+
+class BucketView(Queries):
     """One version of a bucket, for reading, queries and searches.
 
     Usable from one event loop, also when the bucket has gone on or is closed.
@@ -197,7 +76,7 @@ class BucketView(Answers):
         self._view = view
         self._decoder = RecordDecoder()
 
-    def _asked(self) -> View:
+    def _queried(self) -> View:
         return self._view
 
     @property

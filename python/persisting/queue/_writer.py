@@ -9,12 +9,13 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from persisting import _tracing
+from persisting._engine.columns import Columns
 from persisting._errors import PersistingError, SchemaError, WouldBlockError
-from persisting._native import Columns
+from persisting._loop.acknowledgements import Acknowledgements
+from persisting._loop.futures import settle
+from persisting._loop.threads import call_on_thread
+from persisting._observe import tracing
 from persisting._records import UNTYPED, Message, RecordEncoder, normalise
-from persisting.queue._acknowledgements import Acknowledgements
-from persisting.queue._base import call_on_thread, settle
 from persisting.queue._ring import Ring
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from persisting._native import Bucket
+    from persisting._engine.bucket import Bucket
 
     T = TypeVar("T")
 
@@ -223,7 +224,7 @@ class Writer:
         Once it has begun it goes on to its end, also when nobody waits for that any more.
         """
         changed: asyncio.Future[T] = self._here().create_future()
-        self._enter(_Change(changed, _tracing.caller(do)))
+        self._enter(_Change(changed, tracing.caller(do)))
         return await changed
 
     async def settle(self) -> None:

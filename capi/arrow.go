@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/cdata"
+)
+
+// #include "shim.h"
+import "C"
+
+// importColumns takes over a schema. A producer's broken struct is the caller's
+// fault, so a panic on the way is an error.
+func importColumns(s *C.struct_ArrowSchema) (columns *arrow.Schema, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: schema: %v", errArgument, r)
+		}
+	}()
+	if s.release == nil {
+		return nil, fmt.Errorf("%w: schema is released already", errArgument)
+	}
+	all := zonesOf(s)
+	columns, err = cdata.ImportCArrowSchema(cdata.SchemaFromPtr(uintptr(unsafe.Pointer(s))))
+	if err != nil {
+		return nil, fmt.Errorf("%w: import schema: %w", errArgument, err)
+	}
+	meta := columns.Metadata()
+	return arrow.NewSchema(restore(columns.Fields(), all.children), &meta), nil
+}
+
+// importBatch takes over an array and its schema. A producer's broken struct is
+// the caller's fault, so a panic on the way is an error.
+func importBatch(a *C.struct_ArrowArray, s *C.struct_ArrowSchema) (rec arrow.Record, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: array and schema do not fit: %v", errArgument, r)
+		}
+	}()
+	if a.release == nil {
+		return nil, fmt.Errorf("%w: array is released already", errArgument)
+	}
+	schema, err := importColumns(s)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkArray(arrow.StructOf(schema.Fields()...), a, 0, ""); err != nil {
+		return nil, err
+	}
+	rec, err = cdata.ImportCRecordBatchWithSchema(cdata.ArrayFromPtr(uintptr(unsafe.Pointer(a))), schema)
+	if err != nil {
+		return nil, fmt.Errorf("%w: import batch: %w", errArgument, err)
+	}
+	return rec, nil
+}
+
+// importField takes over a schema of one field.
+func importField(s *C.struct_ArrowSchema) (arrow.Field, error) {
+	columns, err := importColumns(s)
+	if err != nil {
+		return arrow.Field{}, err
+	}
+	if columns.NumFields() != 1 {
+		return arrow.Field{}, fmt.Errorf("%w: schema has %d fields, want 1", errArgument, columns.NumFields())
+	}
+	return columns.Field(0), nil
+}
+
+func exportSchema(schema *arrow.Schema, out *C.struct_ArrowSchema) {
+	if schema == nil {
+		schema = arrow.NewSchema(nil, nil)
+	}
+	*out = C.struct_ArrowSchema{}
+	cdata.ExportArrowSchema(schema, cdata.SchemaFromPtr(uintptr(unsafe.Pointer(out))))
+}

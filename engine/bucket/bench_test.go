@@ -1,0 +1,26 @@
+package bucket
+
+import "testing"
+
+func BenchmarkAppend(b *testing.B) {
+	for name, change := range map[string]func(*Options){
+		"log":         func(*Options) {},
+		"synced log":  func(o *Options) { o.WALSyncInterval = 0 },
+		"without log": func(o *Options) { o.EnableWAL = false },
+	} {
+		b.Run(name, func(b *testing.B) {
+			bucket := open(b, b.TempDir(), quiet(change))
+			rec := someRows(b, 0, 1)
+			defer rec.Release()
+			for b.Loop() {
+				_, end, err := bucket.Append(rec, false)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := bucket.Wait(background, end); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

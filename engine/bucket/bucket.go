@@ -1,0 +1,266 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/wal"
+)
+
+// Bucket is an open bucket: parts that know those before them and none after. Each has a lock of its own.
+//
+// # The order of locks
+//
+// Who holds a lock takes only those that come after it:
+//
+//	ingest.appending   the order of appends: whose offsets are next, and what they may do to the columns
+//	table.Reshaping    what the table is made of
+//	table.Growing      what is in the table: one flush, or change of its rows or columns
+//	flusher.mu         how the last flush ended
+//	rows.mu            the rows in memory, and which version of the table belongs to them
+//	the locks within the table, the log, the pages and the alarm, which call nobody
+type Bucket struct {
+	*core
+	rows    *rows    // in memory
+	flusher *flusher // moves them into the table
+	ingest  *ingest  // takes them from callers
+	columns *columns // changes what they are made of
+	upkeep  *upkeep  // keeps the table small
+
+	consumers *statefile.Register // offsets that they committed
+	recovered recovered
+	workers   sync.WaitGroup
+	broken    atomic.Pointer[error] // see Break
+}
+
+// recovered is what the opening of a bucket found.
+type recovered struct {
+	rows             int64 // that it had then
+	replayed, torn   int64 // rows that came from the log, bytes cut off it
+	versionsSetAside int
+	missing          []wal.Range // rows that a salvage did not find
+}
+
+// Open opens the bucket in the directory dir, which is created if missing, and
+// recovers what a crash left.
+func Open(dir string, opts Options) (*Bucket, error) {
+	b, err := openBucket(dir, opts)
+	err = lance.Advised(err)
+	if err != nil && opts.Metrics != nil {
+		opts.Metrics.OpenFailed(KindOf(err))
+	}
+	return b, err
+}
+
+func openBucket(dir string, opts Options) (*Bucket, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	dir, err := statefile.RealPath(dir)
+	if err != nil {
+		return nil, fmt.Errorf("engine: path of bucket: %w", err)
+	}
+	if !utf8.ValidString(dir) || strings.ContainsFunc(dir, unicode.IsControl) {
+		return nil, &engine.OptionError{Faults: []string{fmt.Sprintf("path: want UTF-8 without control characters, which Lance refuses, got %q", dir)}}
+	}
+	opts.complete()
+	if err := lance.Spare(); err != nil {
+		return nil, err
+	}
+	if err := opts.FS.MkdirAll(dir); err != nil {
+		return nil, fmt.Errorf("engine: create bucket: %w", err)
+	}
+	if err := layout.CheckForeign(dir); err != nil {
+		return nil, err
+	}
+	lock, err := statefile.Hold(dir)
+	if err != nil {
+		return nil, err
+	}
+	return openLocked(dir, opts, lock)
+}
+
+// openLocked opens a bucket with options that are complete, and takes over its
+// lock.
+func openLocked(dir string, opts Options, lock *statefile.Lock) (*Bucket, error) {
+	began := time.Now()
+	b := assemble(newCore(dir, opts, lock))
+	if err := b.begin(began); err != nil {
+		return nil, errors.Join(err, b.release(false), b.home.Undo())
+	}
+	b.inBackground(b.rows.memoryLoop)
+	b.inBackground(b.ingest.ringLoop)
+	b.inBackground(b.flusher.flushLoop)
+	b.inBackground(b.upkeep.compactLoop)
+	return b, nil
+}
+
+// assemble makes a bucket of its parts.
+func assemble(c *core) *Bucket {
+	rs := newRows(c)
+	fl := &flusher{core: c, rows: rs, flushed: make(chan struct{}), times: timesIn(c.home.FS, c.home.Path, c.opts.RetentionAge)}
+	in := &ingest{core: c, rows: rs, flusher: fl, drainRequested: make(chan struct{}, 1)}
+	b := &Bucket{
+		core: c, rows: rs, flusher: fl, ingest: in,
+		columns: &columns{core: c, rows: rs, flusher: fl, ingest: in},
+		upkeep:  &upkeep{core: c, rows: rs, flusher: fl},
+	}
+	c.panicked = b.Break
+	c.home.OnRefusal(b.refuse)
+	return b
+}
+
+// begin recovers a bucket whose opening began then.
+func (b *Bucket) begin(began time.Time) (err error) {
+	defer engine.Contain(&err)
+	if b.ingest.compressor, err = batch.NewCompressor(b.opts.WALCompression); err != nil {
+		return err
+	}
+	op := &opening{core: b.core, rows: b.rows, flusher: b.flusher, ingest: b.ingest, recovered: &b.recovered}
+	if err := op.recover(); err != nil {
+		return err
+	}
+	b.consumers = op.consumers
+	if err := b.home.Sign(); err != nil { // not before: a bucket that is refused is left as it is
+		b.logger.Warn("the lock does not say who holds it", "error", err)
+	}
+	b.upkeep.recoverTimes()
+	b.opened(began)
+	return nil
+}
+
+// SetBell has f called where that is asked for: with the number of rows that were
+// acknowledged since the call before, at first since there are any, and whether no
+// more will be, as the log failed or was closed. nil for none. f may be called on any
+// goroutine and must not wait.
+func (b *Bucket) SetBell(f func(rows int64, over bool)) { b.rows.alarm.set(f) }
+
+// Notify rings the bell once, as soon as rows rows are acknowledged or no more will
+// be: at once if that is so already. Of several calls before it rings the one for the
+// fewest rows counts.
+func (b *Bucket) Notify(rows int64) {
+	_ = b.ingest.catchUp(true) // or the ring is taken over a little later
+	b.rows.alarm.arm(rows)
+	b.rows.alarm.advance(b.rows.acknowledgedRows())
+	// A bucket whose table failed takes no more rows, but its log acknowledges those that it has.
+	if b.log != nil && b.log.Err() != nil {
+		b.rows.alarm.end(b.rows.acknowledgedRows())
+	}
+}
+
+// Acknowledged is the number of acknowledged rows, which are the visible ones. It
+// does not wait: rows in the ring may be missing while the bucket is changed.
+func (b *Bucket) Acknowledged() int64 {
+	_ = b.ingest.catchUp(true)
+	return b.rows.acknowledgedRows()
+}
+
+// Wait waits until rows rows are acknowledged, the bucket is poisoned, or ctx
+// is done.
+func (b *Bucket) Wait(ctx context.Context, rows int64) error {
+	_ = b.ingest.catchUp(true) // or the ring is taken over a little later
+	if b.log == nil {
+		return b.rows.waitTail(ctx, rows)
+	}
+	if b.rows.acknowledgedRows() >= rows {
+		return nil
+	}
+	err := b.log.Wait(ctx, rows)
+	if errors.Is(err, wal.ErrFailed) || errors.Is(err, wal.ErrClosed) {
+		return b.writeError(err)
+	}
+	return err
+}
+
+// Schema returns the columns of the bucket, nil when it has none, and a number
+// that changes with them.
+func (b *Bucket) Schema() (*arrow.Schema, uint64) {
+	b.rows.mu.Lock()
+	defer b.rows.mu.Unlock()
+	return b.rows.schema, b.rows.schemaVersion
+}
+
+// Close flushes and closes the bucket. It is closed whatever is returned; the
+// error is that of the last flush.
+func (b *Bucket) Close() error {
+	if b.closing.Swap(true) {
+		return engine.ErrClosed
+	}
+	close(b.stop)
+	b.table.Stop()
+	b.workers.Wait()
+	err := b.settleAll()
+	b.ingest.appending.Lock()
+	defer b.ingest.appending.Unlock()
+	b.table.Reshaping.Lock()
+	defer b.table.Reshaping.Unlock()
+	b.table.Growing.Lock()
+	defer b.table.Growing.Unlock()
+	b.rows.mu.Lock()
+	b.rows.closed = true
+	b.rows.mu.Unlock()
+	acknowledged := b.rows.acknowledgedRows()
+	err = errors.Join(err, b.release(err == nil), b.home.Release())
+	b.rows.alarm.end(acknowledged)
+	return err
+}
+
+// settleAll brings everything into the table before the bucket is closed.
+func (b *Bucket) settleAll() (err error) {
+	defer engine.Contain(&err)
+	if err := b.Broken(); err != nil {
+		return err
+	}
+	b.ingest.lockAppends()
+	defer b.ingest.appending.Unlock()
+	if b.log != nil {
+		if failed := b.log.Sync(background); failed != nil {
+			err = b.writeError(failed)
+		}
+	}
+	return errors.Join(err, b.flusher.flush(false))
+}
+
+// release lets go of everything that recover or Open took, but for the lock; flushed
+// says that all rows in memory are in the table.
+func (b *Bucket) release(flushed bool) error {
+	var faults []error
+	for _, let := range []func() error{
+		b.closeLog,
+		// After the log has written, and while no other opener can have a ring.
+		func() error { return b.ingest.closeRing(flushed) },
+		b.rows.forgetRows,
+		b.closeTable,
+		func() error { b.metrics.Close(); return nil },
+	} {
+		faults = append(faults, contained(let)) // the others, and the lock, must not stay
+	}
+	return errors.Join(faults...)
+}
+
+// contained is f whose panic is an error.
+func contained(f func() error) (err error) {
+	defer engine.Contain(&err)
+	return f()
+}
+
+// refuse is called when the bucket refuses writes from now on.
+func (b *Bucket) refuse(cause error) {
+	if r := b.ingest.ring.Load(); r != nil {
+		r.Hold(true) // so that puts are told
+	}
+	b.logger.Error("bucket refuses writes", "cause", cause)
+}

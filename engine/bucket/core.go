@@ -1,0 +1,139 @@
+package bucket
+
+import (
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/metrics"
+	"github.com/persisting/persisting/wal"
+)
+
+// core is what all parts of a bucket know: where it is, what it was asked to be, what it writes to, and whether it ends. What is in
+// it is set while the bucket is opened, and does not change after that.
+type core struct {
+	opts     Options
+	home     *statefile.Dir
+	id       [16]byte
+	logger   *slog.Logger
+	metrics  *metrics.Bucket // nil if they are off
+	log      *wal.Log        // nil without a log
+	table    *table.Table    // what was flushed; nil until the opening has looked at it
+	panicked func(cause error)
+
+	flushRequested   chan struct{} // asks for a background flush
+	compactRequested chan struct{} // asks for a background compaction
+	stop             chan struct{} // closed when the bucket is
+	closing          atomic.Bool
+}
+
+func newCore(dir string, opts Options, lock *statefile.Lock) *core {
+	return &core{
+		opts:             opts,
+		home:             statefile.Held(dir, opts.FS, lock),
+		logger:           opts.Logger.With("bucket", dir),
+		flushRequested:   make(chan struct{}, 1),
+		compactRequested: make(chan struct{}, 1),
+		stop:             make(chan struct{}),
+	}
+}
+
+func (c *core) closeLog() error {
+	if c.log == nil {
+		return nil
+	}
+	return c.log.Close()
+}
+
+func (c *core) closeTable() error {
+	if c.table == nil {
+		return nil
+	}
+	return c.table.Close()
+}
+
+func (c *core) walPath() string { return filepath.Join(c.home.Path, layout.LogDir) }
+
+// writable returns the reason why the bucket takes no writes.
+func (c *core) writable() error {
+	if c.closing.Load() {
+		return engine.ErrClosed
+	}
+	if err := c.writeFault(); err != nil {
+		return err
+	}
+	return lance.Spare()
+}
+
+// writeFault returns what made the bucket refuse writes, nil if nothing did.
+func (c *core) writeFault() error {
+	if err := c.home.Fault(); err != nil {
+		return err
+	}
+	if c.log != nil {
+		if cause := c.log.Err(); cause != nil {
+			return c.writeError(cause)
+		}
+	}
+	return nil
+}
+
+func (c *core) writeError(cause error) error {
+	if errors.Is(cause, wal.ErrClosed) {
+		return engine.ErrClosed
+	}
+	return statefile.Refusal(cause)
+}
+
+// salvages says that what is damaged is given up.
+func (c *core) salvages() bool { return c.opts.WALRecovery == "salvage" }
+
+func (c *core) identityPath() string { return filepath.Join(c.home.Path, layout.IdentityFile) }
+
+func (c *core) ringPath() string { return filepath.Join(c.home.Path, layout.RingFile) }
+
+func (c *core) walBytes() int64 {
+	if c.log == nil {
+		return 0
+	}
+	return c.log.Size()
+}
+
+func (c *core) tableOptions() table.Options {
+	o := table.Options{
+		Config:   lance.Config{Compression: c.opts.Compression, ColumnCompression: c.opts.ColumnCompression},
+		Salvage:  c.salvages(),
+		Logger:   c.logger,
+		Changed:  func() { signal(c.compactRequested) },
+		Panicked: c.panicked,
+	}
+	if c.opts.EnableMetrics { // they are there by the time that something is written
+		o.Wrote = func(bytes int64) { c.metrics.TableWrote(bytes) }
+	}
+	return o
+}
+
+// syncInterval is how long the log may leave an entry unsynced: less than asked
+// for, where puts may stay in the ring before.
+func (c *core) syncInterval() time.Duration {
+	if c.opts.WALSyncInterval < minSyncInterval {
+		return c.opts.WALSyncInterval
+	}
+	return c.opts.WALSyncInterval - 2*ringInterval
+}
+
+// segmentBytes keeps the segments of a log that syncs each entry short, because
+// the puts at a change of segments wait until the new one is on disk.
+func (c *core) segmentBytes() int64 {
+	if c.opts.WALSyncInterval == 0 {
+		return min(4<<20, c.opts.MaxWALBytes/4)
+	}
+	return min(16<<20, c.opts.MaxWALBytes/4)
+}

@@ -1,0 +1,112 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/table"
+)
+
+// Delete removes the acknowledged rows for which an SQL filter is true and returns
+// how many. The others keep their offsets. Appends go on meanwhile; rows that come
+// after the call stay. It fails with an [*ExpressionError] for a bad filter. The
+// space is given back by compactions.
+func (b *Bucket) Delete(filter string) (int64, error) {
+	removed, err := b.remove(func(t *lance.Table, _ *lance.Snapshot) (*lance.Snapshot, error) { return t.Delete(filter) })
+	if errors.Is(err, lance.ErrInvalid) || errors.Is(err, lance.ErrSchema) {
+		err = &engine.ExpressionError{Expression: filter, Reason: table.Reason(err)}
+	}
+	return removed, err
+}
+
+// TruncateBefore removes the rows below an offset, which may be that after the last
+// one, and returns how many.
+func (b *Bucket) TruncateBefore(offset int64) (int64, error) {
+	if err := b.ingest.catchUp(false); err != nil {
+		return 0, err
+	}
+	if end := b.rows.acknowledgedRows(); offset < 0 || offset > end {
+		return 0, fmt.Errorf("%w: offset %d, want 0 to %d", engine.ErrNotFound, offset, end)
+	}
+	return b.remove(func(t *lance.Table, _ *lance.Snapshot) (*lance.Snapshot, error) { return t.DeleteBefore(offset) })
+}
+
+// remove makes a version of the table with fewer of the rows that are acknowledged
+// now; do gets the version before.
+func (b *Bucket) remove(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot, error)) (int64, error) {
+	if err := b.writable(); err != nil {
+		return 0, err
+	}
+	if err := b.ingest.catchUp(false); err != nil {
+		return 0, err
+	}
+	if err := b.flusher.flush(false); err != nil {
+		return 0, err
+	}
+	return b.flusher.removeFlushed(do)
+}
+
+// removeFlushed is remove for the rows that are in the table.
+func (fl *flusher) removeFlushed(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot, error)) (int64, error) {
+	if err := fl.writable(); err != nil {
+		return 0, err
+	}
+	fl.table.Reshaping.Lock()
+	defer fl.table.Reshaping.Unlock()
+	fl.table.Growing.Lock()
+	defer fl.table.Growing.Unlock()
+	after, removed, err := fl.table.Remove(do)
+	if err != nil || after == nil {
+		return 0, err
+	}
+	if err := fl.rows.replaceTable(after); err != nil {
+		return 0, fl.home.Refuse(err)
+	}
+	return removed, nil
+}
+
+// left narrows a view to the rows at its start that have no removed row before
+// them, or says that its first row was removed.
+func (v *view) left() error {
+	if v.snapshot == nil || v.first >= v.memory {
+		return nil
+	}
+	end, err := table.Left(v.snapshot, v.first, v.memory, v.visible)
+	if err != nil {
+		return err
+	}
+	if end < v.memory {
+		v.end, v.memory = end, end
+		release(v.chunks)
+		v.chunks = nil
+	}
+	return nil
+}
+
+// runs lists the offsets of the rows of a view.
+func (v *view) runs() ([]table.Run, error) {
+	runs, err := table.Runs(v.snapshot, v.first, v.memory)
+	return table.AddRun(runs, v.memory, v.end), err
+}
+
+// FirstFrom returns the first offset at or after offset whose row is left, or that
+// of the next row to be put when there is none.
+func (b *Bucket) FirstFrom(offset int64) (int64, error) {
+	if offset < 0 {
+		return 0, fmt.Errorf("%w: offset %d must not be negative", engine.ErrNotFound, offset)
+	}
+	_ = b.ingest.catchUp(true) // what is put meanwhile need not be seen
+	v, err := b.rows.view(offset, 1<<62)
+	if err != nil {
+		return 0, err
+	}
+	defer v.unpin()
+	defer release(v.chunks)
+	if v.snapshot == nil {
+		return v.first, nil
+	}
+	_, first, _, err := v.snapshot.Place(v.first)
+	return min(first, v.visible), err
+}

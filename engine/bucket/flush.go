@@ -1,0 +1,210 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/metrics"
+	"github.com/persisting/persisting/wal"
+)
+
+var background = context.Background()
+
+// flusher moves rows from memory into the table, and so out of the log. table.Growing is held for each move.
+type flusher struct {
+	*core
+	rows  *rows
+	times times // when rows came into the table
+
+	mu       sync.Mutex    // guards what follows
+	flushed  chan struct{} // closed at the end of each flush
+	flushErr error         // of the last flush
+}
+
+// nextEnd is closed at the end of the flush that ends next.
+func (fl *flusher) nextEnd() <-chan struct{} {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	return fl.flushed
+}
+
+// lastError is how the last flush ended.
+func (fl *flusher) lastError() error {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	return fl.flushErr
+}
+
+// Flush moves the acknowledged rows into Lance and syncs them to disk there.
+func (b *Bucket) Flush() error {
+	if b.closing.Load() {
+		return engine.ErrClosed
+	}
+	if err := b.ingest.catchUp(false); err != nil {
+		return err
+	}
+	return b.flusher.flush(true)
+}
+
+// flush is Flush, asked for by a caller or not.
+func (fl *flusher) flush(asked bool) error {
+	fl.table.Growing.Lock()
+	defer fl.table.Growing.Unlock()
+	if err := fl.home.Fault(); err != nil {
+		return err
+	}
+	started := time.Now()
+	from, to, err := fl.flushTail()
+	err = lance.Advised(err)
+	if errors.Is(err, engine.ErrClosed) {
+		return err
+	}
+	if from == to && err == nil {
+		return fl.cutAgain(to)
+	}
+	if err == nil {
+		fl.rows.mu.Lock()
+		fl.rows.tally.oldest = started
+		fl.rows.mu.Unlock()
+	}
+	fl.endFlush(err)
+	if err == nil {
+		fl.noteTimes(to)
+	}
+	fl.ended(metrics.Flush, asked, started, err)
+	return err
+}
+
+// cutAgain removes what the log has of flushed rows where that failed before, and appends wait for it.
+func (fl *flusher) cutAgain(to int64) error {
+	again := fl.lastError() != nil && fl.log != nil && fl.walBytes() >= fl.opts.MaxWALBytes
+	if !again {
+		return nil
+	}
+	err := fl.cutLog(to)
+	fl.endFlush(err)
+	return err
+}
+
+// endFlush tells those who wait for the end of a flush how it went.
+func (fl *flusher) endFlush(err error) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	fl.flushErr = err
+	close(fl.flushed)
+	fl.flushed = make(chan struct{})
+}
+
+// flushTail moves the rows [from, to) into the table. The caller holds fl.table.Growing.
+func (fl *flusher) flushTail() (from, to int64, err error) {
+	if err := fl.rows.unpack(); err != nil {
+		return 0, 0, err
+	}
+	fl.rows.mu.Lock()
+	closed, promised := fl.rows.closed, fl.rows.promised
+	fl.rows.mu.Unlock()
+	if closed {
+		return 0, 0, engine.ErrClosed
+	}
+	if fl.log != nil {
+		// The log is about to have these rows, and can be cut then. Where it fails they are acknowledged nevertheless.
+		_ = fl.log.Wait(background, promised)
+	}
+	var schema *arrow.Schema
+	var chunks []chunk
+	fl.rows.locked(func() {
+		from, to = fl.rows.checkpoint, fl.rows.visible()
+		schema = fl.rows.schema
+		chunks, err = fl.rows.tail.slice(from, to)
+	})
+	if err != nil || from == to {
+		return from, to, err
+	}
+	snapshot, err := fl.writeTable(schema, chunks, from)
+	if err != nil {
+		return from, to, err
+	}
+	fl.rows.publish(snapshot, to)
+	if fl.log != nil {
+		err = fl.cutLog(to)
+	}
+	return from, to, err
+}
+
+// cutLog removes what the log has of rows that are in the table.
+func (fl *flusher) cutLog(to int64) error {
+	err := fl.log.Cut(min(to, fl.log.Acknowledged()))
+	if errors.Is(err, wal.ErrFailed) {
+		return fl.writeError(err)
+	}
+	return err
+}
+
+// writeTable appends the rows from offset from on to the table and brings them to disk. It
+// takes over the references to chunks.
+func (fl *flusher) writeTable(schema *arrow.Schema, chunks []chunk, from int64) (*lance.Snapshot, error) {
+	batches, err := fl.rows.coalesce(schema, chunks, smallChunk)
+	if err != nil {
+		return nil, err
+	}
+	defer batch.ReleaseAll(batches)
+	return fl.table.Append(schema, batches, from)
+}
+
+// flushLoop flushes when it is asked to and when rows have waited long enough.
+func (fl *flusher) flushLoop() {
+	var tick <-chan time.Time
+	if fl.opts.FlushInterval > 0 {
+		ticker := time.NewTicker(fl.opts.FlushInterval)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
+	for {
+		select {
+		case <-fl.stop:
+			return
+		case <-fl.flushRequested:
+		case <-tick:
+		}
+		if err := fl.flush(false); err != nil {
+			select {
+			case <-fl.stop:
+				return
+			case <-time.After(time.Second):
+			}
+		}
+	}
+}
+
+// still calls do while all rows are in the table and nothing else changes it. The
+// caller holds ingest.appending.
+func (fl *flusher) still(do func() error) error {
+	if err := fl.syncLog(); err != nil {
+		return err
+	}
+	if err := fl.flush(false); err != nil {
+		return err
+	}
+	fl.table.Reshaping.Lock()
+	defer fl.table.Reshaping.Unlock()
+	fl.table.Growing.Lock()
+	defer fl.table.Growing.Unlock()
+	return do()
+}
+
+// syncLog waits until all that was appended is acknowledged.
+func (fl *flusher) syncLog() error {
+	if fl.log == nil {
+		return nil
+	}
+	if err := fl.log.Sync(background); err != nil {
+		return fl.writeError(err)
+	}
+	return nil
+}

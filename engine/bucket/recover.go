@@ -1,0 +1,233 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/wal"
+)
+
+// opening recovers a bucket: it makes, of what is in the directory, what the parts of the bucket begin with.
+type opening struct {
+	*core
+	rows      *rows
+	flusher   *flusher
+	ingest    *ingest
+	consumers *statefile.Register
+	recovered *recovered
+}
+
+// recover brings the bucket to the state that was acknowledged before the last
+// opener ended: the newest sound version of the table, and after it what the
+// log holds. A bucket that is refused is left as it is, so that it is refused
+// again, until a salvage is asked for: everything is looked at before anything is
+// changed. Only a fault of the disk can come after that.
+func (op *opening) recover() error {
+	s, err := op.survey()
+	defer s.release()
+	if err != nil {
+		return err
+	}
+	if s.isNew {
+		if err := op.baptise(); err != nil {
+			return err
+		}
+	} else if err := op.home.FS.SyncDir(op.home.Path); err != nil { // an earlier opener may have been killed before
+		return fmt.Errorf("engine: sync directory: %w", err)
+	}
+	if s.consumersLost {
+		if err := op.consumers.Forget(); err != nil {
+			return err
+		}
+	}
+	if err := op.recoverTable(); err != nil {
+		return err
+	}
+	if err := op.ingest.replay(s.rows); err != nil {
+		return err
+	}
+	if s.log != nil {
+		if err := op.openLog(s); err != nil {
+			return err
+		}
+	}
+	if err := op.replayRing(s); err != nil {
+		return err
+	}
+	if op.log == nil || op.opts.EnableWAL {
+		return nil
+	}
+	return op.dropLog()
+}
+
+// baptise writes bucket.json for a new bucket.
+func (op *opening) baptise() error {
+	if err := layout.WriteIdentity(op.home.FS, op.identityPath(), op.id); err != nil {
+		return err
+	}
+	// A directory above that this process may not read was there before.
+	if err := op.home.FS.SyncDir(filepath.Dir(op.home.Path)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("engine: write identity: %w", err)
+	}
+	return nil
+}
+
+// recoverTable opens the table at the version that the survey found, with its tags.
+func (op *opening) recoverTable() error {
+	if err := op.table.Recover(); err != nil {
+		return err
+	}
+	op.recovered.versionsSetAside = op.table.SetAside()
+	newest := op.table.Newest()
+	if newest == nil {
+		return nil
+	}
+	defer newest.Release()
+	op.rows.checkpoint = newest.NextRowID()
+	op.rows.tail.next = op.rows.checkpoint
+	op.rows.setSchema(newest.Schema())
+	return nil
+}
+
+// logOptions are those of the bucket's log.
+func (op *opening) logOptions() wal.Options {
+	o := wal.Options{
+		Dir:           op.walPath(),
+		FS:            op.home.FS,
+		Bucket:        op.id,
+		SegmentBytes:  op.segmentBytes(),
+		MaxEntryBytes: batch.MaxBytes,
+		SyncInterval:  op.syncInterval(),
+		Recovery:      wal.Strict,
+		Standing:      op.table.Marker().Logging,
+		OnAdvance:     op.rows.advance,
+		Panicked:      func(cause error) { op.panicked(fmt.Errorf("%w: %w", engine.ErrPanic, cause)) },
+		Logger:        op.logger.With("component", "wal"),
+	}
+	if op.salvages() {
+		o.Recovery = wal.Salvage
+	}
+	if op.opts.EnableMetrics { // they are there by the time that something is appended
+		o.Observer = wal.Observer{
+			Wrote:  func(entries int, bytes int64) { op.metrics.LogWrote(entries, bytes) },
+			Synced: func(took time.Duration) { op.metrics.LogSynced(took) },
+		}
+	}
+	return o
+}
+
+// openLog opens the log that the survey has read.
+func (op *opening) openLog(s *survey) error {
+	if op.opts.WALSyncInterval == 0 {
+		forSyncedPuts()
+	}
+	log, report, err := s.log.Open()
+	if err != nil {
+		return fmt.Errorf("engine: open log: %w", err)
+	}
+	op.log = log
+	op.recovered.replayed, op.recovered.torn, op.recovered.missing = report.Rows, report.TornBytes, report.Missing
+	if s.lostLog {
+		missing := wal.Range{First: op.rows.checkpoint, End: -1}
+		op.recovered.missing = append(op.recovered.missing, missing)
+		op.logger.Error("the log is gone", "rows", missing.String())
+		if err := op.table.Marker().Logging(false); err != nil {
+			return err
+		}
+	}
+	if report.Rows > 0 || report.TornBytes > 0 {
+		op.logger.Info("recovered from the log", "rows", report.Rows, "torn_bytes", report.TornBytes)
+	}
+	return nil
+}
+
+// leastProcs are Go's processors beside a log that syncs each entry: one is held by
+// each thread that waits for the disk or for the next entry, and callers need more.
+const leastProcs = 4
+
+// spareBytes is how much garbage synced puts may leave at least before it is
+// collected. The heap of a bucket is so small that this would happen every second
+// otherwise, several times, and each time take processors that puts need.
+const spareBytes = 16 << 20
+
+// forSyncedPuts gives Go what they need, on a small machine above all. What it returns
+// is kept, and never touched: it takes no memory but that of the garbage.
+var forSyncedPuts = sync.OnceValue(func() []byte {
+	if _, chosen := os.LookupEnv("GOMAXPROCS"); !chosen && runtime.GOMAXPROCS(0) < leastProcs {
+		runtime.GOMAXPROCS(leastProcs)
+	}
+	return make([]byte, spareBytes)
+})
+
+// replay puts rows that the table lacks into the tail.
+func (in *ingest) replay(rows []survivors) error {
+	for _, r := range rows {
+		if hole := r.first - in.rows.tail.next; hole > 0 {
+			if err := in.fill(r.rec.Schema(), hole); err != nil {
+				return err
+			}
+		}
+		if err := in.enter(r.rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enter puts a batch into the tail without writing it to the log.
+func (in *ingest) enter(rec arrow.Record) error {
+	aligned, err := in.conform(rec, false)
+	if err != nil {
+		return err
+	}
+	in.rows.mu.Lock()
+	defer in.rows.mu.Unlock()
+	in.rows.push(aligned)
+	return nil
+}
+
+// fill puts rows that are null in every column where a salvaged log has a hole,
+// so that the rows behind it keep their offsets.
+func (in *ingest) fill(schema *arrow.Schema, rows int64) error {
+	columns := make([]arrow.Array, schema.NumFields())
+	for i, f := range schema.Fields() {
+		columns[i] = batch.NullArray(f, rows)
+		defer columns[i].Release()
+	}
+	empty := array.NewRecord(schema, columns, rows)
+	defer empty.Release()
+	return in.enter(empty)
+}
+
+// dropLog moves what the log holds into Lance and removes the log.
+func (op *opening) dropLog() error {
+	if err := op.flusher.flush(false); err != nil {
+		return err
+	}
+	if err := op.log.Close(); err != nil {
+		return fmt.Errorf("engine: close log: %w", err)
+	}
+	op.log = nil
+	if err := op.table.Marker().Logging(false); err != nil {
+		return err
+	}
+	if err := op.home.Owned(); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(op.walPath()); err != nil {
+		return fmt.Errorf("engine: remove log: %w", err)
+	}
+	return op.home.FS.SyncDir(op.home.Path)
+}

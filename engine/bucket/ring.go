@@ -1,0 +1,304 @@
+package bucket
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/ring"
+	"github.com/persisting/persisting/engine/statefile"
+)
+
+const (
+	// ringInterval is how long a put stays in the ring.
+	ringInterval = 20 * time.Millisecond
+	// minSyncInterval is that of a log beside which a put may stay there.
+	minSyncInterval = 10 * ringInterval
+)
+
+// OpenRing makes the ring, or empties it, for messages with the columns of schema, and returns the offset of the next row. From
+// then on the rows of an entry are acknowledged as soon as the putter has written it, which it may do while all rows before are
+// acknowledged. It never waits: the error is [ErrWouldBlock] where it would have to. Where such puts cannot be, the offset is -1.
+func (b *Bucket) OpenRing(schema *batch.MessageSchema) (next int64, err error) {
+	if err := b.ingest.admit(true); err != nil {
+		return -1, err
+	}
+	defer b.ingest.appending.Unlock()
+	if b.log != nil && b.opts.WALSyncInterval < minSyncInterval || !b.ingest.fit(schema.Schema) || b.ingest.requires() || schema.Strict {
+		return -1, nil
+	}
+	var preamble []byte
+	if b.log != nil {
+		if err := b.ingest.useSchema(b.rows.schema); err != nil {
+			return -1, err
+		}
+		if preamble = b.ingest.encoder.Preamble; len(preamble) > ring.MaxPreamble {
+			return -1, nil
+		}
+	}
+	r := b.ingest.ring.Load()
+	if r == nil {
+		if err := b.home.Owned(); err != nil {
+			return -1, err
+		}
+		if r, err = ring.Create(b.ringPath(), b.id, b.log != nil); err != nil {
+			b.logger.Warn("puts go without a ring, which takes longer", "error", err)
+			return -1, nil
+		}
+		b.ingest.ring.Store(r)
+	}
+	b.rows.mu.Lock()
+	next = b.rows.tail.next
+	waiting := b.rows.visible() < next
+	b.rows.mu.Unlock()
+	if waiting || !r.Empty() {
+		return -1, engine.ErrWouldBlock
+	}
+	b.ingest.ringSchema = schema
+	return next, r.Begin(preamble)
+}
+
+// DrainRing asks for what is in the ring to be taken out soon.
+func (b *Bucket) DrainRing() { signal(b.ingest.drainRequested) }
+
+// ringLoop takes out of the ring what nobody took who wanted to see it.
+func (in *ingest) ringLoop() {
+	for {
+		select {
+		case <-in.stop:
+			return
+		case <-in.drainRequested:
+		}
+		r := in.ring.Load()
+		if r == nil {
+			continue
+		}
+		// Three times nothing. Who puts may see Watch(false) a moment late, or its put be seen late, as processors keep stores
+		// back for a while: what is put then is found the third time, and who puts later asks.
+		for idle := 0; idle < 3; {
+			r.Watch(idle == 0)
+			if idle++; r.Pending() {
+				idle = 0
+				in.lockAppends()
+				in.appending.Unlock()
+			}
+			select {
+			case <-in.stop:
+				return
+			case <-in.drainRequested:
+				idle = 0
+			case <-time.After(ringInterval):
+			}
+		}
+	}
+}
+
+// lockAppends takes in.appending, and takes over what was put before.
+func (in *ingest) lockAppends() { _ = in.tryAppends(false) }
+
+// catchUp takes over what was put before it was called.
+func (in *ingest) catchUp(noWait bool) error {
+	// What is not pending any more may not be in the tail yet.
+	if r := in.ring.Load(); r == nil || !r.Pending() && !in.draining.Load() {
+		return nil
+	}
+	if err := in.tryAppends(noWait); err != nil {
+		return err
+	}
+	in.appending.Unlock()
+	return nil
+}
+
+// tryAppends is lockAppends, which waits with noWait only for one who takes puts over, which takes no disk.
+func (in *ingest) tryAppends(noWait bool) error {
+	if !noWait {
+		in.appending.Lock()
+	} else {
+		for !in.appending.TryLock() {
+			if !in.draining.Load() {
+				return engine.ErrWouldBlock
+			}
+			time.Sleep(10 * time.Microsecond)
+		}
+	}
+	drained := false
+	defer func() {
+		if !drained {
+			in.appending.Unlock()
+		}
+	}()
+	in.drain()
+	drained = true
+	return nil
+}
+
+// drain moves what is in the ring to the tail and the log. The rows are acknowledged already, so where the log takes none they are
+// in the tail nevertheless, and stay in the ring for the next opener. The caller holds in.appending.
+func (in *ingest) drain() {
+	r := in.ring.Load()
+	if r == nil || !r.Pending() {
+		return
+	}
+	in.draining.Store(true)
+	defer in.draining.Store(false)
+	entries, err := in.takePuts(r)
+	if err != nil {
+		r.Hold(true)
+		_ = in.home.Refuse(err)
+	}
+	if len(entries) == 0 {
+		return
+	}
+	if in.log == nil {
+		r.Free(entries[len(entries)-1].Place)
+		in.rows.advance(in.rows.tail.next)
+	} else if in.logPuts(r, entries) != nil {
+		r.Hold(true)
+	}
+	if in.rows.isFull() {
+		r.Hold(true)
+		signal(in.flushRequested)
+	}
+}
+
+// takePuts moves what is in the ring to the tail, and returns it.
+func (in *ingest) takePuts(r *ring.Ring) ([]*ring.Entry, error) {
+	entries, err := in.checkPuts(r)
+	full := false
+	in.rows.mu.Lock()
+	defer in.rows.mu.Unlock()
+	for i, e := range entries {
+		if len(e.Message) < packedBytes {
+			full = in.rows.tail.pack(in.ringSchema, in.rows.schema, e.Message, e.Rows) || full
+			in.rows.grew(int64(len(e.Message)))
+		} else if failed := in.pushMessage(e.Message); failed != nil {
+			entries, err = entries[:i], failed
+			break
+		}
+		in.rows.tally.puts++
+		in.rows.tally.bytes += int64(len(e.Message))
+	}
+	in.rows.promised = in.rows.tail.next
+	if full {
+		signal(in.rows.unpackRequested)
+	}
+	return entries, err
+}
+
+// checkPuts returns what is in the ring, as far as it is what may be there.
+func (in *ingest) checkPuts(r *ring.Ring) (entries []*ring.Entry, err error) {
+	for next := in.rows.tail.next; ; {
+		e, err := r.Take()
+		if err != nil || e == nil {
+			return entries, err
+		}
+		rows, err := in.ringSchema.Check(e.Message)
+		if err != nil {
+			return entries, err
+		}
+		if rows != e.Rows || e.First != next || !in.fit(in.ringSchema.Schema) {
+			return entries, fmt.Errorf("engine: %s has a message of %d rows as %d rows from offset %d on, want %d, of the bucket's columns",
+				in.ringPath(), rows, e.Rows, e.First, next)
+		}
+		next += rows
+		entries = append(entries, e)
+	}
+}
+
+// pushMessage puts the batch of a message with the columns of the bucket into the tail. The caller holds in.rows.mu.
+func (in *ingest) pushMessage(message []byte) error {
+	rec, _, err := in.ringSchema.Copy(message)
+	if err != nil {
+		return err
+	}
+	defer rec.Release()
+	in.rows.push(array.NewRecord(in.rows.schema, rec.Columns(), rec.NumRows()))
+	return nil
+}
+
+// logPuts writes entries of the ring to the log, and gives their space back when they are there.
+func (in *ingest) logPuts(r *ring.Ring, entries []*ring.Entry) error {
+	if err := in.useSchema(in.rows.schema); err != nil {
+		return in.home.Refuse(err)
+	}
+	for _, e := range entries {
+		done := func(err error) {
+			if err == nil {
+				r.Free(e.Place)
+			} else {
+				r.Hold(true)
+			}
+		}
+		if _, err := in.log.Defer(in.encoder.Preamble, in.compressor.Compress([][]byte{e.Message}), e.Rows, done); err != nil {
+			return err
+		}
+	}
+	in.log.WriteNow()
+	return nil
+}
+
+// closeRing removes the ring if nobody needs what is in it, as all rows in memory are in the table, or the log has them.
+func (in *ingest) closeRing(flushed bool) error {
+	r := in.ring.Swap(nil)
+	if r == nil {
+		return nil
+	}
+	r.Hold(true)
+	if r.Empty() || flushed && !r.Pending() {
+		if err := in.home.Owned(); err != nil {
+			return err
+		}
+		return os.Remove(in.ringPath())
+	}
+	return nil
+}
+
+// replayRing brings into the log what the last opener left in the ring.
+func (op *opening) replayRing(s *survey) error {
+	if !s.hasRing {
+		return nil
+	}
+	before := op.rows.tail.next
+	if err := op.ingest.replayPuts(s.preamble, s.entries); err != nil {
+		return err
+	}
+	if rows := op.rows.tail.next - before; rows > 0 {
+		op.recovered.replayed += rows
+		op.logger.Info("recovered puts that were not in the log", "rows", rows)
+	}
+	if err := op.home.Owned(); err != nil {
+		return err
+	}
+	if s.ringFault == nil {
+		return os.Remove(op.ringPath())
+	}
+	op.logger.Error("puts that were acknowledged are lost", "error", s.ringFault)
+	return statefile.KeepBroken(op.ringPath())
+}
+
+// replayPuts stores entries that follow on the log.
+func (in *ingest) replayPuts(preamble []byte, entries []ring.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	var d batch.Decoder
+	defer d.Close()
+	for _, e := range entries {
+		rec, err := d.Decode(preamble, e.Message)
+		if err != nil {
+			return fmt.Errorf("engine: recover puts: %w", err)
+		}
+		err = in.enter(rec)
+		rec.Release()
+		if err != nil {
+			return err
+		}
+		if _, err := in.log.Append(preamble, in.compressor.Compress([][]byte{e.Message}), e.Rows, nil); err != nil {
+			return in.writeError(err)
+		}
+	}
+	return in.flusher.syncLog()
+}

@@ -1,0 +1,248 @@
+package bucket
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/table"
+)
+
+// rows are what a read of the bucket sees: the rows in memory, and the version of the table that belongs to them. Its lock is held
+// for no more than a look or an exchange: no disk is waited for under it.
+type rows struct {
+	*core
+	share           *memory.Share // of the memory budget
+	pages           *table.Pages  // of the table, that were read last
+	alarm           alarm         // see Bucket.Notify
+	unpackRequested chan struct{} // asks to unpack messages
+	shrinkRequested chan struct{} // asks to take less memory
+
+	mu            sync.Mutex // guards what follows, and which version of the table is published
+	closed        bool
+	schema        *arrow.Schema // nil for a bucket without columns
+	schemaVersion uint64
+	tail          tail
+	checkpoint    int64 // rows below it are durably in Lance
+	promised      int64 // end of the rows that came through the ring, which are acknowledged whatever the log says
+	unflushed     int64 // bytes in the tail that are not in Lance
+	tally         tally
+	moved         chan struct{} // closed at the next append; nil when nobody waits for one
+}
+
+func newRows(c *core) *rows {
+	rs := &rows{core: c, unpackRequested: make(chan struct{}, 1), shrinkRequested: make(chan struct{}, 1)}
+	rs.pages = table.NewPages(rs.pageRoom)
+	rs.share = c.opts.Budget.Join(func() { signal(rs.shrinkRequested) })
+	return rs
+}
+
+func (rs *rows) acknowledgedRows() int64 {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return rs.visible()
+}
+
+// waitTail is Wait for a bucket without a log.
+func (rs *rows) waitTail(ctx context.Context, rows int64) error {
+	for {
+		rs.mu.Lock()
+		if rs.tail.next >= rows {
+			rs.mu.Unlock()
+			return nil
+		}
+		if rs.moved == nil {
+			rs.moved = make(chan struct{})
+		}
+		moved := rs.moved
+		rs.mu.Unlock()
+		select {
+		case <-moved:
+		case <-rs.home.Refused():
+			return rs.writeFault()
+		case <-rs.stop:
+			return engine.ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// forgetRows gives back what the rows in memory take.
+func (rs *rows) forgetRows() error {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.tail.drop(len(rs.tail.chunks))
+	rs.pages.Close()
+	rs.share.Leave()
+	return nil
+}
+
+// locked calls f with rs.mu, of which a panic lets go.
+func (rs *rows) locked(f func()) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	f()
+}
+
+// memoryLoop makes columns of full chunks of messages while nobody waits for it,
+// and keeps to the budget.
+func (rs *rows) memoryLoop() {
+	for {
+		select {
+		case <-rs.stop:
+			return
+		case <-rs.shrinkRequested:
+			rs.shrink()
+		case <-rs.unpackRequested:
+		}
+		if err := rs.unpack(); err != nil {
+			rs.logger.Error("messages stay packed", "error", err)
+		}
+	}
+}
+
+// unpack makes columns of all full chunks of messages.
+func (rs *rows) unpack() error {
+	for {
+		rs.mu.Lock()
+		i := slices.IndexFunc(rs.tail.chunks, func(c chunk) bool { return c.packed != nil && c.packed.full() })
+		if i < 0 {
+			rs.mu.Unlock()
+			return nil
+		}
+		c := rs.tail.chunks[i]
+		rs.mu.Unlock()
+		rec, err := c.packed.record()
+		if err != nil {
+			return err
+		}
+		rs.locked(func() { rs.tail.replace([]chunk{c}, rec) })
+		rec.Release()
+	}
+}
+
+// advance is told when the rows up to end are acknowledged.
+func (rs *rows) advance(end int64) {
+	rs.alarm.advance(end)
+	var due bool
+	rs.locked(func() {
+		if err := rs.tail.settle(end); err != nil {
+			rs.logger.Error("small batches stay apart", "error", err)
+		}
+		due = end-rs.checkpoint >= rs.opts.FlushRows || rs.unflushed >= rs.opts.FlushBytes || rs.crowded()
+	})
+	if due || rs.walBytes() >= rs.opts.MaxWALBytes {
+		signal(rs.flushRequested)
+	}
+}
+
+// push takes over a reference to rec and returns its size. The caller holds rs.mu.
+func (rs *rows) push(rec arrow.Record) (bytes int64) {
+	bytes = rs.tail.push(rec)
+	rs.grew(bytes)
+	return bytes
+}
+
+// grew takes note of an append to the tail. The caller holds rs.mu.
+func (rs *rows) grew(bytes int64) {
+	if rs.unflushed == 0 {
+		rs.tally.oldest = time.Now()
+	}
+	rs.unflushed += bytes
+	rs.account()
+	if rs.moved != nil {
+		close(rs.moved)
+		rs.moved = nil
+	}
+}
+
+func (rs *rows) setSchema(s *arrow.Schema) {
+	rs.schema = s
+	rs.schemaVersion++
+}
+
+// isFull is full for a caller that does not hold rs.mu.
+func (rs *rows) isFull() bool {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return rs.full()
+}
+
+// full says that appends have to wait for a flush. The caller holds rs.mu.
+func (rs *rows) full() bool {
+	return rs.unflushed >= rs.opts.FlushBytes*3/2 || rs.crowded() || rs.walBytes() >= 2*rs.opts.MaxWALBytes
+}
+
+// visible is the end of the rows that are acknowledged. The caller holds rs.mu.
+func (rs *rows) visible() int64 {
+	if rs.log == nil {
+		return rs.tail.next
+	}
+	return min(max(rs.log.Acknowledged(), rs.promised), rs.tail.next)
+}
+
+// publish makes a version of the table that is on disk the one that reads see.
+// It takes over the reference to snapshot.
+func (rs *rows) publish(snapshot *lance.Snapshot, checkpoint int64) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.install(snapshot, checkpoint)
+}
+
+// install is publish for a caller that holds rs.mu.
+func (rs *rows) install(snapshot *lance.Snapshot, checkpoint int64) {
+	rs.table.Publish(snapshot)
+	rs.checkpoint = max(rs.checkpoint, checkpoint)
+	rs.unflushed = rs.tail.bytesFrom(rs.checkpoint)
+	keep := min(rs.opts.CacheBytes/2, max(rs.opts.FlushBytes-rs.unflushed, 0)) // where puts outrun flushes, nothing
+	if rs.opts.Budget.Over() {
+		keep = 0
+	}
+	rs.tail.evict(rs.checkpoint, keep)
+	rs.account()
+}
+
+// replaceTable installs a version whose rows differ from those in memory, which
+// takes their place.
+func (rs *rows) replaceTable(snapshot *lance.Snapshot) error {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.install(snapshot, rs.checkpoint)
+	rs.schemaVersion++
+	return rs.tail.cut(rs.checkpoint)
+}
+
+// checkpointed is the number of rows that are in the table.
+func (rs *rows) checkpointed() int64 {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return rs.checkpoint
+}
+
+// account tells the budget what the bucket takes. The caller holds rs.mu.
+func (rs *rows) account() { rs.share.Set(rs.tail.bytes + rs.pages.Bytes()) }
+
+// crowded says that the bucket has more unflushed rows than the budget has room
+// for. The caller holds rs.mu.
+func (rs *rows) crowded() bool {
+	return rs.opts.Budget.Over() && rs.unflushed > rs.opts.Budget.Fair()
+}
+
+// shrink gives up half of the rows that are in memory and in Lance as well, and
+// asks for a flush where that does not help.
+func (rs *rows) shrink() {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.tail.evict(rs.checkpoint, (rs.tail.bytes-rs.tail.bytesFrom(rs.checkpoint))/2)
+	rs.pages.Shrink(rs.pages.Bytes() / 2)
+	rs.account()
+	if rs.crowded() {
+		signal(rs.flushRequested)
+	}
+}

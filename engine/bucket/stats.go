@@ -1,0 +1,124 @@
+package bucket
+
+import (
+	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/metrics"
+)
+
+// Stats is the state of a bucket.
+type Stats struct {
+	Path           string            `json:"storage_path"`
+	BufferSize     int64             `json:"buffer_size"`     // acknowledged rows that are not in Lance
+	PersistedCount int64             `json:"persisted_count"` // rows durably in Lance
+	TotalCount     int64             `json:"total_count"`     // acknowledged rows, those removed since among them
+	RowCount       int64             `json:"row_count"`       // rows that are left
+	FirstOffset    int64             `json:"first_offset"`    // of the first of them, or of the next row
+	WALEnabled     bool              `json:"wal_enabled"`
+	WALBytes       int64             `json:"wal_bytes"`
+	WALSegments    int               `json:"wal_segments"`
+	BufferBytes    int64             `json:"buffer_bytes"` // of the rows that are not in Lance
+	MemoryBytes    int64             `json:"memory_bytes"` // of all rows in memory
+	TableVersion   uint64            `json:"table_version"`
+	Fragments      int               `json:"fragments"`
+	TableBytes     int64             `json:"table_bytes"` // of the data files
+	WriteError     *string           `json:"write_error"` // why writes are refused, or the last flush failed; null
+	Recovery       Recovery          `json:"recovery"`
+	Retention      Retention         `json:"retention"`
+	Metrics        *metrics.Snapshot `json:"metrics,omitempty"`
+}
+
+// Recovery is what the opening of a bucket found and put in order.
+type Recovery struct {
+	Replayed  int64      `json:"replayed_records"` // from the log
+	TornBytes int64      `json:"torn_bytes"`       // cut off the end of the log
+	Healed    int        `json:"healed_manifests"` // versions of the table that were set aside
+	Missing   [][2]int64 `json:"missing_rows"`     // that a salvage did not find, [first, end); an end below 0 is not known
+}
+
+// Retention is what retention has removed since the bucket was opened.
+type Retention struct {
+	Rows  int64 `json:"removed_records"`
+	Bytes int64 `json:"removed_bytes"` // that they took in the data files
+}
+
+// Stats returns the state of the bucket. It does not wait for a disk.
+func (b *Bucket) Stats() Stats {
+	_ = b.ingest.catchUp(true) // or the ring is taken over a little later
+	state := b.rows.state()
+	s := Stats{
+		Path:           b.home.Path,
+		BufferSize:     state.unflushedRows,
+		PersistedCount: state.checkpoint,
+		TotalCount:     state.checkpoint + state.unflushedRows,
+		RowCount:       state.rows + state.unflushedRows,
+		FirstOffset:    state.first,
+		WALEnabled:     b.log != nil,
+		WALBytes:       b.walBytes(),
+		BufferBytes:    state.unflushedBytes,
+		MemoryBytes:    state.memory,
+		TableVersion:   state.version,
+		Fragments:      state.fragments,
+		TableBytes:     state.tableBytes,
+		Recovery:       b.recovered.report(),
+		Retention:      Retention{Rows: b.upkeep.retained.rows.Load(), Bytes: b.upkeep.retained.bytes.Load()},
+		Metrics:        b.metrics.Snapshot(),
+	}
+	if b.log != nil {
+		s.WALSegments = b.log.Segments()
+	}
+	err := b.writable()
+	if err == nil {
+		err = b.flusher.lastError()
+	}
+	if err != nil {
+		text := err.Error()
+		s.WriteError = &text
+	}
+	return s
+}
+
+func (r *recovered) report() Recovery {
+	missing := make([][2]int64, len(r.missing))
+	for i, m := range r.missing {
+		missing[i] = [2]int64{m.First, m.End}
+	}
+	return Recovery{Replayed: r.replayed, TornBytes: r.torn, Healed: r.versionsSetAside, Missing: missing}
+}
+
+type state struct {
+	checkpoint, unflushedRows  int64
+	unflushedBytes, tableBytes int64
+	memory, pageBytes          int64
+	pageHits, pageMisses       int64
+	tally                      tally
+	indexing                   table.Indexing
+	rows, first                int64
+	version                    uint64
+	fragments                  int
+}
+
+func (rs *rows) state() state {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	s := state{
+		checkpoint:     rs.checkpoint,
+		unflushedRows:  rs.visible() - rs.checkpoint,
+		unflushedBytes: rs.unflushed,
+		memory:         rs.tail.bytes + rs.pages.Bytes(),
+		pageBytes:      rs.pages.Bytes(),
+		tally:          rs.tally,
+		indexing:       rs.table.Indexing(),
+	}
+	s.pageHits, s.pageMisses = rs.pages.Counts()
+	if newest := rs.table.Newest(); newest != nil {
+		defer newest.Release()
+		s.rows = newest.Rows()
+		if _, first, _, err := newest.Place(0); err == nil { // in memory, as change has seen to
+			s.first = first
+		}
+		s.version = newest.Version()
+		s.fragments = newest.Fragments()
+		s.tableBytes = newest.DataBytes()
+	}
+	return s
+}

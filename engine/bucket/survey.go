@@ -1,0 +1,219 @@
+package bucket
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/ring"
+	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/wal"
+)
+
+// survey is what is in the directory of a bucket that is being opened, and can be
+// opened. Making it changes nothing.
+type survey struct {
+	isNew         bool  // nothing is there
+	consumersLost bool  // a salvage forgets what they committed
+	checkpoint    int64 // the rows below are in the table
+
+	log     *wal.Reading // nil for none
+	lostLog bool         // it is gone, and a salvage goes on without
+	rows    []survivors  // that the log has behind the table
+
+	preamble  []byte       // of entries
+	entries   []ring.Entry // that the ring has behind the log
+	hasRing   bool
+	ringFault error // that a salvage puts up with
+
+	end    int64         // of all rows
+	schema *arrow.Schema // of the bucket with these rows
+	seen   *arrow.Schema // of the last of them
+}
+
+// survivors are rows that the table lacks.
+type survivors struct {
+	first int64
+	rec   arrow.Record
+}
+
+func (s *survey) release() {
+	for _, r := range s.rows {
+		r.rec.Release()
+	}
+	s.rows = nil
+}
+
+// survey finds what the bucket is opened with, or what keeps it from being opened,
+// which is not the case for a salvage where only that is lost which is damaged.
+func (op *opening) survey() (*survey, error) {
+	s := &survey{}
+	for _, look := range []func(*survey) error{op.lookAtIdentity, op.lookAtTable, op.lookAtConsumers, op.lookAtLog, op.lookAtRing} {
+		if err := look(s); err != nil {
+			return s, err
+		}
+	}
+	// A bucket never has fewer rows than it once had on disk.
+	if due := op.table.Marker().Mark().Rows; s.end < due {
+		return s, fmt.Errorf("%w: the rows %d to %d were in the table, and are neither there nor in the log", engine.ErrCorrupt, s.end, due-1)
+	}
+	return s, nil
+}
+
+func (op *opening) lookAtIdentity(s *survey) (err error) {
+	path := op.identityPath()
+	op.id, err = layout.ReadIdentity(op.home.FS, path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, part := range []string{table.MarkFile, layout.LogDir} {
+		if data := filepath.Join(op.home.Path, part); exists(data) {
+			return fmt.Errorf("%w: %s is there and %s is not", engine.ErrCorrupt, data, path)
+		}
+	}
+	if data := filepath.Join(op.home.Path, table.Dir); lance.Exists(data) { // without a version, Lance was making it when its directory was removed
+		return fmt.Errorf("%w: %s is there and %s is not", engine.ErrCorrupt, data, path)
+	}
+	if _, err := rand.Read(op.id[:]); err != nil {
+		return fmt.Errorf("engine: make identity: %w", err)
+	}
+	s.isNew = true
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// lookAtTable finds the newest sound version of the table.
+func (op *opening) lookAtTable(s *survey) (err error) {
+	if op.table, err = table.Look(op.home, op.tableOptions()); err != nil {
+		return err
+	}
+	found := op.table.Found()
+	s.checkpoint, s.schema = found.Rows, found.Schema
+	s.end = s.checkpoint
+	return nil
+}
+
+func (op *opening) lookAtConsumers(s *survey) error {
+	op.consumers = layout.Consumers(op.home.FS, op.home.Path, op.table.Marker())
+	_, err := op.consumers.All()
+	if errors.Is(err, engine.ErrCorrupt) && op.salvages() {
+		op.logger.Error("a damaged file is begun anew", "error", err)
+		s.consumersLost = true
+		err = nil
+	}
+	return err
+}
+
+// lookAtLog reads the rows of the log that the table does not have.
+func (op *opening) lookAtLog(s *survey) error {
+	_, err := os.Stat(op.walPath())
+	if errors.Is(err, fs.ErrNotExist) && !op.opts.EnableWAL && !op.table.Marker().Mark().Logging {
+		return nil
+	}
+	var d batch.Decoder
+	defer d.Close()
+	log, report, err := wal.Read(op.logOptions(), s.checkpoint, func(e wal.Entry) error { return op.survive(s, &d, e) })
+	if err != nil {
+		return fmt.Errorf("engine: open log: %w", err)
+	}
+	s.log = log
+	if s.lostLog = op.table.Marker().Mark().Logging && report.Segments == 0; s.lostLog && !op.salvages() {
+		return fmt.Errorf("%w: there is no segment in %s: the rows from %d on, if there were any, are lost", wal.ErrCorrupt, op.walPath(), s.checkpoint)
+	}
+	return nil
+}
+
+// survive keeps the rows of a log entry that do not come before the end.
+func (op *opening) survive(s *survey, d *batch.Decoder, e wal.Entry) error {
+	rec, err := op.decodeEntry(s, d, e)
+	if err != nil {
+		return err
+	}
+	hole := e.First - s.end
+	if hole > 0 && !op.salvages() {
+		rec.Release()
+		return fmt.Errorf("%w: the log lacks the %d rows from offset %d on", engine.ErrCorrupt, hole, s.end)
+	}
+	if hole < 0 {
+		part := rec.NewSlice(-hole, rec.NumRows())
+		rec.Release()
+		rec = part
+	}
+	first := max(e.First, s.end)
+	s.rows = append(s.rows, survivors{first, rec})
+	s.end = first + rec.NumRows()
+	return nil
+}
+
+// decodeEntry returns the rows of an entry, which fit the columns of those before.
+// The caller releases them.
+func (op *opening) decodeEntry(s *survey, d *batch.Decoder, e wal.Entry) (arrow.Record, error) {
+	rec, err := d.Decode(e.Preamble, e.Body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: log entry at offset %d: %w", engine.ErrCorrupt, e.First, err)
+	}
+	if rec.NumRows() != e.Rows {
+		rec.Release()
+		return nil, fmt.Errorf("%w: log entry at offset %d has %d rows, its header says %d", engine.ErrCorrupt, e.First, rec.NumRows(), e.Rows)
+	}
+	if rec.Schema() == s.seen {
+		return rec, nil
+	}
+	c, err := batch.Unify(s.schema, rec.Schema())
+	if err == nil && c.Schema == nil {
+		err = batch.NoColumn()
+	}
+	if err != nil {
+		rec.Release()
+		return nil, fmt.Errorf("%w: log entry at offset %d: %w", engine.ErrCorrupt, e.First, err)
+	}
+	s.schema, s.seen = c.Schema, rec.Schema()
+	return rec, nil
+}
+
+// lookAtRing finds the puts that are not in the log. Without a log they are worth
+// nothing after the end of the process.
+func (op *opening) lookAtRing(s *survey) error {
+	saved, err := ring.Load(op.ringPath(), op.id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, ring.ErrDamaged) {
+		return fmt.Errorf("engine: recover puts: %w", err)
+	}
+	s.hasRing = true
+	if saved.Logged && s.log != nil {
+		entries, gap := saved.Following(s.end)
+		err = errors.Join(err, gap)
+		var d batch.Decoder
+		defer d.Close()
+		for _, e := range entries {
+			rec, err := op.decodeEntry(s, &d, wal.Entry{First: e.First, Rows: e.Rows, Preamble: saved.Preamble, Body: e.Message})
+			if err != nil {
+				return err
+			}
+			rec.Release()
+			s.end += e.Rows
+		}
+		s.preamble, s.entries = saved.Preamble, entries
+	}
+	if err != nil {
+		s.ringFault = fmt.Errorf("%w: %s: %w", engine.ErrCorrupt, op.ringPath(), err)
+	}
+	if op.salvages() {
+		return nil
+	}
+	return s.ringFault
+}

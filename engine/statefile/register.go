@@ -1,0 +1,160 @@
+package statefile
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"sync"
+
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/vfs"
+)
+
+// maxRegisterBytes is more than a register may have.
+const maxRegisterBytes = 16 << 20
+
+// Register is a small file with a number for each of some names. It is replaced as
+// a whole, and what belongs to it notes elsewhere that it is there:
+//
+//	{"crc32c": "<of numbers without white space>", "numbers": {"<name>": <number>, ...}}
+//
+// One without a checksum, as consumers.json once was, is the numbers alone.
+type Register struct {
+	fs    vfs.FS
+	path  string
+	holds string // what, for errors
+	least int64  // number
+	there Presence
+
+	mu      sync.Mutex
+	numbers map[string]int64 // nil until they are read
+}
+
+// Presence notes, in another file than the register's, that there is one: its loss is damage then.
+type Presence interface {
+	There() bool
+	Note(there bool) error
+}
+
+// NewRegister is the register in a file, which may be missing. holds says what the numbers are, for errors; least is the
+// least that one can be.
+func NewRegister(filesystem vfs.FS, path, holds string, least int64, there Presence) *Register {
+	return &Register{fs: filesystem, path: path, holds: holds, least: least, there: there}
+}
+
+// sealed is the content of a register.
+type sealed struct {
+	CRC32C  string          `json:"crc32c"`
+	Numbers json.RawMessage `json:"numbers"`
+}
+
+// All returns the numbers by name.
+func (r *Register) All() (map[string]int64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.load(); err != nil {
+		return nil, err
+	}
+	return maps.Clone(r.numbers), nil
+}
+
+// Change brings the numbers, as do leaves them, to the disk.
+func (r *Register) Change(do func(numbers map[string]int64)) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.load(); err != nil {
+		return err
+	}
+	changed := maps.Clone(r.numbers)
+	do(changed)
+	if maps.Equal(changed, r.numbers) {
+		return nil
+	}
+	text, err := seal(changed)
+	if err == nil && len(text) > maxRegisterBytes {
+		err = fmt.Errorf("%d bytes, more than %d", len(text), maxRegisterBytes)
+	}
+	if err == nil {
+		err = WriteText(r.fs, r.path, text)
+	}
+	if err == nil {
+		err = r.there.Note(true)
+	}
+	if err != nil {
+		r.numbers = nil // what is on disk now is read again
+		return fmt.Errorf("statefile: write %s: %w", filepath.Base(r.path), err)
+	}
+	r.numbers = changed
+	return nil
+}
+
+// Forget begins anew, and keeps a file that is damaged.
+func (r *Register) Forget() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := KeepBroken(r.path); err != nil {
+		return err
+	}
+	r.numbers = nil
+	return r.there.Note(false)
+}
+
+// load reads the file, unless that was done. The caller holds r.mu.
+func (r *Register) load() error {
+	if r.numbers != nil {
+		return nil
+	}
+	text, err := Whole(r.fs, r.path, maxRegisterBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		if r.there.There() {
+			return fmt.Errorf("%w: %s is gone, with %s", engine.ErrCorrupt, r.path, r.holds)
+		}
+		r.numbers = map[string]int64{}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("statefile: read %s: %w", r.holds, err)
+	}
+	numbers, err := unseal(text)
+	for name, number := range numbers {
+		if err == nil && number < r.least {
+			err = fmt.Errorf("%q is at %d", name, number)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s does not hold %s: %w", engine.ErrCorrupt, r.path, r.holds, err)
+	}
+	r.numbers = numbers
+	return nil
+}
+
+func seal(numbers map[string]int64) ([]byte, error) {
+	text, err := json.Marshal(numbers)
+	if err != nil {
+		return nil, err
+	}
+	return json.MarshalIndent(sealed{Sum(text), text}, "", "  ")
+}
+
+func unseal(text []byte) (numbers map[string]int64, err error) {
+	if err := json.Unmarshal(text, &numbers); err == nil && len(numbers) > 0 {
+		return numbers, nil // without a checksum
+	}
+	var s sealed
+	if err := json.Unmarshal(text, &s); err != nil {
+		return nil, err
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, s.Numbers); err != nil {
+		return nil, errors.New("it has no numbers")
+	}
+	if sum := Sum(compact.Bytes()); sum != s.CRC32C {
+		return nil, fmt.Errorf("its checksum is %q, want %q", s.CRC32C, sum)
+	}
+	numbers = map[string]int64{}
+	return numbers, json.Unmarshal(s.Numbers, &numbers)
+}

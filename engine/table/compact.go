@@ -1,0 +1,91 @@
+package table
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/lance"
+)
+
+// mergeAttempts is how often a compaction begins anew when an append has changed
+// the columns meanwhile.
+const mergeAttempts = 5
+
+// Made says whether there is a table.
+func (t *Table) Made() (bool, error) {
+	table, _, err := t.committed()
+	return table != nil, err
+}
+
+// Merge makes large fragments of small ones. Unless thorough it leaves alone what little space it could give back.
+// Appends go on. The caller holds t.Reshaping, and there is a table.
+func (t *Table) Merge(thorough bool) error {
+	for more := true; more; {
+		var stats lance.CompactStats
+		snapshot, err := t.commit(func() (snapshot *lance.Snapshot, err error) {
+			for range mergeAttempts {
+				snapshot, stats, err = t.lance().Compact(lance.CompactOptions{Thorough: thorough})
+				if !errors.Is(err, lance.ErrConflict) {
+					break
+				}
+			}
+			if err != nil {
+				err = fmt.Errorf("engine: compact: %w", err)
+			}
+			return snapshot, err
+		})
+		if err != nil {
+			return err
+		}
+		t.tidied.fragments = int64(snapshot.Fragments())
+		t.Publish(snapshot)
+		more = thorough && stats.More
+	}
+	return nil
+}
+
+// Clean removes the versions that are neither the newest nor read nor tagged, and
+// their files. The caller holds t.Reshaping.
+func (t *Table) Clean() error {
+	t.Growing.Lock()
+	defer t.Growing.Unlock()
+	newest := t.Newest()
+	if newest == nil {
+		return engine.ErrClosed
+	}
+	defer newest.Release()
+	if err := t.checkRefs(); err != nil {
+		return err
+	}
+	if _, err := t.allTags(); err != nil { // what they name must stay
+		return err
+	}
+	if err := t.home.Owned(); err != nil {
+		return err
+	}
+	if _, err := t.lance().Cleanup(newest.Version()); err != nil {
+		return fmt.Errorf("engine: remove old versions: %w", err)
+	}
+	if err := t.sums.trim(); err != nil {
+		t.o.Logger.Warn("checksums of files that are gone were kept", "error", err)
+	}
+	t.tidied.version = newest.Version()
+	return nil
+}
+
+// Untidy says whether so many fragments, or four times as many versions, have piled up. Fragments that the last
+// compaction left, because they are large or no two are alike, do not count as
+// new. The caller holds t.Reshaping.
+func (t *Table) Untidy(fragments int64) bool {
+	newest := t.Newest()
+	if newest == nil {
+		return false
+	}
+	defer newest.Release()
+	n := fragments
+	if n == 0 {
+		return false
+	}
+	return int64(newest.Fragments()) >= max(n, t.tidied.fragments+(n+1)/2) || newest.Version()-t.tidied.version >= uint64(4*n)
+}

@@ -1,0 +1,142 @@
+package table
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/lance"
+)
+
+// Version is a version of the table that is on disk.
+type Version struct {
+	Number uint64    `json:"version"`
+	Time   time.Time `json:"time"`
+	Rows   int64     `json:"rows"` // that are left in it
+	Tags   []string  `json:"tags"`
+}
+
+// Versions lists the versions that are there, the oldest first. Compactions remove
+// those that are neither tagged nor in use.
+func (t *Table) Versions() ([]Version, error) {
+	table, newest, err := t.committed()
+	if err != nil || table == nil {
+		return []Version{}, err
+	}
+	tags, err := t.tags()
+	if err != nil {
+		return nil, err
+	}
+	commits, err := table.Commits()
+	if err != nil {
+		return nil, fmt.Errorf("engine: list versions: %w", err)
+	}
+	versions := []Version{}
+	for _, c := range commits {
+		if c.Version > newest {
+			break // not on disk yet
+		}
+		v := Version{Number: c.Version, Time: c.Time.UTC(), Rows: c.Rows, Tags: []string{}}
+		for name, tag := range tags {
+			if tag.Version == c.Version {
+				v.Tags = append(v.Tags, name)
+			}
+		}
+		slices.Sort(v.Tags)
+		versions = append(versions, v)
+	}
+	return versions, nil
+}
+
+// View is one version of a table, which stays as long as it is open. Its
+// methods may be called from any goroutine, until Close.
+type View struct{ snapshot *lance.Snapshot }
+
+// At opens a version for reading, which fails with [ErrNotFound] when it is not
+// there. The view outlives the table.
+func (t *Table) At(version uint64) (*View, error) {
+	table, newest, err := t.committed()
+	if err != nil {
+		return nil, err
+	}
+	if table == nil || version == 0 || version > newest {
+		return nil, fmt.Errorf("%w: version %d, the newest is %d", engine.ErrNotFound, version, newest)
+	}
+	if err := t.home.Owned(); err != nil { // it is read by path
+		return nil, err
+	}
+	s, err := table.Checkout(version)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: version %d was removed; a tag keeps a version", engine.ErrNotFound, version)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("engine: open version %d: %w", version, err)
+	}
+	return &View{s}, nil
+}
+
+// Number returns the version's number.
+func (w *View) Number() uint64 { return w.snapshot.Version() }
+
+// Rows returns how many rows are left, and the offset after the last one.
+func (w *View) Rows() (rows, end int64) { return w.snapshot.Rows(), w.snapshot.NextRowID() }
+
+// Schema returns the columns.
+func (w *View) Schema() *arrow.Schema { return w.snapshot.Schema() }
+
+// Read returns the rows [offset, offset+count) that are left, cut to those that exist; with run up to the first one that
+// was removed, and with an [*engine.RemovedError] where the one at offset was.
+func (w *View) Read(offset, count int64, run bool) (*Cursor, error) {
+	if offset < 0 || count < 0 {
+		return nil, fmt.Errorf("%w: offset %d and count %d must not be negative", engine.ErrNotFound, offset, count)
+	}
+	s := w.snapshot
+	visible := s.NextRowID()
+	first := min(offset, visible)
+	end := first + min(count, visible-first)
+	var err error
+	if run && first < end {
+		end, err = Left(s, first, end, visible)
+	}
+	p := Parts{Schema: s.Schema()}
+	if err == nil {
+		p.Offsets, err = Runs(s, first, end)
+	}
+	if err == nil {
+		p.Reader, err = s.Read(first, end-first, nil, StreamRows)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("engine: read version %d: %w", w.Number(), err)
+	}
+	s.Retain()
+	p.Unpin = s.Release
+	return NewCursor(p), nil
+}
+
+// Query returns the rows that q asks for; vector is what a search without a text looks for.
+func (w *View) Query(q Query, vector []float64) (*Cursor, error) {
+	w.snapshot.Retain()
+	return Answer(w.snapshot, w.snapshot.Release, q, vector)
+}
+
+// Count returns how many rows pass a filter; all do if it is empty.
+func (w *View) Count(filter string) (int64, error) {
+	n, err := w.snapshot.Count(filter)
+	return n, Fault(err)
+}
+
+// Explain returns the plan of a query as text.
+func (w *View) Explain(q Query, vector []float64) (string, error) {
+	plan, err := w.snapshot.Explain(q, vector)
+	return plan, Fault(err)
+}
+
+// Close lets go of the version; cursors go on.
+func (w *View) Close() error {
+	w.snapshot.Release()
+	return nil
+}

@@ -1,0 +1,275 @@
+"""An open store of blocks under keys.
+
+Memory goes over the boundary as addresses, and nothing is copied. `Memory` finds them and keeps
+what they belong to alive.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from array import array
+from ctypes import byref
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from persisting._arguments import text
+from persisting._engine.handles import Handle
+from persisting._engine.library import as_json, call, exception, library, scratch, string
+from persisting._errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+# Results of keys, as in persisting_kv_open.
+STORED = 1
+
+_new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
+_new_bytes.restype = ctypes.py_object
+_new_bytes.argtypes = (ctypes.c_void_p, ctypes.c_ssize_t)
+
+
+def uninitialised(size: int) -> bytes:
+    """Return bytes of any content, to be filled before anybody sees them."""
+    made: bytes = _new_bytes(None, size)
+    return made
+
+
+class Keys:
+    """The keys of a call: their bytes one behind the other, and their sizes."""
+
+    __slots__ = ("blob", "count", "sizes")
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self.count = len(keys)
+        self.blob = b"".join(keys)
+        self.sizes = array("i", map(len, keys))
+
+    @property
+    def arguments(self) -> tuple[bytes, int, int]:
+        """What C is given; the object must live until the call ends."""
+        return self.blob, self.sizes.buffer_info()[0], self.count
+
+
+class Memory:
+    """Where the payloads of the keys of a call are, and their results."""
+
+    __slots__ = ("addresses", "kept", "lengths", "pieces", "results")
+
+    def __init__(self) -> None:
+        self.pieces = array("i")
+        self.addresses = array("Q")
+        self.lengths = array("q")
+        self.results = array("b")
+        self.kept: list[Any] = []
+
+    def add(self, value: Any, *, writable: bool) -> None:
+        """Add the memory of one key: a buffer, or several in a list or a tuple."""
+        pieces = value if isinstance(value, list | tuple) else (value,)
+        for piece in pieces:
+            address, length, owner = _locate(piece, writable=writable)
+            self.addresses.append(address)
+            self.lengths.append(length)
+            self.kept.append(owner)
+        self._end(len(pieces))
+
+    def add_raw(self, addresses: Any, lengths: Any) -> None:
+        """Add the memory of one key by its address and length, or by those of its pieces."""
+        if isinstance(addresses, int):
+            addresses, lengths = (addresses,), (lengths,)
+        if len(addresses) != len(lengths):
+            raise InvalidArgumentError(f"{len(addresses)} addresses with {len(lengths)} lengths")
+        try:
+            self.addresses.extend(addresses)
+            self.lengths.extend(lengths)
+        except OverflowError as reason:
+            raise InvalidArgumentError(f"addresses and lengths: {reason}") from None
+        self._end(len(addresses))
+
+    def _end(self, pieces: int) -> None:
+        self.pieces.append(pieces)
+        self.results.append(0)
+
+    @property
+    def arguments(self) -> tuple[int, int, int]:
+        """What C is given but for the results; of no pieces there is an address as well."""
+        if not self.addresses:
+            self.addresses.append(0)
+            self.lengths.append(0)
+        return (
+            self.pieces.buffer_info()[0],
+            self.addresses.buffer_info()[0],
+            self.lengths.buffer_info()[0],
+        )
+
+
+def _locate(piece: Any, *, writable: bool) -> tuple[int, int, Any]:
+    """Return address and length of a buffer, and what keeps it there."""
+    if hasattr(piece, "data_ptr"):  # a torch tensor, which has no buffer protocol
+        if piece.device.type != "cpu":
+            raise InvalidArgumentError(
+                f"the tensor is on {piece.device}: bring it to the CPU first"
+            )
+        if not piece.is_contiguous():
+            raise InvalidArgumentError("the tensor is not contiguous")
+        return piece.data_ptr(), piece.numel() * piece.element_size(), piece
+    try:
+        buffer = pa.py_buffer(piece)
+    except (TypeError, ValueError, BufferError, pa.ArrowException) as reason:
+        raise InvalidArgumentError(
+            f"{type(piece).__name__} is no contiguous buffer: {reason}"
+        ) from None
+    if writable and not buffer.is_mutable:
+        raise InvalidArgumentError(f"{type(piece).__name__} is read-only, and cannot be filled")
+    return buffer.address, buffer.size, buffer
+
+
+class Store(Handle):
+    """An open store. Its methods may be called from any thread.
+
+    Parameters
+    ----------
+    path
+        Directory of the store, created if missing.
+    options
+        See `persisting_kv_open`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
+        self.path = os.fspath(path)
+        functions = library()
+        number = ctypes.c_uint64()
+        call(functions.persisting_kv_open, os.fsencode(self.path), as_json(options), byref(number))
+        super().__init__(number.value, functions.persisting_kv_close, f"the store {self.path}")
+        self._find = functions.persisting_kv_find
+
+    def space(self, namespace: str, salt: str) -> int:
+        """Return the number of a namespace with a salt."""
+        out = ctypes.c_uint32()
+        self._use(
+            library().persisting_kv_space,
+            text("namespace", namespace),
+            text("salt", salt),
+            byref(out),
+        )
+        return out.value
+
+    def find(self, space: int, key: bytes, lease_ms: int) -> int:
+        """Return the length of a block, -1 where there is none; does not wait."""
+        if self._find(self._number, space, key, len(key), lease_ms, scratch.first, scratch.error):
+            raise self._failure(exception(scratch.take_error()))
+        return scratch.out[0]
+
+    def exists(self, space: int, keys: Keys, lease_ms: int) -> Iterable[int]:
+        """Return the length of each block, -1 where there is none; does not wait."""
+        out = (ctypes.c_int64 * keys.count)()
+        self._use(library().persisting_kv_exists, space, *keys.arguments, lease_ms, out)
+        return out
+
+    def prefix(self, space: int, keys: Keys, lease_ms: int) -> int:
+        """Return how many keys from the first on exist; does not wait."""
+        out = ctypes.c_int64()
+        self._use(library().persisting_kv_prefix, space, *keys.arguments, lease_ms, byref(out))
+        return out.value
+
+    def load(self, space: int, keys: Keys, memory: Memory) -> Iterable[int]:
+        """Fill memory and return the results."""
+        at = memory.results.buffer_info()[0]
+        self._use(library().persisting_kv_load, space, *keys.arguments, *memory.arguments, at)
+        return memory.results
+
+    def store(self, space: int, keys: Keys, memory: Memory, ttl_ms: int) -> Iterable[int]:
+        """Store what memory holds and return the results."""
+        at = memory.results.buffer_info()[0]
+        self._use(
+            library().persisting_kv_store, space, *keys.arguments, *memory.arguments, ttl_ms, at
+        )
+        return memory.results
+
+    def submit_load(self, space: int, keys: Keys, memory: Memory) -> int:
+        """Begin a `load` and return its ticket; does not wait.
+
+        The caller keeps `memory` until `drain` has returned the ticket.
+        """
+        at, out = memory.results.buffer_info()[0], ctypes.c_uint64()
+        self._use(
+            library().persisting_kv_submit_load,
+            space,
+            *keys.arguments,
+            *memory.arguments,
+            at,
+            byref(out),
+        )
+        return out.value
+
+    def submit_store(self, space: int, keys: Keys, memory: Memory, ttl_ms: int) -> int:
+        """Begin a `store`, as `submit_load` does."""
+        at, out = memory.results.buffer_info()[0], ctypes.c_uint64()
+        self._use(
+            library().persisting_kv_submit_store,
+            space,
+            *keys.arguments,
+            *memory.arguments,
+            ttl_ms,
+            at,
+            byref(out),
+        )
+        return out.value
+
+    def drain(self, most: int = 256) -> list[int]:
+        """Return tickets that have ended."""
+        tickets, count = (ctypes.c_uint64 * most)(), ctypes.c_int64()
+        self._use(library().persisting_kv_drain, most, tickets, byref(count))
+        return tickets[: count.value]
+
+    def set_bell(self, fd: int) -> None:
+        """Have an eventfd be written to when there are tickets to drain; -1 is for none."""
+        self._use(library().persisting_kv_set_bell, fd)
+
+    def delete(self, space: int, keys: Keys) -> Iterable[int]:
+        """Remove keys and return the results."""
+        return self._change(library().persisting_kv_delete, space, keys)
+
+    def touch(self, space: int, keys: Keys, ttl_ms: int) -> Iterable[int]:
+        """Count a read of each key, and maybe set its end."""
+        return self._change(library().persisting_kv_touch, space, keys, ttl_ms)
+
+    def pin(self, space: int, keys: Keys, *, yes: bool) -> Iterable[int]:
+        """Keep blocks, or no longer."""
+        return self._change(library().persisting_kv_pin, space, keys, int(yes))
+
+    def _change(self, function: Any, space: int, keys: Keys, *more: int) -> Iterable[int]:
+        results = (ctypes.c_int8 * keys.count)()
+        self._use(function, space, *keys.arguments, *more, results)
+        return results
+
+    def keys(self, namespace: str, cursor: Any, count: int) -> dict[str, Any]:
+        """Return a page of keys; see `persisting_kv_keys`."""
+        after = None if cursor is None else json.dumps(cursor).encode()
+        page: dict[str, Any] = json.loads(
+            string(
+                self._use, library().persisting_kv_keys, text("namespace", namespace), after, count
+            )
+        )
+        return page
+
+    def drop(self, namespace: str) -> int:
+        """Remove all keys of a namespace and return how many there were."""
+        out = ctypes.c_int64()
+        self._use(library().persisting_kv_drop, text("namespace", namespace), byref(out))
+        return out.value
+
+    def set_quota(self, salt: str, size: int) -> None:
+        """Bound what a salt keeps when room is needed."""
+        self._use(library().persisting_kv_set_quota, text("salt", salt), size)
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the store holds and did."""
+        stats: dict[str, Any] = json.loads(string(self._use, library().persisting_kv_stats))
+        return stats
+
+    def flush(self) -> None:
+        """Bring all that was stored to the disk."""
+        self._use(library().persisting_kv_flush)

@@ -1,0 +1,1 @@
+"""What persisting tells of its work: log messages and spans."""
