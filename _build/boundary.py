@@ -7,6 +7,8 @@ The header is read, and two files are made that git ignores:
     python/persisting/_engine/boundary.py
         status codes, flags, kinds of handles, structs, prototypes
 
+The header of the native library, whose source is Rust, is made by `_build/native_header.py`.
+
 A declaration that this does not understand is an error of the build, never left out.
 """
 
@@ -15,6 +17,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from _build.native_header import HEADER_FILE as NATIVE_HEADER
+from _build.native_header import native_header
 from _build.process import ROOT, BuildError
 
 HEADER = ROOT / "capi" / "persisting.h"
@@ -238,8 +242,12 @@ def python_text(header: Header) -> str:
 
 
 def boundary() -> None:
-    """Bring both files up to date; one that is right already keeps its time."""
+    """Bring all files up to date; one that is right already keeps its time."""
     header = read(HEADER.read_text())
-    for file, text in ((C_FILE, c_text(header)), (PYTHON_FILE, python_text(header))):
+    for file, text in (
+        (C_FILE, c_text(header)),
+        (PYTHON_FILE, python_text(header)),
+        (NATIVE_HEADER, native_header()),
+    ):
         if not file.exists() or file.read_text() != text:
             file.write_text(text)

@@ -67,6 +67,50 @@ PYTHON_LAYERS = [
 ]
 
 
+# The same of the files of native/src, where a directory stands for its files together.
+RUST_LAYERS = [
+    "error",
+    "leaks",
+    "runtime",
+    "stack",
+    "tokens",
+    "depth",
+    "json",
+    "sql",
+    "vectors",
+    "grid",
+    "compare",
+    "cast",
+    "filter",
+    "projection",
+    "layout",
+    "row_ids",
+    "fragments",
+    "direct",
+    "readers",
+    "snapshot",
+    "progress",
+    "table",
+    "read",
+    "take",
+    "texts",
+    "indexed",
+    "query",
+    "files",
+    "check",
+    "mend",
+    "cleanup",
+    "compact",
+    "columns",
+    "evolve",
+    "delete",
+    "versions",
+    "index",
+    "ffi",
+    "lib",
+]
+
+
 def go_imports() -> dict[str, set[str]]:
     """Return what each Go package imports of the project, tests aside."""
     found: dict[str, set[str]] = {}
@@ -113,6 +157,20 @@ def python_imports(name: str, file: Path, known: set[str]) -> set[str]:
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
     return {other for other in found if other in known and other != name}
+
+
+def rust_uses() -> dict[str, set[str]]:
+    """Return what each file of native/src names of the others, by `use` or by its path."""
+    source = ROOT / "native" / "src"
+    found: dict[str, set[str]] = {}
+    for file in source.rglob("*.rs"):
+        name, text = file.relative_to(source).with_suffix("").parts[0], file.read_text()
+        text = re.sub(r"//.*", "", text)
+        names = set(re.findall(r"\bcrate::(\w+)", text))
+        for inside in re.findall(r"\bcrate::\{(.*?)\};", text, re.DOTALL):
+            names |= set(re.findall(r"(?:^|,)\s*(\w+)", re.sub(r"\{.*?\}", "", inside)))
+        found.setdefault(name, set()).update(names - {name})
+    return found
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:
@@ -162,6 +220,14 @@ def test_no_python_modules_import_each_other_in_a_circle() -> None:
     known = modules()
     graph = {name: python_imports(name, file, set(known)) for name, file in known.items()}
     assert circle(graph) == []
+
+
+def test_no_file_of_rust_uses_one_above_it() -> None:
+    uses = rust_uses()
+    assert set(uses) == set(RUST_LAYERS)
+    for name, wanted in uses.items():
+        below = set(RUST_LAYERS[: RUST_LAYERS.index(name)])
+        assert wanted <= below, f"{name} uses {sorted(wanted - below)}, which are not below it"
 
 
 def test_the_engine_is_called_in_one_place() -> None:

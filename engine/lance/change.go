@@ -1,5 +1,8 @@
 package lance
 
+// #include "persisting_native.h"
+import "C"
+
 import (
 	"encoding/json"
 	"fmt"
@@ -42,7 +45,13 @@ func (t *Table) fill(f arrow.Field, row arrow.Record, expression *string) (*Snap
 			return nil, err
 		}
 	}
-	return t.reshape(func() (snapshotHandle, error) { return nativeFillColumn(t.handle, stored.Field(0), row, expression) })
+	return t.reshape("fill column", func(out *snapshotHandle, e *owned) status {
+		var value *C.struct_ArrowArray
+		if row != nil {
+			value = cRows(row).data
+		}
+		return C.pn_table_fill_column(t.handle, cField(stored.Field(0)), value, cOptional(expression), out, e)
+	})
 }
 
 // DropColumn takes a column out, in one commit, without writing data: what it
@@ -52,7 +61,9 @@ func (t *Table) DropColumn(name string) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.reshape(func() (snapshotHandle, error) { return nativeDropColumn(t.handle, stored) })
+	return t.reshape("drop column", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_drop_column(t.handle, cText(stored), out, e)
+	})
 }
 
 // RenameColumn gives a column another name, in one commit, without writing data.
@@ -74,7 +85,9 @@ func (t *Table) RenameColumn(name, to string) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.reshape(func() (snapshotHandle, error) { return nativeRenameColumn(t.handle, old, stored) })
+	return t.reshape("rename column", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_rename_column(t.handle, cText(old), cField(stored), out, e)
+	})
 }
 
 // RewriteKeys renames a key, or takes it out (nil), in the JSON objects that a
@@ -84,7 +97,9 @@ func (t *Table) RewriteKeys(column, key string, to *string) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.reshape(func() (snapshotHandle, error) { return nativeRewriteKeys(t.handle, stored, key, to) })
+	return t.reshape("rewrite keys", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_rewrite_keys(t.handle, cText(stored), cText(key), cOptional(to), out, e)
+	})
 }
 
 func (t *Table) storedName(name string) (string, error) {
@@ -104,12 +119,16 @@ func (t *Table) Delete(filter string) (*Snapshot, error) {
 	if err != nil {
 		return nil, in(t.dir, err)
 	}
-	return t.snapshot(func() (snapshotHandle, error) { return nativeDelete(t.handle, stored) })
+	return t.snapshot("delete", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_delete(t.handle, cText(stored), out, e)
+	})
 }
 
 // DeleteBefore deletes the rows with ids below id.
 func (t *Table) DeleteBefore(id int64) (*Snapshot, error) {
-	return t.snapshot(func() (snapshotHandle, error) { return nativeDeleteBefore(t.handle, id) })
+	return t.snapshot("delete", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_delete_before(t.handle, C.int64_t(id), out, e)
+	})
 }
 
 // Commit is a version that is there.
@@ -126,7 +145,7 @@ func (t *Table) Commits() ([]Commit, error) {
 	if t.handle == nil {
 		return nil, ErrClosed
 	}
-	text, err := nativeVersions(t.handle)
+	text, err := nativeText("versions", func(out, e *owned) status { return C.pn_table_versions(t.handle, out, e) })
 	if err != nil {
 		return nil, in(t.dir, err)
 	}
@@ -148,14 +167,18 @@ func (t *Table) Commits() ([]Commit, error) {
 // Checkout returns a version that is there, retained for the caller, or fails
 // with fs.ErrNotExist.
 func (t *Table) Checkout(version uint64) (*Snapshot, error) {
-	return t.snapshot(func() (snapshotHandle, error) { return nativeCheckout(t.handle, version) })
+	return t.snapshot("checkout", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_checkout(t.handle, C.uint64_t(version), out, e)
+	})
 }
 
 // Restore makes, in one commit, a version with the columns, the rows and the
 // indexes of an old one. The next row id stays that of the newest version: ids
 // are never given again.
 func (t *Table) Restore(version uint64) (*Snapshot, error) {
-	return t.reshape(func() (snapshotHandle, error) { return nativeRestore(t.handle, version) })
+	return t.reshape("restore", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_restore(t.handle, C.uint64_t(version), out, e)
+	})
 }
 
 // Place says how many rows have ids below id, and which is the first run of ids
@@ -170,8 +193,10 @@ func (s *Snapshot) Place(id int64) (rank, first, end int64, err error) {
 		id = min(id, s.info.rows)
 		return id, id, s.info.rows, nil
 	}
-	rank, first, end, err = nativeSeek(s.handle, id)
-	return rank, first, end, in(s.dir, err)
+	place, err := native("seek", func(out *C.struct_pn_place, e *owned) status {
+		return C.pn_snapshot_seek(s.handle, C.int64_t(id), out, e)
+	})
+	return int64(place.rank), int64(place.first), int64(place.end), in(s.dir, err)
 }
 
 // BytesFrom says what the rows that are left with ids from id on take in the data
@@ -181,8 +206,10 @@ func (s *Snapshot) BytesFrom(id int64) (int64, error) {
 		return 0, err
 	}
 	defer s.Release()
-	bytes, err := nativeBytesFrom(s.handle, id)
-	return bytes, in(s.dir, err)
+	bytes, err := native("bytes of rows", func(out *C.int64_t, e *owned) status {
+		return C.pn_snapshot_bytes_from(s.handle, C.int64_t(id), out, e)
+	})
+	return int64(bytes), in(s.dir, err)
 }
 
 // ExpressionType returns the type of an SQL expression over the columns, or fails
@@ -200,6 +227,11 @@ func (s *Snapshot) ExpressionType(expression string) (arrow.DataType, error) {
 	if err != nil {
 		return nil, in(s.dir, err)
 	}
-	kind, err := nativeExpressionType(s.handle, stored)
-	return kind, in(s.dir, err)
+	schema, err := nativeSchema("expression", func(out *C.struct_ArrowSchema, e *owned) status {
+		return C.pn_snapshot_expression_type(s.handle, cText(stored), out, e)
+	})
+	if err != nil {
+		return nil, in(s.dir, err)
+	}
+	return schema.Field(0).Type, nil
 }

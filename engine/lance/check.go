@@ -1,5 +1,8 @@
 package lance
 
+// #include "persisting_native.h"
+import "C"
+
 import (
 	"encoding/json"
 	"fmt"
@@ -100,7 +103,9 @@ func Check(dir string, o CheckOptions) (State, error) {
 	if err := checkDir(dir); err != nil {
 		return state, err
 	}
-	text, err := nativeCheck(dir, o)
+	text, err := nativeText("check", func(out, e *owned) status {
+		return C.pn_check(cText(dir), C.uint64_t(o.Newest), C.uint64_t(o.Damaged), cFlag(o.Layout), out, e)
+	})
 	if err != nil {
 		return state, in(dir, err)
 	}
@@ -122,7 +127,9 @@ func Mend(dir string, version uint64) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	renamed, err := nativeMend(dir, version)
+	renamed, err := nativeNames("mend", func(out, e *owned) status {
+		return C.pn_mend(cText(dir), C.uint64_t(version), out, e)
+	})
 	return append(hints, renamed...), in(dir, err)
 }
 
@@ -150,7 +157,9 @@ func OpenVersion(dir string, version uint64) (*Snapshot, error) {
 const newest = 0
 
 func openVersion(dir string, version uint64) (*Snapshot, error) {
-	handle, err := nativeOpenVersion(dir, version)
+	handle, err := native("open", func(out *snapshotHandle, e *owned) status {
+		return C.pn_snapshot_open(cText(dir), C.uint64_t(version), out, e)
+	})
 	if err != nil {
 		return nil, in(dir, err)
 	}

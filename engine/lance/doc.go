@@ -43,6 +43,13 @@
 // alone the versions that a Snapshot holds. Close waits for calls in progress.
 // Snapshots and readers outlive their table. One process opens a table at a time.
 //
+// # Calls
+//
+// Each function of the native library is called in one place, by the method that needs
+// it, through [native] or one of its kin: they bring the result and the error. What the
+// c functions (cText, cIDs, ...) lend is memory of Go's for the time of the call, and
+// what they give (cSchema, cRows) is consumed by it.
+//
 // # Memory
 //
 // Batches cross the boundary without a copy: what Append is given must lie outside

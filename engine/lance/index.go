@@ -1,5 +1,8 @@
 package lance
 
+// #include "persisting_native.h"
+import "C"
+
 import (
 	"encoding/json"
 	"fmt"
@@ -56,7 +59,9 @@ func (t *Table) CreateIndex(spec IndexSpec) (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: options of index: %w", ErrInvalid, err)
 	}
-	return t.snapshot(func() (snapshotHandle, error) { return nativeCreateIndex(t.handle, string(text)) })
+	return t.snapshot("create index", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_create_index(t.handle, cText(string(text)), out, e)
+	})
 }
 
 // CancelIndexes has CreateIndex and ExtendIndexes end soon with ErrCancelled,
@@ -65,19 +70,23 @@ func (t *Table) CancelIndexes() {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if t.handle != nil {
-		nativeCancelIndexes(t.handle)
+		C.pn_table_cancel_indexes(t.handle, nil)
 	}
 }
 
 // DropIndex removes an index; its files go with the versions that have it.
 func (t *Table) DropIndex(name string) (*Snapshot, error) {
-	return t.snapshot(func() (snapshotHandle, error) { return nativeDropIndex(t.handle, name) })
+	return t.snapshot("drop index", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_drop_index(t.handle, cText(name), out, e)
+	})
 }
 
 // ExtendIndexes lets the named indexes take in the rows that they lack, and
 // returns the version after it. Append may run meanwhile; Compact must not.
 func (t *Table) ExtendIndexes(names []string) (*Snapshot, error) {
-	return t.snapshot(func() (snapshotHandle, error) { return nativeExtendIndexes(t.handle, names) })
+	return t.snapshot("extend indexes", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_extend_indexes(t.handle, cNames(names), out, e)
+	})
 }
 
 // IndexProgress says how far the build is that runs now, nil if none does.
@@ -87,7 +96,9 @@ func (t *Table) IndexProgress() (*IndexProgress, error) {
 	if t.handle == nil {
 		return nil, ErrClosed
 	}
-	text, err := nativeIndexProgress(t.handle)
+	text, err := nativeText("index progress", func(out, e *owned) status {
+		return C.pn_table_index_progress(t.handle, out, e)
+	})
 	if err != nil {
 		return nil, in(t.dir, err)
 	}
@@ -104,7 +115,7 @@ func (s *Snapshot) Indexes() ([]Index, error) {
 		return nil, err
 	}
 	defer s.Release()
-	text, err := nativeIndexes(s.handle)
+	text, err := nativeText("indexes", func(out, e *owned) status { return C.pn_snapshot_indexes(s.handle, out, e) })
 	if err != nil {
 		return nil, in(s.dir, err)
 	}
@@ -132,6 +143,8 @@ func (s *Snapshot) IndexStatistics(name string) (string, error) {
 		return "", err
 	}
 	defer s.Release()
-	text, err := nativeIndexStatistics(s.handle, name)
+	text, err := nativeText("index statistics", func(out, e *owned) status {
+		return C.pn_snapshot_index_statistics(s.handle, cText(name), out, e)
+	})
 	return text, in(s.dir, err)
 }

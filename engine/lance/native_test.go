@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/lancedb/lancedb-go/pkg/contracts"
 )
 
@@ -73,38 +72,5 @@ func TestHandleOfAnotherLancedbGo(t *testing.T) {
 		if h, err := lancedbHandle(table); h != nil || !errors.Is(err, ErrInternal) || !strings.Contains(err.Error(), "v0.1.2") {
 			t.Errorf("%T: %v, %v", table, h, err)
 		}
-	}
-}
-
-// NULL handles and pointers are refused, and what was handed over is released.
-func TestNullHandles(t *testing.T) {
-	before, bytes := live(), alloc.AllocatedBytes()
-	t.Run("calls", func(t *testing.T) {
-		rec := rows(t, 0, 3)
-		for name, err := range map[string]error{
-			"attach":      second(nativeAttach(nil, Config{})),
-			"snapshot":    second(nativeSnapshot(nil)),
-			"append":      second(nativeAppend(nil, []arrow.Record{rec, rec}, ids)),
-			"add columns": second(nativeAddColumns(nil, ids)),
-			"cast":        second(nativeCastColumn(nil, "i", ids.Field(0))),
-			"compact":     func() error { _, _, err := nativeCompact(nil, CompactOptions{}); return err }(),
-			"cleanup":     second(nativeCleanup(nil, 1)),
-			"info":        second(nativeInfo(nil)),
-			"schema":      second(nativeSchema(nil)),
-			"read":        second(nativeRead(nil, 0, 1, nil, 0, false)),
-			"next":        second(nativeNext(nil, ids)),
-			"take":        second(nativeTake(nil, []int64{0}, nil, false, ids)),
-			"files":       second(nativeChangedFiles(nil, nil)),
-		} {
-			if !errors.Is(err, ErrInvalid) {
-				t.Errorf("%s: %v", name, err)
-			}
-		}
-		nativeCloseTable(nil)
-		nativeCloseSnapshot(nil)
-		nativeCloseReader(nil)
-	})
-	if live() != before || alloc.AllocatedBytes() != bytes {
-		t.Errorf("%v and %d bytes before, %v and %d after", before, bytes, live(), alloc.AllocatedBytes())
 	}
 }

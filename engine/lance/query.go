@@ -1,5 +1,8 @@
 package lance
 
+// #include "persisting_native.h"
+import "C"
+
 import (
 	"encoding/json"
 	"errors"
@@ -108,7 +111,9 @@ func (s *Snapshot) Query(q Query, vector []float64) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	handle, err := nativeQuery(s.handle, text, vector)
+	handle, err := native("query", func(out *readerHandle, e *owned) status {
+		return C.pn_snapshot_query(s.handle, cText(text), cNumbers(vector), out, e)
+	})
 	if err != nil {
 		return nil, s.named(err)
 	}
@@ -128,8 +133,10 @@ func (s *Snapshot) Count(filter string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := nativeCount(s.handle, text)
-	return n, s.named(err)
+	n, err := native("count", func(out *C.int64_t, e *owned) status {
+		return C.pn_snapshot_count(s.handle, cText(text), out, e)
+	})
+	return int64(n), s.named(err)
 }
 
 // Explain returns the plan of a query; it says which indexes are used.
@@ -142,7 +149,9 @@ func (s *Snapshot) Explain(q Query, vector []float64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	plan, err := nativeExplain(s.handle, text, vector)
+	plan, err := nativeText("explain", func(out, e *owned) status {
+		return C.pn_snapshot_explain(s.handle, cText(text), cNumbers(vector), out, e)
+	})
 	return plan, s.named(err)
 }
 
@@ -251,7 +260,9 @@ func (c *columns) sql(text string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: write names: %w", ErrInternal, err)
 	}
-	return nativeStoredSQL(text, string(names))
+	return nativeText("sql", func(out, e *owned) status {
+		return C.pn_sql_stored(cText(text), cText(string(names)), out, e)
+	})
 }
 
 // withinColumn begins the names of fields inside columns in [columns.filterNames]: no

@@ -1,5 +1,8 @@
 package lance
 
+// #include "persisting_native.h"
+import "C"
+
 import (
 	"io"
 	"sync"
@@ -30,7 +33,9 @@ func (r *Reader) Next() (arrow.Record, error) {
 	if r.handle == nil {
 		return nil, r.err
 	}
-	record, err := nativeNext(r.handle, r.schema)
+	record, err := nativeRecord("read", r.schema, func(out *C.struct_ArrowArray, e *owned) status {
+		return C.pn_reader_next(r.handle, out, e)
+	})
 	if record == nil && err == nil {
 		err = io.EOF
 	}
@@ -52,7 +57,7 @@ func (r *Reader) Close() error {
 }
 
 func (r *Reader) end(err error) {
-	nativeCloseReader(r.handle)
+	C.pn_reader_close(r.handle, nil)
 	r.handle, r.err = nil, err
 }
 

@@ -1,5 +1,8 @@
 package lance
 
+// #include "persisting_native.h"
+import "C"
+
 import (
 	"errors"
 	"fmt"
@@ -38,14 +41,23 @@ type info struct {
 // newSnapshot takes over handle. known are the columns of another snapshot of
 // the table, or nil.
 func newSnapshot(handle snapshotHandle, dir string, known *columns) (*Snapshot, error) {
-	i, err := nativeInfo(handle)
+	i, err := native("info", func(out *C.struct_pn_snapshot_info, e *owned) status {
+		return C.pn_snapshot_info(handle, out, e)
+	})
 	if err != nil {
-		nativeCloseSnapshot(handle)
+		C.pn_snapshot_close(handle, nil)
 		return nil, err
 	}
-	s := &Snapshot{dir: dir, info: i, handle: handle}
+	s := &Snapshot{dir: dir, handle: handle, info: info{
+		version:   uint64(i.version),
+		nextRowID: int64(i.next_row_id),
+		rows:      int64(i.rows),
+		fragments: int(i.fragments),
+		dataBytes: int64(i.data_bytes),
+		schema:    uint64(i.schema),
+	}}
 	s.refs.Store(1)
-	if known != nil && known.number == i.schema {
+	if known != nil && known.number == s.info.schema {
 		s.once.Do(func() { s.cols = known })
 	}
 	return s, nil
@@ -57,7 +69,7 @@ func (s *Snapshot) Retain() { s.refs.Add(1) }
 // Release gives a reference back; the last one frees the snapshot.
 func (s *Snapshot) Release() {
 	if s.refs.Add(-1) == 0 {
-		nativeCloseSnapshot(s.handle)
+		C.pn_snapshot_close(s.handle, nil)
 	}
 }
 
@@ -106,7 +118,9 @@ func (s *Snapshot) columns() (*columns, error) {
 	}
 	defer s.Release()
 	s.once.Do(func() {
-		stored, err := nativeSchema(s.handle)
+		stored, err := nativeSchema("schema", func(out *C.struct_ArrowSchema, e *owned) status {
+			return C.pn_snapshot_schema(s.handle, out, e)
+		})
 		if err == nil {
 			s.cols, err = newColumns(stored, s.info.schema)
 		}
@@ -141,7 +155,10 @@ func (s *Snapshot) read(first, count int64, columns []string, batchRows int, noW
 	if err != nil {
 		return nil, err
 	}
-	handle, err := nativeRead(s.handle, first, count, stored, batchRows, noWait)
+	handle, err := native("read", func(out *readerHandle, e *owned) status {
+		return C.pn_snapshot_read(s.handle, C.int64_t(first), C.int64_t(count), cNames(stored),
+			C.int64_t(batchRows), cFlag(noWait), out, e)
+	})
 	if err != nil {
 		return nil, in(s.dir, err)
 	}
@@ -171,7 +188,9 @@ func (s *Snapshot) take(ids []int64, columns []string, noWait bool) (arrow.Recor
 	if len(ids) == 0 {
 		return emptyRecord(schema), nil
 	}
-	record, err := nativeTake(s.handle, ids, stored, noWait, schema)
+	record, err := nativeRecord("take", schema, func(out *C.struct_ArrowArray, e *owned) status {
+		return C.pn_snapshot_take(s.handle, cIDs(ids), cNames(stored), cFlag(noWait), out, e)
+	})
 	if e := new(Error); errors.As(err, &e) && errors.Is(err, fs.ErrNotExist) {
 		e.Err = ErrRowNotFound
 	}
@@ -210,6 +229,8 @@ func ChangedFiles(before, after *Snapshot) ([]string, error) {
 		defer before.Release()
 		handle = before.handle
 	}
-	files, err := nativeChangedFiles(handle, after.handle)
+	files, err := nativeNames("changed files", func(out, e *owned) status {
+		return C.pn_changed_files(handle, after.handle, out, e)
+	})
 	return files, in(after.dir, err)
 }

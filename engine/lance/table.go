@@ -1,5 +1,8 @@
 package lance
 
+// #include "persisting_native.h"
+import "C"
+
 import (
 	"context"
 	"errors"
@@ -59,7 +62,10 @@ func Create(dir string, schema *arrow.Schema, cfg Config, batches ...arrow.Recor
 			return nil, err
 		}
 	}
-	if err := nativeCreate(dir, batches, stored); err != nil {
+	_, err = native("create", func(_ *struct{}, e *owned) status {
+		return C.pn_table_create(cText(dir), cRows(batches...), cSchema(stored), e)
+	})
+	if err != nil {
 		return nil, in(dir, err)
 	}
 	return Open(dir, cfg)
@@ -95,7 +101,15 @@ func (t *Table) open(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if t.handle, err = nativeAttach(lancedbTable, cfg); err != nil {
+	t.handle, err = native("open", func(out *tableHandle, e *owned) status {
+		return C.pn_table_attach(lancedbTable, C.struct_pn_table_options{
+			metadata_cache_bytes: C.int64_t(cfg.MetadataCacheBytes),
+			index_cache_bytes:    C.int64_t(cfg.IndexCacheBytes),
+			io_buffer_bytes:      C.int64_t(cfg.IOBufferBytes),
+			open_fragments:       C.int64_t(cfg.OpenFragments),
+		}, out, e)
+	})
+	if err != nil {
 		return err
 	}
 	s, err := t.Snapshot()
@@ -120,7 +134,9 @@ func (t *Table) Dir() string { return t.dir }
 
 // Snapshot returns the newest version, retained for the caller.
 func (t *Table) Snapshot() (*Snapshot, error) {
-	return t.snapshot(func() (snapshotHandle, error) { return nativeSnapshot(t.handle) })
+	return t.snapshot("snapshot", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_snapshot(t.handle, out, e)
+	})
 }
 
 // Append adds the rows of batches in one commit and returns the version after
@@ -137,25 +153,39 @@ func (t *Table) Append(batches []arrow.Record) (*Snapshot, error) {
 	if len(records) == 0 {
 		return t.Snapshot()
 	}
-	return t.snapshot(func() (snapshotHandle, error) {
-		schema := records[0].Schema()
-		stored, err := t.columns.Load().fit(schema)
-		if err != nil {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.handle == nil {
+		return nil, ErrClosed
+	}
+	stored, err := t.fitting(records)
+	if err != nil {
+		return nil, in(t.dir, err)
+	}
+	return t.made("append", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_append(t.handle, cRows(records...), cSchema(stored), out, e)
+	})
+}
+
+// fitting returns the columns that records, which can be appended, are stored as.
+func (t *Table) fitting(records []arrow.Record) (*arrow.Schema, error) {
+	schema := records[0].Schema()
+	stored, err := t.columns.Load().fit(schema)
+	if err != nil {
+		return nil, err
+	}
+	if stored.NumFields() == 0 {
+		return nil, fmt.Errorf("%w: rows without columns", ErrSchema)
+	}
+	for _, r := range records {
+		if !r.Schema().Equal(schema) {
+			return nil, fmt.Errorf("%w: batches of different schemas", ErrSchema)
+		}
+		if err := checkValues(r, true); err != nil {
 			return nil, err
 		}
-		if stored.NumFields() == 0 {
-			return nil, fmt.Errorf("%w: rows without columns", ErrSchema)
-		}
-		for _, r := range records {
-			if !r.Schema().Equal(schema) {
-				return nil, fmt.Errorf("%w: batches of different schemas", ErrSchema)
-			}
-			if err := checkValues(r, true); err != nil {
-				return nil, err
-			}
-		}
-		return nativeAppend(t.handle, records, stored)
-	})
+	}
+	return stored, nil
 }
 
 // AddColumns adds nullable fields at the end, null in every row, without
@@ -176,7 +206,9 @@ func (t *Table) AddColumns(fields []arrow.Field, metadata arrow.Metadata) (*Snap
 			return nil, fmt.Errorf("%w: column %q is there already", ErrSchema, f.Name)
 		}
 	}
-	return t.reshape(func() (snapshotHandle, error) { return nativeAddColumns(t.handle, stored) })
+	return t.reshape("add columns", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_add_columns(t.handle, cSchema(stored), out, e)
+	})
 }
 
 // CastColumn gives the column name the type, nullability and metadata of to, in
@@ -196,22 +228,35 @@ func (t *Table) CastColumn(name string, to arrow.Field) (*Snapshot, error) {
 	if _, ok := t.columns.Load().index[name]; !ok {
 		return nil, fmt.Errorf("%w: no column %q", ErrSchema, name)
 	}
-	return t.reshape(func() (snapshotHandle, error) { return nativeCastColumn(t.handle, stored.Name, stored) })
+	return t.reshape("cast column", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_cast_column(t.handle, cText(stored.Name), cField(stored), out, e)
+	})
 }
 
 // Compact merges neighbouring small fragments, in row-id order, where that pays,
 // and returns the version after it: the newest one when there was nothing to
 // do. It may run while Append runs.
 func (t *Table) Compact(o CompactOptions) (*Snapshot, CompactStats, error) {
-	var stats CompactStats
 	if o.TargetBytes < 0 || o.MinFragments < 0 || o.MaxBytes < 0 {
-		return nil, stats, fmt.Errorf("%w: a compaction option is negative", ErrInvalid)
+		return nil, CompactStats{}, fmt.Errorf("%w: a compaction option is negative", ErrInvalid)
 	}
-	s, err := t.snapshot(func() (s snapshotHandle, err error) {
-		s, stats, err = nativeCompact(t.handle, o)
-		return s, err
+	var done C.struct_pn_compaction
+	s, err := t.snapshot("compact", func(out *snapshotHandle, e *owned) status {
+		code := C.pn_table_compact(t.handle, C.struct_pn_compact_options{
+			target_bytes:  C.int64_t(o.TargetBytes),
+			min_fragments: C.int64_t(o.MinFragments),
+			max_bytes:     C.int64_t(o.MaxBytes),
+			thorough:      cFlag(o.Thorough),
+		}, &done, e)
+		*out = done.snapshot
+		return code
 	})
-	return s, stats, err
+	return s, CompactStats{
+		FragmentsRemoved: int64(done.fragments_removed),
+		FragmentsAdded:   int64(done.fragments_added),
+		BytesRead:        int64(done.bytes_read),
+		More:             done.more != 0,
+	}, err
 }
 
 // Cleanup removes the versions below keepFrom that carry no tag and that no
@@ -225,8 +270,14 @@ func (t *Table) Cleanup(keepFrom uint64) (CleanupStats, error) {
 	if t.handle == nil {
 		return CleanupStats{}, ErrClosed
 	}
-	stats, err := nativeCleanup(t.handle, keepFrom)
-	return stats, in(t.dir, err)
+	done, err := native("cleanup", func(out *C.struct_pn_cleanup_stats, e *owned) status {
+		return C.pn_table_cleanup(t.handle, C.uint64_t(keepFrom), out, e)
+	})
+	return CleanupStats{
+		Versions: int64(done.versions_removed),
+		Files:    int64(done.files_removed),
+		Bytes:    int64(done.bytes_removed),
+	}, in(t.dir, err)
 }
 
 // Close closes the table; snapshots and readers stay usable. Closing twice is
@@ -235,7 +286,7 @@ func (t *Table) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.handle != nil {
-		nativeCloseTable(t.handle)
+		C.pn_table_close(t.handle, nil)
 		t.handle = nil
 	}
 	var errs []error
@@ -250,14 +301,19 @@ func (t *Table) Close() error {
 	return errors.Join(errs...)
 }
 
-// snapshot runs a native call that yields a version.
-func (t *Table) snapshot(call func() (snapshotHandle, error)) (*Snapshot, error) {
+// snapshot runs a call that yields a version.
+func (t *Table) snapshot(op string, call func(out *snapshotHandle, e *owned) status) (*Snapshot, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if t.handle == nil {
 		return nil, ErrClosed
 	}
-	handle, err := call()
+	return t.made(op, call)
+}
+
+// made is snapshot with the lock held.
+func (t *Table) made(op string, call func(out *snapshotHandle, e *owned) status) (*Snapshot, error) {
+	handle, err := native(op, call)
 	if err != nil {
 		return nil, in(t.dir, err)
 	}
@@ -265,9 +321,9 @@ func (t *Table) snapshot(call func() (snapshotHandle, error)) (*Snapshot, error)
 	return s, in(t.dir, err)
 }
 
-// reshape runs a native call that changes the columns.
-func (t *Table) reshape(call func() (snapshotHandle, error)) (*Snapshot, error) {
-	s, err := t.snapshot(call)
+// reshape runs a call that changes the columns.
+func (t *Table) reshape(op string, call func(out *snapshotHandle, e *owned) status) (*Snapshot, error) {
+	s, err := t.snapshot(op, call)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,8 @@ use prost::Message;
 use serde_json::{json, Value};
 
 use crate::error::{Error, Result, Status};
-use crate::files::{data_bytes, manifest_version, VERSIONS_DIR};
+use crate::files::{manifest_version, VERSIONS_DIR};
+use crate::fragments::data_bytes;
 use crate::layout::row_ids;
 
 /// Position, version and magic at the end of each of Lance's files.

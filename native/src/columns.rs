@@ -17,13 +17,11 @@ use lance_arrow::json::{has_arrow_json_fields, has_json_fields};
 use lance_table::format::Fragment;
 
 use crate::cast::exact_cast;
-use crate::error::{Error, Result, Status};
-use crate::runtime::{block_on, AHEAD};
+use crate::error::{Error, Result};
+use crate::fragments::data_bytes;
+use crate::runtime::AHEAD;
 use crate::snapshot::Snapshot;
-use crate::table::Table;
-
-/// How often a change of columns is tried again when another commit came first.
-const ATTEMPTS: usize = 5;
+use crate::table::{commit, Table};
 
 /// Bytes of a column in one batch of a cast, about.
 const CAST_BATCH_BYTES: u64 = 8 << 20;
@@ -44,29 +42,6 @@ impl Table {
 
     pub fn cast_column(&self, name: &str, to: &ArrowField) -> Result<Arc<Snapshot>> {
         self.retry(async |newest| cast_column(newest, name, to).await)
-    }
-
-    pub fn retry(
-        &self,
-        change: impl AsyncFn(Arc<Dataset>) -> Result<Dataset>,
-    ) -> Result<Arc<Snapshot>> {
-        block_on(async {
-            let _writing = self.gate.read().await;
-            for _ in 1..ATTEMPTS {
-                match change(self.newest()?).await {
-                    Err(e) if e.status == Status::Conflict => self.refresh().await?,
-                    outcome => return self.publish(outcome?),
-                }
-            }
-            self.publish(change(self.newest()?).await?)
-        })
-    }
-
-    async fn refresh(&self) -> Result<()> {
-        let mut dataset = (*self.newest()?).clone();
-        dataset.checkout_latest().await?;
-        self.publish(dataset)?;
-        Ok(())
     }
 }
 
@@ -171,14 +146,6 @@ pub async fn write_column(
     commit(&dataset, operation).await
 }
 
-/// Commits an operation on top of a version.
-pub async fn commit(dataset: &Dataset, operation: Operation) -> Result<Dataset> {
-    let version = dataset.version_id();
-    let base = Arc::new(dataset.clone());
-    let session = dataset.session();
-    Ok(Dataset::commit(base, operation, Some(version), None, None, session, true).await?)
-}
-
 async fn write_fragment(
     dataset: &Arc<Dataset>,
     target: &Arc<Dataset>,
@@ -197,7 +164,7 @@ async fn write_fragment(
     } else {
         let file = FileFragment::new(dataset.clone(), fragment.clone());
         let config = FragReadConfig::default().with_ignore_deletions(true);
-        let row_bytes = (crate::files::data_bytes(fragment) / rows.max(1) as u64).max(1);
+        let row_bytes = (data_bytes(fragment) / rows.max(1) as u64).max(1);
         let batch_rows = (CAST_BATCH_BYTES / row_bytes).clamp(1, 8192) as u32;
         let reader = file.open(source, config).await?;
         reader.read_all(batch_rows).await?.buffered(AHEAD).boxed()

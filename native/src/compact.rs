@@ -12,7 +12,7 @@ use lance::index::DatasetIndexExt;
 use lance_table::format::{Fragment, IndexMetadata};
 
 use crate::error::Result;
-use crate::files::{data_bytes, note_sizes};
+use crate::fragments::{data_bytes, note_sizes};
 use crate::layout::Layout;
 use crate::runtime::{block_on, trim_heaps, trimming};
 use crate::snapshot::Snapshot;

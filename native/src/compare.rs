@@ -16,9 +16,8 @@ use lance::deps::datafusion::optimizer::simplify_expressions::{ExprSimplifier, S
 use lance::deps::datafusion::scalar::ScalarValue;
 use lance_datafusion::expr::safe_coerce_scalar;
 
-use crate::error::Result;
+use crate::error::{invalid, Result};
 use crate::grid::{as_double, clock, length, moment, Exact, Family, Fitted, Grid};
-use crate::sql::invalid;
 
 /// Fits the constants of all comparisons in an expression.
 pub fn fit(expr: Expr, schema: &DFSchema) -> Result<Expr> {

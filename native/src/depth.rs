@@ -6,12 +6,10 @@ use std::mem;
 use lance::deps::datafusion::sql::sqlparser::keywords::Keyword;
 use lance::deps::datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::error::Result;
-use crate::sql::{invalid, tokens};
+use crate::error::{invalid, Result};
+use crate::tokens::tokens;
 
-/// The most bytes and words of an expression, a list of a hundred thousand values and
-/// more.
-const MAX_BYTES: usize = 4 << 20;
+/// The most words of an expression: a list of a hundred thousand values and more.
 const MAX_TOKENS: usize = 1 << 19;
 
 /// How deep an expression may be, where ANDs or ORs in a row, which are put into a
@@ -66,17 +64,6 @@ impl Depth {
 /// deep to be read. Nothing here calls itself.
 pub fn depth(sql: &str) -> Result<Depth> {
     bounded(&tokens(sql, false)?)
-}
-
-/// Refuses a text that is too long to be cut into words.
-pub fn short(sql: &str) -> Result<()> {
-    match sql.len() > MAX_BYTES {
-        false => Ok(()),
-        true => Err(invalid(format!(
-            "the expression has {} bytes, at most {MAX_BYTES} are read",
-            sql.len()
-        ))),
-    }
 }
 
 /// How deep the tree of these words can be, and an error if that is too deep.

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
-use lance::dataset::fragment::{FragReadConfig, FragmentReader};
+use lance::dataset::fragment::{FileFragment, FragReadConfig, FragmentReader};
 use lance::datatypes::Schema;
 use lance::Dataset;
 use lance_io::object_store::ObjectStore as LanceStore;
@@ -34,7 +34,6 @@ use tokio::runtime::{Builder, Runtime};
 use url::Url;
 
 use crate::error::{Error, Result};
-use crate::readers::open_fragment;
 
 const NAME: &str = "persisting-direct";
 
@@ -54,6 +53,21 @@ pub fn attempt<T>(read: impl Future<Output = Result<T>>) -> Option<T> {
     let done = runtime.block_on(read).ok()?;
     lock().push(runtime);
     Some(done)
+}
+
+/// Opens a fragment without keeping the rest of the version in memory.
+pub async fn open_fragment(
+    dataset: &Dataset,
+    fragment: &Fragment,
+    columns: &Schema,
+    config: FragReadConfig,
+) -> Result<FragmentReader> {
+    let mut manifest = dataset.manifest().clone();
+    manifest.fragments = Arc::new(vec![fragment.clone()]);
+    let mut alone = dataset.clone();
+    alone.manifest = Arc::new(manifest);
+    let file = FileFragment::new(Arc::new(alone), fragment.clone());
+    Ok(file.open(columns, config).await?)
 }
 
 /// Opens a fragment for reads by [`attempt`]; to open it may wait.

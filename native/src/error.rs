@@ -1,10 +1,8 @@
-//! Statuses, errors, and the struct that carries them to the caller.
+//! Errors, and the statuses that callers tell them apart by.
 
 use std::error::Error as StdError;
-use std::ffi::{c_char, CString};
 use std::fmt::{self, Display, Formatter};
 use std::io;
-use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use arrow_schema::ArrowError;
 
@@ -18,9 +16,13 @@ pub enum Status {
     Io = 5,
     Corrupt = 6,
     Conflict = 7,
+    /// A cast would change a value.
     Inexact = 8,
+    /// By pn_table_cancel_indexes.
     Cancelled = 9,
+    /// With no_wait: the disk is needed.
     WouldBlock = 10,
+    /// A panic or a broken assumption.
     Internal = 99,
 }
 
@@ -51,6 +53,16 @@ impl Error {
     pub fn internal(message: impl Display) -> Self {
         Self::new(Status::Internal, message)
     }
+}
+
+/// The caller's fault.
+pub fn invalid(message: impl Display) -> Error {
+    Error::new(Status::InvalidArgument, message)
+}
+
+/// The answer where nothing may be waited for.
+pub fn would_block() -> Error {
+    Error::new(Status::WouldBlock, "not all of it is in memory")
 }
 
 impl Display for Error {
@@ -142,49 +154,6 @@ fn without_locations(message: &str) -> String {
         out.push_str(part);
     }
     out
-}
-
-/// The error struct of the header.
-#[repr(C)]
-pub struct NativeError {
-    code: i32,
-    message: *mut c_char,
-    release: Option<extern "C" fn(*mut NativeError)>,
-}
-
-extern "C" fn release_error(e: *mut NativeError) {
-    // SAFETY: set by `guard` on a struct that the caller keeps valid.
-    unsafe {
-        drop(CString::from_raw((*e).message));
-        (*e).message = std::ptr::null_mut();
-        (*e).release = None;
-    }
-}
-
-/// Runs the body of an exported function and reports its outcome.
-///
-/// # Safety
-/// `out` is null or points to a writable, zeroed struct.
-pub unsafe fn guard(out: *mut NativeError, body: impl FnOnce() -> Result<()>) -> i32 {
-    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<&str>()
-            .map(|s| s.to_string())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_default();
-        Err(Error::internal(format!("panic: {text}")))
-    });
-    let Err(e) = outcome else { return 0 };
-    let code = e.status as i32;
-    if !out.is_null() {
-        let message = CString::new(e.message.replace('\0', " ")).unwrap_or_default();
-        *out = NativeError {
-            code,
-            message: message.into_raw(),
-            release: Some(release_error),
-        };
-    }
-    code
 }
 
 #[cfg(test)]

@@ -15,13 +15,13 @@ use lance_arrow::json::{arrow_json_to_lance_json, convert_json_columns};
 use serde_json::{Map, Value};
 
 use crate::cast::exact_cast;
-use crate::columns::{commit, numbered, only, position, write_column};
+use crate::columns::{numbered, only, position, write_column};
 use crate::depth::{depth, Depth};
 use crate::error::{Error, Result};
 use crate::filter::{evaluated, fault, Filters};
 use crate::snapshot::Snapshot;
 use crate::stack::with_stack;
-use crate::table::Table;
+use crate::table::{commit, Table};
 
 /// What the rows that are there get in a new column.
 pub enum Fill {

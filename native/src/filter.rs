@@ -27,9 +27,10 @@ use lance_datafusion::logical_expr::coerce_filter_type_to_boolean;
 use lance_datafusion::planner::Planner;
 
 use crate::compare::fit;
-use crate::error::{Error, Result};
+use crate::error::{invalid, Error, Result};
 use crate::json;
-use crate::sql::{invalid, translate, tree};
+use crate::sql::{translate, tree};
+use crate::tokens::unparsed;
 
 /// Makes expressions over the columns of one schema.
 pub struct Filters {
@@ -103,7 +104,7 @@ impl Filters {
         };
         let planner = SqlToRel::new_with_options(&self.context, options);
         let planned = planner.sql_to_expr(tree, &self.schema, &mut PlannerContext::default());
-        planned.map_err(|e| invalid(Error::from(lance::Error::from(e))))
+        planned.map_err(|e| unparsed(Error::from(lance::Error::from(e))))
     }
 }
 
@@ -286,7 +287,7 @@ pub fn fault(e: &Error) -> Error {
              json_get_string, json_get_bool and json_extract(column, '$.key')",
         );
     }
-    invalid(message)
+    unparsed(message)
 }
 
 /// Says that it is the filter of a query that is at fault.

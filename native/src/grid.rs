@@ -5,8 +5,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, TimeUnit};
 use lance::deps::datafusion::scalar::ScalarValue;
 
-use crate::error::Result;
-use crate::sql::invalid;
+use crate::error::{invalid, Result};
 
 const SECONDS_PER_DAY: i128 = 86_400;
 

@@ -1,15 +1,11 @@
 //! Indexes: building them, keeping them up with new rows, describing them.
 
-use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
-use arrow_schema::DataType;
-use async_trait::async_trait;
 use lance::index::vector::VectorIndexParams;
 use lance::index::{DatasetIndexExt, DatasetIndexInternalExt};
 use lance::Dataset;
 use lance_index::optimize::OptimizeOptions;
-use lance_index::progress::IndexBuildProgress;
 use lance_index::scalar::{BuiltinIndexType, InvertedIndexParams, ScalarIndexParams};
 use lance_index::vector::hnsw::builder::HnswBuildParams;
 use lance_index::vector::ivf::IvfBuildParams;
@@ -20,13 +16,13 @@ use lance_linalg::distance::DistanceType;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
-use tokio::sync::watch;
 
-use crate::error::{Error, Result, Status};
-use crate::query::{no_vectors, path};
+use crate::error::{invalid, Error, Result};
 use crate::runtime::block_on;
 use crate::snapshot::Snapshot;
+use crate::sql::path;
 use crate::table::Table;
+use crate::vectors::vectors;
 
 /// Parts of a vector index from which they are merged into one.
 const MANY_PARTS: usize = 8;
@@ -110,10 +106,6 @@ struct VectorOptions {
 const TYPES: &str = "btree, bitmap, label_list, ngram, zonemap, bloom_filter, inverted, \
                      ivf_flat, ivf_pq, ivf_sq, ivf_hnsw_flat, ivf_hnsw_pq, ivf_hnsw_sq";
 
-fn invalid(message: impl std::fmt::Display) -> Error {
-    Error::new(Status::InvalidArgument, message)
-}
-
 impl Spec {
     pub fn parse(text: &str) -> Result<Self> {
         serde_json::from_str(text).map_err(|e| invalid(format!("index: {e}")))
@@ -175,7 +167,7 @@ impl Spec {
 
     fn vector_params(&self, dataset: &Dataset) -> Result<VectorIndexParams> {
         let options: VectorOptions = self.options()?;
-        let dimensions = self.dimensions(dataset)?;
+        let (_, dimensions) = vectors(dataset.schema(), &self.column)?;
         let metric = options.metric.as_deref().unwrap_or("l2");
         let metric = DistanceType::try_from(metric).map_err(invalid)?;
         let defaults = IvfBuildParams::default();
@@ -223,15 +215,6 @@ impl Spec {
             }
         })
     }
-
-    fn dimensions(&self, dataset: &Dataset) -> Result<usize> {
-        let field = dataset.schema().field(&path(&self.column));
-        let field = field.ok_or_else(|| invalid(format!("no column {:?}", self.column)))?;
-        match field.data_type() {
-            DataType::FixedSizeList(_, n) => Ok(n as usize),
-            kind => Err(no_vectors(&self.column, &kind)),
-        }
-    }
 }
 
 /// Parts that a vector is cut into for quantization: of up to 16 dimensions, and
@@ -240,93 +223,6 @@ fn sub_vectors(dimensions: usize) -> usize {
     let fits = |width: &usize| dimensions.is_multiple_of(*width) && dimensions / width >= 16;
     let width = [16, 8, 4, 2].into_iter().find(fits);
     dimensions / width.unwrap_or(1)
-}
-
-/// How far a build is.
-#[derive(Clone, Debug, Serialize)]
-pub struct Progress {
-    name: String,
-    stage: String,
-    completed: u64,
-    total: Option<u64>,
-    unit: String,
-}
-
-/// The build that is running, if one is, and whether any may.
-#[derive(Debug, Default)]
-pub struct Build {
-    running: Mutex<Option<Progress>>,
-    ended: watch::Sender<bool>,
-}
-
-impl Build {
-    pub fn progress(&self) -> Option<Progress> {
-        self.lock().clone()
-    }
-
-    /// Ends the build that runs, and those to come.
-    pub fn cancel(&self) {
-        self.ended.send_replace(true);
-    }
-
-    /// The outcome of a build, unless that is cancelled before.
-    async fn unless_cancelled<T>(&self, build: impl Future<Output = Result<T>>) -> Result<T> {
-        let mut ended = self.ended.subscribe();
-        tokio::select! {
-            outcome = build => outcome,
-            _ = ended.wait_for(|ended| *ended) => {
-                Err(Error::new(Status::Cancelled, "the build of an index was cancelled"))
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Progress>> {
-        self.running.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    fn begin(self: &Arc<Self>, name: &str) -> Running {
-        *self.lock() = Some(Progress {
-            name: name.to_owned(),
-            stage: String::new(),
-            completed: 0,
-            total: None,
-            unit: String::new(),
-        });
-        Running(self.clone())
-    }
-}
-
-/// Ends the build when it goes.
-struct Running(Arc<Build>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        *self.0.lock() = None;
-    }
-}
-
-#[async_trait]
-impl IndexBuildProgress for Build {
-    async fn stage_start(&self, stage: &str, total: Option<u64>, unit: &str) -> lance::Result<()> {
-        if let Some(progress) = self.lock().as_mut() {
-            progress.stage = stage.to_owned();
-            progress.completed = 0;
-            progress.total = total;
-            progress.unit = unit.to_owned();
-        }
-        Ok(())
-    }
-
-    async fn stage_progress(&self, stage: &str, completed: u64) -> lance::Result<()> {
-        if let Some(progress) = self.lock().as_mut().filter(|p| p.stage == stage) {
-            progress.completed = completed;
-        }
-        Ok(())
-    }
-
-    async fn stage_complete(&self, _: &str) -> lance::Result<()> {
-        Ok(())
-    }
 }
 
 impl Table {

@@ -1,8 +1,8 @@
 //! The native half of Persisting: what the Go package `engine/lance` needs from
 //! Lance and lancedb-go does not offer, over the table that lancedb-go opened.
 //!
-//! `persisting_native.h` is the contract. Each function of it is a shell in
-//! [`ffi`] over a method of the modules below.
+//! [`ffi`] is the contract, from which `persisting_native.h` is made. Each function of
+//! it is a call of a method of the modules below.
 
 mod cast;
 mod check;
@@ -16,20 +16,22 @@ mod direct;
 mod error;
 mod evolve;
 mod ffi;
-mod ffi_change;
-mod ffi_query;
 mod files;
 mod filter;
+mod fragments;
 mod grid;
 mod index;
 mod indexed;
 mod json;
 mod layout;
-mod live;
+mod leaks;
 mod mend;
+mod progress;
+mod projection;
 mod query;
 mod read;
 mod readers;
+mod row_ids;
 mod runtime;
 mod snapshot;
 mod sql;
@@ -37,6 +39,8 @@ mod stack;
 mod table;
 mod take;
 mod texts;
+mod tokens;
+mod vectors;
 mod versions;
 
 /// Keeps the symbols of lancedb-go's native half in this library.

@@ -29,14 +29,16 @@ use lance_linalg::distance::DistanceType;
 use serde::Deserialize;
 
 use crate::depth::{depth, Depth};
-use crate::error::{Error, Result, Status};
+use crate::error::{invalid, would_block, Error, Result};
 use crate::filter::{evaluated, in_filter};
-use crate::read::{gather, would_block, Reader, BATCH_BYTES};
+use crate::projection::Projection;
+use crate::read::{gather, Reader, BATCH_BYTES};
 use crate::readers::Source;
 use crate::runtime::{at_once, block_on, on_workers, spawn, AHEAD};
-use crate::snapshot::{Projection, Snapshot};
-use crate::sql::quote;
+use crate::snapshot::Snapshot;
+use crate::sql::path;
 use crate::stack::with_stack;
+use crate::vectors::{no_vectors, vectors};
 
 const BATCH_ROWS: u64 = 8192;
 
@@ -92,10 +94,6 @@ struct Search {
     nprobes: Option<usize>,
     refine: Option<u32>,
     ef: Option<usize>,
-}
-
-fn invalid(message: impl std::fmt::Display) -> Error {
-    Error::new(Status::InvalidArgument, message)
 }
 
 impl Query {
@@ -365,16 +363,12 @@ impl Snapshot {
         let [column] = search.columns.as_slice() else {
             return Err(invalid("a vector is searched for in one column"));
         };
-        let field = self.dataset.schema().field(&quote(column));
-        let field = field.ok_or_else(|| invalid(format!("no column {column:?}")))?;
-        let kind = field.data_type();
-        let DataType::FixedSizeList(item, length) = &kind else {
-            return Err(no_vectors(column, &kind));
-        };
+        let (item, length) = vectors(self.dataset.schema(), column)?;
         if !item.data_type().is_floating() && *item.data_type() != DataType::UInt8 {
+            let kind = DataType::FixedSizeList(item, length as i32);
             return Err(no_vectors(column, &kind));
         }
-        if vector.len() != *length as usize {
+        if vector.len() != length {
             return Err(invalid(format!(
                 "the vector has {} dimensions, column {column:?} has {length}",
                 vector.len()
@@ -592,34 +586,4 @@ fn page(mut ids: Vec<i64>, query: &Query) -> Result<Vec<i64>> {
         ids.truncate(limit as usize);
     }
     Ok(ids)
-}
-
-/// A stored top-level name as Lance takes a path: plain where that will do.
-pub fn path(stored: &str) -> String {
-    match stored
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '_')
-    {
-        true => stored.to_owned(),
-        false => quote(stored),
-    }
-}
-
-/// Why a column holds no vectors, and what makes it hold some.
-pub fn no_vectors(column: &str, kind: &DataType) -> Error {
-    let advice = match kind {
-        DataType::List(item) if item.data_type().is_floating() => format!(
-            "; where all rows have the same number of items, \
-             cast_column({column:?}, pa.list_({}, that number)) makes it one",
-            match item.data_type() {
-                DataType::Float16 => "pa.float16()",
-                DataType::Float32 => "pa.float32()",
-                _ => "pa.float64()",
-            }
-        ),
-        _ => String::new(),
-    };
-    invalid(format!(
-        "column {column:?} is {kind}: vectors are a fixed_size_list of floats{advice}"
-    ))
 }

@@ -10,13 +10,14 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use lance::dataset::fragment::FragReadConfig;
 use lance_io::scheduler::{ScanScheduler, SchedulerConfig};
 
-use crate::direct;
-use crate::error::{Error, Result, Status};
+use crate::direct::{self, open_fragment};
+use crate::error::{would_block, Result};
 use crate::layout::Piece;
-use crate::live::{Counted, Readers};
-use crate::readers::{open_fragment, outward, Source};
+use crate::leaks::{Counted, Readers};
+use crate::projection::Projection;
+use crate::readers::{outward, Source};
 use crate::runtime::{block_on, spawn, AHEAD};
-use crate::snapshot::{Projection, Snapshot};
+use crate::snapshot::Snapshot;
 
 const DEFAULT_BATCH_ROWS: u32 = 8192;
 
@@ -36,10 +37,6 @@ const DIRECT_BYTES: u64 = 1 << 20;
 /// Whether to attempt a read in memory first.
 pub fn is_direct(rows: u64, row_bytes: u64) -> bool {
     rows <= SMALL_ROWS && rows.saturating_mul(row_bytes) <= DIRECT_BYTES
-}
-
-pub fn would_block() -> Error {
-    Error::new(Status::WouldBlock, "not all of it is in memory")
 }
 
 pub struct Reader {

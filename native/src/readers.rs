@@ -4,31 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrow_array::RecordBatch;
-use lance::dataset::fragment::{FileFragment, FragReadConfig, FragmentReader};
+use lance::dataset::fragment::{FragReadConfig, FragmentReader};
 use lance::datatypes::Schema;
 use lance::Dataset;
 use lance_arrow::json::convert_lance_json_to_arrow;
 use lance_io::scheduler::{ScanScheduler, SchedulerConfig};
 use lance_table::format::Fragment;
 
-use crate::direct;
+use crate::direct::{self, open_fragment};
 use crate::error::{Error, Result, Status};
-use crate::snapshot::Projection;
-
-/// Opens a fragment without keeping the rest of the version in memory.
-pub async fn open_fragment(
-    dataset: &Dataset,
-    fragment: &Fragment,
-    columns: &Schema,
-    config: FragReadConfig,
-) -> Result<FragmentReader> {
-    let mut manifest = dataset.manifest().clone();
-    manifest.fragments = Arc::new(vec![fragment.clone()]);
-    let mut alone = dataset.clone();
-    alone.manifest = Arc::new(manifest);
-    let file = FileFragment::new(Arc::new(alone), fragment.clone());
-    Ok(file.open(columns, config).await?)
-}
+use crate::projection::Projection;
 
 /// Makes a batch as Lance stores it one as it comes out.
 pub fn outward(batch: RecordBatch, columns: &Projection) -> Result<RecordBatch> {

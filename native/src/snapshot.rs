@@ -4,22 +4,22 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use arrow_schema::{Schema as ArrowSchema, SchemaRef};
+use arrow_schema::Schema as ArrowSchema;
 use lance::dataset::builder::DatasetBuilder;
 use lance::datatypes::Schema;
 use lance::index::{DatasetIndexExt, DatasetIndexInternalExt, ScalarIndexInfo};
 use lance::Dataset;
-use lance_arrow::json::lance_json_to_arrow_json;
 use lance_index::scalar::ScalarIndex;
 use tokio::sync::OnceCell;
 
-use crate::delete::Live;
-use crate::error::{Error, Result, Status};
+use crate::error::{invalid, would_block, Error, Result};
 use crate::filter::Filters;
+use crate::fragments::data_bytes;
 use crate::layout::Layout;
-use crate::live::{Counted, Snapshots};
-use crate::read::would_block;
+use crate::leaks::{Counted, Snapshots};
+use crate::projection::{outer_schema, Projection};
 use crate::readers::OpenFragments;
+use crate::row_ids::{Live, Place};
 use crate::runtime::{block_on, private_session};
 
 /// How many snapshots there are of each version of a table.
@@ -138,7 +138,7 @@ impl Snapshot {
             .await
     }
 
-    /// The layout; [`Status::WouldBlock`] if it is not known and must not be waited for.
+    /// The layout; `WouldBlock` if it is not known and must not be waited for.
     pub fn layout_now(&self, no_wait: bool) -> Result<&Layout> {
         match self.layout.get() {
             Some(layout) => Ok(layout),
@@ -151,6 +151,33 @@ impl Snapshot {
     pub async fn live(&self) -> Result<&Live> {
         let load = async || Live::load(&self.dataset, self.layout().await?).await;
         self.live.get_or_try_init(load).await
+    }
+
+    /// Where a row id is among those that are left.
+    pub fn seek(&self, id: u64) -> Result<Place> {
+        block_on(async {
+            let live = self.live().await?;
+            Ok(live.seek(id, self.dataset.manifest().next_row_id))
+        })
+    }
+
+    /// What the rows that are left from a row id on take in the data files: of each
+    /// file the share that its rows have of all that it was written with.
+    pub fn bytes_from(&self, id: u64) -> Result<u64> {
+        block_on(async {
+            let live = self.live().await?;
+            let mut rows = vec![0; self.dataset.fragments().len()];
+            self.layout().await?.runs(|fragment, physical, first| {
+                let end = first + physical.len() as u64;
+                rows[fragment] += live.count(id.max(first)..end);
+            });
+            let shares = self.dataset.fragments().iter().zip(rows);
+            let bytes = shares.map(|(fragment, rows)| {
+                let written = fragment.physical_rows.unwrap_or(0).max(1) as u128;
+                (u128::from(data_bytes(fragment)) * u128::from(rows) / written) as u64
+            });
+            Ok(bytes.sum())
+        })
     }
 
     /// The indexes that filters are answered by, if there are any.
@@ -191,7 +218,7 @@ impl Snapshot {
                 let whole = || Projection::new(all.clone());
                 return Ok(self.whole.get_or_init(whole).clone());
             }
-            Some([]) => return Err(Error::new(Status::InvalidArgument, "no columns")),
+            Some([]) => return Err(invalid("no columns")),
             Some(names) => names,
         };
         let field = |name: &String| {
@@ -207,11 +234,7 @@ impl Snapshot {
     }
 
     pub fn data_bytes(&self) -> u64 {
-        self.dataset
-            .fragments()
-            .iter()
-            .map(crate::files::data_bytes)
-            .sum()
+        self.dataset.fragments().iter().map(data_bytes).sum()
     }
 
     pub fn rows(&self) -> u64 {
@@ -244,30 +267,4 @@ impl Drop for Snapshot {
             }
         }
     }
-}
-
-/// Columns to read: as Lance stores them, and as they come out.
-#[derive(Clone)]
-pub struct Projection {
-    pub inner: Arc<Schema>,
-    pub outer: SchemaRef,
-}
-
-impl Projection {
-    fn new(inner: Schema) -> Self {
-        Self {
-            outer: Arc::new(outer_schema(&inner)),
-            inner: Arc::new(inner),
-        }
-    }
-}
-
-fn outer_schema(schema: &Schema) -> ArrowSchema {
-    let stored = ArrowSchema::from(schema);
-    let fields: Vec<_> = stored
-        .fields()
-        .iter()
-        .map(|f| lance_json_to_arrow_json(f))
-        .collect();
-    ArrowSchema::new_with_metadata(fields, stored.metadata().clone())
 }

@@ -1,7 +1,6 @@
-//! The text of an expression: how long and how deep it may be, the names in it that
-//! stand for others, and the tree that it is.
+//! The text of an expression: the names in it that stand for others, and the tree that
+//! it is.
 
-use std::any::TypeId;
 use std::collections::HashMap;
 use std::mem;
 use std::ops::ControlFlow;
@@ -11,70 +10,16 @@ use lance::deps::datafusion::sql::sqlparser::ast::{
     FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, TypedString,
     Value, VisitMut, VisitorMut,
 };
-use lance::deps::datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use lance::deps::datafusion::sql::sqlparser::keywords::Keyword;
 use lance::deps::datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use lance::deps::datafusion::sql::sqlparser::tokenizer::{
-    Location, Token, TokenWithSpan, Tokenizer, Word,
-};
+use lance::deps::datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word};
 use lance_arrow::json::encode_json;
 
-use crate::depth::{bounded, short};
-use crate::error::{Error, Result, Status};
+use crate::depth::bounded;
+use crate::error::{invalid, Error, Result};
 use crate::json::is_simple;
 use crate::stack::with_stack;
-
-/// Lance's own dialect, which it does not export: names are quoted with backticks.
-#[derive(Debug)]
-struct LanceDialect(GenericDialect);
-
-const DIALECT: LanceDialect = LanceDialect(GenericDialect {});
-
-impl Dialect for LanceDialect {
-    fn dialect(&self) -> TypeId {
-        self.0.dialect()
-    }
-
-    fn is_identifier_start(&self, c: char) -> bool {
-        self.0.is_identifier_start(c)
-    }
-
-    fn is_identifier_part(&self, c: char) -> bool {
-        self.0.is_identifier_part(c)
-    }
-
-    fn is_delimited_identifier_start(&self, c: char) -> bool {
-        c == '`'
-    }
-
-    fn supports_bitwise_shift_operators(&self) -> bool {
-        self.0.supports_bitwise_shift_operators()
-    }
-}
-
-pub fn invalid(message: impl std::fmt::Display) -> Error {
-    let message = message.to_string();
-    let message = message.trim_start_matches("sql parser error: ");
-    Error::new(Status::InvalidArgument, message)
-}
-
-/// `unescape` has each pair of quotes in a string or a name made one.
-pub fn tokens(sql: &str, unescape: bool) -> Result<Vec<TokenWithSpan>> {
-    short(sql)?;
-    let tokens = Tokenizer::new(&DIALECT, sql)
-        .with_unescape(unescape)
-        .tokenize_with_location()
-        .map_err(invalid)?;
-    for token in &tokens {
-        if let Token::DoubleQuotedString(text) = &token.token {
-            return Err(invalid(format!(
-                "double quotes{}: write a string as '{text}' and a name as `{text}`",
-                token.span.start
-            )));
-        }
-    }
-    Ok(tokens)
-}
+use crate::tokens::{tokens, unparsed, DIALECT};
 
 /// Begins those of the names that are of fields inside columns, which follow a period.
 const WITHIN_COLUMN: &str = "\0";
@@ -111,6 +56,17 @@ pub fn quote(stored: &str) -> String {
     format!("`{stored}`")
 }
 
+/// A stored top-level name as Lance takes a path: plain where that will do.
+pub fn path(stored: &str) -> String {
+    match stored
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '_')
+    {
+        true => stored.to_owned(),
+        false => quote(stored),
+    }
+}
+
 /// The tree of tokens, which are one expression; what is wrong is said with its place.
 fn parsed(sql: &str, tokens: Vec<TokenWithSpan>, is_column: &dyn Fn(&str) -> bool) -> Result<Sql> {
     let words: Vec<String> = tokens.iter().filter_map(reserved).collect();
@@ -120,7 +76,7 @@ fn parsed(sql: &str, tokens: Vec<TokenWithSpan>, is_column: &dyn Fn(&str) -> boo
             _ => placed(message, sql),
         };
         let named = words.iter().find(|word| is_column(word));
-        invalid(match named {
+        unparsed(match named {
             Some(word) => format!(
                 "{message}; {word} is a word of SQL: write the column as {}",
                 quote(word)

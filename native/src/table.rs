@@ -6,14 +6,15 @@ use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
 use arrow_schema::Schema as ArrowSchema;
 use futures::FutureExt;
 use lance::dataset::builder::DatasetBuilder;
+use lance::dataset::transaction::Operation;
 use lance::dataset::{WriteMode, WriteParams};
 use lance::Dataset;
 use lance_file::version::LanceFileVersion;
 use tokio::sync::RwLock;
 
-use crate::error::{Error, Result};
-use crate::index::Build;
-use crate::live::{Counted, Tables};
+use crate::error::{Error, Result, Status};
+use crate::leaks::{Counted, Tables};
+use crate::progress::Build;
 use crate::runtime::{block_on, session, spawn};
 use crate::snapshot::{Shared, Snapshot};
 
@@ -22,6 +23,9 @@ const STORAGE_VERSION: LanceFileVersion = LanceFileVersion::V2_2;
 
 /// An append makes one file, however long.
 const MAX_ROWS_PER_FILE: usize = 1 << 30;
+
+/// How often a change is tried again when another commit came first.
+const ATTEMPTS: usize = 5;
 
 pub struct Options {
     pub metadata_cache_bytes: u64,
@@ -149,4 +153,36 @@ impl Table {
             self.publish(spawn(write).await?)
         })
     }
+
+    /// Commits a change of the newest version, again where another commit came first.
+    pub fn retry(
+        &self,
+        change: impl AsyncFn(Arc<Dataset>) -> Result<Dataset>,
+    ) -> Result<Arc<Snapshot>> {
+        block_on(async {
+            let _writing = self.gate.read().await;
+            for _ in 1..ATTEMPTS {
+                match change(self.newest()?).await {
+                    Err(e) if e.status == Status::Conflict => self.refresh().await?,
+                    outcome => return self.publish(outcome?),
+                }
+            }
+            self.publish(change(self.newest()?).await?)
+        })
+    }
+
+    async fn refresh(&self) -> Result<()> {
+        let mut dataset = (*self.newest()?).clone();
+        dataset.checkout_latest().await?;
+        self.publish(dataset)?;
+        Ok(())
+    }
+}
+
+/// Commits an operation on top of a version.
+pub async fn commit(dataset: &Dataset, operation: Operation) -> Result<Dataset> {
+    let version = dataset.version_id();
+    let base = Arc::new(dataset.clone());
+    let session = dataset.session();
+    Ok(Dataset::commit(base, operation, Some(version), None, None, session, true).await?)
 }

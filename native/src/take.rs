@@ -8,11 +8,12 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use lance::dataset::fragment::FileFragment;
 
 use crate::direct;
-use crate::error::{Error, Result, Status};
-use crate::read::{is_direct, would_block};
+use crate::error::{would_block, Error, Result, Status};
+use crate::projection::Projection;
+use crate::read::is_direct;
 use crate::readers::{outward, Source};
 use crate::runtime::{block_on, AHEAD};
-use crate::snapshot::{Projection, Snapshot};
+use crate::snapshot::Snapshot;
 
 impl Snapshot {
     pub fn take(

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use lance::dataset::transaction::Operation;
 use serde_json::{json, Value};
 
-use crate::columns::commit;
 use crate::error::{Error, Result, Status};
 use crate::runtime::block_on;
 use crate::snapshot::Snapshot;
-use crate::table::Table;
+use crate::table::{commit, Table};
 
 impl Table {
     /// Describes the versions that are there, the oldest first, as JSON.

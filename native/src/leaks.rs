@@ -32,12 +32,20 @@ impl<K: Kind> Default for Counted<K> {
     }
 }
 
+impl<K: Kind> Counted<K> {
+    /// The member of an object that went to C, which forgot it, and comes back.
+    pub fn of_forgotten() -> Self {
+        Self(PhantomData)
+    }
+}
+
 impl<K: Kind> Drop for Counted<K> {
     fn drop(&mut self) {
         K::count().fetch_sub(1, Ordering::Relaxed);
     }
 }
 
+/// What is alive.
 #[repr(C)]
 pub struct Live {
     tables: i64,
