@@ -267,6 +267,10 @@ def test_some_of_the_memory_of_a_batch() -> None:
     assert some.sizes() == [30, 30]
     assert list(some.addresses) == [3, 1, 2]
     assert len(some.results) == 2
+    memory.add_rows([5, 6], 7)
+    assert memory.sizes() == [30, 0, 30, 7, 7]
+    assert list(memory.of([4]).addresses) == [6]
+    assert len(memory.results) == 5
 
 
 def test_a_namespace_changes_with_what_a_block_means() -> None:

@@ -87,6 +87,14 @@ class Memory:
             raise InvalidArgumentError(f"addresses and lengths: {reason}") from None
         self._end(len(addresses))
 
+    def add_rows(self, addresses: Sequence[int], length: int) -> None:
+        """Add the memory of several keys at once, each in one piece of the same length."""
+        count = len(addresses)
+        self.addresses.extend(addresses)
+        self.lengths.extend(array("q", [length]) * count)
+        self.pieces.extend(array("i", [1]) * count)
+        self.results.extend(array("b", [0]) * count)
+
     def sizes(self) -> list[int]:
         """Return the length of the payload of each key."""
         ends = [0, *accumulate(self.pieces)]

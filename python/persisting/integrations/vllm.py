@@ -206,8 +206,7 @@ class PersistingTier(SecondaryTierManager):
 
     def _memory(self, chunks: Sequence[int]) -> Memory:
         memory = Memory()
-        for chunk in chunks:
-            memory.add_raw(self._address + chunk * self._length, self._length)
+        memory.add_rows([self._address + c * self._length for c in chunks], self._length)
         return memory
 
     @harmless(lambda: ())
