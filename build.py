@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from _build.boundary import boundary
 from _build.cache import CACHE, locked
+from _build.engines import ENGINES, engines, engines_environment
 from _build.libraries import (
     NATIVE,
     cargo_environment,
@@ -97,8 +98,10 @@ def python_results(lines: list[str]) -> str:
 
 
 def test(arguments: argparse.Namespace) -> int:
-    """Run the tests: Go (with the race detector), Rust, Python."""
-    chosen = {arguments.only} if arguments.only else {"go", "rust", "python"}
+    """Run the tests: Go (with the race detector), Rust, Python, and if asked for the engines."""
+    every = {"go", "rust", "python", "engines"} if arguments.all else {"go", "rust", "python"}
+    chosen = {arguments.only} if arguments.only else every
+    arguments.slow |= arguments.all
     if arguments.rest:
         chosen = {"python"}
     checks = Checks()
@@ -123,9 +126,24 @@ def test(arguments: argparse.Namespace) -> int:
         command += ["-m", "not external"] if arguments.slow else []
         lines = checks.run("pytest", command, env=run_environment(), note=python_results)
         closing = lines[-1:]
+    if "engines" in chosen and ready and checks.step("venv", python_environment):
+        test_engines(checks)
     status = checks.finish()
     print(*closing)
     return status
+
+
+def test_engines(checks: Checks) -> None:
+    """Run the tests of the plugs with the engines, those of vLLM with both of its versions."""
+    if not checks.step("engines", engines):
+        return
+    python = engines() / "venv" / "bin" / "python"
+    command = [str(python), "-m", "pytest", f"-c={ENGINES / 'pytest.ini'}"]
+    env = engines_environment()
+    checks.run("engines", [*command, str(ENGINES)], env=env, note=python_results)
+    env = engines_environment(engines() / "vllm")
+    command.append(str(ENGINES / "test_vllm.py"))
+    checks.run("newest vLLM", command, env=env, note=python_results)
 
 
 def lint(arguments: argparse.Namespace) -> int:
@@ -204,7 +222,9 @@ def main() -> int:
     add(demo, "All other arguments are passed on to the demonstration.")
     tests = add(test, "Arguments after -- are passed on to pytest, which then runs alone.")
     tests.add_argument("--slow", action="store_true", help="the slow tests as well")
-    tests.add_argument("--only", choices=["go", "rust", "python"], help="one language's tests")
+    tests.add_argument("--all", action="store_true", help="those, and vLLM, SGLang and LMCache")
+    languages = ["go", "rust", "python", "engines"]
+    tests.add_argument("--only", choices=languages, help="one language's tests, or the engines'")
     add(bench, "All other arguments are passed on to the benchmarks.")
     add(lint)
     wheels = add(wheel)

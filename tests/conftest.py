@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+# They need vLLM, SGLang and LMCache: `build.py test --only engines` runs them.
+collect_ignore = ["engines"]
+
 
 @pytest.fixture
 def bucket(tmp_path: Path) -> Path:

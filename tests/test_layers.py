@@ -61,6 +61,7 @@ PYTHON_LAYERS = [
     "persisting.metrics",
     "persisting.queue",
     "persisting.kv",
+    "persisting.integrations",
     "persisting._cli",
     "persisting.__main__",
     "persisting",

@@ -536,20 +536,38 @@ func (s *Store) Delete(space uint32, key []byte) (bool, error) {
 	return true, nil
 }
 
-// Touch counts an access without reading, and sets when the block expires if ttl is not 0.
+// Touch counts an access without reading, and sets when the block expires if ttl is not 0. Without that no disk is waited for.
 func (s *Store) Touch(space uint32, key []byte, ttl time.Duration) (bool, error) {
-	return s.change(space, key, ttl > 0, func(e *entry) error {
+	if ttl <= 0 {
+		return s.touch(space, key)
+	}
+	return s.change(space, key, func(e *entry) error {
 		s.read(e)
-		if ttl > 0 {
-			e.expires = s.expiry(ttl)
-		}
+		e.expires = s.expiry(ttl)
 		return nil
 	})
 }
 
+func (s *Store) touch(space uint32, key []byte) (bool, error) {
+	o, err := s.space(space)
+	if err != nil {
+		return false, err
+	}
+	hash := o.hash(key)
+	t := s.index.shard(hash)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e, _ := s.look(t, hash)
+	if e == nil {
+		return false, nil
+	}
+	s.read(e)
+	return true, nil
+}
+
 // Pin keeps a block until Unpin, whatever else is forgotten. It fails with [ErrPinned].
 func (s *Store) Pin(space uint32, key []byte) (bool, error) {
-	return s.change(space, key, true, func(e *entry) error {
+	return s.change(space, key, func(e *entry) error {
 		taken := blob.TakenBytes(e.length)
 		if e.pinned() {
 			return nil
@@ -565,7 +583,7 @@ func (s *Store) Pin(space uint32, key []byte) (bool, error) {
 
 // Unpin ends what Pin began.
 func (s *Store) Unpin(space uint32, key []byte) (bool, error) {
-	return s.change(space, key, true, func(e *entry) error {
+	return s.change(space, key, func(e *entry) error {
 		if e.pinned() {
 			s.pinned.Add(-blob.TakenBytes(e.length))
 			e.state &^= pinnedBit
@@ -575,7 +593,7 @@ func (s *Store) Unpin(space uint32, key []byte) (bool, error) {
 }
 
 // change has f change the entry of a key, and notes it in the journal.
-func (s *Store) change(space uint32, key []byte, note bool, f func(*entry) error) (bool, error) {
+func (s *Store) change(space uint32, key []byte, f func(*entry) error) (bool, error) {
 	if !s.enter() {
 		return false, ErrClosed
 	}
@@ -601,9 +619,6 @@ func (s *Store) change(space uint32, key []byte, note bool, f func(*entry) error
 	}
 	content := changeContent(s.segmentOf(ref), e)
 	t.mu.Unlock()
-	if !note {
-		return true, nil
-	}
 	if err := s.catalog.append(frameChange, content); err != nil {
 		return true, s.failed("note a change", err)
 	}

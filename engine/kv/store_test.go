@@ -367,6 +367,48 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
+// TestTouchWaitsForNoDisk has a pin of a key wait for the journal, which must not be waited for by a touch of the same key.
+func TestTouchWaitsForNoDisk(t *testing.T) {
+	var hung atomic.Bool
+	began, end := make(chan struct{}, 1), make(chan struct{})
+	f := newFixture(t, func(o *Options) {
+		o.FS = &faultfs.Hook{FS: o.FS, Before: func(op faultfs.Op) error {
+			if hung.Load() && op.Name == "writeat" {
+				began <- struct{}{}
+				<-end
+			}
+			return nil
+		}}
+	})
+	f.must("key", 10000)
+	hung.Store(true)
+	pinned := make(chan error)
+	go func() {
+		_, err := f.Pin(0, []byte("key"))
+		pinned <- err
+	}()
+	<-began
+	touched := make(chan bool)
+	go func() {
+		there, err := f.Touch(0, []byte("key"), 0)
+		touched <- there && err == nil
+	}()
+	select {
+	case there := <-touched:
+		if !there {
+			t.Error("the key was not touched")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the touch waits for the disk")
+		go func() { <-touched }()
+	}
+	hung.Store(false)
+	close(end)
+	if err := <-pinned; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestHungDisk has a disk that answers nothing: what only looks, and what only submits, returns; stores are shed at the bound, and
 // loads that waited too long are misses.
 func TestHungDisk(t *testing.T) {

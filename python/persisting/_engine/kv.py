@@ -11,6 +11,7 @@ import json
 import os
 from array import array
 from ctypes import byref
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -87,6 +88,29 @@ class Memory:
         except OverflowError as reason:
             raise InvalidArgumentError(f"addresses and lengths: {reason}") from None
         self._end(len(addresses))
+
+    def add_rows(self, addresses: Sequence[int], length: int) -> None:
+        """Add the memory of several keys at once, each in one piece of the same length."""
+        count = len(addresses)
+        self.addresses.extend(addresses)
+        self.lengths.extend(array("q", [length]) * count)
+        self.pieces.extend(array("i", [1]) * count)
+        self.results.extend(array("b", [0]) * count)
+
+    def sizes(self) -> list[int]:
+        """Return the length of the payload of each key."""
+        ends = [0, *accumulate(self.pieces)]
+        return [sum(self.lengths[begin:end]) for begin, end in pairwise(ends)]
+
+    def of(self, keys: Sequence[int]) -> Memory:
+        """Return the memory of some of the keys, by their numbers."""
+        chosen = Memory()
+        begins = [0, *accumulate(self.pieces)]
+        for key in keys:
+            piece = slice(begins[key], begins[key + 1])
+            chosen.add_raw(self.addresses[piece], self.lengths[piece])
+        chosen.kept = self.kept
+        return chosen
 
     def _end(self, pieces: int) -> None:
         self.pieces.append(pieces)
