@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from persisting._engine.kv import Memory
 from persisting._errors import InvalidArgumentError
-from persisting._kv import Memory
 from persisting.integrations._connector import Connector
 from persisting.integrations._tier import Faults, Tier, harmless, namespace_of
 from persisting.kv import KVStore

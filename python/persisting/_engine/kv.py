@@ -54,6 +54,11 @@ class Keys:
         return self.blob, self.sizes.buffer_info()[0], self.count
 
 
+def address_of(buffer: memoryview) -> int:
+    """Return the address of a writable buffer, which is not kept from being released."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
 class Memory:
     """Where the payloads of the keys of a call are, and their results."""
 

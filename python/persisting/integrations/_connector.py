@@ -8,8 +8,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from persisting._engine.kv import Memory
 from persisting._errors import ClosedError
-from persisting._kv import Memory
 from persisting.integrations._tier import LEASE_MS, Tier
 from persisting.kv._batches import REFUSED, Batches
 

@@ -29,7 +29,7 @@ from lmcache.v1.distributed.api import KeyEntry, KeyListPage, ObjectKey
 from lmcache.v1.distributed.internal_api import L2StoreResult
 from lmcache.v1.distributed.l2_adapters.base import AdapterUsage, L2AdapterInterface
 
-from persisting._kv import Memory
+from persisting._engine.kv import Memory
 from persisting.integrations._connector import Connector, namespace_in
 from persisting.integrations._tier import LEASE_MS, Tier, harmless
 from persisting.kv._batches import REFUSED, Batches

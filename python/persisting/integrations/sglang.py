@@ -24,8 +24,8 @@ from sglang.srt.mem_cache.hicache_storage import (
     PoolTransferResult,
 )
 
+from persisting._engine.kv import Memory
 from persisting._errors import InvalidArgumentError
-from persisting._kv import Memory
 from persisting.integrations._tier import LEASE_MS, Tier, harmless, logger, namespace_of
 from persisting.kv._batches import REFUSED, Batches
 

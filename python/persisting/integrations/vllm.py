@@ -15,7 +15,6 @@ References
 
 from __future__ import annotations
 
-import ctypes
 import os
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,7 +23,7 @@ from vllm.v1.core import kv_cache_utils
 from vllm.v1.kv_offload.base import Locality, LookupResult, Medium, RequestOffloadingContext
 from vllm.v1.kv_offload.tiering.base import JobResult, SecondaryTierManager
 
-from persisting._kv import STORED, Memory
+from persisting._engine.kv import STORED, Memory, address_of
 from persisting.integrations._tier import LEASE_MS, Tier, harmless, logger, namespace_of
 from persisting.kv._batches import REFUSED, Batches
 
@@ -104,7 +103,7 @@ class PersistingTier(SecondaryTierManager):
         )
         self._batches = Batches(self._tier.store) if self._tier.store else None
         # The address alone: whoever holds a buffer of the view keeps vLLM from releasing it.
-        self._address = ctypes.addressof(ctypes.c_char.from_buffer(primary_kv_view))
+        self._address = address_of(primary_kv_view)
         self._length = self._block_size_bytes
         self._jobs: dict[int, _Job] = {}
         self._storing: set[bytes] = set()

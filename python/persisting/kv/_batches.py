@@ -6,12 +6,12 @@ import base64
 import threading
 from typing import TYPE_CHECKING, Any
 
-from persisting._kv import Keys
+from persisting._engine.kv import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from persisting._kv import Memory
+    from persisting._engine.kv import Memory
     from persisting.kv._store import KVStore
 
 # Results of keys, as the engine has them; those above 0 are success.
