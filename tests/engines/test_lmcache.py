@@ -24,6 +24,7 @@ from lmcache.v1.distributed.l2_adapters import create_l2_adapter
 from lmcache.v1.distributed.l2_adapters.config import parse_args_to_l2_adapters_config
 from lmcache.v1.platform import consume_fd
 
+import persisting.integrations.lmcache as plug
 from persisting.integrations.lmcache import Adapter, decode, encode
 from tests.engines.disks import failing_disk
 
@@ -262,6 +263,26 @@ def test_what_is_locked_is_not_deleted(plugin: Adapter) -> None:
     plugin.submit_unlock(KEYS)  # what is not locked
     plugin.delete(KEYS[:1])
     assert lookup(plugin, KEYS[:1]) == [False]
+
+
+def test_leases_last_as_long_as_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plug, "RENEW_MS", 20)
+    adapter = made("plugin", tmp_path / "kv")
+    store(adapter, KEYS, objects())
+    lock(adapter, KEYS[:2])
+    renewed: list[list[bytes]] = []
+    monkeypatch.setattr(adapter._batches, "lengths", lambda keys, lease: renewed.append(keys))
+    deadline = time.monotonic() + 30
+    while len(renewed) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert renewed[-1] == [encode(key) for key in KEYS[:2]]
+    adapter.submit_unlock(KEYS[:2])
+    time.sleep(0.1)
+    before = len(renewed)
+    time.sleep(0.1)
+    assert len(renewed) == before
+    adapter.close()
 
 
 def test_usage_is_counted_by_salt_and_survives_a_restart(tmp_path: Path) -> None:

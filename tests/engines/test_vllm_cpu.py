@@ -28,11 +28,11 @@ def test_a_second_engine_answers_alike_from_the_disk(tmp_path: Path) -> None:
     damage(tmp_path / "kv")
     third = engine(tmp_path)
     assert third["tokens"] == first["tokens"]
-    assert 0 < third["cached"] < 1024
+    assert third["cached"] < 1024
 
 
 def damage(store: Path) -> None:
-    """Change a byte of every page of the disk, from the fourth of the eight blocks on."""
+    """Change a byte of every page of the disk, those of about four of the eight blocks."""
     for file in store.glob("*.seg"):
         content = bytearray(file.read_bytes())
         assert any(content[1 << 20 : 2 << 20])

@@ -20,6 +20,7 @@ import json
 import os
 import select
 import threading
+import time
 from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,7 @@ class Adapter(L2AdapterInterface):
         self._loaded: dict[int, Bitmap] = {}
         self._locked: Counter[ObjectKey] = Counter()
         self._spaces: dict[str, int] = {}
+        self._renewal = 0.0
         self._closing = False
         self._telling: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._listen, name="persisting-lmcache", daemon=True)
@@ -189,10 +191,16 @@ class Adapter(L2AdapterInterface):
                 if not task.batches:
                     self._end(task)
                     ended.append(task)
-            if self._locked and self._batches:
-                self._batches.lengths([encode(key) for key in self._locked], LEASE_MS)
+            self._renew()
         for task in ended:
             self._tell(task)
+
+    def _renew(self) -> None:
+        """Give what is locked a new lease, once in a while."""
+        now = time.monotonic()
+        if self._locked and self._batches and now >= self._renewal:
+            self._renewal = now + RENEW_MS / 1000
+            self._batches.lengths([encode(key) for key in self._locked], LEASE_MS)
 
     def _end(self, task: _Task) -> None:
         """Note the results of a task."""
