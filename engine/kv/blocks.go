@@ -73,34 +73,48 @@ func (s *Store) account(g *segment, e *entry, sign int64) {
 	}
 }
 
-// load reads one block into the pieces, whose lengths make total.
+// load reads one block into the pieces, whose lengths make total. Where another set or a delete comes between, what there is after
+// it is read: the block that it replaced says that it was, which is no damage.
 func (s *Store) load(o *owner, key []byte, pieces [][]byte, total int64) int8 {
 	hash := o.hash(key)
 	t := s.index.shard(hash)
+	for {
+		t.mu.Lock()
+		e, ref := s.look(t, hash)
+		if e == nil {
+			t.mu.Unlock()
+			return s.miss(hash)
+		}
+		if int64(e.length) != total {
+			t.mu.Unlock()
+			s.stats.missedLength.Add(1)
+			return Length
+		}
+		want := blob.Want{Page: e.page, Length: e.length, Namespace: o.namespace, Key: key}
+		s.read(e)
+		g := s.segmentOf(ref)
+		g.users.Add(1)
+		t.mu.Unlock()
+		err := g.Read(want, pieces)
+		g.leave()
+		if err == nil {
+			s.stats.hits.Add(1)
+			s.stats.readBytes.Add(total)
+			return OK
+		}
+		if s.has(hash, ref, want.Page) {
+			return s.bad(hash, ref, want.Page, err)
+		}
+	}
+}
+
+// has says whether a block is that of its hash still.
+func (s *Store) has(hash uint64, ref, page uint32) bool {
+	t := s.index.shard(hash)
 	t.mu.Lock()
-	e, ref := s.look(t, hash)
-	if e == nil {
-		t.mu.Unlock()
-		return s.miss(hash)
-	}
-	if int64(e.length) != total {
-		t.mu.Unlock()
-		s.stats.missedLength.Add(1)
-		return Length
-	}
-	want := blob.Want{Page: e.page, Length: e.length, Namespace: o.namespace, Key: key}
-	s.read(e)
-	g := s.segmentOf(ref)
-	g.users.Add(1)
-	t.mu.Unlock()
-	err := g.Read(want, pieces)
-	g.leave()
-	if err != nil {
-		return s.bad(hash, ref, want.Page, err)
-	}
-	s.stats.hits.Add(1)
-	s.stats.readBytes.Add(total)
-	return OK
+	defer t.mu.Unlock()
+	e, now := s.look(t, hash)
+	return e != nil && now == ref && e.page == page
 }
 
 // miss counts a key that is not there.

@@ -367,6 +367,47 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
+// TestABlockThatIsReplacedMeanwhile has a set or a delete come between a load's look at the index and its read: what there is
+// after it counts, and nothing of that is damage.
+func TestABlockThatIsReplacedMeanwhile(t *testing.T) {
+	var between func()
+	f := newFixture(t, func(o *Options) {
+		o.FS = &faultfs.Hook{FS: o.FS, Before: func(op faultfs.Op) error {
+			if do := between; op.Name == "readat" && do != nil {
+				between = nil
+				do()
+			}
+			return nil
+		}}
+	})
+	newer := payload("key", 2, 10000)
+	for name, c := range map[string]struct {
+		do   func()
+		want []byte
+	}{
+		"set":    {func() { set(t, f.Store, 0, "key", newer) }, newer},
+		"longer": {func() { f.must("key", 12000) }, nil},
+		"delete": {func() {
+			if _, err := f.Delete(0, []byte("key")); err != nil {
+				t.Error(err)
+			}
+		}, nil},
+	} {
+		f.must("key", 10000)
+		between = c.do
+		if got := get(t, f.Store, 0, "key"); !bytes.Equal(got, c.want) {
+			t.Errorf("%s: got %d bytes, want %d", name, len(got), len(c.want))
+		}
+		if between != nil {
+			t.Errorf("%s: nothing was read", name)
+		}
+	}
+	st := f.Stats()
+	if st.Misses["damaged"]+st.Misses["failed"] > 0 || st.Misses["length"] != 1 || st.Misses["absent"] != 1 {
+		t.Errorf("misses: %v", st.Misses)
+	}
+}
+
 // TestTouchWaitsForNoDisk has a pin of a key wait for the journal, which must not be waited for by a touch of the same key.
 func TestTouchWaitsForNoDisk(t *testing.T) {
 	var hung atomic.Bool
