@@ -113,8 +113,15 @@ func (s *Store) has(hash uint64, ref, page uint32) bool {
 	t := s.index.shard(hash)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e, now := s.look(t, hash)
-	return e != nil && now == ref && e.page == page
+	return s.lookAt(t, hash, ref, page) != nil
+}
+
+// lookAt is look for a block that was found before; nil where the hash has another now, or none. The shard is locked.
+func (s *Store) lookAt(t *shard, hash uint64, ref, page uint32) *entry {
+	if e, now := s.look(t, hash); e != nil && now == ref && e.page == page {
+		return e
+	}
+	return nil
 }
 
 // miss counts a key that is not there.
@@ -139,8 +146,8 @@ func (s *Store) bad(hash uint64, ref, page uint32, err error) int8 {
 	defer stripe.Unlock()
 	t := s.index.shard(hash)
 	t.mu.Lock()
-	e, now := s.look(t, hash)
-	if e == nil || now != ref || e.page != page {
+	e := s.lookAt(t, hash, ref, page)
+	if e == nil {
 		t.mu.Unlock()
 		return result
 	}

@@ -178,13 +178,6 @@ func (t *Table) Close() error {
 	return errors.Join(err, t.marker.Close(), t.sums.close())
 }
 
-// contain is deferred by what the table does of its own accord.
-func (t *Table) contain() {
-	if with := recover(); with != nil {
-		t.o.Panicked(engine.Panicked(with))
-	}
-}
-
 // Found is what a table is opened with.
 type Found struct {
 	State  lance.State

@@ -19,7 +19,7 @@ func (t *Table) writeback() (end func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		defer t.contain()
+		defer t.panicked(new(error)) // which nobody waits for
 		ticker := time.NewTicker(writebackEvery)
 		defer ticker.Stop()
 		for {
