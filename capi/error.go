@@ -88,6 +88,8 @@ var statuses = []struct {
 	{memory.ErrBudget, C.PERSISTING_INVALID_ARGUMENT},
 	{kv.ErrInvalid, C.PERSISTING_INVALID_ARGUMENT},
 	{kv.ErrPinned, C.PERSISTING_INVALID_ARGUMENT},
+	{kv.ErrReadOnly, C.PERSISTING_INVALID_ARGUMENT},
+	{kv.ErrNoStore, C.PERSISTING_NOT_FOUND},
 	{kv.ErrCorrupt, C.PERSISTING_CORRUPT},
 	{kv.ErrClosed, C.PERSISTING_CLOSED},
 	{engine.ErrClosed, C.PERSISTING_CLOSED},

@@ -43,7 +43,7 @@ type Bucket struct {
 // Close ends the series of the bucket.
 func (b *Bucket) Close() {
 	if b != nil {
-		b.set.close(b)
+		b.set.close(b.labels, b)
 	}
 }
 

@@ -135,6 +135,9 @@ func (s *Store) miss(hash uint64) int8 {
 
 // bad counts a block that could not be read and forgets it, so that nobody tries it for ever.
 func (s *Store) bad(hash uint64, ref, page uint32, err error) int8 {
+	if s.o.ReadOnly && errors.Is(err, blob.ErrBlock) && s.replaced(ref, page) {
+		return s.miss(hash)
+	}
 	s.o.Logger.Warn("a block cannot be read", "error", err)
 	result, counter := Failed, &s.stats.missedFailed
 	if errors.Is(err, blob.ErrBlock) {
@@ -522,8 +525,8 @@ func (s *Store) publishMove(from uint32, to *segment, sequence uint64, e entry) 
 
 // Delete removes a key.
 func (s *Store) Delete(space uint32, key []byte) (bool, error) {
-	if !s.enter() {
-		return false, ErrClosed
+	if err := s.enterChange(); err != nil {
+		return false, err
 	}
 	defer s.exit()
 	o, err := s.space(space)
@@ -615,8 +618,8 @@ func (s *Store) Unpin(space uint32, key []byte) (bool, error) {
 
 // change has f change the entry of a key, and notes it in the journal.
 func (s *Store) change(space uint32, key []byte, f func(*entry) error) (bool, error) {
-	if !s.enter() {
-		return false, ErrClosed
+	if err := s.enterChange(); err != nil {
+		return false, err
 	}
 	defer s.exit()
 	o, err := s.space(space)
@@ -653,8 +656,8 @@ func changeContent(g *segment, e *entry) []byte {
 
 // DropNamespace removes all keys of a namespace, whatever their salt, durably, and returns how many there were.
 func (s *Store) DropNamespace(namespace string) (int64, error) {
-	if !s.enter() {
-		return 0, ErrClosed
+	if err := s.enterChange(); err != nil {
+		return 0, err
 	}
 	defer s.exit()
 	of := map[uint32]bool{}

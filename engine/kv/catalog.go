@@ -22,6 +22,8 @@ const (
 	journalPrefix  = "journal-"
 	frameHead      = 10
 	entryBytes     = 32
+
+	checkpointBytes = 28 // of the frame that begins a checkpoint
 )
 
 // Kinds of frames.

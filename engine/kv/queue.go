@@ -215,7 +215,9 @@ func (s *Store) runLoad(w *work, i int) {
 		s.stats.missedLate.Add(1)
 		w.end(i, Shed)
 	default:
-		w.end(i, s.load(w.owner, w.Items[i].Key, w.Items[i].Pieces, w.lengths[i]))
+		result := s.load(w.owner, w.Items[i].Key, w.Items[i].Pieces, w.lengths[i])
+		s.metrics.LoadDone(s.o.now().Sub(w.begun))
+		w.end(i, result)
 	}
 }
 
@@ -236,6 +238,7 @@ func (s *Store) runStore(w *work, i int) {
 	result := Shed
 	if !s.closed.Load() {
 		result = s.put(w.owner, w.Items[i].Key, w.Items[i].Pieces, uint32(w.lengths[i]), w.TTL, w.numbers[i])
+		s.metrics.SetDone(s.o.now().Sub(w.begun))
 	}
 	hash := w.owner.hash(w.Items[i].Key)
 	s.ordersOf(hash).end(hash)
@@ -290,8 +293,8 @@ func (s *Store) Get(b *Batch) error {
 
 // Set stores blocks. What is true of it then is what Options.Sync says.
 func (s *Store) Set(b *Batch) error {
-	if !s.enter() {
-		return ErrClosed
+	if err := s.enterChange(); err != nil {
+		return err
 	}
 	defer s.exit()
 	w, err := s.prepareStores(b, math.MaxInt64)
@@ -312,6 +315,9 @@ func (s *Store) SubmitGet(b *Batch) (uint64, error) {
 
 // SubmitSet begins a Set and returns its ticket. It does not wait for the disk: items for which the backlog has no room fail.
 func (s *Store) SubmitSet(b *Batch) (uint64, error) {
+	if s.o.ReadOnly {
+		return 0, ErrReadOnly
+	}
 	w, err := s.prepareStores(b, s.o.MaxStoreBacklogBytes)
 	if err != nil {
 		return 0, err

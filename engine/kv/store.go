@@ -14,6 +14,8 @@ import (
 
 	"github.com/persisting/persisting/engine/blob"
 	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/metrics"
+	"github.com/persisting/persisting/vfs"
 )
 
 var (
@@ -25,6 +27,12 @@ var (
 
 	// ErrPinned is returned when pinned blocks would take more than half of the capacity.
 	ErrPinned = errors.New("kv: pinned blocks would take more than half of the capacity")
+
+	// ErrReadOnly is returned by what would change a store that was opened to be looked at.
+	ErrReadOnly = errors.New("kv: store was opened read-only")
+
+	// ErrNoStore is returned by Open, where it is to change nothing, for a directory without a store.
+	ErrNoStore = errors.New("kv: there is no store")
 
 	// ErrCorrupt is returned by Open when a directory holds segments, but none says what store they belong to.
 	ErrCorrupt = errors.New("kv: store is corrupt")
@@ -48,6 +56,7 @@ type Store struct {
 	ghosts  *ghosts
 	sketch  *sketch
 	stats   counters
+	metrics *metrics.Store
 
 	sequence, epoch atomic.Uint64
 	pinned          atomic.Int64 // bytes that pinned blocks take
@@ -67,7 +76,8 @@ type Store struct {
 	completions   completions
 	working       sync.WaitGroup
 	stop          chan struct{}
-	walks         int64 // segments whose headers the opening has read
+	walks         int64  // segments whose headers the opening has read
+	inUseBy       string // who had it open when it was opened read-only
 	closed        atomic.Bool
 	alive         sync.RWMutex // held by calls that use files, so that Close waits for them
 }
@@ -84,13 +94,25 @@ func (s *Store) enter() bool {
 
 func (s *Store) exit() { s.alive.RUnlock() }
 
+// enterChange is enter for calls that change what is stored.
+func (s *Store) enterChange() error {
+	if s.o.ReadOnly {
+		return ErrReadOnly
+	}
+	if !s.enter() {
+		return ErrClosed
+	}
+	return nil
+}
+
 // identity is the content of the file "store".
 type identity struct {
 	Format       int               `json:"format"`
 	ID           []byte            `json:"id"`
 	Seed         uint64            `json:"seed"`
 	SegmentBytes int64             `json:"segment_bytes"`
-	Dropped      map[string]uint64 `json:"dropped,omitempty"` // namespaces, with the sequence up to which blocks are gone
+	Capacity     int64             `json:"capacity,omitempty"` // of the last opening
+	Dropped      map[string]uint64 `json:"dropped,omitempty"`  // namespaces, with the sequence up to which blocks are gone
 }
 
 const identityName = "store"
@@ -98,14 +120,23 @@ const identityName = "store"
 // Open opens the store of a directory, which is made if it is missing. It waits for the disk. It fails with an [OptionError], a
 // [*engine.LockedError] or an error of the disk; damage costs misses, not the opening.
 func Open(dir string, o Options) (*Store, error) {
+	if o.FS == nil {
+		o.FS = vfs.OS
+	}
+	if o.CapacityBytes == 0 {
+		o.CapacityBytes = lastCapacity(o.FS, dir)
+	}
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	if o.ReadOnly {
+		return look(dir, o)
+	}
 	if err := o.FS.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("kv: open: %w", err)
 	}
-	s := &Store{o: o, dir: dir, policy: policy(o.Policy), opened: o.now(), stop: make(chan struct{})}
+	s := newStore(dir, o)
 	if !o.unlocked {
 		var err error
 		if s.lock, err = statefile.Hold(dir); err != nil {
@@ -119,29 +150,49 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, errors.Join(err, s.release())
 	}
 	s.start()
+	if o.Metrics != nil {
+		s.metrics = o.Metrics.Store(absolute(dir), s.metricsState)
+	}
 	return s, nil
+}
+
+// absolute is the name that metrics show.
+func absolute(dir string) string {
+	if path, err := filepath.Abs(dir); err == nil {
+		return path
+	}
+	return dir
+}
+
+func newStore(dir string, o Options) *Store {
+	return &Store{
+		o: o, dir: dir, policy: policy(o.Policy), opened: o.now(), stop: make(chan struct{}), ghosts: newGhosts(), sketch: newSketch(),
+	}
 }
 
 func (s *Store) open() error {
 	if err := s.identify(); err != nil {
 		return err
 	}
-	s.index.perSegment = s.blobs.MaxBlocks()
 	s.rings.limit = limit(s.o.CapacityBytes, s.blobs)
 	if s.rings.limit < minSegments {
 		return &OptionError{Faults: []string{fmt.Sprintf("capacity is %d, want at least %d for segments of %d bytes",
-			s.o.CapacityBytes, (minSegments+1)*s.blobs.SegmentBytes, s.blobs.SegmentBytes)}}
+			s.o.CapacityBytes, leastBytes(s.blobs), s.blobs.SegmentBytes)}}
 	}
 	if uint64(s.rings.limit+1)*uint64(s.index.perSegment) >= uint64(noRef) {
 		return &OptionError{Faults: []string{fmt.Sprintf("capacity is %d, too much for segments of %d bytes", s.o.CapacityBytes, s.blobs.SegmentBytes)}}
 	}
-	s.ghosts, s.sketch = newGhosts(), newSketch()
 	known, err := s.recover()
 	if err != nil {
 		return err
 	}
-	if err := s.shrink(); err != nil {
-		return err
+	if s.rings.over(s.rings.limit) { // there is a journal for the notes of what is emptied
+		if _, err := s.catalog.rotate(); err != nil {
+			return err
+		}
+	}
+	if err := s.shrink(s.rings.limit); err != nil {
+		return fmt.Errorf("kv: keep to the capacity of %d bytes: %w", s.o.CapacityBytes, err)
 	}
 	s.checkpointed = s.o.now()
 	if known {
@@ -177,9 +228,12 @@ func (s *Store) identify() error {
 	default:
 		return fmt.Errorf("kv: open: %w", err)
 	}
+	s.noteCapacity()
 	var id blob.Identity
 	copy(id[:], s.identity.ID)
 	s.blobs = blob.NewStore(s.o.FS, s.dir, id, s.identity.Seed, s.identity.SegmentBytes)
+	s.blobs.ReadOnly = s.o.ReadOnly
+	s.index.perSegment = s.blobs.MaxBlocks()
 	s.owners.seed = s.identity.Seed
 	s.catalog = catalog{fs: s.o.FS, dir: s.dir, salt: blob.Checksum([][]byte{id[:]})}
 	return nil
@@ -190,21 +244,53 @@ func (s *Store) reidentify() error {
 	found, ok := blob.Identify(s.o.FS, s.dir)
 	if ok {
 		id := found.ID()
-		s.identity = identity{Format: 1, ID: id[:], Seed: found.Seed, SegmentBytes: found.SegmentBytes}
+		s.identity = identity{Format: 1, ID: id[:], Seed: found.Seed, SegmentBytes: found.SegmentBytes, Capacity: s.o.CapacityBytes}
 		return s.saveIdentity()
 	}
-	if slots, err := blob.NewStore(s.o.FS, s.dir, blob.Identity{}, 0, 0).Slots(); err != nil || len(slots) > 0 {
+	slots, err := blob.NewStore(s.o.FS, s.dir, blob.Identity{}, 0, 0).Slots()
+	if s.o.ReadOnly && len(slots) == 0 && (err == nil || errors.Is(err, fs.ErrNotExist)) {
+		return fmt.Errorf("%w in %s", ErrNoStore, s.dir)
+	}
+	if err != nil || len(slots) > 0 {
 		return fmt.Errorf("%w: %s has %d segments, but neither they nor the file %s say which store it is", errors.Join(ErrCorrupt, err), s.dir, len(slots), identityName)
 	}
 	var random [24]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return fmt.Errorf("kv: make store: %w", err)
 	}
-	s.identity = identity{Format: 1, ID: random[:16], Seed: binary.LittleEndian.Uint64(random[16:]), SegmentBytes: s.o.SegmentBytes}
+	s.identity = identity{
+		Format: 1, ID: random[:16], Seed: binary.LittleEndian.Uint64(random[16:]),
+		SegmentBytes: s.o.SegmentBytes, Capacity: s.o.CapacityBytes,
+	}
 	return s.saveIdentity()
 }
 
+// noteCapacity has the next opening know the capacity of this one, which is a convenience: on a full disk it is not written.
+func (s *Store) noteCapacity() {
+	if s.identity.Capacity == s.o.CapacityBytes {
+		return
+	}
+	s.identity.Capacity = s.o.CapacityBytes
+	if err := s.saveIdentity(); err != nil {
+		s.o.Logger.Warn("the capacity is not noted", "error", err)
+	}
+}
+
+// lastCapacity is that of the last opening of a directory; 0 where nothing says it.
+func lastCapacity(fsys vfs.FS, dir string) int64 {
+	var last identity
+	content, err := statefile.Read(fsys, filepath.Join(dir, identityName))
+	if err != nil || json.Unmarshal(content, &last) != nil {
+		return 0 // the opening finds out what is wrong
+	}
+	return last.Capacity
+}
+
+// saveIdentity writes the file "store"; who only looks keeps it in memory.
 func (s *Store) saveIdentity() error {
+	if s.o.ReadOnly {
+		return nil
+	}
 	content, err := json.Marshal(s.identity)
 	if err == nil {
 		err = statefile.Write(s.o.FS, filepath.Join(s.dir, identityName), content)
@@ -215,28 +301,26 @@ func (s *Store) saveIdentity() error {
 	return nil
 }
 
-// shrink keeps a capacity that is lower than that of the opening before.
-func (s *Store) shrink() error {
+// shrink empties and removes segments until there are no more than limit.
+func (s *Store) shrink(limit int) error {
 	s.recycling.Lock()
 	defer s.recycling.Unlock()
-	s.rings.most = max(s.rings.limit, s.rings.count)
+	s.rings.most = max(s.rings.limit, s.rings.total())
 	defer func() { s.rings.most = s.rings.limit }()
-	if s.rings.over() { // the notes of what is emptied
-		if _, err := s.catalog.rotate(); err != nil {
-			return err
-		}
-	}
-	for s.rings.over() {
+	for s.rings.over(limit) {
 		s.collect()
 		g := s.rings.pop(0)
 		if g == nil {
+			if s.rings.leavingCount() > 0 {
+				return fmt.Errorf("%w: some are read at this moment", errFull)
+			}
 			if err := s.recycle(); err != nil {
-				return fmt.Errorf("kv: keep to the capacity of %d bytes: %w", s.o.CapacityBytes, err)
+				return err
 			}
 			continue
 		}
 		if err := errors.Join(g.Close(), s.blobs.Remove(g.Slot)); err != nil {
-			return fmt.Errorf("kv: keep to the capacity of %d bytes: %w", s.o.CapacityBytes, err)
+			return err
 		}
 		s.setSegment(g.Slot, nil)
 		s.rings.made(-1)
@@ -244,11 +328,31 @@ func (s *Store) shrink() error {
 	return nil
 }
 
-func (r *ringSet) over() bool {
+func (r *ringSet) over(limit int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.count > r.limit
+	return r.count > limit
 }
+
+// Evict forgets what is worth least until the directory takes no more than that many bytes. Sets that follow fill it again.
+func (s *Store) Evict(bytes int64) error {
+	if err := s.enterChange(); err != nil {
+		return err
+	}
+	defer s.exit()
+	n := limit(bytes, s.blobs)
+	if n < minSegments {
+		return fmt.Errorf("%w: %d bytes are to be left, want at least %d for segments of %d bytes",
+			ErrInvalid, bytes, leastBytes(s.blobs), s.blobs.SegmentBytes)
+	}
+	if err := s.shrink(n); err != nil {
+		return fmt.Errorf("kv: evict down to %d bytes: %w", bytes, err)
+	}
+	return nil
+}
+
+// leastBytes is the least capacity there can be.
+func leastBytes(b *blob.Store) int64 { return (minSegments + 1) * b.SegmentBytes }
 
 // start begins the background work.
 func (s *Store) start() {
@@ -260,7 +364,7 @@ func (s *Store) start() {
 	for range (s.o.Workers + 1) / 2 {
 		s.working.Go(s.stores.work)
 	}
-	if !s.o.manual {
+	if !s.o.manual && !s.o.ReadOnly {
 		s.working.Go(s.upkeep)
 	}
 }
@@ -322,8 +426,8 @@ func (s *Store) syncSegments() error {
 
 // Flush brings all that was set to the disk.
 func (s *Store) Flush() error {
-	if !s.enter() {
-		return ErrClosed
+	if err := s.enterChange(); err != nil {
+		return err
 	}
 	defer s.exit()
 	return errors.Join(s.syncSegments(), s.catalog.sync())
@@ -335,12 +439,16 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return ErrClosed
 	}
+	s.metrics.Close()
 	close(s.stop)
 	s.loads.close()
 	s.stores.close()
 	s.working.Wait()
 	s.alive.Lock()
 	defer s.alive.Unlock()
+	if s.o.ReadOnly {
+		return s.release()
+	}
 	return errors.Join(s.checkpoint(true), s.release())
 }
 
@@ -411,8 +519,8 @@ func (s *Store) SetQuota(salt string, bytes int64) error {
 	if bytes < 0 {
 		return fmt.Errorf("%w: quota is %d, want at least 0 bytes", ErrInvalid, bytes)
 	}
-	if !s.enter() {
-		return ErrClosed
+	if err := s.enterChange(); err != nil {
+		return err
 	}
 	defer s.exit()
 	s.owners.setQuota(salt, bytes)
