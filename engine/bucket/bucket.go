@@ -208,9 +208,7 @@ func contained(f func() error) (err error) {
 
 // refuse is called when the bucket refuses writes from now on.
 func (b *Bucket) refuse(cause error) {
-	if r := b.ingest.ring.Load(); r != nil {
-		r.Hold(true) // so that puts are told
-	}
+	b.ingest.holdRing(true) // so that puts are told
 	b.logger.Error("bucket refuses writes", "cause", cause)
 }
 

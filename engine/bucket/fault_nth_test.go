@@ -83,7 +83,7 @@ func (s *script) put(rows ...row) {
 	rec := recordOf(rows, rows[0].value != float64(int64(rows[0].value)))
 	defer rec.Release()
 	err := s.step("put", true, func() error {
-		_, end, err := s.b.Append(rec, false)
+		_, end, err := s.b.Append(Record{Rows: rec}, false)
 		if err == nil {
 			err = s.b.Wait(background, end)
 		}

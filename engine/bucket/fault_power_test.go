@@ -365,7 +365,7 @@ func (w *world) append(b *Bucket) error {
 	rec := array.NewRecord(arrow.NewSchema(fields, nil), made.Columns(), made.NumRows())
 	defer rec.Release()
 	w.rows = append(w.rows, rows...) // they may survive even if the append fails
-	got, end, err := b.Append(rec, false)
+	got, end, err := b.Append(Record{Rows: rec}, false)
 	if err != nil {
 		return err
 	}

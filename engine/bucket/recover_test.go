@@ -49,7 +49,7 @@ func appendBlob(t *testing.T, b *Bucket, size int, seed uint64) []byte {
 	t.Helper()
 	rec, value := blob(size, seed)
 	defer rec.Release()
-	_, end, err := b.Append(rec, false)
+	_, end, err := b.Append(Record{Rows: rec}, false)
 	must(t, err)
 	must(t, b.Wait(background, end))
 	return value
