@@ -12,6 +12,7 @@ import (
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // #include <stdlib.h>
@@ -99,10 +100,10 @@ var statuses = []struct {
 	{engine.ErrNoBucket, C.PERSISTING_NOT_FOUND},
 	{engine.ErrNoIndex, C.PERSISTING_NOT_FOUND},
 	{engine.ErrNoTable, C.PERSISTING_NOT_FOUND},
-	{wal.ErrCorrupt, C.PERSISTING_WAL},
-	{wal.ErrForeign, C.PERSISTING_WAL},
-	{wal.ErrUnsupportedVersion, C.PERSISTING_WAL},
-	{wal.ErrTooLarge, C.PERSISTING_INVALID_ARGUMENT},
+	{segment.ErrCorrupt, C.PERSISTING_WAL},
+	{segment.ErrForeign, C.PERSISTING_WAL},
+	{segment.ErrUnsupportedVersion, C.PERSISTING_WAL},
+	{segment.ErrTooLarge, C.PERSISTING_INVALID_ARGUMENT},
 	{engine.ErrCorrupt, C.PERSISTING_CORRUPT},
 }
 

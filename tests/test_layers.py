@@ -24,6 +24,7 @@ GO_LAYERS = [
     "metrics",
     "metrics/reference",
     "metrics/exporter",
+    "wal/segment",
     "wal",
     "engine",
     "engine/memory",
