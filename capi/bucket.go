@@ -59,24 +59,16 @@ func persistingBucketAppendGo(id C.persisting_bucket, a *C.struct_ArrowArray, s 
 		if err := checkFlags(flags, appendFlags|C.PERSISTING_CHECK|C.PERSISTING_CHECKED); err != nil {
 			return err
 		}
-		noWait := flags&C.PERSISTING_NO_WAIT != 0
 		rec, err := importBatch(a, s)
 		if err != nil {
 			return err
 		}
 		defer rec.Release()
 		if flags&C.PERSISTING_CHECK != 0 {
-			return b.Check(rec, noWait)
+			return b.Check(rec, flags&C.PERSISTING_NO_WAIT != 0)
 		}
-		put := b.Append
-		if flags&C.PERSISTING_CHECKED != 0 {
-			put = b.AppendChecked
-		}
-		first, end, err := put(rec, noWait)
-		if err != nil {
-			return err
-		}
-		return placed(b, first, end, flags, waitNs, outFirst, outAcknowledged)
+		rows := bucket.Record{Rows: rec, Checked: flags&C.PERSISTING_CHECKED != 0}
+		return put(b, rows, flags, waitNs, outFirst, outAcknowledged)
 	}, arg("array", a), arg("schema", s), arg("out_first", outFirst), arg("out_acknowledged", outAcknowledged))
 }
 
@@ -89,20 +81,20 @@ func persistingBucketAppendMessageGo(id C.persisting_bucket, columns C.persistin
 		if err := checkFlags(flags, appendFlags); err != nil {
 			return err
 		}
-		noWait := flags&C.PERSISTING_NO_WAIT != 0
 		return beside(kindColumns, uint64(columns), func(schema *batch.MessageSchema) error {
-			first, end, err := b.AppendMessage(schema, unsafe.Slice((*byte)(message), int(size)), noWait)
-			if err != nil {
-				return err
-			}
-			return placed(b, first, end, flags, waitNs, outFirst, outAcknowledged)
+			rows := bucket.Message{Columns: schema, Bytes: unsafe.Slice((*byte)(message), int(size))}
+			return put(b, rows, flags, waitNs, outFirst, outAcknowledged)
 		})
 	}, argument{"message", message == nil}, arg("out_first", outFirst), arg("out_acknowledged", outAcknowledged))
 }
 
-// placed waits for the acknowledgement of an append as its caller wants it, and
+// put appends a batch, waits for the acknowledgement as its caller wants it, and
 // tells where the rows are.
-func placed(b *bucket.Bucket, first, end int64, flags C.uint32_t, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t) error {
+func put(b *bucket.Bucket, rows bucket.Batch, flags C.uint32_t, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t) error {
+	first, end, err := b.Append(rows, flags&C.PERSISTING_NO_WAIT != 0)
+	if err != nil {
+		return err
+	}
 	if waitNs != 0 {
 		if err := waitFor(b, end, time.Duration(waitNs)); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			return err

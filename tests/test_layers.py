@@ -32,6 +32,7 @@ GO_LAYERS = [
     "engine/statefile",
     "engine/blob",
     "engine/kv",
+    "engine/params",
     "engine/lance",
     "engine/batch",
     "engine/ring",

@@ -14,11 +14,45 @@ import (
 	"github.com/persisting/persisting/metrics"
 )
 
-func checkValues(rec arrow.Record) error {
-	if err := lance.CheckValues(rec); err != nil {
-		return &engine.SchemaError{Reason: err.Error()}
+// entry is the rows of an append, with the columns of the bucket: a record or a
+// message for the tail, and what the log gets for them.
+type entry struct {
+	rows    int64
+	record  arrow.Record // whose reference the entry has; nil for a message
+	message Message
+	body    [][]byte
+}
+
+func (e *entry) retain() {
+	if e.record != nil {
+		e.record.Retain()
 	}
-	return nil
+}
+
+func (e *entry) release() {
+	if e.record != nil {
+		e.record.Release()
+	}
+}
+
+// append is the one way in: every batch that a call brings goes through it.
+func (in *ingest) append(b Batch, noWait bool) (first, end int64, err error) {
+	rows, err := b.check()
+	if err == nil {
+		err = in.admit(noWait)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	defer in.appending.Unlock()
+	if rows == 0 {
+		return in.rows.tail.next, in.rows.tail.next, nil
+	}
+	e, err := b.entry(in, rows, noWait)
+	if err != nil {
+		return 0, 0, err
+	}
+	return in.store(e)
 }
 
 // admit takes in.appending for an append, unless the bucket takes none now.
@@ -26,114 +60,88 @@ func (in *ingest) admit(noWait bool) error {
 	if err := in.tryAppends(noWait); err != nil {
 		return err
 	}
-	admitted := false
+	return in.keepAppends(func() error {
+		if err := in.writable(); err != nil {
+			return err
+		}
+		if err := in.makeRoom(noWait); err != nil {
+			return err
+		}
+		in.holdRing(false)
+		return nil
+	})
+}
+
+// keepAppends calls f with in.appending, of which a failure or a panic lets go.
+func (in *ingest) keepAppends(f func() error) (err error) {
+	kept := false
 	defer func() {
-		if !admitted {
+		if !kept {
 			in.appending.Unlock()
 		}
 	}()
-	err := in.writable()
-	if err == nil {
-		err = in.makeRoom(noWait)
-	}
-	if r := in.ring.Load(); r != nil && err == nil {
-		r.Hold(false)
-	}
-	admitted = err == nil
+	err = f()
+	kept = err == nil
 	return err
 }
 
-// append gives rec the columns of the bucket and stores it. Body is what the log
-// would get for rec as it is, nil if that is not known. The caller holds
-// in.appending.
-func (in *ingest) append(rec arrow.Record, body [][]byte, noWait bool) (first, end int64, err error) {
-	if rec.NumRows() == 0 {
-		n := in.rows.tail.next
-		return n, n, nil
-	}
+// align makes an entry of a record. Body is what the log would get for it as it is,
+// nil if that is not known. The caller holds in.appending.
+func (in *ingest) align(rec arrow.Record, body [][]byte, noWait bool) (entry, error) {
 	aligned, err := in.conform(rec, noWait)
 	if err != nil {
-		return 0, 0, err
-	}
-	if err := in.checkRequired(aligned); err != nil {
-		aligned.Release()
-		return 0, 0, err
+		return entry{}, err
 	}
 	if !in.fit(rec.Schema()) {
 		body = nil
 	}
-	return in.store(aligned, body)
-}
-
-// store appends an aligned batch, whose reference it takes over, to the tail
-// and, as body if that is not nil, to the log.
-func (in *ingest) store(rec arrow.Record, body [][]byte) (first, end int64, err error) {
-	err = in.useSchema(rec.Schema())
+	err = in.checkRequired(aligned)
+	if err == nil {
+		err = in.useSchema(aligned.Schema())
+	}
 	if err == nil && body == nil && in.log != nil {
-		body, err = in.encoder.Encode(rec)
+		body, err = in.encoder.Encode(aligned)
 	}
 	if err != nil {
-		rec.Release()
-		return 0, 0, err
+		aligned.Release()
+		return entry{}, err
 	}
-	var put counted
-	in.rows.locked(func() {
-		first, end = in.rows.tail.next, in.rows.tail.next+rec.NumRows()
-		put = in.rows.count(in.rows.push(rec))
-	})
-	rec.Retain() // the body may point into it
-	return first, end, in.commit(first, end, body, put, rec.Release)
+	return entry{rows: aligned.NumRows(), record: aligned, body: body}, nil
 }
 
-// pack appends a message that has the columns of the bucket.
-func (in *ingest) pack(columns *batch.MessageSchema, message []byte, rows int64) (first, end int64, err error) {
-	if err := in.useSchema(in.rows.schema); err != nil {
-		return 0, 0, err
-	}
-	var full bool
-	var put counted
-	in.rows.locked(func() {
-		first, end = in.rows.tail.next, in.rows.tail.next+rows
-		full = in.rows.tail.pack(columns, in.rows.schema, message, rows)
-		in.rows.grew(int64(len(message)))
-		put = in.rows.count(int64(len(message)))
-	})
-	err = in.commit(first, end, [][]byte{message}, put, func() {})
-	if full {
-		signal(in.rows.unpackRequested)
-	}
-	return first, end, err
-}
-
-// commit logs the rows [first, end), which are the newest of the tail, and calls
-// release when the body is written or failed to be. After an error the rows are
-// not there.
-func (in *ingest) commit(first, end int64, body [][]byte, put counted, release func()) error {
+// store gives an entry, which it takes over, its offsets. What is stored in memory is
+// seen by reads once it is acknowledged, without a log at once.
+func (in *ingest) store(e entry) (first, end int64, err error) {
 	if in.log == nil {
-		release()
-		in.acknowledged(put.began)
+		var began time.Time
+		first, end, _ = in.rows.place(e, func(now time.Time) error { began = now; return nil })
+		in.acknowledged(began)
 		in.rows.advance(end)
-		return nil
+		return first, end, nil
 	}
-	done := func(failed error) {
-		if failed == nil {
-			in.acknowledged(put.began)
-		} else {
-			in.failed(metrics.Put, in.writeError(failed))
-			in.rows.alarm.end(in.rows.acknowledgedRows())
-		}
-		release()
+	body := in.compressor.Compress(e.body)
+	e.retain() // the body may point into the record
+	first, end, err = in.rows.place(e, func(began time.Time) error {
+		_, err := in.log.Defer(in.encoder.Preamble, body, e.rows, func(failed error) { in.logged(e, began, failed) })
+		return err
+	})
+	if err != nil {
+		e.release()
+		return 0, 0, in.writeError(err)
 	}
-	if _, err := in.log.AppendNow(in.encoder.Preamble, in.compressor.Compress(body), end-first, done); err != nil {
-		release()
-		in.rows.locked(func() {
-			in.rows.tail.undo(first)
-			in.rows.account()
-			in.rows.uncount(put)
-		})
-		return in.writeError(err)
+	in.log.WriteNow()
+	return first, end, nil
+}
+
+// logged is told when the log has written an entry, or has failed to.
+func (in *ingest) logged(e entry, began time.Time, failed error) {
+	if failed == nil {
+		in.acknowledged(began)
+	} else {
+		in.failed(metrics.Put, in.writeError(failed))
+		in.rows.alarm.end(in.rows.acknowledgedRows())
 	}
-	return nil
+	e.release()
 }
 
 // conform changes the schema of the bucket as rec needs and returns rec with

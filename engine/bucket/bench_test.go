@@ -13,7 +13,7 @@ func BenchmarkAppend(b *testing.B) {
 			rec := someRows(b, 0, 1)
 			defer rec.Release()
 			for b.Loop() {
-				_, end, err := bucket.Append(rec, false)
+				_, end, err := bucket.Append(Record{Rows: rec}, false)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -180,7 +180,7 @@ func (b *Bucket) settleAll() (err error) {
 			err = b.writeError(failed)
 		}
 	}
-	return errors.Join(err, b.flusher.flush(false))
+	return errors.Join(err, b.flusher.empty())
 }
 
 // release lets go of everything that recover or Open took, but for the lock; flushed
@@ -208,9 +208,7 @@ func contained(f func() error) (err error) {
 
 // refuse is called when the bucket refuses writes from now on.
 func (b *Bucket) refuse(cause error) {
-	if r := b.ingest.ring.Load(); r != nil {
-		r.Hold(true) // so that puts are told
-	}
+	b.ingest.holdRing(true) // so that puts are told
 	b.logger.Error("bucket refuses writes", "cause", cause)
 }
 

@@ -203,7 +203,7 @@ func TestClosedBucketRefuses(t *testing.T) {
 	}
 	rec := someRows(t, 3, 1)
 	defer rec.Release()
-	_, _, appendErr := b.Append(rec, false)
+	_, _, appendErr := b.Append(Record{Rows: rec}, false)
 	_, readErr := b.Read(0, 1, false)
 	_, takeErr := b.Take([]int64{0}, false)
 	for what, err := range map[string]error{
@@ -230,10 +230,10 @@ func TestPromotion(t *testing.T) {
 		appendRows(t, b, 10)
 		rec := floats(0.5)
 		defer rec.Release()
-		if _, _, err := b.Append(rec, true); !errors.Is(err, engine.ErrWouldBlock) {
+		if _, _, err := b.Append(Record{Rows: rec}, true); !errors.Is(err, engine.ErrWouldBlock) {
 			t.Fatalf("got %v from a promotion that must not wait", err)
 		}
-		if _, end, err := b.Append(rec, false); err != nil || end != 11 {
+		if _, end, err := b.Append(Record{Rows: rec}, false); err != nil || end != 11 {
 			t.Fatalf("got end %d, %v", end, err)
 		}
 		must(t, b.Wait(background, 11))
@@ -260,12 +260,12 @@ func TestPromotion(t *testing.T) {
 		b := open(t, t.TempDir(), quiet())
 		rec := someRows(t, 1<<53+1, 1)
 		defer rec.Release()
-		if _, _, err := b.Append(rec, false); err != nil {
+		if _, _, err := b.Append(Record{Rows: rec}, false); err != nil {
 			t.Fatal(err)
 		}
 		half := floats(0.5)
 		defer half.Release()
-		_, _, err := b.Append(half, false)
+		_, _, err := b.Append(Record{Rows: half}, false)
 		var refused *engine.SchemaError
 		if !errors.As(err, &refused) || refused.Column != "id" {
 			t.Fatalf("got %v, want a SchemaError of column id", err)

@@ -85,7 +85,7 @@ func TestColumnsChangeInOldRowsAndNew(t *testing.T) {
 		r.Field(1).(*array.StringBuilder).Append("new")
 	})
 	defer rec.Release()
-	_, end, err := b.Append(rec, false)
+	_, end, err := b.Append(Record{Rows: rec}, false)
 	must(t, err)
 	must(t, b.Wait(background, end))
 	for _, b := range []*Bucket{b, open(t, crash(t, dir), quiet())} {
@@ -137,7 +137,7 @@ func TestChangesOfColumnsAreRefused(t *testing.T) {
 	}
 	more := one("id", arrow.PrimitiveTypes.Int64, "3")
 	defer more.Release()
-	_, end, err := b.Append(more, false)
+	_, end, err := b.Append(Record{Rows: more}, false)
 	must(t, err)
 	must(t, b.Wait(background, end))
 	wantColumn(t, b, "id", "0", "1", "2", "3")
@@ -153,7 +153,7 @@ func TestKeysThatAreNullFollowTheirColumn(t *testing.T) {
 		}
 	})
 	defer rec.Release()
-	_, end, err := b.Append(rec, false)
+	_, end, err := b.Append(Record{Rows: rec}, false)
 	must(t, err)
 	must(t, b.Wait(background, end))
 	must(t, b.RenameColumn("a", "c"))
@@ -170,7 +170,7 @@ func TestRowsOutliveAllColumnsThatTheyHad(t *testing.T) {
 				t.Helper()
 				rec := one(name, arrow.BinaryTypes.String, text)
 				defer rec.Release()
-				_, end, err := b.Append(rec, false)
+				_, end, err := b.Append(Record{Rows: rec}, false)
 				must(t, err)
 				must(t, b.Wait(background, end))
 				must(t, b.Flush())
@@ -202,7 +202,7 @@ func TestDeclaredColumns(t *testing.T) {
 	refused := func(rec arrow.Record, want string) {
 		t.Helper()
 		defer rec.Release()
-		_, _, err := b.Append(rec, false)
+		_, _, err := b.Append(Record{Rows: rec}, false)
 		var schema *engine.SchemaError
 		if !errors.As(err, &schema) || !strings.Contains(err.Error(), want) {
 			t.Fatalf("got %v, want %q", err, want)
@@ -220,7 +220,7 @@ func TestDeclaredColumns(t *testing.T) {
 		}
 	})
 	defer rec.Release()
-	_, end, err := b.Append(rec, false)
+	_, end, err := b.Append(Record{Rows: rec}, false)
 	must(t, err)
 	must(t, b.Wait(background, end))
 	must(t, b.Close())

@@ -52,7 +52,7 @@ func numberedRows(have []row, n int) []row {
 func putRows(b *Bucket, rows []row) error {
 	rec := recordOf(rows, false)
 	defer rec.Release()
-	_, end, err := b.Append(rec, false)
+	_, end, err := b.Append(Record{Rows: rec}, false)
 	if err == nil {
 		err = b.Wait(background, end)
 	}
@@ -279,10 +279,10 @@ func fullAtPromotion(t *testing.T, dir string) {
 	release := fill(t, dir, 1<<10)
 	rec := recordOf([]row{{text: "half", value: 0.5}}, true)
 	defer rec.Release()
-	_, _, err := b.Append(rec, false)
+	_, _, err := b.Append(Record{Rows: rec}, false)
 	wantNoSpace(t, b, err, rows)
 	release()
-	_, _, err = b.Append(rec, false)
+	_, _, err = b.Append(Record{Rows: rec}, false)
 	must(t, err)
 	wantSpace(t, b, append(rows, row{text: "half", value: 0.5}))
 }

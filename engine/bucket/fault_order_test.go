@@ -187,7 +187,7 @@ func TestOrderOfWriting(t *testing.T) {
 	defer wide.Release()
 	put := func(rec arrow.Record) {
 		t.Helper()
-		_, end, err := o.b.Append(rec, false)
+		_, end, err := o.b.Append(Record{Rows: rec}, false)
 		must(t, err)
 		must(t, o.b.Wait(background, end))
 	}

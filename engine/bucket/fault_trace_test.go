@@ -85,7 +85,7 @@ func shortLife(t *testing.T, dir string) {
 		must(t, err)
 		for i := range 6 {
 			rec := recordOf([]row{{text: "text", value: float64(i), extra: int64(i / 3)}}, life == 1)
-			_, end, err := b.Append(rec, false)
+			_, end, err := b.Append(Record{Rows: rec}, false)
 			rec.Release()
 			must(t, err)
 			must(t, b.Wait(background, end))

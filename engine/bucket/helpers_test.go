@@ -40,6 +40,7 @@ func quiet(change ...func(*Options)) Options {
 	o := DefaultOptions()
 	o.FlushInterval = 0
 	o.CompactFragments = 0
+	o.cutBytes = 0
 	for _, f := range change {
 		f(&o)
 	}
@@ -66,7 +67,7 @@ func appendRows(t testing.TB, b *Bucket, n int64) {
 	first := b.Acknowledged()
 	rec := someRows(t, first, n)
 	defer rec.Release()
-	got, end, err := b.Append(rec, false)
+	got, end, err := b.Append(Record{Rows: rec}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

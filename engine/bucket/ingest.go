@@ -45,6 +45,12 @@ func (in *ingest) fit(schema *arrow.Schema) bool {
 	return in.rows.schema != nil && in.fitted == in.rows.schema && in.fits == schema
 }
 
+// takesMessages says that messages of these columns can be kept as they are: nothing in them has to be looked at, changed or
+// counted.
+func (in *ingest) takesMessages(columns *batch.MessageSchema) bool {
+	return in.fit(columns.Schema) && !in.requires() && !columns.Strict
+}
+
 // declare lets appends have more columns, if they may not have any. The caller
 // holds in.appending.
 func (in *ingest) declare(fields ...arrow.Field) {

@@ -253,7 +253,7 @@ func TestScrapesWaitForNoDisk(t *testing.T) {
 	scrape(10)
 	rec := someRows(t, 10, 1)
 	defer rec.Release()
-	_, end, err := b.Append(rec, false)
+	_, end, err := b.Append(Record{Rows: rec}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +308,7 @@ func TestThePoisonedBucketSaysSo(t *testing.T) {
 	}))
 	appendRows(t, b, 1)
 	_ = b.home.Refuse(errors.New("the disk is gone"))
-	if _, _, err := b.Append(someRows(t, 1, 1), false); !errors.Is(err, engine.ErrPoisoned) {
+	if _, _, err := b.Append(Record{Rows: someRows(t, 1, 1)}, false); !errors.Is(err, engine.ErrPoisoned) {
 		t.Fatal(err)
 	}
 	if err := b.Flush(); !errors.Is(err, engine.ErrPoisoned) {

@@ -91,7 +91,7 @@ var inPlace = map[string]struct {
 		for _, p := range pieces {
 			message = append(message, p...)
 		}
-		_, _, err = b.AppendMessage(columns, message, false)
+		_, _, err = b.Append(Message{columns, message}, false)
 		if err == nil {
 			_, err = b.OpenRing(columns)
 		}
@@ -108,7 +108,7 @@ func putOne(t *testing.T, b *Bucket, schema *arrow.Schema) error {
 	rec, err := batch.Align(row, schema)
 	must(t, err)
 	defer rec.Release()
-	_, end, err := b.Append(rec, false)
+	_, end, err := b.Append(Record{Rows: rec}, false)
 	if err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func TestDisownedRing(t *testing.T) {
 		b.DrainRing()
 		return !taken
 	})
-	if _, _, err := b.AppendMessage(p.columns, p.message(1), false); !errors.Is(err, engine.ErrDisowned) {
+	if _, _, err := b.Append(Message{p.columns, p.message(1)}, false); !errors.Is(err, engine.ErrDisowned) {
 		t.Errorf("a put ends with %v", err)
 	}
 	if err := b.Close(); !errors.Is(err, engine.ErrDisowned) {

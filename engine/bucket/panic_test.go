@@ -42,7 +42,7 @@ func TestPanicEndsOneBucket(t *testing.T) {
 	put := func(t *testing.T, b *Bucket) {
 		rec := someRows(t, b.Acknowledged(), 1)
 		defer rec.Release()
-		_ = calling(b, func() error { _, _, err := b.Append(rec, false); return err })
+		_ = calling(b, func() error { _, _, err := b.Append(Record{Rows: rec}, false); return err })
 	}
 	for name, c := range map[string]struct {
 		options func(*Options)
@@ -126,7 +126,7 @@ func TestPanicEndsOneBucket(t *testing.T) {
 			}
 			rec := someRows(t, 9, 1)
 			defer rec.Release()
-			if _, _, err := hurt.Append(rec, false); !errors.Is(err, engine.ErrPanic) {
+			if _, _, err := hurt.Append(Record{Rows: rec}, false); !errors.Is(err, engine.ErrPanic) {
 				t.Errorf("a put ends with %v", err)
 			}
 			if err := hurt.Flush(); !errors.Is(err, engine.ErrPanic) {
@@ -219,7 +219,7 @@ func TestPutsThatWaitForRoom(t *testing.T) {
 		go func() {
 			for {
 				rec := someRows(t, 0, 100)
-				_, _, err := b.Append(rec, false)
+				_, _, err := b.Append(Record{Rows: rec}, false)
 				rec.Release()
 				if err != nil {
 					put <- err

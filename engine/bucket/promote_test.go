@@ -45,13 +45,13 @@ func TestPromotionOfTwoColumnsIsAllOrNothing(t *testing.T) {
 		t.Helper()
 		rec := small()
 		defer rec.Release()
-		_, end, err := b.Append(rec, false)
+		_, end, err := b.Append(Record{Rows: rec}, false)
 		must(t, err)
 		must(t, b.Wait(background, end))
 	}
 	put(b)
 	var refused *engine.SchemaError
-	if _, _, err := b.Append(large, false); !errors.As(err, &refused) || refused.Column != "b" {
+	if _, _, err := b.Append(Record{Rows: large}, false); !errors.As(err, &refused) || refused.Column != "b" {
 		t.Fatalf("got %v, want a refusal of column b", err)
 	}
 	put(b)
@@ -89,7 +89,7 @@ func TestReadsGoOnDuringAPromotion(t *testing.T) {
 		t.Helper()
 		rec := pairs([]arrow.Field{nullable("a", kind)}, func(r *array.RecordBuilder) { must(t, r.Field(0).AppendValueFromString("1")) })
 		defer rec.Release()
-		_, end, err := b.Append(rec, false)
+		_, end, err := b.Append(Record{Rows: rec}, false)
 		must(t, err)
 		must(t, b.Wait(background, end))
 	}

@@ -7,38 +7,83 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
-	"github.com/persisting/persisting/engine/ring"
+	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
 
-// Append gives the rows of rec the next offsets and returns the first of them
+// Batch is rows that can be appended: a [Record] or a [Message].
+type Batch interface {
+	// check says how many rows there are, or what no bucket would take of them.
+	check() (rows int64, err error)
+	// entry gives them the columns of the bucket. The caller holds in.appending.
+	entry(in *ingest, rows int64, noWait bool) (entry, error)
+}
+
+// Record is the rows of a record, to whose columns the bucket keeps references.
+type Record struct {
+	Rows    arrow.Record
+	Checked bool // whether [Bucket.Check] found nothing wrong with it
+}
+
+func (r Record) check() (int64, error) {
+	if r.Checked {
+		return r.Rows.NumRows(), nil
+	}
+	return r.Rows.NumRows(), checkValues(r.Rows)
+}
+
+func (r Record) entry(in *ingest, _ int64, noWait bool) (entry, error) {
+	return in.align(r.Rows, nil, noWait)
+}
+
+// Message is the rows of a record batch message of the Arrow IPC stream format, without compression, which is copied.
+type Message struct {
+	Columns *batch.MessageSchema
+	Bytes   []byte
+}
+
+func (m Message) check() (int64, error) { return m.Columns.Check(m.Bytes) }
+
+func (m Message) entry(in *ingest, rows int64, noWait bool) (entry, error) {
+	if len(m.Bytes) < packedBytes && in.takesMessages(m.Columns) {
+		return entry{rows: rows, message: m, body: [][]byte{m.Bytes}}, in.useSchema(in.rows.schema)
+	}
+	rec, body, err := m.Columns.Copy(m.Bytes)
+	if err != nil {
+		return entry{}, err
+	}
+	defer rec.Release()
+	if m.Columns.Strict {
+		if err := checkValues(rec); err != nil {
+			return entry{}, err
+		}
+	}
+	return in.align(rec, body, noWait)
+}
+
+func checkValues(rec arrow.Record) error {
+	if err := lance.CheckValues(rec); err != nil {
+		return &engine.SchemaError{Reason: err.Error()}
+	}
+	return nil
+}
+
+// Append gives the rows of a batch the next offsets and returns the first of them
 // and the one after the last. The rows are acknowledged once [Bucket.Wait] of
-// that end returns nil. The bucket keeps references to the columns of rec.
+// that end returns nil.
 //
 // With noWait, where the bucket has to flush or to change the schema first,
 // nothing is stored and the error is [ErrWouldBlock]. A batch that does not fit
 // gives a [*SchemaError], and nothing of it is stored.
-func (b *Bucket) Append(rec arrow.Record, noWait bool) (first, end int64, err error) {
-	if err := checkValues(rec); err != nil {
-		b.failed(metrics.Put, err)
-		return 0, 0, err
-	}
-	return b.AppendChecked(rec, noWait)
-}
-
-// AppendChecked is Append for a batch that [Bucket.Check] found nothing wrong with.
-func (b *Bucket) AppendChecked(rec arrow.Record, noWait bool) (first, end int64, err error) {
-	defer func() { b.failed(metrics.Put, err) }()
-	if err := b.ingest.admit(noWait); err != nil {
-		return 0, 0, err
-	}
-	defer b.ingest.appending.Unlock()
-	return b.ingest.append(rec, nil, noWait)
+func (b *Bucket) Append(rows Batch, noWait bool) (first, end int64, err error) {
+	first, end, err = b.ingest.append(rows, noWait)
+	b.failed(metrics.Put, err)
+	return first, end, err
 }
 
 // Check gives the [*SchemaError] that Append would give, and stores nothing: who has
-// several batches to append, all of them or none, asks for each of them first.
+// several records to append, all of them or none, asks for each of them first.
 func (b *Bucket) Check(rec arrow.Record, noWait bool) (err error) {
 	defer func() { b.failed(metrics.Put, err) }()
 	if err := checkValues(rec); err != nil {
@@ -57,80 +102,6 @@ func (b *Bucket) Check(rec arrow.Record, noWait bool) (err error) {
 	}
 	return err
 }
-
-// AppendMessage is Append for the rows of a record batch message of the Arrow IPC
-// stream format, with the columns of schema and without compression. The message
-// is copied.
-func (b *Bucket) AppendMessage(schema *batch.MessageSchema, message []byte, noWait bool) (first, end int64, err error) {
-	defer func() { b.failed(metrics.Put, err) }()
-	if err := b.ingest.admit(noWait); err != nil {
-		return 0, 0, err
-	}
-	defer b.ingest.appending.Unlock()
-	rows, err := schema.Check(message)
-	if err != nil {
-		return 0, 0, err
-	}
-	if rows > 0 && len(message) < packedBytes && b.ingest.fit(schema.Schema) && !b.ingest.requires() && !schema.Strict {
-		return b.ingest.pack(schema, message, rows)
-	}
-	rec, body, err := schema.Copy(message)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer rec.Release()
-	if schema.Strict {
-		if err := checkValues(rec); err != nil {
-			return 0, 0, err
-		}
-	}
-	return b.ingest.append(rec, body, noWait)
-}
-
-// OpenRing makes the ring, or empties it, for messages with the columns of schema, and returns the offset of the next row. From
-// then on the rows of an entry are acknowledged as soon as the putter has written it, which it may do while all rows before are
-// acknowledged. It never waits: the error is [ErrWouldBlock] where it would have to. Where such puts cannot be, the offset is -1.
-func (b *Bucket) OpenRing(schema *batch.MessageSchema) (next int64, err error) {
-	if err := b.ingest.admit(true); err != nil {
-		return -1, err
-	}
-	defer b.ingest.appending.Unlock()
-	if b.log != nil && b.opts.WALSyncInterval < minSyncInterval || !b.ingest.fit(schema.Schema) || b.ingest.requires() || schema.Strict {
-		return -1, nil
-	}
-	var preamble []byte
-	if b.log != nil {
-		if err := b.ingest.useSchema(b.rows.schema); err != nil {
-			return -1, err
-		}
-		if preamble = b.ingest.encoder.Preamble; len(preamble) > ring.MaxPreamble {
-			return -1, nil
-		}
-	}
-	r := b.ingest.ring.Load()
-	if r == nil {
-		if err := b.home.Owned(); err != nil {
-			return -1, err
-		}
-		if r, err = ring.Create(b.ringPath(), b.id, b.log != nil); err != nil {
-			b.logger.Warn("puts go without a ring, which takes longer", "error", err)
-			return -1, nil
-		}
-		b.ingest.ring.Store(r)
-	}
-	b.rows.mu.Lock()
-	next = b.rows.tail.next
-	waiting := b.rows.visible() < next
-	b.rows.mu.Unlock()
-	if waiting || !r.Empty() {
-		return -1, engine.ErrWouldBlock
-	}
-	b.ingest.ringSchema = schema
-	return next, r.Begin(preamble)
-}
-
-// DrainRing asks for what is in the ring to be taken out soon.
-func (b *Bucket) DrainRing() { signal(b.ingest.drainRequested) }
 
 // SetBell has f called where that is asked for: with the number of rows that were
 // acknowledged since the call before, at first since there are any, and whether no

@@ -112,7 +112,7 @@ func TestExamineOpen(t *testing.T) {
 			default:
 			}
 			rec := someRows(t, b.Acknowledged(), 50)
-			_, _, err := b.Append(rec, false)
+			_, _, err := b.Append(Record{Rows: rec}, false)
 			rec.Release()
 			if err == nil && i%5 == 4 {
 				err = b.Flush()

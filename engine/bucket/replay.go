@@ -34,7 +34,7 @@ func (in *ingest) enter(rec arrow.Record) error {
 	}
 	in.rows.mu.Lock()
 	defer in.rows.mu.Unlock()
-	in.rows.push(aligned)
+	in.rows.push(entry{rows: aligned.NumRows(), record: aligned})
 	return nil
 }
 

@@ -5,10 +5,67 @@ import (
 	"os"
 	"time"
 
-	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/ring"
 )
+
+// OpenRing makes the ring, or empties it, for messages with the columns of schema, and returns the offset of the next row. From
+// then on the rows of an entry are acknowledged as soon as the putter has written it, which it may do while all rows before are
+// acknowledged. It never waits: the error is [ErrWouldBlock] where it would have to. Where such puts cannot be, the offset is -1.
+func (b *Bucket) OpenRing(schema *batch.MessageSchema) (next int64, err error) {
+	if err := b.ingest.admit(true); err != nil {
+		return -1, err
+	}
+	defer b.ingest.appending.Unlock()
+	return b.ingest.openRing(schema)
+}
+
+// DrainRing asks for what is in the ring to be taken out soon.
+func (b *Bucket) DrainRing() { signal(b.ingest.drainRequested) }
+
+// openRing is OpenRing for a caller that holds in.appending.
+func (in *ingest) openRing(schema *batch.MessageSchema) (next int64, err error) {
+	if in.log != nil && in.opts.WALSyncInterval < minSyncInterval || !in.takesMessages(schema) {
+		return -1, nil
+	}
+	var preamble []byte
+	if in.log != nil {
+		if err := in.useSchema(in.rows.schema); err != nil {
+			return -1, err
+		}
+		if preamble = in.encoder.Preamble; len(preamble) > ring.MaxPreamble {
+			return -1, nil
+		}
+	}
+	r := in.ring.Load()
+	if r == nil {
+		if err := in.home.Owned(); err != nil {
+			return -1, err
+		}
+		if r, err = ring.Create(in.ringPath(), in.id, in.log != nil); err != nil {
+			in.logger.Warn("puts go without a ring, which takes longer", "error", err)
+			return -1, nil
+		}
+		in.ring.Store(r)
+	}
+	in.rows.mu.Lock()
+	next = in.rows.tail.next
+	waiting := in.rows.visible() < next
+	in.rows.mu.Unlock()
+	if waiting || !r.Empty() {
+		return -1, engine.ErrWouldBlock
+	}
+	in.ringSchema = schema
+	return next, r.Begin(preamble)
+}
+
+// holdRing has puts call the engine, or lets them go through the ring again, if there is one.
+func (in *ingest) holdRing(on bool) {
+	if r := in.ring.Load(); r != nil {
+		r.Hold(on)
+	}
+}
 
 // ringLoop takes out of the ring what nobody took who wanted to see it.
 func (in *ingest) ringLoop() {
@@ -70,15 +127,7 @@ func (in *ingest) tryAppends(noWait bool) error {
 			time.Sleep(10 * time.Microsecond)
 		}
 	}
-	drained := false
-	defer func() {
-		if !drained {
-			in.appending.Unlock()
-		}
-	}()
-	in.drain()
-	drained = true
-	return nil
+	return in.keepAppends(func() error { in.drain(); return nil })
 }
 
 // drain moves what is in the ring to the tail and the log. The rows are acknowledged already, so where the log takes none they are
@@ -111,27 +160,24 @@ func (in *ingest) drain() {
 }
 
 // takePuts moves what is in the ring to the tail, and returns it.
-func (in *ingest) takePuts(r *ring.Ring) ([]*ring.Entry, error) {
-	entries, err := in.checkPuts(r)
-	full := false
-	in.rows.mu.Lock()
-	defer in.rows.mu.Unlock()
-	for i, e := range entries {
-		if len(e.Message) < packedBytes {
-			full = in.rows.tail.pack(in.ringSchema, in.rows.schema, e.Message, e.Rows) || full
-			in.rows.grew(int64(len(e.Message)))
-		} else if failed := in.pushMessage(e.Message); failed != nil {
-			entries, err = entries[:i], failed
+func (in *ingest) takePuts(r *ring.Ring) (taken []*ring.Entry, err error) {
+	found, err := in.checkPuts(r)
+	puts := make([]entry, 0, len(found))
+	for _, e := range found {
+		put, failed := Message{in.ringSchema, e.Message}.entry(in, e.Rows, true)
+		if failed != nil {
+			err = failed
 			break
 		}
-		in.rows.tally.puts++
-		in.rows.tally.bytes += int64(len(e.Message))
+		puts = append(puts, put)
+	}
+	in.rows.mu.Lock()
+	defer in.rows.mu.Unlock()
+	for _, put := range puts {
+		in.rows.put(put)
 	}
 	in.rows.promised = in.rows.tail.next
-	if full {
-		signal(in.rows.unpackRequested)
-	}
-	return entries, err
+	return found[:len(puts)], err
 }
 
 // checkPuts returns what is in the ring, as far as it is what may be there.
@@ -152,17 +198,6 @@ func (in *ingest) checkPuts(r *ring.Ring) (entries []*ring.Entry, err error) {
 		next += rows
 		entries = append(entries, e)
 	}
-}
-
-// pushMessage puts the batch of a message with the columns of the bucket into the tail. The caller holds in.rows.mu.
-func (in *ingest) pushMessage(message []byte) error {
-	rec, _, err := in.ringSchema.Copy(message)
-	if err != nil {
-		return err
-	}
-	defer rec.Release()
-	in.rows.push(array.NewRecord(in.rows.schema, rec.Columns(), rec.NumRows()))
-	return nil
 }
 
 // logPuts writes entries of the ring to the log, and gives their space back when they are there.

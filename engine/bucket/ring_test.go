@@ -74,7 +74,7 @@ func (p *putter) message(n int64) []byte {
 // call puts n rows by a call.
 func (p *putter) call(n int64) {
 	p.t.Helper()
-	first, end, err := p.b.AppendMessage(p.columns, p.message(n), false)
+	first, end, err := p.b.Append(Message{p.columns, p.message(n)}, false)
 	must(p.t, err)
 	if first != p.next {
 		p.t.Fatalf("rows got the offset %d, want %d", first, p.next)
@@ -233,7 +233,7 @@ func TestLogFailsUnderRing(t *testing.T) {
 		}
 		wantRows(t, b, 31)
 		eventually(t, "a ring that is held", p.ring.Held)
-		if _, _, err := b.AppendMessage(p.columns, p.message(1), false); !errors.Is(err, engine.ErrPoisoned) || !errors.Is(err, cause) {
+		if _, _, err := b.Append(Message{p.columns, p.message(1)}, false); !errors.Is(err, engine.ErrPoisoned) || !errors.Is(err, cause) {
 			t.Fatalf("an append after the log failed: %v", err)
 		}
 		wantRows(t, b, 31)

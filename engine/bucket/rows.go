@@ -143,9 +143,37 @@ func (rs *rows) advance(end int64) {
 	}
 }
 
-// push takes over a reference to rec and returns its size. The caller holds rs.mu.
-func (rs *rows) push(rec arrow.Record) (bytes int64) {
-	bytes = rs.tail.push(rec)
+// place puts an entry, which it takes over, behind the rows there are, after log, which is told when a put began that is timed,
+// has taken it. What log refuses is not there: nothing has to be taken back.
+func (rs *rows) place(e entry, log func(began time.Time) error) (first, end int64, err error) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	var began time.Time
+	if rs.metrics != nil && rs.tally.puts%metrics.PutSample == 0 {
+		began = time.Now()
+	}
+	if err := log(began); err != nil {
+		e.release()
+		return 0, 0, err
+	}
+	first = rs.tail.next
+	rs.put(e)
+	return first, rs.tail.next, nil
+}
+
+// put puts an entry, which it takes over, into the tail, and counts it. The caller holds rs.mu.
+func (rs *rows) put(e entry) {
+	bytes := rs.push(e)
+	rs.tally.puts++
+	rs.tally.bytes += bytes
+}
+
+// push is put for an entry that is not counted, as none was put; it returns its size. The caller holds rs.mu.
+func (rs *rows) push(e entry) (bytes int64) {
+	bytes, full := rs.tail.push(e, rs.schema)
+	if full {
+		signal(rs.unpackRequested)
+	}
 	rs.grew(bytes)
 	return bytes
 }
@@ -252,29 +280,6 @@ func (rs *rows) shrink() {
 type tally struct {
 	puts, bytes int64
 	oldest      time.Time // when the oldest row came that is not in Lance, if there is one
-}
-
-// counted is an append that was counted.
-type counted struct {
-	bytes int64
-	began time.Time // zero unless the append is one that is timed
-}
-
-// count counts an append of so many bytes. The caller holds rs.mu.
-func (rs *rows) count(bytes int64) counted {
-	c := counted{bytes: bytes}
-	rs.tally.puts++
-	rs.tally.bytes += bytes
-	if rs.metrics != nil && rs.tally.puts%metrics.PutSample == 1 {
-		c.began = time.Now()
-	}
-	return c
-}
-
-// uncount takes count back. The caller holds rs.mu.
-func (rs *rows) uncount(c counted) {
-	rs.tally.puts--
-	rs.tally.bytes -= c.bytes
 }
 
 // pageRoom is how many bytes of pages of the table may be kept: what the rows in memory leave of the cache, and half of it at least.

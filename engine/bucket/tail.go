@@ -40,6 +40,13 @@ const (
 
 func (p *packed) full() bool { return len(p.ends) == packedCount }
 
+// add copies a message, and says whether no more go in.
+func (p *packed) add(message []byte) (full bool) {
+	p.bytes = append(p.bytes, message...)
+	p.ends = append(p.ends, len(p.bytes))
+	return p.full()
+}
+
 // record makes one batch of the messages. The caller releases it.
 func (p *packed) record() (arrow.Record, error) {
 	messages, from := make([][]byte, len(p.ends)), 0
@@ -71,35 +78,36 @@ func (t *tail) begin() int64 {
 	return t.chunks[0].first
 }
 
-// push takes over a reference to rec, whose first row is row t.next, and returns
-// the bytes that it takes.
-func (t *tail) push(rec arrow.Record) int64 {
-	c := chunk{first: t.next, end: t.next + rec.NumRows(), rec: rec, bytes: batch.RowBytes(rec)}
-	t.chunks = append(t.chunks, c)
-	t.next = c.end
-	t.bytes += c.bytes
-	return c.bytes
+// push takes over an entry, whose first row is row t.next. It returns the bytes that it
+// takes, and whether a chunk of messages is full now.
+func (t *tail) push(e entry, schema *arrow.Schema) (bytes int64, full bool) {
+	if e.record != nil {
+		bytes = batch.RowBytes(e.record)
+		t.chunks = append(t.chunks, chunk{first: t.next, rec: e.record})
+	} else {
+		bytes = int64(len(e.message.Bytes))
+		full = t.packedFor(e.message.Columns, schema).add(e.message.Bytes)
+	}
+	c := &t.chunks[len(t.chunks)-1]
+	t.next += e.rows
+	c.end = t.next
+	c.bytes += bytes
+	t.bytes += bytes
+	return bytes, full
 }
 
-// pack copies a message, whose first row is row t.next and whose columns are
-// those of schema, and reports whether its chunk is full now.
-func (t *tail) pack(columns *batch.MessageSchema, schema *arrow.Schema, message []byte, rows int64) (full bool) {
-	var p *packed
+// packedFor is where the next message goes, whose columns are those of schema: the last
+// chunk, or a new one.
+func (t *tail) packedFor(columns *batch.MessageSchema, schema *arrow.Schema) *packed {
 	if n := len(t.chunks); n > 0 {
-		p = t.chunks[n-1].packed
+		p := t.chunks[n-1].packed
+		if p != nil && !p.full() && p.columns == columns && p.schema == schema {
+			return p
+		}
 	}
-	if p == nil || p.full() || p.columns != columns || p.schema != schema {
-		p = &packed{columns: columns, schema: schema}
-		t.chunks = append(t.chunks, chunk{first: t.next, packed: p})
-	}
-	p.bytes = append(p.bytes, message...)
-	p.ends = append(p.ends, len(p.bytes))
-	c := &t.chunks[len(t.chunks)-1]
-	t.next += rows
-	c.end = t.next
-	c.bytes += int64(len(message))
-	t.bytes += int64(len(message))
-	return p.full()
+	p := &packed{columns: columns, schema: schema}
+	t.chunks = append(t.chunks, chunk{first: t.next, packed: p})
+	return p
 }
 
 // unpack makes a record of the chunk with index i if it is none.
@@ -280,30 +288,6 @@ func (t *tail) cut(offset int64) error {
 	t.bytes += part.bytes - whole.bytes
 	whole.release()
 	return nil
-}
-
-// undo takes the last push or pack back, whose rows are those from end on.
-func (t *tail) undo(end int64) {
-	last := len(t.chunks) - 1
-	c := t.chunks[last]
-	t.bytes -= c.bytes
-	t.chunks[last] = chunk{}
-	t.chunks = t.chunks[:last]
-	t.next = end
-	if c.first < end {
-		kept := chunk{first: c.first, end: end}
-		if p := c.packed; p != nil {
-			n := len(p.ends) - 1
-			kept.bytes = int64(p.ends[n-1])
-			kept.packed = &packed{p.columns, p.schema, slices.Clip(p.bytes[:kept.bytes]), slices.Clip(p.ends[:n])}
-		} else {
-			kept.rec = c.rec.NewSlice(0, end-c.first)
-			kept.bytes = batch.RowBytes(kept.rec)
-		}
-		t.bytes += kept.bytes
-		t.chunks = append(t.chunks, kept)
-	}
-	c.release()
 }
 
 // bytesFrom is the size of the chunks that reach beyond offset.

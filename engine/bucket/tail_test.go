@@ -2,9 +2,11 @@ package bucket
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 )
 
@@ -31,7 +33,7 @@ func TestPackedRowsAreReadInOrder(t *testing.T) {
 		for range count {
 			rows := 1 + n%3
 			_, message := packable(t, n, rows)
-			first, end, err := b.AppendMessage(columns, message, true)
+			first, end, err := b.Append(Message{columns, message}, true)
 			must(t, err)
 			if first != n || end != n+rows {
 				t.Fatalf("rows [%d, %d), want [%d, %d)", first, end, n, n+rows)
@@ -59,40 +61,38 @@ func TestPackedRowsAreReadInOrder(t *testing.T) {
 	wantRows(t, b, n)
 }
 
-func TestUndoTakesBackOnlyTheLastRows(t *testing.T) {
+func TestWhatTheLogRefusesIsNotThere(t *testing.T) {
 	schema, message := packable(t, 0, 2)
 	columns, err := batch.NewMessageSchema(schema)
 	must(t, err)
-	for _, read := range []bool{false, true} {
-		var b tail
-		for range 3 {
-			b.pack(columns, schema, message, 2)
-		}
-		if read {
-			chunks, err := b.slice(1, 6)
+	rec := someRows(t, 2, 2)
+	defer rec.Release()
+	for name, rows := range map[string]Batch{"message": Message{columns, message}, "record": Record{Rows: rec}} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, t.TempDir(), quiet())
+			for range 2 { // the first makes the columns, and the second goes into the tail as it is
+				_, end, err := b.Append(rows, false)
+				must(t, err)
+				must(t, b.Wait(background, end))
+			}
+			before := b.rows.tail
+			tally := b.rows.tally
+			b.ingest.appending.Lock()
+			e, err := rows.entry(b.ingest, 2, false)
 			must(t, err)
-			release(chunks)
-		}
-		b.undo(4)
-		b.pack(columns, schema, message, 2)
-		b.undo(4)
-		if b.next != 4 {
-			t.Fatalf("next %d, want 4", b.next)
-		}
-		chunks, err := b.slice(0, 4)
-		must(t, err)
-		var rows int64
-		for _, c := range chunks {
-			rows += c.rec.NumRows()
-		}
-		release(chunks)
-		var bytes int64
-		for _, c := range b.chunks {
-			bytes += c.bytes
-		}
-		if rows != 4 || bytes != b.bytes {
-			t.Errorf("%d rows, %d bytes of %d", rows, bytes, b.bytes)
-		}
-		b.drop(len(b.chunks))
+			b.log.Abort(errors.New("no more"))
+			_, _, err = b.ingest.store(e)
+			b.ingest.appending.Unlock()
+			if !errors.Is(err, engine.ErrPoisoned) {
+				t.Fatalf("the put gives %v", err)
+			}
+			after := b.rows.tail
+			if after.next != before.next || after.bytes != before.bytes || len(after.chunks) != len(before.chunks) || b.rows.tally != tally {
+				t.Errorf("the tail was %+v and is %+v, the counts were %+v and are %+v", before, after, tally, b.rows.tally)
+			}
+			if err := b.Close(); !errors.Is(err, engine.ErrPoisoned) {
+				t.Errorf("the close gives %v", err)
+			}
+		})
 	}
 }
