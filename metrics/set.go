@@ -36,37 +36,6 @@ type Set struct {
 	retain bool
 }
 
-// noun is what has series of its own.
-type noun int
-
-const (
-	aBucket noun = iota
-	aStore
-	nouns
-)
-
-// labels are those of a bucket, or of a store, which has no topic.
-type labels struct {
-	noun        noun
-	topic, name string
-}
-
-// match are the labels by their names.
-func (l labels) match() prometheus.Labels {
-	if l.noun == aStore {
-		return prometheus.Labels{"store": l.name}
-	}
-	return prometheus.Labels{"topic": l.topic, "bucket": l.name}
-}
-
-// other are the labels of those beyond the limit.
-func (n noun) other() labels {
-	if n == aStore {
-		return labels{noun: n, name: "other"}
-	}
-	return labels{n, "other", "other"}
-}
-
 // member is an open bucket or store.
 type member interface{ numbers() numbers }
 
@@ -114,11 +83,11 @@ func NewSet(version string, process func() Process) *Set {
 // Bucket makes the metrics of the open bucket in the directory path, until they
 // are closed. At each scrape state is asked, which must not wait for a disk.
 func (s *Set) Bucket(path string, state func() State) *Bucket {
-	b := &Bucket{set: s, path: path, state: state}
+	b := &Bucket{path: path, state: state}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var child func(string) prometheus.Observer
-	b.labels, child = s.join(labels{aBucket, filepath.Dir(path), filepath.Base(path)}, b)
+	l, child := s.join(labels{aBucket, filepath.Dir(path), filepath.Base(path)}, b)
+	b.ended = func() { s.close(l, b) }
 	b.put, b.get, b.flush = child(putDuration), child(getDuration), child(flushDuration)
 	b.compaction, b.index = child(compactionDuration), child(indexDuration)
 	b.fsync, b.group = child(fsyncDuration), child(groupAppends)
@@ -127,11 +96,11 @@ func (s *Set) Bucket(path string, state func() State) *Bucket {
 
 // Store makes the metrics of the open store of blocks in the directory path, as Bucket does.
 func (s *Set) Store(path string, state func() StoreState) *Store {
-	b := &Store{set: s, path: path, state: state}
+	b := &Store{path: path, state: state}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var child func(string) prometheus.Observer
-	b.labels, child = s.join(labels{noun: aStore, name: path}, b)
+	l, child := s.join(labels{noun: aStore, name: path}, b)
+	b.ended = func() { s.close(l, b) }
 	b.load, b.store = child(kvLoadDuration), child(kvSetDuration)
 	return b
 }

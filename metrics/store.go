@@ -41,10 +41,9 @@ type StoreState struct {
 
 // Store times what one store of blocks does. On a nil *Store, that of a store whose metrics are off, all methods do nothing.
 type Store struct {
-	set    *Set
-	labels labels
-	path   string
-	state  func() StoreState
+	ended func() // takes it out of its set
+	path  string
+	state func() StoreState
 
 	load, store prometheus.Observer
 }
@@ -52,7 +51,7 @@ type Store struct {
 // Close ends the series of the store.
 func (s *Store) Close() {
 	if s != nil {
-		s.set.close(s.labels, s)
+		s.ended()
 	}
 }
 

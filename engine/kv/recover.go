@@ -498,3 +498,13 @@ func (r *recovery) arrange() {
 		s.rings.open[ring] = g
 	}
 }
+
+// errOvertaken is returned where a new checkpoint has come while the journals were read: some of those that the one before needs
+// may have been removed.
+var errOvertaken = errors.New("kv: the owner of the store writes checkpoints faster than they can be read")
+
+// overtaken says whether there is another checkpoint by now than the one that was read.
+func (r *recovery) overtaken() bool {
+	first, sequence := r.s.checkpointHead()
+	return first != r.first || sequence != r.sequence
+}

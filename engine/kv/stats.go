@@ -1,20 +1,8 @@
 package kv
 
 import (
-	"sync/atomic"
-
 	"github.com/persisting/persisting/metrics"
 )
-
-// counters count since the opening.
-type counters struct {
-	hits, readBytes                                           atomic.Int64
-	missedAbsent, missedLength, missedDamaged, missedFailed   atomic.Int64
-	missedLate, expired, damaged                              atomic.Int64
-	sets, setPresent, setFailed, setRefused, setFull, setShed atomic.Int64
-	writtenBytes, movedBytes                                  atomic.Int64
-	evicted, evictedBytes, deleted, writeErrors               atomic.Int64
-}
 
 // Stats is what a store holds, and what it did since it was opened.
 type Stats struct {

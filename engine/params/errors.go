@@ -3,6 +3,7 @@ package params
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/persisting/persisting/engine"
 )
@@ -50,4 +51,9 @@ func damaged(path, format string, values ...any) error {
 
 func invalid(format string, values ...any) error {
 	return fmt.Errorf("%w: %w", ErrInvalid, fmt.Errorf(format, values...))
+}
+
+// noSpace says whether a disk is full, or what one may use of it.
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

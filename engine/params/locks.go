@@ -9,6 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const (
+	gateName = "LOCK"
+	leases   = "leases"
+)
+
 // locker keeps processes apart, and knows what living ones are doing.
 type locker interface {
 	// pass waits at the gate; what it returns leaves it.

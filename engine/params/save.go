@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"math"
 	"slices"
-	"syscall"
 	"unicode/utf8"
 )
 
@@ -451,9 +450,4 @@ func (s *Store) learn(v *saving) {
 			s.objects.where[id] = location{v.m.packs[v.m.packOf[object]], v.m.offsets[object]}
 		}
 	}
-}
-
-// noSpace says whether a disk is full, or what one may use of it.
-func noSpace(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

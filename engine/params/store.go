@@ -17,11 +17,9 @@ import (
 
 const (
 	storeName  = "store"
-	gateName   = "LOCK"
 	catalogDir = "catalog"
 	manifests  = "manifests"
 	packs      = "packs"
-	leases     = "leases"
 
 	packEnd     = ".pk"
 	manifestEnd = ".pm"
