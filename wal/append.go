@@ -42,6 +42,8 @@ func (l *Log) WriteNow() {
 	if l.turn.TryLock() {
 		l.work(l.writeQuickly)
 	}
+	// Where somebody else had the turn, or writing may take long, entries are still there. That somebody looked at the queue
+	// before these came, perhaps, so the writer has to be woken in any case.
 	l.mu.Lock()
 	if len(l.queue.entries) > 0 {
 		l.rouse()
@@ -67,21 +69,21 @@ func (l *Log) enqueue(preamble []byte, body [][]byte, rows int64, done func(erro
 		err = l.err
 	case l.closing:
 		err = ErrClosed
-	case rows > math.MaxInt64-l.appended:
-		err = fmt.Errorf("wal: offsets are used up: %d rows after row %d", rows, l.appended)
+	case rows > math.MaxInt64-l.appended.Load():
+		err = fmt.Errorf("wal: offsets are used up: %d rows after row %d", rows, l.appended.Load())
 	}
 	if err != nil {
 		l.mu.Unlock()
 		return 0, err
 	}
+	// Entries in a row share one copy, by which the writer sees that they go into one segment.
 	if !bytes.Equal(l.preamble, preamble) {
 		l.preamble = bytes.Clone(preamble)
 	}
-	first = l.appended
-	l.appended += rows
-	l.seen.Store(l.appended)
+	first = l.appended.Load()
 	l.queue.add(queued{first: first, rows: rows, length: length, preamble: l.preamble, done: done}, body)
 	l.size.Add(segment.Span(length))
+	l.appended.Store(first + rows) // after the entry is queued: Sync waits for what it reads here
 	if wake {
 		l.rouse()
 	}

@@ -38,6 +38,7 @@ func (l *Log) cutOld(before int64) error {
 	if old == 0 {
 		return nil
 	}
+	// One by one, and without listMu, under which no disk is waited for: where a removal fails, the list says what is left.
 	for _, s := range gone {
 		if err := l.o.FS.Remove(s.Path()); err != nil {
 			return fmt.Errorf("wal: cut: %w", err)
@@ -53,6 +54,7 @@ func (l *Log) cutOld(before int64) error {
 	return nil
 }
 
+// dropActive closes the segment that is written to; syncMu keeps the background sync from it.
 func (l *Log) dropActive(s *segment.Segment) error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
@@ -66,6 +68,8 @@ func (l *Log) cutNewest(before int64) error {
 	if s == nil || s.Next() > before {
 		return nil
 	}
+	// First the note, then the file. A crash between leaves a log that nobody asks for, which is read; the other way round it would
+	// leave a note of a log that is not there, which is taken for a loss.
 	if err := l.o.Standing(false); err != nil {
 		return l.fail(fmt.Errorf("wal: cut: %w", err))
 	}

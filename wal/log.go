@@ -18,16 +18,15 @@ type Log struct {
 	mu       sync.Mutex
 	wake     sync.Cond // the writer sleeps here while idle is true
 	idle     bool
-	queue    *queue // what the writer takes next
-	appended int64
-	preamble []byte // of the last appended entry
+	queue    *queue       // what the writer takes next
+	appended atomic.Int64 // changed with mu
+	preamble []byte       // of the last appended entry
 	waiters  []*waiter
 	err      error // ErrFailed with the cause
 	closing  bool  // Close was called
 	ended    bool  // the writer is done
 
 	acked atomic.Int64
-	seen  atomic.Int64 // appended, for those who do not hold mu
 	size  atomic.Int64
 
 	listMu   sync.Mutex         // held briefly
@@ -73,11 +72,7 @@ func (l *Log) rouse() {
 func (l *Log) Acknowledged() int64 { return l.acked.Load() }
 
 // Appended returns the row after the last appended one.
-func (l *Log) Appended() int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.appended
-}
+func (l *Log) Appended() int64 { return l.appended.Load() }
 
 // Size returns the bytes that hold data, those waiting to be written included. On disk there is up to one SegmentBytes more,
 // preallocated.
@@ -104,6 +99,8 @@ func (l *Log) Wait(ctx context.Context, end int64) error {
 		return nil
 	}
 	l.mu.Lock()
+	// Whoever acknowledges moves acked first and takes mu then, to release those who wait: so either acked is seen here, or this
+	// one is among them. No wake-up is lost between the two.
 	if err := l.deaf(end); err != nil || l.acked.Load() >= end {
 		l.mu.Unlock()
 		return err

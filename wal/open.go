@@ -34,6 +34,7 @@ func Read(o Options, next int64, replay func(segment.Entry) error) (*Reading, Re
 func (r *Reading) Open() (*Log, Report, error) {
 	p := r.plan
 	segments, err := p.apply()
+	// Noted again: a crash may have come between the making of the first segment and the note.
 	if err == nil && len(segments) > 0 {
 		err = p.o.Standing(true)
 	}
@@ -42,12 +43,13 @@ func (r *Reading) Open() (*Log, Report, error) {
 	}
 	p.log()
 	l := &Log{
-		o: p.o, segments: segments, sequence: p.sequence(), appended: p.report.End,
+		o: p.o, segments: segments, sequence: p.sequence(),
 		queue: &queue{}, taken: &queue{},
 		dirty: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	l.wake.L = &l.mu
 	l.acked.Store(p.report.End)
+	l.appended.Store(p.report.End)
 	for _, s := range segments {
 		l.size.Add(s.End())
 	}

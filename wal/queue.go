@@ -6,7 +6,8 @@ import (
 	"github.com/persisting/persisting/wal/segment"
 )
 
-// smallPiece is the size below which a piece of a body is copied by Append.
+// smallPiece is the size below which a piece of a body is copied by Append, so that
+// a write of many small entries is of few pieces and the caller has that memory back at once.
 const smallPiece = 4 << 10
 
 // queue holds entries on their way to the writer. The arena is the image of the file but for the large pieces, which stay where
@@ -24,6 +25,7 @@ type piece struct {
 	data []byte
 }
 
+// queued is an entry as the writer finds it.
 type queued struct {
 	first    int64
 	rows     int64
@@ -54,7 +56,7 @@ func (q *queue) add(e queued, body [][]byte) {
 
 // reset empties q for the next round, and lets go of what a burst made it grow to.
 func (q *queue) reset() {
-	const keep = 4 << 20
+	const keep = 4 << 20 // more than most rounds take, and little for a process
 	if cap(q.arena) > keep {
 		q.arena = nil
 	}

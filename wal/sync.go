@@ -21,6 +21,7 @@ func (l *Log) Sync(ctx context.Context) error {
 	})
 }
 
+// syncActive brings what was written so far to the disk, beside a writer that goes on: see segment.Segment.Sync.
 func (l *Log) syncActive() error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
@@ -46,8 +47,10 @@ func (l *Log) syncInBackground() {
 	l.contain(l.syncRegularly)
 }
 
+// syncRegularly waits for a write, then for the interval, then syncs: no write waits longer than the interval for its sync, and a log
+// to which nothing is written syncs nothing.
 func (l *Log) syncRegularly() {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(0) // stopped, and set for each write
 	<-timer.C
 	for {
 		select {

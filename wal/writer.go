@@ -9,8 +9,10 @@ import (
 )
 
 const (
-	quickBytes = 64 << 10              // a caller writes no more than this itself
-	slowWrite  = 10 * time.Millisecond // after a write that took longer
+	// A caller, which may be an event loop, is not to be held longer than it takes to hand the entry over: so it writes little
+	// itself, and for a while nothing once the kernel has held a write up, as it does while it writes back much.
+	quickBytes = 64 << 10
+	slowWrite  = 10 * time.Millisecond
 	lingerTime = 200 * time.Microsecond
 	yieldTime  = 20 * time.Microsecond  // between two looks whether another thread wants the processor
 	quickPause = 100 * time.Millisecond // callers leave writing to the writer for so long
@@ -22,6 +24,7 @@ func (l *Log) write() {
 	for l.await() {
 		l.turn.Lock()
 		l.work(func() {
+			// Two queues change places, so that those who append wait for no write and no memory is made anew.
 			l.mu.Lock()
 			l.queue, l.taken = l.taken, l.queue
 			l.mu.Unlock()
@@ -87,7 +90,7 @@ func (l *Log) linger() {
 	yielded := time.Duration(0)
 	for began := time.Now(); ; {
 		past := time.Since(began)
-		if past >= lingerTime || l.seen.Load() > acked {
+		if past >= lingerTime || l.appended.Load() > acked {
 			return
 		}
 		if past >= yielded+yieldTime {
@@ -118,6 +121,7 @@ func (l *Log) writeQuickly() {
 		return
 	}
 	l.mu.Lock()
+	// A segment to be made takes syncs, and a call may take anything.
 	quick := l.active != nil && len(l.queue.calls) == 0
 	need := int64(0)
 	for i := range l.queue.entries {
@@ -144,6 +148,7 @@ func (l *Log) writeTaken() {
 	for rest := l.taken.entries; len(rest) > 0; {
 		n, err := l.writeRun(rest)
 		if err != nil {
+			// All that is left, not only those of the run: offsets have no holes, so nothing can follow what failed.
 			l.tell(rest, l.fail(err))
 			break
 		}
@@ -177,6 +182,8 @@ func (l *Log) writeRun(entries []queued) (int, error) {
 		n++
 	}
 	entries = entries[:n]
+	// Large pieces lie in the memory of the caller. One that was written to meanwhile would leave a record whose checksum is wrong,
+	// and so a log that cannot be read: the run is written once more over itself, with a copy. Nothing counts before that.
 	for {
 		run := l.image(s, entries)
 		if err := l.put(s); err != nil {
@@ -197,7 +204,8 @@ func (l *Log) writeRun(entries []queued) (int, error) {
 		default:
 		}
 	}
-	if err := l.Err(); err != nil { // the background sync failed meanwhile
+	// The background sync may have failed meanwhile. What it lost lies before this run, so the run is worth nothing either.
+	if err := l.Err(); err != nil {
 		s.Rollback()
 		return 0, err
 	}
@@ -253,6 +261,7 @@ func (l *Log) rotate(e *queued) error {
 	}
 	before := l.newest()
 	if before != nil {
+		// On disk before the next one has a name: a crash that kept a later segment and lost the end of this one would be a gap.
 		if before.Open() {
 			if err := l.timedSync(before); err != nil {
 				return err
@@ -265,6 +274,7 @@ func (l *Log) rotate(e *queued) error {
 		return err
 	}
 	if before == nil {
+		// Before it gets an entry: were the log lost from here on, somebody must know that there was one.
 		err = l.o.Standing(true)
 	} else {
 		l.active = nil
@@ -288,7 +298,7 @@ func (l *Log) rotate(e *queued) error {
 func (l *Log) acknowledge(entries []queued) {
 	last := &entries[len(entries)-1]
 	end := last.first + last.rows
-	l.acked.Store(end)
+	l.acked.Store(end) // before mu is taken, see Wait
 	l.mu.Lock()
 	l.release(end, nil)
 	l.mu.Unlock()
@@ -311,7 +321,7 @@ func (l *Log) tell(entries []queued, err error) {
 // end closes the files.
 func (l *Log) end() {
 	close(l.stop)
-	l.syncer.Wait()
+	l.syncer.Wait() // or it would sync a file that is closed
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	err := l.Err()
