@@ -60,6 +60,7 @@ func contained(half func() error) (err error) {
 	return half()
 }
 
+// fail fills *e, whose text the caller owns from then on, and returns the status.
 func fail(e *C.struct_persisting_error, err error) C.persisting_status {
 	err = lance.Advised(err)
 	return C.shim_fail(e, statusOf(err), C.int64_t(detailOf(err)), C.CString(err.Error()))
@@ -109,6 +110,8 @@ var statuses = []struct {
 	{engine.ErrCorrupt, C.PERSISTING_CORRUPT},
 }
 
+// statusOf is the status of an error. What nothing else claims is the disk's: the rest that the engine passes on are errors of file
+// operations.
 func statusOf(err error) C.persisting_status {
 	for _, s := range statuses {
 		if errors.Is(err, s.err) {

@@ -85,6 +85,7 @@ func (e *entry) contain(err *error) {
 	}
 }
 
+// add makes a handle. The counter has 56 bits, which nobody uses up; so a handle that was closed is never taken for a later one.
 func (t *handleTable) add(k kind, value any) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -96,6 +97,7 @@ func (t *handleTable) add(k kind, value any) uint64 {
 	return id
 }
 
+// live is the number of open handles, as the metrics tell it: one that grows is a leak of the caller.
 func (t *handleTable) live() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -170,7 +172,7 @@ func shut[T any](k kind, id uint64, f func(T) error) (err error) {
 	if err != nil {
 		return err
 	}
-	defer e.users.Wait()
+	defer e.users.Wait() // after f, which ends what those calls wait for
 	defer e.contain(&err)
 	return f(e.value.(T))
 }

@@ -22,6 +22,7 @@ type columns struct {
 // begin with a table of the bucket's columns, happen all or none. check comes
 // first and sees the columns.
 func (cs *columns) alter(check func(*arrow.Schema) error, steps ...table.Step) error {
+	// Appends wait from before the check until the end: one of them could bring the column that is being added.
 	cs.ingest.lockAppends()
 	defer cs.ingest.appending.Unlock()
 	if err := cs.writable(); err != nil {
@@ -42,6 +43,7 @@ func (cs *columns) alter(check func(*arrow.Schema) error, steps ...table.Step) e
 // replaceColumns is replaceTable for other columns. The caller holds cs.ingest.appending.
 func (cs *columns) replaceColumns(snapshot *lance.Snapshot) error {
 	schema := snapshot.Schema()
+	// The table has other columns already. A bucket that went on with the old ones would write what the table cannot take.
 	if err := cs.rows.replaceTable(snapshot); err != nil {
 		return cs.home.Refuse(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 // append is the one way in: every batch that a call brings goes through it.
 func (in *ingest) append(b Batch, noWait bool) (first, end int64, err error) {
+	// Looked at before anything is waited for: what no bucket would take needs no room and no lock.
 	rows, err := b.check()
 	if err == nil {
 		err = in.admit(noWait)
@@ -40,7 +41,7 @@ func (in *ingest) admit(noWait bool) error {
 		if err := in.makeRoom(noWait); err != nil {
 			return err
 		}
-		in.holdRing(false)
+		in.holdRing(false) // there is room again, so puts may go without a call
 		return nil
 	})
 }

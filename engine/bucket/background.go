@@ -24,7 +24,7 @@ func (up *upkeep) compactLoop() {
 		case <-up.compactRequested:
 		case <-tick:
 		}
-		up.retainInBackground()
+		up.retainInBackground() // first: what is removed need not be merged
 		up.doDue()
 	}
 }
@@ -33,6 +33,7 @@ func (up *upkeep) compactLoop() {
 func (up *upkeep) doDue() {
 	up.table.Reshaping.Lock()
 	defer up.table.Reshaping.Unlock()
+	// One or the other: a compaction extends the indexes itself.
 	if up.table.Untidy(up.opts.CompactFragments) {
 		_ = up.compactNow(false) // logs by itself
 		return

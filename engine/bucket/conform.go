@@ -49,7 +49,7 @@ func (in *ingest) align(rec arrow.Record, body [][]byte, noWait bool) (entry, er
 		return entry{}, err
 	}
 	if !in.fit(rec.Schema()) {
-		body = nil
+		body = nil // which has other columns than the log's preamble will say
 	}
 	err = in.checkRequired(aligned)
 	if err == nil {
@@ -81,7 +81,7 @@ func (in *ingest) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 	switch {
 	case c.Schema == nil:
 		return nil, batch.NoColumn()
-	case len(c.Casts) > 0 && noWait:
+	case len(c.Casts) > 0 && noWait: // a cast rewrites a column of the whole table
 		return nil, engine.ErrWouldBlock
 	case len(c.Casts) > 0:
 		if err := in.promote(c.Casts); err != nil {

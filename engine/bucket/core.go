@@ -89,6 +89,7 @@ func (c *core) writeFault() error {
 	return nil
 }
 
+// writeError is the error of a write that the log refused. A log that is closed says nothing of why; the bucket is being closed then.
 func (c *core) writeError(cause error) error {
 	if errors.Is(cause, wal.ErrClosed) {
 		return engine.ErrClosed
@@ -103,6 +104,7 @@ func (c *core) identityPath() string { return filepath.Join(c.home.Path, layout.
 
 func (c *core) ringPath() string { return filepath.Join(c.home.Path, layout.RingFile) }
 
+// walBytes is the size of the log, 0 without one. It is asked for each append, and takes no lock.
 func (c *core) walBytes() int64 {
 	if c.log == nil {
 		return 0
@@ -213,6 +215,7 @@ func (c *core) countRead() func(bytes int64) {
 	return c.metrics.ReadBytes
 }
 
+// signal asks for work on a channel with room for one token: what is asked for twice before it began is done once.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -54,6 +54,7 @@ func (fl *flusher) flush(asked bool) error {
 	if from == to && err == nil {
 		return fl.cutRest(to)
 	}
+	// Rows that came during the flush are not in the table. When the first of them came is not known, and is after it began.
 	if err == nil {
 		fl.rows.mu.Lock()
 		fl.rows.tally.oldest = started
@@ -79,7 +80,8 @@ func (fl *flusher) cutRest(to int64) error {
 	return err
 }
 
-// endFlush tells those who wait for the end of a flush how it went.
+// endFlush tells those who wait for the end of a flush how it went: a channel that is closed reaches all of them, however many,
+// and each looks again whether there is room.
 func (fl *flusher) endFlush(err error) {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
@@ -117,6 +119,8 @@ func (fl *flusher) flushTail() (from, to int64, err error) {
 	if err != nil {
 		return from, to, err
 	}
+	// The version is on disk and marked. Now it is published, and only then the log cut: a crash before that finds the rows twice,
+	// and drops those of the log by their offsets; the other way round it could find them nowhere.
 	fl.rows.publish(snapshot, to)
 	if fl.log != nil && fl.walBytes() >= fl.opts.cutBytes {
 		err = fl.cutLog(to)
@@ -126,6 +130,7 @@ func (fl *flusher) flushTail() (from, to int64, err error) {
 
 // cutLog removes what the log has of rows that are in the table.
 func (fl *flusher) cutLog(to int64) error {
+	// Rows that came through the ring may be in the table before the log has acknowledged them.
 	err := fl.log.Cut(min(to, fl.log.Acknowledged()))
 	if errors.Is(err, wal.ErrFailed) {
 		return fl.writeError(err)
@@ -159,6 +164,7 @@ func (fl *flusher) flushLoop() {
 		case <-fl.flushRequested:
 		case <-tick:
 		}
+		// After a failure a second's rest: a full disk would be tried without a pause, as rows keep coming.
 		if err := fl.flush(false); err != nil {
 			select {
 			case <-fl.stop:
@@ -219,6 +225,7 @@ func (fl *flusher) removeFlushed(do func(*lance.Table, *lance.Snapshot) (*lance.
 	if err != nil || after == nil {
 		return 0, err
 	}
+	// The table has lost rows that memory may still have. If they cannot be taken out of it, reads would show them again.
 	if err := fl.rows.replaceTable(after); err != nil {
 		return 0, fl.home.Refuse(err)
 	}
@@ -244,7 +251,7 @@ func (fl *flusher) settleBelow(offset int64) error {
 	case settled:
 		return nil
 	case fl.log != nil:
-		return fl.syncLog()
+		return fl.syncLog() // which is less than a flush
 	}
 	return fl.flush(false)
 }

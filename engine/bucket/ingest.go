@@ -26,9 +26,10 @@ type ingest struct {
 	draining   atomic.Bool // who has it takes puts over
 	encoder    *batch.Encoder
 	compressor *batch.Compressor // of log entries; nil for none
-	fits       *arrow.Schema     // of a batch that had just the columns of fitted
-	fitted     *arrow.Schema
-	declared   map[string]arrow.Field // nil unless only these columns may be appended
+	// The last batch that had just the columns of the bucket, by its schema, and that of the bucket then. Schemas are compared by
+	// their pointers: callers put with one schema again and again, and to compare columns would cost more than the put of a row.
+	fits, fitted *arrow.Schema
+	declared     map[string]arrow.Field // nil unless only these columns may be appended
 }
 
 // useSchema has the encoder of the log be one for batches of schema.
@@ -60,7 +61,7 @@ func (in *ingest) declare(fields ...arrow.Field) {
 	for _, f := range fields {
 		in.declared[f.Name] = f
 	}
-	in.fits = nil
+	in.fits = nil // a batch without the new column is no longer one that fits
 }
 
 // checkDeclared refuses what a batch asks of the schema if it was not declared.

@@ -47,6 +47,7 @@ func (op *opening) recover() error {
 			return err
 		}
 	}
+	// The ring after the log, behind which its entries come.
 	if err := op.replayRing(s); err != nil {
 		return err
 	}
@@ -79,6 +80,7 @@ func (op *opening) recoverTable() error {
 		return nil
 	}
 	defer newest.Release()
+	// Without locks, here and in what follows: nobody else knows the bucket yet.
 	op.rows.checkpoint = newest.NextRowID()
 	op.rows.tail.next = op.rows.checkpoint
 	op.rows.setSchema(newest.Schema())
@@ -136,6 +138,7 @@ func (op *opening) dropLog() error {
 	if err := op.log.Close(); err != nil {
 		return fmt.Errorf("engine: close log: %w", err)
 	}
+	// All rows are in the table. The note goes before the files: a note of a log that is not there would be taken for a loss.
 	op.log = nil
 	if err := op.table.Marker().Logging(false); err != nil {
 		return err

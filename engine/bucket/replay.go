@@ -72,7 +72,7 @@ func (in *ingest) replayPuts(preamble []byte, entries []ring.Entry) error {
 			return in.writeError(err)
 		}
 	}
-	return in.flusher.syncLog()
+	return in.flusher.syncLog() // the ring has the only copy until then, and is emptied next
 }
 
 // replayRing brings into the log what the last opener left in the ring.

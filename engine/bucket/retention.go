@@ -12,6 +12,7 @@ import (
 // retain removes the oldest rows that the options do not keep: all of them when
 // exact, and else once they are worth it, and then gives their space back.
 func (up *upkeep) retain(exact bool) error {
+	// What is not in the table cannot be removed from it, and counts.
 	if exact && up.opts.bounded() {
 		if err := up.flusher.flush(false); err != nil {
 			return err
@@ -121,7 +122,8 @@ func (up *upkeep) cutOf(s *lance.Snapshot, end int64, exact bool) (cut int64, er
 	if err != nil {
 		return 0, fmt.Errorf("engine: retention: %w", err)
 	}
-	// Where all of these are removed already there is nothing to do.
+	// Where all of these are removed already there is nothing to do: a removal of nothing would be a version, and each version a
+	// manifest that the next clean-up has to remove.
 	_, first, _, err := s.Place(0)
 	if cut = min(cut, s.NextRowID()); err != nil || cut <= first {
 		return 0, err
@@ -167,5 +169,7 @@ func (up *upkeep) ageTicker() *time.Ticker {
 	if up.flusher.times.step == 0 {
 		return nil
 	}
+	// An age of milliseconds must not cost a processor, and with one of weeks a look costs nothing: once a minute it notices that the
+	// clock was set or that the machine slept.
 	return time.NewTicker(min(max(up.flusher.times.step, 10*time.Millisecond), time.Minute))
 }

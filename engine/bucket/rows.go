@@ -49,7 +49,7 @@ func (rs *rows) acknowledgedRows() int64 {
 	return rs.visible()
 }
 
-// waitTail is Wait for a bucket without a log.
+// waitTail is Wait for a bucket without a log, where a row is acknowledged once it is in the tail.
 func (rs *rows) waitTail(ctx context.Context, rows int64) error {
 	for {
 		rs.mu.Lock()
@@ -119,6 +119,8 @@ func (rs *rows) unpack() error {
 		}
 		c := rs.tail.chunks[i]
 		rs.mu.Unlock()
+		// Without the lock, as this takes longer than a put may wait. A full chunk does not change any more, and replace sees
+		// whether it is still there.
 		rec, err := c.packed.record()
 		if err != nil {
 			return err
@@ -130,7 +132,7 @@ func (rs *rows) unpack() error {
 
 // advance is told when the rows up to end are acknowledged.
 func (rs *rows) advance(end int64) {
-	rs.alarm.advance(end)
+	rs.alarm.advance(end) // first: somebody waits for it, and nobody for what follows
 	var due bool
 	rs.locked(func() {
 		if err := rs.tail.settle(end); err != nil {
@@ -152,6 +154,8 @@ func (rs *rows) place(e entry, log func(began time.Time) error) (first, end int6
 	if rs.metrics != nil && rs.tally.puts%metrics.PutSample == 0 {
 		began = time.Now()
 	}
+	// The log and the tail get the entry under one lock, so that both have all entries in the same order: a row's offset is its place
+	// in either.
 	if err := log(began); err != nil {
 		e.release()
 		return 0, 0, err
@@ -191,6 +195,8 @@ func (rs *rows) grew(bytes int64) {
 	}
 }
 
+// setSchema changes the columns of the bucket. The number lets a view, or a reader that was begun before, notice it without a
+// comparison of columns. The caller holds rs.mu, and ingest.appending once the bucket is open.
 func (rs *rows) setSchema(s *arrow.Schema) {
 	rs.schema = s
 	rs.schemaVersion++
@@ -205,6 +211,7 @@ func (rs *rows) isFull() bool {
 
 // full says that appends have to wait for a flush. The caller holds rs.mu.
 func (rs *rows) full() bool {
+	// Half as much again as starts a flush: so appends go on beside one flush, and cannot outrun flushes for ever.
 	return rs.unflushed >= rs.opts.FlushBytes*3/2 || rs.crowded() || rs.walBytes() >= 2*rs.opts.MaxWALBytes
 }
 
@@ -226,6 +233,8 @@ func (rs *rows) publish(snapshot *lance.Snapshot, checkpoint int64) {
 
 // install is publish for a caller that holds rs.mu.
 func (rs *rows) install(snapshot *lance.Snapshot, checkpoint int64) {
+	// Version, checkpoint and tail change under one lock, so that a read sees each row once: a row that has left the tail is in the
+	// version that it pins.
 	rs.table.Publish(snapshot)
 	rs.checkpoint = max(rs.checkpoint, checkpoint)
 	rs.unflushed = rs.tail.bytesFrom(rs.checkpoint)

@@ -71,6 +71,8 @@ func (op *opening) survey() (*survey, error) {
 	return s, nil
 }
 
+// lookAtIdentity reads whose directory it is. bucket.json is the first file that is made, so a directory that has others has had it,
+// and without it the log cannot be told from that of another bucket.
 func (op *opening) lookAtIdentity(s *survey) (err error) {
 	path := op.identityPath()
 	op.id, err = layout.ReadIdentity(op.home.FS, path)
@@ -108,6 +110,7 @@ func (op *opening) lookAtTable(s *survey) (err error) {
 	return nil
 }
 
+// lookAtConsumers reads what consumers committed, without which they would begin anew and see rows twice.
 func (op *opening) lookAtConsumers(s *survey) error {
 	op.consumers = layout.Consumers(op.home.FS, op.home.Path, op.table.Marker())
 	_, err := op.consumers.All()
@@ -121,6 +124,7 @@ func (op *opening) lookAtConsumers(s *survey) error {
 
 // lookAtLog reads the rows of the log that the table does not have.
 func (op *opening) lookAtLog(s *survey) error {
+	// A log that the options do not ask for is read as well: it may have rows from an opening that did.
 	_, err := os.Stat(op.walPath())
 	if errors.Is(err, fs.ErrNotExist) && !op.opts.EnableWAL && !op.table.Marker().Mark().Logging {
 		return nil
@@ -149,7 +153,7 @@ func (op *opening) survive(s *survey, d *batch.Decoder, e segment.Entry) error {
 		rec.Release()
 		return fmt.Errorf("%w: the log lacks the %d rows from offset %d on", engine.ErrCorrupt, hole, s.end)
 	}
-	if hole < 0 {
+	if hole < 0 { // a flush has taken a part of the entry
 		part := rec.NewSlice(-hole, rec.NumRows())
 		rec.Release()
 		rec = part
@@ -171,6 +175,7 @@ func (op *opening) decodeEntry(s *survey, d *batch.Decoder, e segment.Entry) (ar
 		rec.Release()
 		return nil, fmt.Errorf("%w: log entry at offset %d has %d rows, its header says %d", engine.ErrCorrupt, e.First, rec.NumRows(), e.Rows)
 	}
+	// The decoder gives all entries of one preamble the same schema, so the columns are compared once for each preamble.
 	if rec.Schema() == s.seen {
 		return rec, nil
 	}
@@ -207,7 +212,7 @@ func (op *opening) lookAtRing(s *survey) error {
 			if err != nil {
 				return err
 			}
-			rec.Release()
+			rec.Release() // decoded again when it is stored; here it counts that it can be
 			s.end += e.Rows
 		}
 		s.preamble, s.entries = saved.Preamble, entries

@@ -156,7 +156,9 @@ func (t *tail) slice(from, to int64) ([]chunk, error) {
 }
 
 // replace puts joined, which has the same rows, in the place of the chunks that
-// parts are, if they are all still there.
+// parts are, if they are all still there: they were read without the lock, and a
+// flush may have dropped or a removal cut them meanwhile. Then nothing is lost but
+// the work.
 func (t *tail) replace(parts []chunk, joined ...arrow.Record) {
 	i := t.find(parts[0].first)
 	if i+len(parts) > len(t.chunks) {
@@ -228,6 +230,7 @@ func (t *tail) settle(end int64) error {
 	if last < settleCount {
 		return nil
 	}
+	// Only the newest: those before were joined, or were too large to be, when they were the newest. So a row is copied once.
 	small := t.chunks[last-settleCount : last]
 	newest := small[settleCount-1].rec
 	recs := make([]arrow.Record, 0, settleCount)
@@ -263,6 +266,7 @@ func (t *tail) evict(checkpoint, budget int64) {
 	t.drop(drop)
 }
 
+// drop forgets the oldest n chunks. Their places are cleared, as the array that they are in lives on with those behind them.
 func (t *tail) drop(n int) {
 	for i := range n {
 		t.bytes -= t.chunks[i].bytes

@@ -32,6 +32,7 @@ func (up *upkeep) compactNow(thorough bool) error {
 	}
 	started := time.Now()
 	err := up.table.Merge(thorough)
+	// Indexes next, whatever little they lack; then the clean-up, which takes away the files that both have made needless.
 	if err == nil {
 		err = up.extendIndexes(1)
 	}

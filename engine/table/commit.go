@@ -18,6 +18,7 @@ func (t *Table) commit(do func() (*lance.Snapshot, error)) (*lance.Snapshot, err
 	if err := lance.Spare(); err != nil {
 		return nil, err
 	}
+	// Announced first: from now on a crash has every version above the mark set aside, whatever Lance has made by then.
 	ticket, err := t.marker.begin()
 	if err != nil {
 		return nil, t.home.Refuse(err)
@@ -35,6 +36,7 @@ func (t *Table) commit(do func() (*lance.Snapshot, error)) (*lance.Snapshot, err
 	// Where that fails, a second sync must not tell the other that all is well.
 	t.syncing.Lock()
 	defer t.syncing.Unlock()
+	// Held until the end, so that no clean-up removes what the comparison of the two versions reads.
 	before := t.Newest()
 	if before != nil {
 		defer before.Release()
@@ -48,6 +50,7 @@ func (t *Table) commit(do func() (*lance.Snapshot, error)) (*lance.Snapshot, err
 		// Reads that may not wait find what was removed in memory.
 		_, _, _, err = after.Place(0)
 	}
+	// Marked last, when all of it is on disk: what the mark names is whole, for ever.
 	if err == nil {
 		err = t.marker.end(ticket, after.Version(), manifest, after.NextRowID())
 	}

@@ -10,6 +10,7 @@ import (
 
 // mergeAttempts is how often a compaction begins anew when an append has changed
 // the columns meanwhile.
+// Each attempt may have read and written gigabytes, so it does not go on for ever; the next compaction comes anyway.
 const mergeAttempts = 5
 
 // Made says whether there is a table.
@@ -39,7 +40,7 @@ func (t *Table) Merge(thorough bool) error {
 			return err
 		}
 		t.tidied.fragments = int64(snapshot.Fragments())
-		t.Publish(snapshot)
+		t.Publish(snapshot) // each step: the files of the one before can go
 		more = thorough && stats.More
 	}
 	return nil
@@ -48,6 +49,7 @@ func (t *Table) Merge(thorough bool) error {
 // Clean removes the versions that are neither the newest nor read nor tagged, and
 // their files. The caller holds t.Reshaping.
 func (t *Table) Clean() error {
+	// No append meanwhile, as no version names its files yet.
 	t.Growing.Lock()
 	defer t.Growing.Unlock()
 	newest := t.Newest()

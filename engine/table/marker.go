@@ -101,6 +101,7 @@ func (m *Marker) begin() (ticket int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.state
+	// Into one slot: should a crash tear that write, the other slot has the state before it, in which nothing had begun.
 	s.Changing = true
 	if err := m.write(s, 1); err != nil {
 		return 0, err
@@ -119,6 +120,7 @@ func (m *Marker) end(ticket int, version uint64, manifest FileSum, rows int64) e
 		m.unsure = false
 	}
 	s := m.state
+	// Two changes may end in another order than that of their versions. The later one brought the files of both to disk.
 	if version > s.Version {
 		s.Version, s.Manifest = version, manifest
 	}

@@ -233,7 +233,8 @@ func (t *Table) settle(found *lance.Snapshot) error {
 	}
 	version := found.Version()
 	if version != t.marker.Mark().Version {
-		// Not a version that this table has brought to disk.
+		// Not a version that this table has brought to disk: its files may be in the memory of the system alone, and the mark is
+		// to say that they are not. No sums are noted, as nobody knows whether these bytes are those that were written.
 		if _, err := t.sync(nil, found, false); err != nil {
 			return err
 		}

@@ -224,7 +224,8 @@ func (c *Pages) Close() {
 	c.keep(-1)
 }
 
-// pageRows is the number of rows of a page of the table: a power of two.
+// pageRows is the number of rows of a page of the table: a power of two, so that a table whose rows change their size a little
+// still has the same pages, and those that are kept are found again.
 func pageRows(s *lance.Snapshot) int64 {
 	rows := max(s.Rows(), 1)
 	each := max(s.DataBytes()/rows, 1)

@@ -58,7 +58,9 @@ type Table struct {
 	Growing sync.Mutex
 	unsure  bool // an append failed, and may have happened all the same; Growing guards it
 
-	syncing sync.Mutex // one change of the table at a time is brought to disk
+	// syncing is held while one change of the table is brought to disk and marked. Reshaping comes before Growing, that before
+	// syncing, and mu last.
+	syncing sync.Mutex
 	stopped atomic.Bool
 
 	mu       sync.Mutex      // guards what follows; it is held for assignments alone
@@ -100,6 +102,8 @@ func (t *Table) Newest() *lance.Snapshot {
 // Publish makes a version that a commit has returned the one that reads see, unless a newer one is. It takes over the
 // reference to snapshot.
 func (t *Table) Publish(snapshot *lance.Snapshot) {
+	// A compaction and a flush end in any order; reads must not go back to the older of the two. A closed table takes none, as nobody
+	// would release it.
 	t.mu.Lock()
 	newer := !t.closed && (t.snapshot == nil || snapshot.Version() > t.snapshot.Version())
 	if newer {
@@ -107,7 +111,7 @@ func (t *Table) Publish(snapshot *lance.Snapshot) {
 	}
 	t.mu.Unlock()
 	if snapshot != nil {
-		snapshot.Release()
+		snapshot.Release() // without the lock, as the last release of a version frees what it holds
 	}
 	if newer {
 		t.o.Changed()
