@@ -48,6 +48,11 @@ def records(first: int, end: int) -> list[dict[str, Any]]:
     ]
 
 
+def small_files(path: Path) -> dict[str, bytes]:
+    """Return how the small files of a bucket begin: those that were text with "{"."""
+    return {file.name: file.read_bytes()[:1] for file in sorted(path.glob("*.json"))}
+
+
 def command(*arguments: object) -> tuple[int, dict[str, Any]]:
     """Return the status and the object of a command line with --json."""
     done = run([sys.executable, "-m", "persisting", *map(str, arguments), "--json"])
@@ -79,7 +84,15 @@ async def test_a_bucket_that_was_closed(tmp_path: Path) -> None:
         await bucket.put({"id": 70})
         await bucket.flush()
         await bucket.compact()
+        assert small_files(path) == {"bucket.json": b"{", "consumers.json": b"{", "tags.json": b"{"}
+        await bucket.commit("reader", 20)
+    # What changes is written as it is now, and what does not stays as it was.
+    assert small_files(path) == {"bucket.json": b"{", "consumers.json": b"\x89", "tags.json": b"{"}
     assert command("verify", path)[0] == 0
+    async with PersistingBackend(0, path, **QUIET) as bucket:
+        assert await bucket.committed("reader") == 20
+        with await bucket.at(tag="first") as before:
+            assert await before.count() == 62
 
 
 @pytest.mark.parametrize(("name", "end"), [("crashed", 60), ("compressed", 50)])

@@ -40,7 +40,7 @@ func (t *times) open() error {
 	if t.step == 0 {
 		return nil
 	}
-	text, err := statefile.Whole(t.fs, t.path, maxTimesBytes)
+	text, _, err := statefile.ReadOrText(t.fs, t.path, maxTimesBytes) // text up to version 0.4
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -77,7 +77,7 @@ func (t *times) note(rows, first int64, now time.Time) error {
 	entries = append(entries, timed{rows, now.UTC()})
 	text, err := json.Marshal(entries)
 	if err == nil {
-		err = statefile.WriteText(t.fs, t.path, append(text, '\n'))
+		err = statefile.Write(t.fs, t.path, text)
 	}
 	if err != nil {
 		return fmt.Errorf("engine: write times of rows: %w", err)

@@ -13,6 +13,8 @@
 // Above table, statefile and ring, whose names it adds to its own. Below the bucket, which writes these files, and
 // package inspect, which reads them without a bucket.
 //
+// All that ends in .json is a small file of package statefile with JSON in it, and was text alone up to version 0.4.
+//
 // # Concurrency
 //
 // There is nothing here that changes.

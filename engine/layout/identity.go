@@ -21,9 +21,9 @@ const formatVersion = 1
 // maxIdentityBytes is more than bucket.json ever has.
 const maxIdentityBytes = 4 << 10
 
-// ReadIdentity reads bucket.json.
+// ReadIdentity reads bucket.json. Up to version 0.4 it was text, and as it never changes, buckets of that age have it still.
 func ReadIdentity(filesystem vfs.FS, path string) (id [16]byte, err error) {
-	text, err := statefile.Whole(filesystem, path, maxIdentityBytes)
+	text, _, err := statefile.ReadOrText(filesystem, path, maxIdentityBytes)
 	if err != nil {
 		return id, fmt.Errorf("engine: read identity: %w", err)
 	}
@@ -47,7 +47,7 @@ func WriteIdentity(filesystem vfs.FS, path string, id [16]byte) error {
 	if err != nil {
 		return fmt.Errorf("engine: make identity: %w", err)
 	}
-	if err := statefile.WriteText(filesystem, path, append(text, '\n')); err != nil {
+	if err := statefile.Write(filesystem, path, text); err != nil {
 		return fmt.Errorf("engine: write identity: %w", err)
 	}
 	return nil

@@ -3,7 +3,7 @@
 //
 //	lock.go      LOCK, held by flock; holder.go: by whom
 //	dir.go       a directory that is held, and refuses writes once one has failed or the directory is another's
-//	file.go      small files that are replaced as a whole
+//	file.go      small files that are replaced as a whole, those that were plain text once among them
 //	register.go  such a file with a number for each of some names
 //	gate.go      a lock that is shared or had alone, for moments; files that say what a living process does
 //	path.go      where a path leads

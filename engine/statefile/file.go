@@ -1,6 +1,7 @@
 package statefile
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -96,6 +97,22 @@ func Read(fsys vfs.FS, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return unwrap(path, whole)
+}
+
+// ReadOrText is Read of a file of at most limit bytes that versions up to 0.4 wrote as plain text: where it does not begin as one of
+// ours, it is that text. Whoever reads it judges the text, and writes it in our format when it next changes.
+func ReadOrText(fsys vfs.FS, path string, limit int64) (content []byte, isText bool, err error) {
+	whole, err := Whole(fsys, path, limit)
+	if err != nil || !bytes.HasPrefix(whole, []byte(magic)) {
+		return whole, true, err
+	}
+	content, err = unwrap(path, whole)
+	return content, false, err
+}
+
+// unwrap returns the content of a file that was read as a whole.
+func unwrap(path string, whole []byte) ([]byte, error) {
 	if len(whole) < headerBytes || string(whole[:8]) != magic {
 		return nil, fmt.Errorf("%w: %s does not begin as one", ErrDamaged, path)
 	}

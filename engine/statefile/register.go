@@ -17,12 +17,11 @@ import (
 // maxRegisterBytes is more than a register may have.
 const maxRegisterBytes = 16 << 20
 
-// Register is a small file with a number for each of some names. It is replaced as
-// a whole, and what belongs to it notes elsewhere that it is there:
+// Register is a small file with a number for each of some names, as a JSON object. It is
+// replaced as a whole, and what belongs to it notes elsewhere that it is there.
 //
-//	{"crc32c": "<of numbers without white space>", "numbers": {"<name>": <number>, ...}}
-//
-// One without a checksum, as consumers.json once was, is the numbers alone.
+// Up to version 0.4 it was text with a checksum inside, and before that the object alone.
+// Both are read, and replaced at the next change.
 type Register struct {
 	fs    vfs.FS
 	path  string
@@ -46,7 +45,7 @@ func NewRegister(filesystem vfs.FS, path, holds string, least int64, there Prese
 	return &Register{fs: filesystem, path: path, holds: holds, least: least, there: there}
 }
 
-// sealed is the content of a register.
+// sealed is a register as text.
 type sealed struct {
 	CRC32C  string          `json:"crc32c"`
 	Numbers json.RawMessage `json:"numbers"`
@@ -74,12 +73,12 @@ func (r *Register) Change(do func(numbers map[string]int64)) error {
 	if maps.Equal(changed, r.numbers) {
 		return nil
 	}
-	text, err := seal(changed)
+	text, err := json.Marshal(changed)
 	if err == nil && len(text) > maxRegisterBytes {
 		err = fmt.Errorf("%d bytes, more than %d", len(text), maxRegisterBytes)
 	}
 	if err == nil {
-		err = WriteText(r.fs, r.path, text)
+		err = Write(r.fs, r.path, text)
 	}
 	if err == nil {
 		err = r.there.Note(true)
@@ -108,7 +107,7 @@ func (r *Register) load() error {
 	if r.numbers != nil {
 		return nil
 	}
-	text, err := Whole(r.fs, r.path, maxRegisterBytes)
+	content, isText, err := ReadOrText(r.fs, r.path, maxRegisterBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		if r.there.There() {
 			return fmt.Errorf("%w: %s is gone, with %s", engine.ErrCorrupt, r.path, r.holds)
@@ -119,7 +118,7 @@ func (r *Register) load() error {
 	if err != nil {
 		return fmt.Errorf("statefile: read %s: %w", r.holds, err)
 	}
-	numbers, err := unseal(text)
+	numbers, err := decode(content, isText)
 	for name, number := range numbers {
 		if err == nil && number < r.least {
 			err = fmt.Errorf("%q is at %d", name, number)
@@ -132,14 +131,15 @@ func (r *Register) load() error {
 	return nil
 }
 
-func seal(numbers map[string]int64) ([]byte, error) {
-	text, err := json.Marshal(numbers)
-	if err != nil {
-		return nil, err
+func decode(content []byte, isText bool) (map[string]int64, error) {
+	if isText {
+		return unseal(content)
 	}
-	return json.MarshalIndent(sealed{Sum(text), text}, "", "  ")
+	numbers := map[string]int64{}
+	return numbers, json.Unmarshal(content, &numbers)
 }
 
+// unseal returns the numbers of a register that is text.
 func unseal(text []byte) (numbers map[string]int64, err error) {
 	if err := json.Unmarshal(text, &numbers); err == nil && len(numbers) > 0 {
 		return numbers, nil // without a checksum
