@@ -177,11 +177,16 @@ func (s *Store) prepareLoads(b *Batch) (*work, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.todo = make([]int, len(b.Items))
+	w.all()
+	return w, nil
+}
+
+// all has every item to do.
+func (w *work) all() {
+	w.todo = make([]int, len(w.Items))
 	for i := range w.todo {
 		w.todo[i] = i
 	}
-	return w, nil
 }
 
 // prepareStores has those to do that are not too long, and for which there is room in the backlog if it is bounded by most.
@@ -254,8 +259,15 @@ func (w *work) end(i int, result int8) {
 	}
 }
 
+// mover runs the batches of a store, or of its client.
+type mover struct {
+	loads, stores *queue
+	completions   completions
+	working       sync.WaitGroup
+}
+
 // wait runs a batch with the help of the workers. One item is run by the caller alone, without the way to another thread.
-func (s *Store) wait(q *queue, w *work) {
+func (m *mover) wait(q *queue, w *work) {
 	w.left.Store(int32(len(w.todo)))
 	if len(w.todo) == 0 {
 		return
@@ -325,9 +337,9 @@ func (s *Store) SubmitSet(b *Batch) (uint64, error) {
 	return s.submit(s.stores, w), nil
 }
 
-func (s *Store) submit(q *queue, w *work) uint64 {
-	ticket := s.completions.next.Add(1)
-	w.done = func() { s.completions.add(ticket) }
+func (m *mover) submit(q *queue, w *work) uint64 {
+	ticket := m.completions.next.Add(1)
+	w.done = func() { m.completions.add(ticket) }
 	w.left.Store(int32(len(w.todo)))
 	if len(w.todo) == 0 {
 		w.done()
@@ -358,8 +370,8 @@ func (c *completions) add(ticket uint64) {
 }
 
 // SetBell has ring be called, on any goroutine and without waiting, when there are completions to drain.
-func (s *Store) SetBell(ring func()) {
-	c := &s.completions
+func (m *mover) SetBell(ring func()) {
+	c := &m.completions
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ring = ring
@@ -370,8 +382,8 @@ func (s *Store) SetBell(ring func()) {
 
 // Drain fills tickets with those of batches that have ended, whose results and memory are the caller's again, and returns how
 // many they are. When there are more, the bell rings again.
-func (s *Store) Drain(tickets []uint64) int {
-	c := &s.completions
+func (m *mover) Drain(tickets []uint64) int {
+	c := &m.completions
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := copy(tickets, c.done)
