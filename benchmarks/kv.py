@@ -1,9 +1,10 @@
 """Blocks set, read from memory and read from the disk, for the tables in docs/kv.md.
 
-python3 -m benchmarks.kv [--directory DIR] [--mib 192] [--rounds 4]
+python3 -m benchmarks.kv [--directory DIR] [--mib 192] [--rounds 4] [--served]
 
 Beside each figure is what the same file system does for one file and the same memory with pread
-and pwrite, as many threads as blocks at a time. Sides take turns; the best of all rounds counts.
+and pwrite, as many threads as blocks at a time. Sides take turns; the best of all rounds counts. A
+second table has a store that another process serves beside one that is open in this.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import contextlib
 import mmap
 import os
 import random
+import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -109,6 +112,27 @@ class Ours:
         self.store.close()
 
 
+class Served(Ours):
+    """A store that a process of its own serves over a unix socket."""
+
+    def __init__(self, directory: Path, memory: memoryview, size: int, _: int) -> None:
+        self.directory = directory / "kv"
+        self.size, self.memory = size, memory
+        capacity = str(8 * len(memory))
+        place = [str(self.directory), "--socket", str(directory / "s"), "--capacity", capacity]
+        command = [sys.executable, "-m", "persisting", "kv", "serve", *place]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline()
+        self.store = KVStore.connect(f"unix:{directory / 's'}")
+
+    def close(self) -> None:
+        super().close()
+        self.process.terminate()
+        with self.process:
+            assert self.process.wait(60) == 0
+
+
 def forget(side: Side) -> None:
     """Have the system drop what it keeps of the files in memory."""
     for path in side.files():
@@ -137,20 +161,30 @@ def turn(side: Side, count: int, depth: int) -> tuple[float, float, float]:
     return wrote, hot, timed(side.read, order, depth)
 
 
-def table(directory: Path, total: int, rounds: int) -> None:
-    """Print the table of blocks."""
+def table(
+    directory: Path,
+    total: int,
+    rounds: int,
+    left: type[Ours] = Ours,
+    right: type[Ours | Raw] = Raw,
+    sizes: tuple[int, ...] = SIZES,
+    depths: tuple[int, ...] = DEPTHS,
+) -> None:
+    """Print the table of blocks, of one side beside another."""
     memory = memoryview(mmap.mmap(-1, total))
     memory[:] = random.Random(1).randbytes(total)
+    names = {Ours: "store", Raw: "raw", Served: "served"}
     print(
-        "| GB/s, store / raw | blocks at a time | set and flush | get, in memory | get, from disk |"
+        f"| GB/s, {names[left]} / {names[right]} | blocks at a time | set and flush "
+        "| get, in memory | get, from disk |"
     )
     print("|---|---:|---:|---:|---:|")
-    for size in SIZES:
-        for depth in DEPTHS:
+    for size in sizes:
+        for depth in depths:
             count = total // size
             best: dict[type, list[float]] = {}
             for number in range(rounds):
-                for make in (Raw, Ours) if number % 2 else (Ours, Raw):
+                for make in (right, left) if number % 2 else (left, right):
                     with tempfile.TemporaryDirectory(dir=directory) as path:
                         side: Side = make(Path(path), memory, size, depth)
                         with contextlib.closing(side):
@@ -159,8 +193,8 @@ def table(directory: Path, total: int, rounds: int) -> None:
                     best[make] = [min(pair) for pair in zip(before, took, strict=True)]
             moved = count * size / 1e9
             cells = [
-                f"{moved / ours:.2f} / {moved / raw:.2f}"
-                for ours, raw in zip(best[Ours], best[Raw], strict=True)
+                f"{moved / one:.2f} / {moved / other:.2f}"
+                for one, other in zip(best[left], best[right], strict=True)
             ]
             print(f"| {size / 2**20:g} MiB | {depth} | {' | '.join(cells)} |", flush=True)
 
@@ -199,9 +233,14 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=Path.cwd())
     parser.add_argument("--mib", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--served", action="store_true", help="only what a served store costs")
     arguments = parser.parse_args()
-    table(arguments.directory, arguments.mib << 20, arguments.rounds)
-    lookups(arguments.directory)
+    if not arguments.served:
+        table(arguments.directory, arguments.mib << 20, arguments.rounds)
+    sizes, depths = SIZES[:2], DEPTHS[:2]
+    table(arguments.directory, arguments.mib << 20, arguments.rounds, Served, Ours, sizes, depths)
+    if not arguments.served:
+        lookups(arguments.directory)
 
 
 if __name__ == "__main__":

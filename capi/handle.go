@@ -13,12 +13,13 @@ import (
 type kind uint64
 
 const (
-	kindBucket  kind = 1
-	kindCursor  kind = 2
-	kindColumns kind = 3
-	kindServer  kind = 4
-	kindView    kind = 5
-	kindKV      kind = 6
+	kindBucket   kind = 1
+	kindCursor   kind = 2
+	kindColumns  kind = 3
+	kindServer   kind = 4
+	kindView     kind = 5
+	kindKV       kind = 6
+	kindKVServer kind = 7
 
 	kindShift = 56
 )
@@ -37,6 +38,8 @@ func (k kind) String() string {
 		return "view"
 	case kindKV:
 		return "kv"
+	case kindKVServer:
+		return "kv_server"
 	}
 	return fmt.Sprintf("kind %d", uint64(k))
 }

@@ -39,7 +39,7 @@ func persistingKvOpenGo(path, options *C.char, out *C.persisting_kv, e *C.struct
 	})
 }
 
-func onKV(id C.persisting_kv, e *C.struct_persisting_error, half func(*kv.Store) error, arguments ...argument) C.persisting_status {
+func onKV(id C.persisting_kv, e *C.struct_persisting_error, half func(kv.Blocks) error, arguments ...argument) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(arguments...); err != nil {
 			return err
@@ -50,7 +50,7 @@ func onKV(id C.persisting_kv, e *C.struct_persisting_error, half func(*kv.Store)
 
 //export persistingKvSpaceGo
 func persistingKvSpaceGo(id C.persisting_kv, name, salt *C.char, out *C.uint32_t, e *C.struct_persisting_error) C.persisting_status {
-	return onKV(id, e, func(s *kv.Store) error {
+	return onKV(id, e, func(s kv.Blocks) error {
 		space, err := s.Space(C.GoString(name), C.GoString(salt))
 		if err != nil {
 			return err
@@ -61,7 +61,7 @@ func persistingKvSpaceGo(id C.persisting_kv, name, salt *C.char, out *C.uint32_t
 }
 
 // onKeys has half look at keys where C has them.
-func onKeys(id C.persisting_kv, e *C.struct_persisting_error, b batchKeys, half func(*kv.Store, [][]byte) error, more ...argument) C.persisting_status {
+func onKeys(id C.persisting_kv, e *C.struct_persisting_error, b batchKeys, half func(kv.Blocks, [][]byte) error, more ...argument) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(b.arguments(more...)...); err != nil {
 			return err
@@ -70,7 +70,7 @@ func onKeys(id C.persisting_kv, e *C.struct_persisting_error, b batchKeys, half 
 		if err != nil {
 			return err
 		}
-		return with(kindKV, uint64(id), func(s *kv.Store) error { return half(s, keys) })
+		return with(kindKV, uint64(id), func(s kv.Blocks) error { return half(s, keys) })
 	})
 }
 
@@ -146,7 +146,7 @@ func lease(ms C.int64_t, name string) (time.Duration, error) {
 
 //export persistingKvExistsGo
 func persistingKvExistsGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count, leaseMs C.int64_t, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onKeys(id, e, batchKeys{keys, sizes, count}, func(s *kv.Store, all [][]byte) error {
+	return onKeys(id, e, batchKeys{keys, sizes, count}, func(s kv.Blocks, all [][]byte) error {
 		of, err := lease(leaseMs, "lease_ms")
 		if err != nil {
 			return err
@@ -157,7 +157,7 @@ func persistingKvExistsGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Poin
 
 //export persistingKvFindGo
 func persistingKvFindGo(id C.persisting_kv, space C.uint32_t, key unsafe.Pointer, size, leaseMs C.int64_t, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onKV(id, e, func(s *kv.Store) error {
+	return onKV(id, e, func(s kv.Blocks) error {
 		of, err := lease(leaseMs, "lease_ms")
 		if err != nil {
 			return err
@@ -176,7 +176,7 @@ func persistingKvFindGo(id C.persisting_kv, space C.uint32_t, key unsafe.Pointer
 
 //export persistingKvPrefixGo
 func persistingKvPrefixGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count, leaseMs C.int64_t, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onKeys(id, e, batchKeys{keys, sizes, count}, func(s *kv.Store, all [][]byte) error {
+	return onKeys(id, e, batchKeys{keys, sizes, count}, func(s kv.Blocks, all [][]byte) error {
 		of, err := lease(leaseMs, "lease_ms")
 		if err != nil {
 			return err
@@ -250,7 +250,7 @@ func (m batchMemory) item(key []byte, next, pieces int) (kv.Item, error) {
 }
 
 // transfer has the engine read or write a batch.
-func transfer(id C.persisting_kv, e *C.struct_persisting_error, space C.uint32_t, m batchMemory, ttlMs C.int64_t, half func(*kv.Store, *kv.Batch) error, more ...argument) C.persisting_status {
+func transfer(id C.persisting_kv, e *C.struct_persisting_error, space C.uint32_t, m batchMemory, ttlMs C.int64_t, half func(kv.Blocks, *kv.Batch) error, more ...argument) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(m.arguments(more...)...); err != nil {
 			return err
@@ -259,33 +259,33 @@ func transfer(id C.persisting_kv, e *C.struct_persisting_error, space C.uint32_t
 		if err != nil {
 			return err
 		}
-		return with(kindKV, uint64(id), func(s *kv.Store) error { return half(s, batch) })
+		return with(kindKV, uint64(id), func(s kv.Blocks) error { return half(s, batch) })
 	})
 }
 
 //export persistingKvLoadGo
 func persistingKvLoadGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, results *C.int8_t, e *C.struct_persisting_error) C.persisting_status {
-	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, 0, (*kv.Store).Get)
+	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, 0, kv.Blocks.Get)
 }
 
 //export persistingKvStoreGo
 func persistingKvStoreGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, ttlMs C.int64_t, results *C.int8_t, e *C.struct_persisting_error) C.persisting_status {
-	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, ttlMs, (*kv.Store).Set)
+	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, ttlMs, kv.Blocks.Set)
 }
 
 //export persistingKvSubmitLoadGo
 func persistingKvSubmitLoadGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, results *C.int8_t, out *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, 0, submitted((*kv.Store).SubmitGet, out), arg("out_ticket", out))
+	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, 0, submitted(kv.Blocks.SubmitGet, out), arg("out_ticket", out))
 }
 
 //export persistingKvSubmitStoreGo
 func persistingKvSubmitStoreGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, ttlMs C.int64_t, results *C.int8_t, out *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, ttlMs, submitted((*kv.Store).SubmitSet, out), arg("out_ticket", out))
+	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, ttlMs, submitted(kv.Blocks.SubmitSet, out), arg("out_ticket", out))
 }
 
 // submitted writes the ticket of a batch.
-func submitted(submit func(*kv.Store, *kv.Batch) (uint64, error), out *C.uint64_t) func(*kv.Store, *kv.Batch) error {
-	return func(s *kv.Store, batch *kv.Batch) error {
+func submitted(submit func(kv.Blocks, *kv.Batch) (uint64, error), out *C.uint64_t) func(kv.Blocks, *kv.Batch) error {
+	return func(s kv.Blocks, batch *kv.Batch) error {
 		ticket, err := submit(s, batch)
 		if err != nil {
 			return err
@@ -297,7 +297,7 @@ func submitted(submit func(*kv.Store, *kv.Batch) (uint64, error), out *C.uint64_
 
 //export persistingKvDrainGo
 func persistingKvDrainGo(id C.persisting_kv, count C.int64_t, tickets *C.uint64_t, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onKV(id, e, func(s *kv.Store) error {
+	return onKV(id, e, func(s kv.Blocks) error {
 		if err := checkCount(count); err != nil {
 			return err
 		}
@@ -308,7 +308,7 @@ func persistingKvDrainGo(id C.persisting_kv, count C.int64_t, tickets *C.uint64_
 
 //export persistingKvSetBellGo
 func persistingKvSetBellGo(id C.persisting_kv, fd C.int32_t, e *C.struct_persisting_error) C.persisting_status {
-	return onKV(id, e, func(s *kv.Store) error {
+	return onKV(id, e, func(s kv.Blocks) error {
 		if fd < 0 {
 			s.SetBell(nil)
 			return nil
@@ -324,7 +324,7 @@ func persistingKvSetBellGo(id C.persisting_kv, fd C.int32_t, e *C.struct_persist
 }
 
 // changeKeys has the engine change each key.
-func changeKeys(id C.persisting_kv, e *C.struct_persisting_error, b batchKeys, results *C.int8_t, half func(*kv.Store, []byte) (bool, error)) C.persisting_status {
+func changeKeys(id C.persisting_kv, e *C.struct_persisting_error, b batchKeys, results *C.int8_t, half func(kv.Blocks, []byte) (bool, error)) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(b.arguments(arg("results", results))...); err != nil {
 			return err
@@ -333,7 +333,7 @@ func changeKeys(id C.persisting_kv, e *C.struct_persisting_error, b batchKeys, r
 		if err != nil {
 			return err
 		}
-		return with(kindKV, uint64(id), func(s *kv.Store) error {
+		return with(kindKV, uint64(id), func(s kv.Blocks) error {
 			found := unsafe.Slice((*int8)(results), b.count)
 			for i, key := range keys {
 				there, err := half(s, key)
@@ -349,16 +349,31 @@ func changeKeys(id C.persisting_kv, e *C.struct_persisting_error, b batchKeys, r
 	})
 }
 
+//export persistingKvLocateGo
+func persistingKvLocateGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count, leaseMs C.int64_t, out **C.char, e *C.struct_persisting_error) C.persisting_status {
+	return onKeys(id, e, batchKeys{keys, sizes, count}, func(s kv.Blocks, all [][]byte) error {
+		of, err := lease(leaseMs, "lease_ms")
+		if err != nil {
+			return err
+		}
+		found, err := s.Locate(uint32(space), all, of)
+		if err != nil {
+			return err
+		}
+		return toJSON(found, out)
+	}, arg("out_json", out))
+}
+
 //export persistingKvDeleteGo
 func persistingKvDeleteGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, results *C.int8_t, e *C.struct_persisting_error) C.persisting_status {
-	return changeKeys(id, e, batchKeys{keys, sizes, count}, results, func(s *kv.Store, key []byte) (bool, error) {
+	return changeKeys(id, e, batchKeys{keys, sizes, count}, results, func(s kv.Blocks, key []byte) (bool, error) {
 		return s.Delete(uint32(space), key)
 	})
 }
 
 //export persistingKvTouchGo
 func persistingKvTouchGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count, ttlMs C.int64_t, results *C.int8_t, e *C.struct_persisting_error) C.persisting_status {
-	return changeKeys(id, e, batchKeys{keys, sizes, count}, results, func(s *kv.Store, key []byte) (bool, error) {
+	return changeKeys(id, e, batchKeys{keys, sizes, count}, results, func(s kv.Blocks, key []byte) (bool, error) {
 		ttl, err := lease(ttlMs, "ttl_ms")
 		if err != nil {
 			return false, err
@@ -369,7 +384,7 @@ func persistingKvTouchGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Point
 
 //export persistingKvPinGo
 func persistingKvPinGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, yes C.uint32_t, results *C.int8_t, e *C.struct_persisting_error) C.persisting_status {
-	return changeKeys(id, e, batchKeys{keys, sizes, count}, results, func(s *kv.Store, key []byte) (bool, error) {
+	return changeKeys(id, e, batchKeys{keys, sizes, count}, results, func(s kv.Blocks, key []byte) (bool, error) {
 		switch yes {
 		case 0:
 			return s.Unpin(uint32(space), key)
@@ -380,22 +395,9 @@ func persistingKvPinGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer
 	})
 }
 
-// keyPage is a page of a listing.
-type keyPage struct {
-	Keys []keyListed `json:"keys"`
-	Next *kv.Cursor  `json:"next"`
-}
-
-type keyListed struct {
-	Key    []byte `json:"key"`
-	Salt   string `json:"salt"`
-	Length uint32 `json:"length"`
-	Pinned bool   `json:"pinned"`
-}
-
 //export persistingKvKeysGo
 func persistingKvKeysGo(id C.persisting_kv, name, cursor *C.char, count C.int64_t, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onKV(id, e, func(s *kv.Store) error {
+	return onKV(id, e, func(s kv.Blocks) error {
 		if err := checkCount(count); err != nil {
 			return err
 		}
@@ -409,17 +411,13 @@ func persistingKvKeysGo(id C.persisting_kv, name, cursor *C.char, count C.int64_
 		if err != nil {
 			return err
 		}
-		page := keyPage{Keys: make([]keyListed, len(keys)), Next: next}
-		for i, k := range keys {
-			page.Keys[i] = keyListed(k)
-		}
-		return toJSON(page, out)
+		return toJSON(kv.Page{Keys: append([]kv.Key{}, keys...), Next: next}, out)
 	}, arg("name", name), arg("out_json", out))
 }
 
 //export persistingKvDropGo
 func persistingKvDropGo(id C.persisting_kv, name *C.char, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onKV(id, e, func(s *kv.Store) error {
+	return onKV(id, e, func(s kv.Blocks) error {
 		n, err := s.DropNamespace(C.GoString(name))
 		if err != nil {
 			return err
@@ -431,19 +429,25 @@ func persistingKvDropGo(id C.persisting_kv, name *C.char, out *C.int64_t, e *C.s
 
 //export persistingKvSetQuotaGo
 func persistingKvSetQuotaGo(id C.persisting_kv, salt *C.char, bytes C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onKV(id, e, func(s *kv.Store) error {
+	return onKV(id, e, func(s kv.Blocks) error {
 		return s.SetQuota(C.GoString(salt), int64(bytes))
 	}, arg("salt", salt))
 }
 
 //export persistingKvStatsGo
 func persistingKvStatsGo(id C.persisting_kv, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onKV(id, e, func(s *kv.Store) error { return toJSON(s.Stats(), out) }, arg("out_json", out))
+	return onKV(id, e, func(s kv.Blocks) error {
+		stats, err := s.Report()
+		if err != nil {
+			return err
+		}
+		return toJSON(stats, out)
+	}, arg("out_json", out))
 }
 
 //export persistingKvVerifyGo
 func persistingKvVerifyGo(id C.persisting_kv, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onKV(id, e, func(s *kv.Store) error {
+	return onKV(id, e, func(s kv.Blocks) error {
 		found, err := s.Verify()
 		if err != nil {
 			return err
@@ -454,15 +458,15 @@ func persistingKvVerifyGo(id C.persisting_kv, out **C.char, e *C.struct_persisti
 
 //export persistingKvEvictGo
 func persistingKvEvictGo(id C.persisting_kv, bytes C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onKV(id, e, func(s *kv.Store) error { return s.Evict(int64(bytes)) })
+	return onKV(id, e, func(s kv.Blocks) error { return s.Evict(int64(bytes)) })
 }
 
 //export persistingKvFlushGo
 func persistingKvFlushGo(id C.persisting_kv, e *C.struct_persisting_error) C.persisting_status {
-	return onKV(id, e, (*kv.Store).Flush)
+	return onKV(id, e, kv.Blocks.Flush)
 }
 
 //export persistingKvCloseGo
 func persistingKvCloseGo(id C.persisting_kv, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error { return shut(kindKV, uint64(id), (*kv.Store).Close) })
+	return guard(e, func() error { return shut(kindKV, uint64(id), kv.Blocks.Close) })
 }

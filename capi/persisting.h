@@ -122,7 +122,8 @@ typedef uint64_t persisting_cursor; /* the rows of one read */
 typedef uint64_t persisting_columns; /* the columns of messages */
 typedef uint64_t persisting_server; /* an HTTP server of metrics */
 typedef uint64_t persisting_view; /* one version of a bucket */
-typedef uint64_t persisting_kv; /* an open store of blocks under keys */
+typedef uint64_t persisting_kv; /* an open store of blocks under keys, here or in another process */
+typedef uint64_t persisting_kv_server; /* what serves a store to other processes */
 
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
@@ -736,6 +737,38 @@ persisting_status persisting_kv_open(const char* path, const char* kv_options, p
                                      struct persisting_error* error);
 
 /*
+ * Connects to a store that another process serves, at "unix:PATH" or
+ * "tcp:HOST:PORT". `connect_options` is a JSON object: "required" (fail with STORAGE
+ * where nobody serves; the default is false), "workers" (blocks that are read at a
+ * time), "max_store_backlog" (bytes), "load_deadline" (seconds; also for an answer).
+ *
+ * The handle takes the same calls as one of persisting_kv_open, but for
+ * persisting_kv_serve. While there is no connection, nothing is there and nothing is
+ * stored, and what cannot be answered that way is STORAGE; a new connection is made in
+ * the background. Calls wait for the server where they would not wait for a disk. What
+ * is pinned is so while the connection lasts.
+ */
+persisting_status persisting_kv_connect(const char* address, const char* connect_options, persisting_kv* out_kv,
+                                        struct persisting_error* error);
+
+/*
+ * Serves a store to other processes. `serve_options` is a JSON object: "socket" (path
+ * of a unix socket, made with mode 0600), "listen" (an address of TCP, of the loopback
+ * interface), "allow_remote" (any address: whoever connects may read and write
+ * everything). Close the server before the store. Errors: INVALID_ARGUMENT, STORAGE
+ * when the address is taken.
+ */
+persisting_status persisting_kv_serve(persisting_kv kv, const char* serve_options, persisting_kv_server* out_kv_server,
+                                      struct persisting_error* error);
+
+/* The addresses that clients connect to, as a JSON array of strings. */
+persisting_status persisting_kv_server_addresses(persisting_kv_server kv_server, char** out_json,
+                                                 struct persisting_error* error);
+
+/* Ends the connections, and waits for what they do at this moment. */
+persisting_status persisting_kv_server_close(persisting_kv_server kv_server, struct persisting_error* error);
+
+/*
  * The number that stands for a namespace with a salt in calls on this handle.
  * Keys of different namespaces are different; the salt is on whose account a block
  * goes and makes no difference to keys. Both are UTF-8 and may be empty.
@@ -811,6 +844,17 @@ persisting_status persisting_kv_drain(persisting_kv kv, int64_t count, uint64_t*
  * persisting_kv_set_bell.
  */
 persisting_status persisting_kv_set_bell(persisting_kv kv, int32_t fd, struct persisting_error* error);
+
+/*
+ * Where the payload of each key lies, for those who read the files by ways of their
+ * own: a JSON array of null, where there is none, or {"path", "offset", "length",
+ * "crc32c"}. The payload is contiguous and begins at a multiple of 4096. For `lease_ms`
+ * it is not forgotten; where it is replaced or deleted meanwhile, the place may be used
+ * for another, which the checksum tells. Never waits for a disk.
+ */
+persisting_status persisting_kv_locate(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
+                                       int64_t count, int64_t lease_ms, char** out_json,
+                                       struct persisting_error* error);
 
 /* Removes keys; results as of persisting_kv_load. */
 persisting_status persisting_kv_delete(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,

@@ -157,6 +157,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.bucket = self.cursor = self.columns = self.server = self.view = self.kv = 0
+        self.kv_server = 0
         self.block = (ctypes.c_ubyte * 16)()
         self.results = (ctypes.c_int8 * 2)()
         self.indexed = False
@@ -173,6 +174,7 @@ class World:
         self.kv = self.call("persisting_kv_open", path=bytes(directory / "kv")).number("out_kv")
         assert self.call("persisting_kv_space").status == Status.OK
         self.call("persisting_kv_submit_load", count=0)  # so that there is a ticket to drain
+        self.kv_server = self.call("persisting_kv_serve").number("out_kv_server")
 
     def open(self, path: Path, options: bytes | None = b'{"flush_interval": 0}') -> int:
         """Open a bucket and return its handle."""
@@ -250,6 +252,10 @@ class World:
             "index_name": b"n_idx",
             "kv": self.kv,
             "kv_options": b'{"capacity": 8388608}',
+            "address": b"unix:/nobody/there",
+            "connect_options": b"{}",
+            "kv_server": self.kv_server,
+            "serve_options": b'{"listen": "127.0.0.1:0"}',
             "space": 0,
             "salt": b"",
             "keys": b"onetwo",
@@ -309,7 +315,7 @@ class World:
 
     def close(self) -> None:
         """Close what is open still."""
-        for name in ("cursor", "columns", "server", "view", "bucket", "kv"):
+        for name in ("cursor", "columns", "server", "view", "bucket", "kv_server", "kv"):
             handle = getattr(self, name)
             getattr(library(), f"persisting_{name}_close")(handle, None)
 

@@ -51,6 +51,9 @@ STRINGS = {
     "persisting_bucket_index_stats",
     "persisting_kv_keys",
     "persisting_kv_stats",
+    "persisting_kv_verify",
+    "persisting_kv_locate",
+    "persisting_kv_server_addresses",
 }
 
 
@@ -146,6 +149,10 @@ def stale(w: World, kind: str) -> int:
     if kind == "view":
         handle = w.call("persisting_view_open").number("out_view")
         assert w.call("persisting_view_close", view=handle).status == Status.OK
+        return handle
+    if kind == "kv_server":
+        handle = w.call("persisting_kv_serve").number("out_kv_server")
+        assert w.call("persisting_kv_server_close", kv_server=handle).status == Status.OK
         return handle
     if kind == "kv":
         path = bytes(w.directory / "stale")
@@ -341,6 +348,21 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("kv_submit_store", {"space": 9}, Status.INVALID_ARGUMENT, "9"),
         ("kv_drain", {"count": -2}, Status.INVALID_ARGUMENT, "-2"),
         ("kv_keys", {"cursor_json": b"["}, Status.INVALID_ARGUMENT, "cursor_json"),
+        ("kv_open", {"kv_options": b'{"read_only": true}'}, Status.NOT_FOUND, "no store"),
+        ("kv_locate", {"lease_ms": -1}, Status.INVALID_ARGUMENT, "lease_ms"),
+        ("kv_evict", {"bytes": 1}, Status.INVALID_ARGUMENT, "at least"),
+        ("kv_connect", {"address": b"/tmp"}, Status.INVALID_ARGUMENT, "unix:PATH"),
+        (
+            "kv_connect",
+            {"connect_options": b'{"x": 1}'},
+            Status.INVALID_ARGUMENT,
+            "connect_options",
+        ),
+        ("kv_connect", {"connect_options": b'{"workers": -1}'}, Status.INVALID_ARGUMENT, "-1"),
+        ("kv_connect", {"connect_options": b'{"required": true}'}, Status.STORAGE, "/nobody/there"),
+        ("kv_serve", {"serve_options": b"{}"}, Status.INVALID_ARGUMENT, "socket"),
+        ("kv_serve", {"serve_options": b'{"listen": ":1"}'}, Status.INVALID_ARGUMENT, "remote"),
+        ("kv_serve", {"serve_options": b'{"socket": "/dev/null"}'}, Status.STORAGE, "/dev/null"),
         ("kv_set_quota", {"bytes": -3}, Status.INVALID_ARGUMENT, "-3"),
     ],
 )

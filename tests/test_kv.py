@@ -39,6 +39,34 @@ def store(tmp_path: Path) -> Iterator[KVStore]:
 # ---- blocks ----
 
 
+def test_blocks_are_where_the_store_says(store: KVStore) -> None:
+    blocks = {f"key {size}": os.urandom(size) for size in (1, 5000, 300_000)}
+    assert all(store.set_many(blocks, blocks.values()))
+    with KVStore.connect(store.serve(listen="127.0.0.1:0").addresses[0]) as other:
+        for reader in (store, other):
+            *found, none = reader.locate([*blocks, "none"])
+            assert none is None
+            for place, block in zip(found, blocks.values(), strict=True):
+                assert place is not None
+                path, offset, length, checksum = place
+                with pathlib.Path(path).open("rb") as file:
+                    file.seek(offset)
+                    assert file.read(length) == block
+                assert offset % 4096 == 0
+                assert checksum == crc32c(block)
+    assert store.locate([]) == []
+
+
+def crc32c(data: bytes) -> int:
+    """Return the checksum of some bytes, slowly."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    return value ^ 0xFFFFFFFF
+
+
 @pytest.mark.parametrize("size", [0, 1, 2, 4095, 4096, 4097, 300_000, 4 << 20])
 def test_a_block_comes_back(store: KVStore, size: int) -> None:
     block = os.urandom(size)

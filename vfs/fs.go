@@ -60,6 +60,12 @@ type Sparse interface {
 	DataFrom(off int64) int64
 }
 
+// Described is a File that has a descriptor of the operating system, for calls of the kernel that take one. It is the file's
+// own: nobody else closes it.
+type Described interface {
+	Descriptor() int
+}
+
 // SyncFile brings a closed file to the disk.
 func SyncFile(fs FS, path string) error {
 	f, err := fs.Open(path)

@@ -108,6 +108,9 @@ func wrapFile(f *os.File, err error) (File, error) {
 	return &osFile{File: f, fd: int(f.Fd())}, nil
 }
 
+// Descriptor implements Described.
+func (f *osFile) Descriptor() int { return f.fd }
+
 func (f *osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {

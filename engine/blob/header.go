@@ -3,6 +3,7 @@ package blob
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 )
 
@@ -117,4 +118,25 @@ type Want struct {
 	Page, Length uint32
 	Namespace    string
 	Key          []byte
+}
+
+// whole compares a header with what is wanted of it, without making anything of it.
+func whole(page []byte, id Identity, w Want) (sum uint32, err error) {
+	if string(page[:8]) != blockMagic {
+		return 0, fmt.Errorf("%w: there is no header", ErrBlock)
+	}
+	namespace, salt, end, ok := sizes(page)
+	if !ok || headerSum(page[:end], id) != le.Uint32(page[8:]) {
+		return 0, fmt.Errorf("%w: header does not have its checksum", ErrBlock)
+	}
+	names := page[headerBytes:end]
+	switch {
+	case le.Uint32(page[48:]) != w.Length:
+		return 0, fmt.Errorf("%w: length is %d, want %d", ErrBlock, le.Uint32(page[48:]), w.Length)
+	case string(names[:namespace]) != w.Namespace || string(names[namespace+salt:]) != string(w.Key):
+		return 0, fmt.Errorf("%w: it is that of another key", ErrBlock)
+	case string(page[deadAt:]) == deadMark:
+		return 0, fmt.Errorf("%w: it was replaced or deleted", ErrBlock)
+	}
+	return le.Uint32(page[12:]), nil
 }

@@ -467,26 +467,15 @@ func (g *Segment) Probe() error {
 	return nil
 }
 
-// fits compares a header, as it was read, with what is wanted of it, without making anything of it. It returns the checksum that
-// the payload must have.
+// fits compares a header, as it was read, with what is wanted of it and with where it was read. It returns the checksum that the
+// payload must have.
 func (s *Segment) fits(page []byte, w Want) (uint32, error) {
-	if string(page[:8]) != blockMagic {
-		return 0, fmt.Errorf("%w: no header at page %d of slot %d", ErrBlock, w.Page, s.Slot)
+	sum, err := whole(page, s.store.id, w)
+	if err == nil && (le.Uint64(page[16:]) != s.Epoch() || le.Uint32(page[40:]) != s.Slot || le.Uint32(page[44:]) != w.Page) {
+		err = fmt.Errorf("%w: the header belongs elsewhere", ErrBlock)
 	}
-	namespace, salt, end, ok := sizes(page)
-	if !ok || headerSum(page[:end], s.store.id) != le.Uint32(page[8:]) {
-		return 0, fmt.Errorf("%w: header at page %d of slot %d does not have its checksum", ErrBlock, w.Page, s.Slot)
+	if err != nil {
+		return 0, fmt.Errorf("%w, at page %d of slot %d", err, w.Page, s.Slot)
 	}
-	names := page[headerBytes:end]
-	switch {
-	case le.Uint64(page[16:]) != s.Epoch() || le.Uint32(page[40:]) != s.Slot || le.Uint32(page[44:]) != w.Page:
-		return 0, fmt.Errorf("%w: header at page %d of slot %d belongs elsewhere", ErrBlock, w.Page, s.Slot)
-	case le.Uint32(page[48:]) != w.Length:
-		return 0, fmt.Errorf("%w: length is %d, want %d", ErrBlock, le.Uint32(page[48:]), w.Length)
-	case string(names[:namespace]) != w.Namespace || string(names[namespace+salt:]) != string(w.Key):
-		return 0, fmt.Errorf("%w: it is that of another key", ErrBlock)
-	case string(page[deadAt:]) == deadMark:
-		return 0, fmt.Errorf("%w: it was replaced or deleted", ErrBlock)
-	}
-	return le.Uint32(page[12:]), nil
+	return sum, nil
 }

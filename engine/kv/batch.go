@@ -35,11 +35,16 @@ func (s *Store) prepareLoads(b *Batch) (*work, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.todo = make([]int, len(b.Items))
+	w.all()
+	return w, nil
+}
+
+// all has every item to do.
+func (w *work) all() {
+	w.todo = make([]int, len(w.Items))
 	for i := range w.todo {
 		w.todo[i] = i
 	}
-	return w, nil
 }
 
 // prepareStores has those to do that are not too long, and for which there is room in the backlog if it is bounded by most.
@@ -104,30 +109,6 @@ func (s *Store) runStore(w *work, i int) {
 	w.end(i, result)
 }
 
-// wait runs a batch with the help of the workers. One item is run by the caller alone, without the way to another thread.
-func (s *Store) wait(q *queue, w *work) {
-	w.left.Store(int32(len(w.todo)))
-	if len(w.todo) == 0 {
-		return
-	}
-	ended := make(chan struct{})
-	w.done = func() { close(ended) }
-	if len(w.todo) == 1 || !q.add(w) {
-		for _, i := range w.todo {
-			q.run(w, i)
-		}
-		return
-	}
-	for {
-		_, i, ok := q.take(w)
-		if !ok {
-			break
-		}
-		q.run(w, i)
-	}
-	<-ended
-}
-
 // Get reads blocks into the memory of the items. A block has the length of its memory, or is a miss.
 func (s *Store) Get(b *Batch) error {
 	if !s.enter() {
@@ -173,43 +154,4 @@ func (s *Store) SubmitSet(b *Batch) (uint64, error) {
 		return 0, err
 	}
 	return s.submit(s.stores, w), nil
-}
-
-func (s *Store) submit(q *queue, w *work) uint64 {
-	ticket := s.completions.next.Add(1)
-	w.done = func() { s.completions.add(ticket) }
-	w.left.Store(int32(len(w.todo)))
-	if len(w.todo) == 0 {
-		w.done()
-	} else if !q.add(w) { // the store is closed, so each is shed at once
-		for _, i := range w.todo {
-			q.run(w, i)
-		}
-	}
-	return ticket
-}
-
-// SetBell has ring be called, on any goroutine and without waiting, when there are completions to drain.
-func (s *Store) SetBell(ring func()) {
-	c := &s.completions
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ring = ring
-	if len(c.done) > 0 && ring != nil {
-		ring()
-	}
-}
-
-// Drain fills tickets with those of batches that have ended, whose results and memory are the caller's again, and returns how
-// many they are. When there are more, the bell rings again.
-func (s *Store) Drain(tickets []uint64) int {
-	c := &s.completions
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := copy(tickets, c.done)
-	c.done = c.done[:copy(c.done, c.done[n:])]
-	if len(c.done) > 0 && n > 0 && c.ring != nil {
-		c.ring()
-	}
-	return n
 }

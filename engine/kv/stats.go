@@ -36,6 +36,8 @@ type Stats struct {
 	Namespaces map[string]Usage `json:"namespaces"`
 	Salts      map[string]Usage `json:"salts"`
 	InUseBy    string           `json:"in_use_by,omitempty"` // who had it open when it was opened read-only
+
+	Disconnected string `json:"disconnected,omitempty"` // of a client: why it cannot ask its server
 }
 
 // Usage is what a namespace or a salt takes.
@@ -44,6 +46,9 @@ type Usage struct {
 	Bytes      int64 `json:"bytes"`
 	QuotaBytes int64 `json:"quota_bytes,omitempty"`
 }
+
+// Report is Stats, which a store can always give.
+func (s *Store) Report() (Stats, error) { return s.Stats(), nil }
 
 // Stats returns them.
 func (s *Store) Stats() Stats {
@@ -119,10 +124,16 @@ func (s *Store) addUsage(st *Stats) {
 
 // Key is a key of a listing.
 type Key struct {
-	Key    []byte
-	Salt   string
-	Length uint32
-	Pinned bool
+	Key    []byte `json:"key"`
+	Salt   string `json:"salt"`
+	Length uint32 `json:"length"`
+	Pinned bool   `json:"pinned"`
+}
+
+// Page is a page of a listing.
+type Page struct {
+	Keys []Key   `json:"keys"`
+	Next *Cursor `json:"next"`
 }
 
 // Cursor is where a listing goes on; the zero value is its beginning.

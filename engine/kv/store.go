@@ -49,14 +49,12 @@ type Store struct {
 	orders [stripes]orders
 	doubts doubts
 
-	loads, stores *queue
-	completions   completions
-	working       sync.WaitGroup
-	stop          chan struct{}
-	walks         int64  // segments whose headers the opening has read
-	inUseBy       string // who had it open when it was opened read-only
-	closed        atomic.Bool
-	alive         sync.RWMutex // held by calls that use files, so that Close waits for them
+	mover
+	stop    chan struct{}
+	walks   int64  // segments whose headers the opening has read
+	inUseBy string // who had it open when it was opened read-only
+	closed  atomic.Bool
+	alive   sync.RWMutex // held by calls that use files, so that Close waits for them
 }
 
 // enter begins a call that uses files; false once the store is closed. The caller ends it with exit.

@@ -161,16 +161,21 @@ class Store(Handle):
     Parameters
     ----------
     path
-        Directory of the store, created if missing.
+        Directory of the store, created if missing, or the address of a server.
     options
-        See `persisting_kv_open`.
+        See `persisting_kv_open`, or `persisting_kv_connect`.
+    connect
+        Whether `path` is an address.
     """
 
-    def __init__(self, path: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], options: Mapping[str, Any], *, connect: bool = False
+    ) -> None:
         self.path = os.fspath(path)
         functions = library()
         number = ctypes.c_uint64()
-        call(functions.persisting_kv_open, os.fsencode(self.path), as_json(options), byref(number))
+        begin = functions.persisting_kv_connect if connect else functions.persisting_kv_open
+        call(begin, os.fsencode(self.path), as_json(options), byref(number))
         super().__init__(number.value, functions.persisting_kv_close, f"the store {self.path}")
         self._find = functions.persisting_kv_find
 
@@ -257,6 +262,13 @@ class Store(Handle):
         """Have an eventfd be written to when there are tickets to drain; -1 is for none."""
         self._use(library().persisting_kv_set_bell, fd)
 
+    def locate(self, space: int, keys: Keys, lease_ms: int) -> list[dict[str, Any] | None]:
+        """Return where the payload of each key lies; see `persisting_kv_locate`."""
+        places: list[dict[str, Any] | None] = json.loads(
+            string(self._use, library().persisting_kv_locate, space, *keys.arguments, lease_ms)
+        )
+        return places
+
     def delete(self, space: int, keys: Keys) -> Iterable[int]:
         """Remove keys and return the results."""
         return self._change(library().persisting_kv_delete, space, keys)
@@ -311,3 +323,23 @@ class Store(Handle):
     def flush(self) -> None:
         """Bring all that was stored to the disk."""
         self._use(library().persisting_kv_flush)
+
+
+class Server(Handle):
+    """What serves an open store to other processes, until it is closed.
+
+    Attributes
+    ----------
+    addresses : list of str
+        What `KVStore.connect` takes, such as ``unix:/run/kv.sock``.
+    """
+
+    def __init__(self, store: Store, options: Mapping[str, Any]) -> None:
+        functions = library()
+        number = ctypes.c_uint64()
+        store._use(functions.persisting_kv_serve, as_json(options), byref(number))
+        super().__init__(
+            number.value, functions.persisting_kv_server_close, f"the server of {store.path}"
+        )
+        found = string(self._use, functions.persisting_kv_server_addresses)
+        self.addresses: list[str] = json.loads(found)

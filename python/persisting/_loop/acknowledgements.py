@@ -7,7 +7,10 @@ import contextlib
 import os
 import sys
 import weakref
+from bisect import bisect_right
 from collections import deque
+from itertools import chain, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from persisting._engine.boundary import OVER
@@ -116,15 +119,17 @@ class Acknowledgements:
             bell.stop(self._bucket)
         self._finish(cause)
 
-    def hear(self, more: int, *, over: bool) -> None:
+    def hear(self, loop: asyncio.AbstractEventLoop, more: int, *, over: bool) -> None:
         """Resolve every future whose outcome is known, and ask to be called for the next.
 
-        The loop that watches calls it, with how many more rows are acknowledged, and whether
-        no more will be.
+        The `loop` that watches calls it, with how many more rows are acknowledged, and whether
+        no more will be. One that watches no more has the other begin anew.
         """
-        if self._bell is None or self._bucket.closed:
+        bell = self._bell
+        if bell is None or self._bucket.closed:
             return
-        if self._bell.moved(_begin_anew, weakref.ref(self)):
+        if bell.loop not in (None, loop):
+            _on_loop(bell.loop, _begin_anew, weakref.ref(self))
             return
         self._told += more
         self._over = over
@@ -198,8 +203,9 @@ class Acknowledgements:
         """Resolve those whose rows are acknowledged."""
         self._acknowledged = max(self._acknowledged, acknowledged)
         self._advance(self._acknowledged)
-        while self._waiting and self._waiting[0][0] <= self._acknowledged:
-            settle(self._waiting[0][1], None)
+        known = bisect_right(self._waiting, self._acknowledged, key=itemgetter(0))
+        settle(chain.from_iterable(puts for _, puts in islice(self._waiting, known)), None)
+        for _ in range(known):
             self._waiting.popleft()
 
     def _finish(self, cause: Exception | None) -> None:
@@ -221,27 +227,20 @@ class _Bell:
 
     def __init__(self) -> None:
         self._reading, self.writing = _event_pipe()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None  # that watches it
 
     def watch(self, loop: asyncio.AbstractEventLoop, owner: Acknowledgements) -> None:
         """Have `loop`, and no other, call `owner.hear`.
 
         What the loop before has read it may not have told: it can have ended in the midst of it.
         """
-        if loop is self._loop:
+        if loop is self.loop:
             return
-        before, self._loop = self._loop, None
+        before, self.loop = self.loop, None
         _on_loop(before, _unwatch, before, self._reading)
-        loop.add_reader(self._reading, _wake, self._reading, weakref.ref(owner))
+        loop.add_reader(self._reading, _wake, self._reading, loop, weakref.ref(owner))
         owner.begin_anew()
-        self._loop = loop
-
-    def moved(self, do: Callable[..., None], *arguments: object) -> bool:
-        """Tell whether another loop watches than the running one; have that call `do` then."""
-        if self._loop in (None, running_loop()):
-            return False
-        _on_loop(self._loop, do, *arguments)
-        return True
+        self.loop = loop
 
     def silence(self) -> None:
         """Forget what was written."""
@@ -253,12 +252,12 @@ class _Bell:
         """Let go of the descriptor, once the engine cannot write to it any more."""
         with contextlib.suppress(PersistingError):  # it is closed, or this is a forked child
             bucket.set_bell(-1)
-        loop, self._loop = self._loop, None
+        loop, self.loop = self.loop, None
         fds, self._reading, self.writing = {self._reading, self.writing} - {-1}, -1, -1
         _on_loop(loop, _close, loop, fds)
 
 
-def _wake(fd: int, owner: weakref.ref[Acknowledgements]) -> None:
+def _wake(fd: int, loop: asyncio.AbstractEventLoop, owner: weakref.ref[Acknowledgements]) -> None:
     try:
         try:
             number = int.from_bytes(os.read(fd, 8), sys.byteorder)
@@ -266,9 +265,9 @@ def _wake(fd: int, owner: weakref.ref[Acknowledgements]) -> None:
             return
         acknowledgements = owner()
         if acknowledgements is not None:
-            acknowledgements.hear(number % OVER, over=number >= OVER)
+            acknowledgements.hear(loop, number % OVER, over=number >= OVER)
     except BaseException:  # Ctrl-C, say, and the loop may go on
-        asyncio.get_running_loop().call_soon(_begin_anew, owner)
+        loop.call_soon(_begin_anew, owner)
         raise
 
 

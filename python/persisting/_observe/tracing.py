@@ -46,10 +46,14 @@ def span(operation: str, path: str, **attributes: Any) -> Iterator[Any]:
         yield made
 
 
-async def put(path: str, records: int, storing: Awaitable[None]) -> None:
-    """Await a put inside a span."""
-    with span("put", path, records=records):
-        await storing
+async def put(
+    path: str, count: int, store: Callable[[T], Awaitable[None] | None], records: T
+) -> None:
+    """Store so many records inside a span, and wait for what is left to wait for."""
+    with span("put", path, records=count):
+        storing = store(records)
+        if storing is not None:
+            await storing
 
 
 @dataclass

@@ -238,7 +238,7 @@ class RecordEncoder:
         self._learn(shape, parts)
         return Message(shape.schema, n, shape.message(n, parts))
 
-    def message(self, records: list[dict[str, Any]] | dict[str, Any]) -> Message | None:
+    def message(self, records: Sequence[dict[str, Any]] | dict[str, Any]) -> Message | None:
         """Do `add`, of a put of records or of one, and `finish_message` the short way.
 
         Returns

@@ -3,7 +3,7 @@
 Sources: `rows.c`, `rows_read.c`, `rows_write.c`. Nothing here waits or lets go of the GIL.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NewType
 
 Reader = NewType("Reader", object)
@@ -78,7 +78,7 @@ def writer(
         nodes and the places of the buffers.
     """
 
-def write(writer: Writer, records: list[dict[str, Any]] | dict[str, Any], /) -> bytes | None:
+def write(writer: Writer, records: Sequence[dict[str, Any]] | dict[str, Any], /) -> bytes | None:
     """Make the message of records, or of one record.
 
     Returns

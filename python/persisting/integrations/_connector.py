@@ -31,7 +31,7 @@ class Connector:
     Parameters
     ----------
     path
-        Directory of the store.
+        Directory of the store, or the address of a process that serves one.
     capacity
         Bytes that it may take, or text such as ``"500 GiB"``.
     namespace, revision

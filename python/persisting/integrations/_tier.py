@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import logging
+import os
 import threading
 import time
 from collections import Counter
@@ -16,7 +17,6 @@ from persisting._errors import LockedError, StorageError
 from persisting.kv import KVStore
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping
 
 Method = TypeVar("Method", bound="Callable[..., Any]")
@@ -39,11 +39,12 @@ class Tier:
     Parameters
     ----------
     path
-        Directory of the store.
+        Directory of the store, or the address of a process that serves one.
     namespace
         See `namespace_of`.
     options
-        Those of `KVStore`; `capacity` is needed.
+        Those of `KVStore`, of which `capacity` is needed. With an address those of
+        `KVStore.connect`; a capacity is that of the server, and is not looked at.
     """
 
     def __init__(
@@ -53,8 +54,7 @@ class Tier:
         self.faults = Faults()
         self.store: KVStore | None = None
         try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self.store = KVStore(path, namespace=namespace, **options)
+            self.store = _open(path, namespace, options)
         except (LockedError, StorageError, OSError) as reason:
             self.faults.add("open", reason)
 
@@ -70,6 +70,20 @@ class Tier:
                 self.store.close()
             except Exception as reason:
                 self.faults.add("close", reason)
+
+
+def is_address(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is the address of a process that serves a store."""
+    return os.fspath(path).startswith(("unix:", "tcp:"))
+
+
+def _open(path: str | os.PathLike[str], namespace: str, options: Mapping[str, Any]) -> KVStore:
+    """Open a store, or connect to one, which may be served later only."""
+    if is_address(path):
+        more = {name: value for name, value in options.items() if name != "capacity"}
+        return KVStore.connect(os.fspath(path), namespace=namespace, required=False, **more)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return KVStore(path, namespace=namespace, **options)
 
 
 class Faults:

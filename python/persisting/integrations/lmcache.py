@@ -68,8 +68,9 @@ class Adapter(L2AdapterInterface):
     Parameters
     ----------
     adapter_params
-        `path` and `capacity`; further options of `KVStore`; `namespace` and `revision` as of
-        `Connector`.
+        `path`, of a directory or the address of a process that serves a store, and `capacity`, for
+        an address that of the store there; further options of `KVStore`; `namespace` and `revision`
+        as of `Connector`.
     l1_memory_desc
         LMCache's memory, which needs no registration.
 

@@ -26,7 +26,7 @@ from sglang.srt.mem_cache.hicache_storage import (
 
 from persisting._engine.kv import Memory
 from persisting._errors import InvalidArgumentError
-from persisting.integrations._tier import LEASE_MS, Tier, harmless, logger, namespace_of
+from persisting.integrations._tier import LEASE_MS, Tier, harmless, is_address, logger, namespace_of
 from persisting.kv._batches import REFUSED, Batches
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ class HiCache(HiCacheStorage):
         SGLang's. Its `extra_config` has `path` and `capacity`, and may have other options of
         `KVStore`, `revision` (of the weights: blocks of one are not found under another) and
         `namespace` in place of the one that is made from model, ranks, dtype, layout and page size.
-        Each rank has a directory of its own below `path`, and `capacity` is that of one rank.
+        Each rank has a directory of its own below `path`, and `capacity` is that of one rank;
+        `path` may be the address of a process that serves a store, which all ranks share.
     kwargs
         Nothing.
 
@@ -389,10 +390,13 @@ class HiCache(HiCacheStorage):
         self._tier.close()
 
 
-def _directory(config: HiCacheStorageConfig) -> Path:
-    """Return a directory that only this rank opens."""
+def _directory(config: HiCacheStorageConfig) -> Path | str:
+    """Return a directory that only this rank opens, or the address of what all ranks share."""
+    path: str = config.extra_config["path"]
+    if is_address(path):
+        return path
     rank = f"tp{config.tp_rank}-pp{config.pp_rank}-cp{config.attn_cp_rank}-dp{config.dp_rank}"
-    return Path(config.extra_config["path"]) / rank
+    return Path(path) / rank
 
 
 def _form(pool: Any) -> dict[str, object]:

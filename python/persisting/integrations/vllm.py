@@ -24,7 +24,7 @@ from vllm.v1.kv_offload.base import Locality, LookupResult, Medium, RequestOfflo
 from vllm.v1.kv_offload.tiering.base import JobResult, SecondaryTierManager
 
 from persisting._engine.kv import STORED, Memory, address_of
-from persisting.integrations._tier import LEASE_MS, Tier, harmless, logger, namespace_of
+from persisting.integrations._tier import LEASE_MS, Tier, harmless, is_address, logger, namespace_of
 from persisting.kv._batches import REFUSED, Batches
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class PersistingTier(SecondaryTierManager):
     offloading_spec, primary_kv_view, tier_type, backpressure_detector
         vLLM's.
     path
-        Directory of the store. Each data parallel rank has one of its own below it.
+        Directory of the store. Each data parallel rank has one of its own below it. Or the address
+        of a process that serves one, which all ranks share.
     capacity
         Bytes that it may take, or text such as ``"500 GiB"``.
     revision
@@ -285,7 +286,7 @@ class PersistingTier(SecondaryTierManager):
 
 def _directory(path: str, parallel: Any) -> str:
     """Return a directory that only this engine opens."""
-    if parallel.data_parallel_size > 1:
+    if parallel.data_parallel_size > 1 and not is_address(path):
         return os.path.join(path, f"dp{parallel.data_parallel_index}")  # noqa: PTH118
     return path
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
+import os
 from typing import TYPE_CHECKING, Any
 
-from persisting._engine.kv import Keys, Memory, Store, uninitialised
+from persisting._engine.kv import Keys, Memory, Server, Store, uninitialised
 from persisting._errors import InvalidArgumentError
 from persisting._loop.tickets import Tickets
 from persisting.kv._sizes import as_key, as_keys, in_bytes, in_ms
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Iterator, Sequence
 
     from typing_extensions import Self
@@ -109,15 +109,121 @@ class KVStore:
             "load_deadline": load_deadline,
         }
         options |= {name: value for name, value in optional.items() if value is not None}
-        self._store = Store(path, options)
-        self._tickets = Tickets(self._store)
-        self.path = self._store.path
+        self._begin(Store(path, options), namespace, salt)
+
+    @classmethod
+    def connect(
+        cls,
+        address: str,
+        *,
+        namespace: str = "",
+        salt: str = "",
+        required: bool = True,
+        workers: int | None = None,
+        max_store_backlog: int | str | None = None,
+        load_deadline: float | None = None,
+    ) -> Self:
+        """Connect to a store that another process serves, with the same methods.
+
+        Parameters
+        ----------
+        address : str
+            ``unix:PATH`` or ``tcp:HOST:PORT``.
+        namespace, salt : str, default ""
+            As of a store that is opened.
+        required : bool, default True
+            Whether to raise where nobody serves. Otherwise nothing is there until somebody does.
+        workers : int, optional
+            Blocks that are read at the same time, each over a connection of its own. The default
+            is 4 for each processor, at most 16.
+        max_store_backlog : int or str, default 1 GiB
+            Bytes of asynchronous sets that may wait; further ones are not stored.
+        load_deadline : float, default 5
+            Seconds after which a load that has not begun, or an answer that has not come, is a
+            miss.
+
+        Raises
+        ------
+        InvalidArgumentError
+            An option is out of range.
+        StorageError
+            Nobody serves at the address.
+
+        Notes
+        -----
+        When the server ends, keys are not there and sets return False; a new connection is made in
+        the background. Only `keys`, `drop_namespace`, `set_quota` and `flush` raise `StorageError`
+        meanwhile. Looking waits for the server. Pins end with the connection, as leases beyond ten
+        seconds do.
+        """
+        optional = {
+            "workers": workers,
+            "max_store_backlog": max_store_backlog
+            and in_bytes(max_store_backlog, "max_store_backlog"),
+            "load_deadline": load_deadline,
+        }
+        options: dict[str, Any] = {"required": required}
+        options |= {name: value for name, value in optional.items() if value is not None}
+        self = cls.__new__(cls)
+        self._begin(Store(address, options, connect=True), namespace, salt)
+        return self
+
+    def _begin(self, store: Store, namespace: str, salt: str) -> None:
+        self._store = store
+        self._tickets = Tickets(store)
+        self._servers: list[Server] = []
+        self.path = store.path
         self.namespace = namespace
         try:
-            self._space = self._store.space(namespace, salt)
+            self._space = store.space(namespace, salt)
         except BaseException:
-            self._store.close()
+            store.close()
             raise
+
+    def serve(
+        self,
+        socket: str | os.PathLike[str] | None = None,
+        *,
+        listen: str | None = None,
+        allow_remote: bool = False,
+    ) -> Server:
+        """Serve the store to other processes, which `connect`, until it is closed.
+
+        Parameters
+        ----------
+        socket : str or path-like, optional
+            Path of a unix socket to make. Only processes of the same user may connect to it.
+        listen : str, optional
+            Address of TCP such as ``127.0.0.1:9642``, of the loopback interface. Every process of
+            the machine may connect to it.
+        allow_remote : bool, default False
+            Must be True for a `listen` that other machines can reach. There is no password and no
+            encryption: whoever connects may read and write everything.
+
+        Returns
+        -------
+        Server
+            With `addresses` for `connect`, and `close` to end it before the store.
+
+        Raises
+        ------
+        InvalidArgumentError
+            An address is not one to listen on.
+        StorageError
+            The address is taken.
+
+        Notes
+        -----
+        The engine serves by itself, without the GIL.
+        """
+        options: dict[str, Any] = {"allow_remote": allow_remote}
+        if socket is not None:
+            options["socket"] = os.fspath(socket)
+        if listen is not None:
+            options["listen"] = listen
+        server = Server(self._store, options)
+        self._servers.append(server)
+        return server
 
     # ---- looking ----
 
@@ -150,6 +256,39 @@ class KVStore:
         if not keys:
             return ()
         return self._store.exists(self._space, Keys(keys), in_ms(lease, "lease"))
+
+    def locate(
+        self, keys: Iterable[Key], *, lease: float = LEASE
+    ) -> list[tuple[str, int, int, int] | None]:
+        """Return where blocks lie, for readers with ways of their own to memory; does not wait.
+
+        Parameters
+        ----------
+        keys
+            The keys.
+        lease
+            Seconds for which the blocks are not forgotten.
+
+        Returns
+        -------
+        list of (path, offset, length, crc32c) or None
+            For each key, None where there is no block: the segment file, the first byte in it,
+            which is a multiple of 4,096, the length in bytes, and the CRC-32C of the block, which
+            is contiguous there.
+
+        Notes
+        -----
+        Such readers, cuFile for one, compare nothing. The place of a block that is replaced or
+        deleted meanwhile may be used for another in spite of the lease: the checksum tells.
+        """
+        encoded = as_keys(keys)
+        if not encoded:
+            return []
+        found = self._store.locate(self._space, Keys(encoded), in_ms(lease, "lease"))
+        return [
+            place and (place["path"], place["offset"], place["length"], place["crc32c"])
+            for place in found
+        ]
 
     # ---- reading ----
 
@@ -403,7 +542,10 @@ class KVStore:
         """Close the store; a second call does nothing. Waits for the disk.
 
         Reads and writes that have begun end; asynchronous ones that wait raise `ClosedError`.
+        Servers of the store are closed before.
         """
+        for server in self._servers:
+            server.close()
         self._store.close()
         self._tickets.close()
 

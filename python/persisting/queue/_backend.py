@@ -34,7 +34,12 @@ from persisting._records import (
     strip,
     visible,
 )
-from persisting.queue._options import LanceOptions, PersistingOptions, for_engine
+from persisting.queue._options import (
+    LanceOptions,
+    PersistingOptions,
+    documented,
+    for_engine,
+)
 from persisting.queue._prefetch import Prefetch
 from persisting.queue._queries import Queries
 from persisting.queue._versions import BucketView, Version, choose, version_of
@@ -56,6 +61,7 @@ OFFSET = "_offset"
 _FEW = 1024
 
 
+@documented(LanceOptions)
 class LanceBackend(Queries):
     """Storage of one bucket of a Pulsing queue in a Lance table.
 
@@ -75,31 +81,8 @@ class LanceBackend(Queries):
     schema
         The columns that puts may have, and must have where a field is not nullable; others are
         refused. Those that the bucket lacks are added. None is to let puts make columns.
-    flush_threshold
-        Unflushed rows that start a flush. Default 65,536.
-    flush_bytes
-        Unflushed bytes that start a flush; puts wait while there are half as
-        many again. Default 64 MiB.
-    flush_interval
-        Seconds after which unflushed rows are flushed; 0 is never. Default 5. Also known as
-        `auto_flush_interval_sec`, its name in persisting 0.3.0.
-    compaction_threshold
-        Fragments of the table that start a compaction; 0 is never. Default 32.
-    compression
-        "auto", "none", "lz4", "zstd", or "zstd:1" to "zstd:22" for a level, for columns of the
-        table that are made from now on; None is "none". Default "auto".
-    column_compression
-        Dict of the same for columns by name. Default none.
-    cache_bytes
-        Most bytes of memory for flushed and recently read rows. Default 64 MiB.
-    retention_rows
-        Records that are kept, the newest; None keeps all. Default None.
-    retention_bytes
-        Bytes that the records that are kept may take in the files of the table. Default None.
-    retention_age
-        Seconds that a record is kept after it was flushed. Default None.
-    enable_metrics
-        Whether to count and to time. Default True.
+    **options
+        See `LanceOptions`.
 
     Raises
     ------
@@ -204,9 +187,9 @@ class LanceBackend(Queries):
         """
         self._check_open()
         if tracing.tracer:
-            await tracing.put(self.storage_path, 1, self._writer.put((record,)))
+            await tracing.put(self.storage_path, 1, self._writer.put, [record])
             return
-        storing = self._writer.put_one(record)
+        storing = self._writer.put([record])
         if storing is not None:
             await storing
 
@@ -226,9 +209,12 @@ class LanceBackend(Queries):
         if isinstance(records, dict | str | bytes) or not isinstance(records, Sequence):
             raise SchemaError(f"put_batch: want a list of dicts, got {type(records).__name__}")
         self._check_open()
+        if tracing.tracer:
+            await tracing.put(self.storage_path, len(records), self._writer.put, records)
+            return
         storing = self._writer.put(records)
-        count = len(records)
-        await (tracing.put(self.storage_path, count, storing) if tracing.tracer else storing)
+        if storing is not None:
+            await storing
 
     async def put_arrow(self, data: Any) -> None:
         """Store the rows of Arrow data, without copying columns.
@@ -263,9 +249,10 @@ class LanceBackend(Queries):
         if not isinstance(data, pa.Table | pa.RecordBatch):
             data = await _pulled(data)
             self._check_open()
-        storing = self._writer.put_arrow(data)
-        count = data.num_rows
-        await (tracing.put(self.storage_path, count, storing) if tracing.tracer else storing)
+        if tracing.tracer:
+            await tracing.put(self.storage_path, data.num_rows, self._writer.put_arrow, data)
+            return
+        await self._writer.put_arrow(data)
 
     def _advance(self, acknowledged: int) -> None:
         """Let readers see the rows up to `acknowledged`."""
@@ -1042,6 +1029,7 @@ async def _pulled(data: Any) -> pa.Table:
         raise
 
 
+@documented(PersistingOptions)
 class PersistingBackend(LanceBackend):
     """Storage of one bucket of a Pulsing queue in a Lance table behind a log.
 
@@ -1050,20 +1038,8 @@ class PersistingBackend(LanceBackend):
 
     Parameters
     ----------
-    enable_wal
-        Whether to keep the log. Default True.
-    wal_sync_interval
-        Most seconds that a log entry stays unsynced: an acknowledged record survives
-        the end of the process at once and a power failure after that time. 0 syncs
-        before each acknowledgement; puts that wait share one sync. Default 1.
-    max_wal_size
-        Bytes of log that start a flush; puts wait while there are twice as many.
-        Default 512 MiB.
-    wal_compression
-        "none", "lz4" or "zstd", of what is written to the log. Default "none".
-    wal_recovery
-        "strict" refuses to open a bucket whose log is damaged in the middle, "salvage"
-        keeps what can be read and sets the damaged file aside. Default "strict".
+    **options
+        See `PersistingOptions`.
     """
 
     _NAME: ClassVar[str] = "persisting"

@@ -121,9 +121,9 @@ _Entry: TypeAlias = "_Group | _Later | _Change"
 class Writer:
     """Turn puts into batches, and wait for the engine to acknowledge them.
 
-    The records of a put are encoded when it is called. The first put in a turn of the
-    event loop, and those that the same task does after it, are handed over at once. What
-    other tasks put in the turn becomes one batch in the next.
+    The records of a put are encoded when it is called, and handed over at once if nobody waits.
+    Those that only the encoder can read become one batch with what other tasks put in the same
+    turn of the event loop.
 
     Parameters
     ----------
@@ -169,43 +169,59 @@ class Writer:
         """The number of rows that there are once all that was put is stored."""
         return self._ring.following + self._in_line + self._encoder.rows
 
-    def put_one(self, record: dict[str, Any]) -> Awaitable[None] | None:
-        """Store a record; return what is left to wait for, if anything is.
+    def put(self, records: Sequence[dict[str, Any]]) -> Awaitable[None] | None:
+        """Store the records of one put; return what is left to wait for, if anything is.
 
-        A record like the one before, when nobody waits, is handed over at once.
+        Where they depend on what becomes of those before them they stand in line as they are.
+        Records like some before become a message of their own, which C writes; the encoder takes
+        the others.
         """
-        if self._acknowledgements or self._open or self._line:
-            return self.put((record,))
-        message = self._encoder.message(record)
+        if self._depends():
+            return self._stand_as_they_are(records)
+        message = self._encoder.message(records)
         if message is None:
-            return self.put((record,))
-        try:
-            end, acknowledged = self._hand_over(message)
-        except WouldBlockError:
-            return self._stand_in_line([message])
-        return self._handed_over_at_once(end, acknowledged)
+            return self._encode(records)
+        return self._offer(_in_best_form(message))
 
-    async def put(self, records: Sequence[dict[str, Any]]) -> None:
-        """Store the records of one put."""
+    def _encode(self, records: Sequence[dict[str, Any]]) -> Awaitable[None] | None:
+        """Store what the encoder has to look at; what other tasks put in this turn joins it."""
         loop = self._here()
         alone = self._takes_turn(loop)
-        if alone and type(records) is list:
-            message = self._encoder.message(records)
-            if message is not None:
-                await self._store(_in_best_form(message))
-                return
-        if self._depends() or not self._encoder.add(records):
-            await self._enter(_Later(loop.create_future(), records=_copied(records)))
-            return
+        if not self._encoder.add(records):
+            return self._stand_as_they_are(records)
         if not records:
-            return
+            return None
         if alone:
-            await self._store(self._finish())
-            return
+            return self._offer(self._finish(), news=True)
         done = loop.create_future()
         self._open.append(done)
         self._move_on_soon()
-        await done
+        return done
+
+    def _offer(
+        self, batch: Message | pa.RecordBatch, *, news: bool = False
+    ) -> Awaitable[None] | None:
+        """Hand a batch over at once, or have it stand in line if something has to be waited for.
+
+        With `news` it may have columns that the encoder has yet to hear of.
+        """
+        if self._acknowledgements or self._open or self._line:
+            return self._stand_in_line([batch])
+        try:
+            end, acknowledged = self._hand_over(batch)
+        except WouldBlockError:
+            return self._stand_in_line([batch])
+        except PersistingError:
+            if news:
+                self._encoder.rollback()
+            raise
+        if news:
+            self._encoder.committed(batch.schema)
+        self._advance(acknowledged)
+        if acknowledged < end:
+            return self._acknowledgements.wait(end)
+        self._row_of_puts += 1
+        return None if self._row_of_puts % _FAIRNESS else asyncio.sleep(0)
 
     async def put_arrow(self, data: pa.Table | pa.RecordBatch) -> None:
         """Store the rows of one put of Arrow data."""
@@ -284,17 +300,14 @@ class Writer:
         tuple of int
             The offset after it, and the number of rows that are acknowledged.
         """
-        if type(batch) is Message:
-            schema, rows, data = batch
-            ring = self._ring
-            if schema is not self._ringed:
-                self._ringed = None
-            elif not self._acknowledgements and ring.put(data, rows):
-                return ring.following, ring.following
-        else:
+        if batch.schema is not self._ringed or type(batch) is not Message:
             self._ringed = None
+        elif not self._acknowledgements and self._ring.put(batch.data, batch.num_rows):
+            return self._ring.following, self._ring.following
+        columns = self._columns_of(batch)
+        notify = self._acknowledgements.ask()
         try:
-            first, acknowledged = self._appending(batch, checked)(no_wait=True)
+            first, acknowledged = self._append(batch, columns, notify, checked, no_wait=True)
         except PersistingError:
             raise
         except BaseException:  # such as Ctrl-C when it was done
@@ -302,22 +315,27 @@ class Writer:
             raise
         return self._appended(batch, first, acknowledged)
 
-    def _appending(
-        self, batch: Message | pa.RecordBatch, checked: bool
-    ) -> Callable[..., tuple[int, int]]:
-        """Return the call that appends a batch."""
-        notify = self._acknowledgements.ask()
-        if isinstance(batch, Message):
-            columns = self._columns_of(batch)
-            return partial(self._bucket.append_message, columns, batch.data, notify=notify)
-        return partial(self._bucket.append, batch, notify=notify, checked=checked)
+    def _append(
+        self,
+        batch: Message | pa.RecordBatch,
+        columns: Columns | None,
+        notify: bool,
+        checked: bool,
+        *,
+        no_wait: bool = False,
+    ) -> tuple[int, int]:
+        """Append a batch; `columns` are those of a message. It may be called on a thread."""
+        bucket = self._bucket
+        if columns is None:
+            return bucket.append(batch, no_wait=no_wait, notify=notify, checked=checked)
+        return bucket.append_message(columns, batch.data, no_wait=no_wait, notify=notify)
 
     def _appended(
         self, batch: Message | pa.RecordBatch, first: int, acknowledged: int
     ) -> tuple[int, int]:
         """Take note of where the engine has put a batch; return what `_hand_over` does."""
         self._ring.following = end = first + batch.num_rows
-        if self._ringed is None and acknowledged == end and isinstance(batch, Message):
+        if acknowledged == end and self._ringed is None and type(batch) is Message:
             self._enter_ring(batch)
         return end, acknowledged
 
@@ -328,10 +346,14 @@ class Writer:
         self._alike += 1
         if self._alike % _ALIKE or self._bucket.closed:
             return
-        if self._ring.open(self._columns_of(message)):
+        columns = self._columns_of(message)
+        if columns is not None and self._ring.open(columns):
             self._ringed = message.schema
 
-    def _columns_of(self, message: Message) -> Columns:
+    def _columns_of(self, message: Message | pa.RecordBatch) -> Columns | None:
+        """Return the columns of a message as the engine knows them; a batch has its own."""
+        if type(message) is not Message:
+            return None
         known = self._columns.get(id(message.schema))
         if known is not None:
             return known[1]
@@ -359,29 +381,6 @@ class Writer:
         with contextlib.suppress(PersistingError):  # it was closed
             self._ring.following = self._bucket.acknowledged()
 
-    async def _store(self, batch: Message | pa.RecordBatch) -> None:
-        """Hand a batch over at once, unless the engine would have to wait for a disk."""
-        try:
-            end, acknowledged = self._hand_over(batch)
-        except WouldBlockError:
-            await self._stand_in_line([batch])
-            return
-        except PersistingError:
-            self._encoder.rollback()
-            raise
-        self._encoder.committed(batch.schema)
-        waiting = self._handed_over_at_once(end, acknowledged)
-        if waiting is not None:
-            await waiting
-
-    def _handed_over_at_once(self, end: int, acknowledged: int) -> Awaitable[None] | None:
-        """Return what a put has to wait for whose rows end there, if anything."""
-        self._advance(acknowledged)
-        if acknowledged < end:
-            return self._acknowledgements.wait(end)
-        self._row_of_puts += 1
-        return None if self._row_of_puts % _FAIRNESS else asyncio.sleep(0)
-
     # ---- the line ----
 
     def _here(self) -> asyncio.AbstractEventLoop:
@@ -393,6 +392,10 @@ class Writer:
             if self._line or self._open:
                 self._move_on_soon()
         return loop
+
+    def _stand_as_they_are(self, records: Sequence[dict[str, Any]]) -> asyncio.Future[None]:
+        """Have copies of records stand in line, as later changes to them have no effect."""
+        return self._enter(_Later(self._here().create_future(), records=_copied(records)))
 
     def _stand_in_line(
         self, batches: Sequence[Message | pa.RecordBatch], *, news: bool = False
@@ -504,7 +507,9 @@ class Writer:
         try:
             end, acknowledged = self._hand_over(batch, checked=group.several)
         except WouldBlockError:
-            self._call_on_thread(self._appending(batch, group.several))
+            notify = self._acknowledgements.ask()
+            append = partial(self._append, batch, self._columns_of(batch), notify, group.several)
+            self._call_on_thread(append)
             return
         self._handed_over(group, end, acknowledged)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from persisting._cli import _commands
-from persisting._cli.kv import bench, drop, evict, ls, stat, verify
+from persisting._cli.kv import bench, drop, evict, ls, serve, stat, verify
 
 if TYPE_CHECKING:
     import argparse
@@ -23,6 +23,7 @@ COMMANDS: dict[str, _commands.Command] = {
     "evict": evict,
     "drop": drop,
     "bench": bench,
+    "serve": serve,
 }
 
 

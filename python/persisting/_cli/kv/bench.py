@@ -53,7 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
     content = os.urandom(min(total, 1 << 26) + block)
     values = [memoryview(content)[i * block % (1 << 26) :][:block] for i in places]
     with tempfile.TemporaryDirectory(dir=arguments.path, prefix="bench-") as directory:
-        sides = {"store": Blocks(Path(directory), block, total), "raw": Raw(Path(directory), block)}
+        sides: dict[str, Side] = {
+            "store": Blocks(Path(directory), block, total),
+            "raw": Raw(Path(directory), block),
+        }
         rates = {name: measure(side, values, depth) for name, side in sides.items()}
     print(f"{len(places)} blocks of {size(block)}, {depth} at a time, GB/s")
     for phase in PHASES:
