@@ -235,10 +235,8 @@ func (s *Store) move(from *segment, c candidate) error {
 		to.Return(page, c.entry.length)
 		return err
 	}
-	moved := c.entry
-	moved.page = page
-	s.stats.movedBytes.Add(blob.TakenBytes(moved.length))
-	return s.publishMove(c.ref, to, h.Sequence, moved)
+	s.stats.movedBytes.Add(blob.TakenBytes(c.entry.length))
+	return s.publishMove(c, to, h.Sequence, page)
 }
 
 // reserveMove is reserve while a segment is emptied: there is always one that is free for that.
@@ -265,14 +263,16 @@ func (s *Store) reserveMove(length uint32) (*segment, uint32, error) {
 }
 
 // publishMove makes a copy the block of its key, if the key has the same block still.
-func (s *Store) publishMove(from uint32, to *segment, sequence uint64, e entry) error {
+func (s *Store) publishMove(c candidate, to *segment, sequence uint64, page uint32) error {
+	e := c.entry
+	e.page = page
 	stripe := &s.keys[e.hash%stripes]
 	stripe.Lock()
 	defer stripe.Unlock()
 	t := s.index.shard(e.hash)
 	t.mu.Lock()
-	old, now := s.look(t, e.hash)
-	if old == nil || now != from {
+	old := s.lookAt(t, e.hash, c.ref, c.entry.page)
+	if old == nil {
 		t.mu.Unlock()
 		return nil
 	}
@@ -285,9 +285,9 @@ func (s *Store) publishMove(from uint32, to *segment, sequence uint64, e entry) 
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if old, now = s.look(t, e.hash); old != nil && now == from {
+	if old = s.lookAt(t, e.hash, c.ref, c.entry.page); old != nil {
 		e.lease = max(e.lease, old.lease)
-		s.dropLocked(t, s.segmentOf(from), old)
+		s.dropLocked(t, s.segmentOf(c.ref), old)
 		s.insertLocked(t, to, e)
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 // put stores one block, whose set has that number among those of its key.
 func (s *Store) put(o *owner, key []byte, pieces [][]byte, length uint32, ttl time.Duration, number uint64) int8 {
 	hash := o.hash(key)
-	if ref := s.same(o, hash, key, pieces, length); ref != noRef && s.confirm(hash, ref, number) {
+	if ref, page := s.same(o, hash, key, pieces, length); ref != noRef && s.confirm(hash, ref, page, number) {
 		s.stats.setPresent.Add(1)
 		return Present
 	}
@@ -88,15 +88,15 @@ func (s *Store) expiry(ttl time.Duration) uint32 {
 	return uint32(min(at, math.MaxUint32))
 }
 
-// same finds the block of a key if it has these bytes: the checksums are compared, and then the bytes themselves, so that nothing
-// else is ever taken for them.
-func (s *Store) same(o *owner, hash uint64, key []byte, pieces [][]byte, length uint32) uint32 {
+// same finds the block of a key if it has these bytes, else noRef: the checksums are compared, and then the bytes themselves, so
+// that nothing else is ever taken for them.
+func (s *Store) same(o *owner, hash uint64, key []byte, pieces [][]byte, length uint32) (ref, page uint32) {
 	t := s.index.shard(hash)
 	t.mu.Lock()
 	e, ref := s.look(t, hash)
 	if e == nil || e.length != length {
 		t.mu.Unlock()
-		return noRef
+		return noRef, 0
 	}
 	page, sum := e.page, e.sum
 	g := s.segmentOf(ref)
@@ -104,31 +104,31 @@ func (s *Store) same(o *owner, hash uint64, key []byte, pieces [][]byte, length 
 	t.mu.Unlock()
 	defer g.leave()
 	if blob.Checksum(pieces) != sum {
-		return noRef
+		return noRef, 0
 	}
 	stored := make([]byte, length)
 	if err := g.Read(blob.Want{Page: page, Length: length, Namespace: o.namespace, Key: key}, [][]byte{stored}); err != nil {
-		return noRef // it is written again
+		return noRef, 0 // it is written again
 	}
 	for _, p := range pieces {
 		if !bytes.Equal(p, stored[:len(p)]) {
-			return noRef
+			return noRef, 0
 		}
 		stored = stored[len(p):]
 	}
-	return ref
+	return ref, page
 }
 
 // confirm ends a set of bytes that are there already, unless another set has replaced them meanwhile.
-func (s *Store) confirm(hash uint64, ref uint32, number uint64) bool {
+func (s *Store) confirm(hash uint64, ref, page uint32, number uint64) bool {
 	stripe := &s.keys[hash%stripes]
 	stripe.Lock()
 	defer stripe.Unlock()
 	t := s.index.shard(hash)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e, now := s.look(t, hash)
-	if e == nil || now != ref {
+	e := s.lookAt(t, hash, ref, page)
+	if e == nil {
 		return false
 	}
 	s.read(e)
