@@ -19,6 +19,8 @@ const (
 	kindServer  kind = 4
 	kindView    kind = 5
 	kindKV      kind = 6
+	kindParams  kind = 7
+	kindWeights kind = 8
 
 	kindShift = 56
 )
@@ -37,6 +39,10 @@ func (k kind) String() string {
 		return "view"
 	case kindKV:
 		return "kv"
+	case kindParams:
+		return "params"
+	case kindWeights:
+		return "weights"
 	}
 	return fmt.Sprintf("kind %d", uint64(k))
 }
