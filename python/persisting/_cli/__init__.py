@@ -21,6 +21,7 @@ from persisting._cli import (
     index,
     inspect,
     metrics,
+    params,
     query,
     repair,
     tail,
@@ -58,6 +59,7 @@ COMMANDS: dict[str, Command] = {
     "verify": verify,
     "repair": repair,
     "inspect": inspect,
+    "params": params,
     "top": top,
     "metrics": metrics,
 }
