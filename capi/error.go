@@ -11,6 +11,7 @@ import (
 	"github.com/persisting/persisting/engine/kv"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/params"
 	"github.com/persisting/persisting/wal"
 	"github.com/persisting/persisting/wal/segment"
 )
@@ -93,6 +94,10 @@ var statuses = []struct {
 	{kv.ErrNoStore, C.PERSISTING_NOT_FOUND},
 	{kv.ErrCorrupt, C.PERSISTING_CORRUPT},
 	{kv.ErrClosed, C.PERSISTING_CLOSED},
+	{params.ErrInvalid, C.PERSISTING_INVALID_ARGUMENT},
+	{params.ErrNotFound, C.PERSISTING_NOT_FOUND},
+	{params.ErrConflict, C.PERSISTING_CONFLICT},
+	{params.ErrClosed, C.PERSISTING_CLOSED},
 	{engine.ErrClosed, C.PERSISTING_CLOSED},
 	{engine.ErrPoisoned, C.PERSISTING_POISONED},
 	{engine.ErrWouldBlock, C.PERSISTING_WOULD_BLOCK},

@@ -20,6 +20,8 @@ const (
 	kindView     kind = 5
 	kindKV       kind = 6
 	kindKVServer kind = 7
+	kindParams   kind = 8
+	kindWeights  kind = 9
 
 	kindShift = 56
 )
@@ -40,6 +42,10 @@ func (k kind) String() string {
 		return "kv"
 	case kindKVServer:
 		return "kv_server"
+	case kindParams:
+		return "params"
+	case kindWeights:
+		return "weights"
 	}
 	return fmt.Sprintf("kind %d", uint64(k))
 }

@@ -104,6 +104,7 @@ enum {
   PERSISTING_FORKED = 12,          /* the calling process was forked; use spawn */
   PERSISTING_CORRUPT = 13,         /* files of the bucket contradict each other */
   PERSISTING_REMOVED = 14,         /* the row at that offset was removed */
+  PERSISTING_CONFLICT = 15,        /* something is not as the caller expects it; nothing was changed */
   PERSISTING_INTERNAL = 99         /* a panic inside the library; close the handle */
 };
 
@@ -124,6 +125,8 @@ typedef uint64_t persisting_server; /* an HTTP server of metrics */
 typedef uint64_t persisting_view; /* one version of a bucket */
 typedef uint64_t persisting_kv; /* an open store of blocks under keys, here or in another process */
 typedef uint64_t persisting_kv_server; /* what serves a store to other processes */
+typedef uint64_t persisting_params; /* an open store of parameters */
+typedef uint64_t persisting_weights; /* one version of parameters, open */
 
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
@@ -136,6 +139,12 @@ typedef uint64_t persisting_kv_server; /* what serves a store to other processes
 
 /* A call with PERSISTING_CHECK said so of this batch: do not look at its values again. */
 #define PERSISTING_CHECKED 32u
+
+/* Open what is there, and make nothing. */
+#define PERSISTING_READ_ONLY 64u
+
+/* Do not check what is read. */
+#define PERSISTING_UNVERIFIED 128u
 
 /* Read up to the first row that was removed, and return PERSISTING_REMOVED when the
  * first row of the read was: row i of the read has the offset offset + i. */
@@ -913,6 +922,137 @@ persisting_status persisting_kv_flush(persisting_kv kv, struct persisting_error*
  * have not begun are not done. Afterwards no memory of the caller is used.
  */
 persisting_status persisting_kv_close(persisting_kv kv, struct persisting_error* error);
+
+/* ---- params ------------------------------------------------------------ */
+
+/*
+ * Opens the store of parameters in the directory `path`, which is created if missing
+ * unless `flags` has PERSISTING_READ_ONLY. Several processes may have it open. Waits
+ * for the disk. Errors: INVALID_ARGUMENT, also for a directory that holds something
+ * else, NOT_FOUND, CORRUPT, STORAGE.
+ */
+persisting_status persisting_params_open(const char* path, uint32_t flags, persisting_params* out_params,
+                                         struct persisting_error* error);
+
+/*
+ * `count` tensors. `names` has the bytes of all names, one behind the other, and
+ * `name_sizes` the length of each. `dtypes` are tags of up to 64 printable characters,
+ * each ended by a line feed, of which `dtype_numbers` gives each tensor one, from 0.
+ * `ranks` are the numbers of dimensions, `dims` the dimensions of all tensors.
+ * `addresses` and `lengths` (bytes) say where they are. `ties` is the same number for
+ * tensors that are one in memory, 0 for all others.
+ */
+struct persisting_tensors {
+  int64_t count;
+  const void* names;
+  const int32_t* name_sizes;
+  const char* dtypes;
+  const int32_t* dtype_numbers;
+  const int32_t* ranks;
+  const int64_t* dims;
+  const uint64_t* addresses;
+  const int64_t* lengths;
+  const int32_t* ties;
+};
+
+/*
+ * Stores tensors as the next version of a name. When it returns, the version is on
+ * the disk and seen by all; when it fails, there is nothing of it. Memory is read until
+ * then, and must not change. `save_options` is a JSON object: "tags" (names that are to
+ * name the version), "metadata" (an object), "expect" (the newest version, 0 for none;
+ * CONFLICT if it is another). The result is what persisting_params_list has of a version.
+ * Bytes that any version of the store has are not stored again.
+ */
+persisting_status persisting_params_save(persisting_params params, const char* name,
+                                         const struct persisting_tensors* tensors, const char* save_options,
+                                         char** out_json, struct persisting_error* error);
+
+/*
+ * The names as a JSON array of {"name", "latest", "next", "tags", "versions": [{"version",
+ * "created" (Unix milliseconds), "tensors", "bytes", "stored" (bytes that it added),
+ * "metadata", "manifest", "sum"}]}.
+ */
+persisting_status persisting_params_list(persisting_params params, char** out_json, struct persisting_error* error);
+
+/* One element of persisting_params_list. Errors: NOT_FOUND. */
+persisting_status persisting_params_get(persisting_params params, const char* name, char** out_json,
+                                        struct persisting_error* error);
+
+/*
+ * Has a tag name the version that `reference` means: a number, a tag, or "latest".
+ * `expect` is the version that it names before, 0 for none, -1 for any; CONFLICT if it
+ * is another. Durable when it returns.
+ */
+persisting_status persisting_params_set_tag(persisting_params params, const char* name, const char* tag,
+                                            const char* reference, int64_t expect, int64_t* out_version,
+                                            struct persisting_error* error);
+
+/* Removes a tag; `expect` as above. Errors: NOT_FOUND, CONFLICT. */
+persisting_status persisting_params_delete_tag(persisting_params params, const char* name, const char* tag,
+                                               int64_t expect, struct persisting_error* error);
+
+/*
+ * Removes `count` versions of a name, or all and the name with them for a count of 0. A
+ * version that a tag names, or the newest, goes with all only: CONFLICT. The space comes
+ * back with persisting_params_collect; versions that are open stay readable.
+ */
+persisting_status persisting_params_delete(persisting_params params, const char* name, const int64_t* versions,
+                                           int64_t count, struct persisting_error* error);
+
+/*
+ * Reads and checks all versions of a name, of all names if it is empty. The result is
+ * {"sound", "faults": [text], "versions", "bytes"}.
+ */
+persisting_status persisting_params_verify(persisting_params params, const char* name, char** out_json,
+                                           struct persisting_error* error);
+
+/*
+ * Removes files that no version needs that is listed or open anywhere. The result is
+ * {"packs", "manifests", "staged" (of saves that died), "bytes", "leased"}. It does
+ * nothing where a file that says what is needed is damaged: CORRUPT.
+ */
+persisting_status persisting_params_collect(persisting_params params, char** out_json,
+                                            struct persisting_error* error);
+
+/* Closes the store; versions of it that are open stay so. */
+persisting_status persisting_params_close(persisting_params params, struct persisting_error* error);
+
+/* ---- weights ----------------------------------------------------------- */
+
+/*
+ * Opens the version of a name that `reference` means: a number, a tag, or "latest". It
+ * stays as it is, and can be read, until it is closed. Errors: NOT_FOUND, CORRUPT.
+ */
+persisting_status persisting_weights_open(persisting_params params, const char* name, const char* reference,
+                                          persisting_weights* out_weights, struct persisting_error* error);
+
+/*
+ * What a version is, as JSON: {"name", "version", "created", "tags", "bytes", "stored",
+ * "metadata", "tensors": {"names", "dtypes", "shapes", "bytes", "ties"}}, the latter arrays
+ * of the same length, in the order in which the tensors were saved.
+ */
+persisting_status persisting_weights_describe(persisting_weights weights, char** out_json,
+                                              struct persisting_error* error);
+
+/*
+ * Reads `count` parts of tensors, by the `numbers` of the tensors, the `byte_offsets` of
+ * the first bytes in them, and the `addresses` and `lengths` of the memory. Every block that
+ * is read is checked, unless `flags` has PERSISTING_UNVERIFIED. After an error the memory
+ * may hold anything. Errors: CORRUPT, whose message names tensor, file and place.
+ */
+persisting_status persisting_weights_load(persisting_weights weights, int64_t count, const int64_t* numbers,
+                                          const int64_t* byte_offsets, const uint64_t* addresses,
+                                          const int64_t* lengths, uint32_t flags, struct persisting_error* error);
+
+/*
+ * How another version differs, which is of the same store or not: {"changes": [{"name",
+ * "kind" ("added", "removed", "changed"), "bytes"}], "same", "bytes", "changed_bytes"}.
+ */
+persisting_status persisting_weights_diff(persisting_weights weights, persisting_weights other, char** out_json,
+                                          struct persisting_error* error);
+
+/* Ends the use of a version. */
+persisting_status persisting_weights_close(persisting_weights weights, struct persisting_error* error);
 
 #ifdef __cplusplus
 }

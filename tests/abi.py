@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from persisting._engine import library as engine
-from persisting._engine.boundary import Error
+from persisting._engine.boundary import Error, Tensors
 from persisting._errors import Status
 from tests import header
 
@@ -145,6 +145,31 @@ class Outcome(NamedTuple):
         return int.from_bytes(self.out[name][:8], "little")
 
 
+TWO_TENSORS = (ctypes.c_ubyte * 32)(*range(32))
+
+
+def tensors(**changes: Any) -> Tensors:
+    """Return two tensors of 16 bytes, but for the changes."""
+    columns: dict[str, Any] = {
+        "count": 2,
+        "names": ctypes.create_string_buffer(b"onetwo"),
+        "name_sizes": (ctypes.c_int32 * 2)(3, 3),
+        "dtypes": b"F32\nU8\n",
+        "dtype_numbers": (ctypes.c_int32 * 2)(0, 1),
+        "ranks": (ctypes.c_int32 * 2)(1, 2),
+        "dims": (c_int64 * 3)(4, 2, 8),
+        "addresses": (ctypes.c_uint64 * 2)(*[ctypes.addressof(TWO_TENSORS) + i for i in (0, 16)]),
+        "lengths": (c_int64 * 2)(16, 16),
+        "ties": (ctypes.c_int32 * 2)(0, 0),
+    } | changes
+    struct = Tensors()
+    for name, column in columns.items():
+        is_array = isinstance(column, ctypes.Array)
+        setattr(struct, name, ctypes.cast(column, c_void_p) if is_array else column)
+    struct.kept = columns
+    return struct
+
+
 NO_ERROR = object()
 
 # Statuses whose errors have a number besides.
@@ -158,6 +183,8 @@ class World:
         self.directory = directory
         self.bucket = self.cursor = self.columns = self.server = self.view = self.kv = 0
         self.kv_server = 0
+        self.params = self.weights = 0
+        self.tensors = tensors()
         self.block = (ctypes.c_ubyte * 16)()
         self.results = (ctypes.c_int8 * 2)()
         self.indexed = False
@@ -175,6 +202,11 @@ class World:
         assert self.call("persisting_kv_space").status == Status.OK
         self.call("persisting_kv_submit_load", count=0)  # so that there is a ticket to drain
         self.kv_server = self.call("persisting_kv_serve").number("out_kv_server")
+        path = bytes(directory / "params")
+        self.params = self.call("persisting_params_open", path=path).number("out_params")
+        for _ in range(3):
+            assert self.call("persisting_params_save").status == Status.OK
+        self.weights = self.call("persisting_weights_open").number("out_weights")
 
     def open(self, path: Path, options: bytes | None = b'{"flush_interval": 0}') -> int:
         """Open a bucket and return its handle."""
@@ -268,6 +300,17 @@ class World:
             "lengths": (c_int64 * 2)(16, 16),
             "results": self.results,
             "cursor_json": None,
+            "params": self.params,
+            "weights": self.weights,
+            "other": self.weights,
+            "tensors": byref(self.tensors),
+            "save_options": b'{"metadata": {"step": 1}}' if self.weights else b'{"tags": ["tag"]}',
+            "tag": b"tag",
+            "reference": b"latest",
+            "expect": -1,
+            "versions": (c_int64 * 2)(1, 2),
+            "numbers": (c_int64 * 2)(0, 1),
+            "byte_offsets": (c_int64 * 2)(0, 0),
         }
         if batch is not None:
             values |= {"array": byref(batch.array), "schema": byref(batch.schema)}
@@ -315,7 +358,17 @@ class World:
 
     def close(self) -> None:
         """Close what is open still."""
-        for name in ("cursor", "columns", "server", "view", "bucket", "kv_server", "kv"):
+        for name in (
+            "cursor",
+            "columns",
+            "server",
+            "view",
+            "bucket",
+            "kv_server",
+            "kv",
+            "weights",
+            "params",
+        ):
             handle = getattr(self, name)
             getattr(library(), f"persisting_{name}_close")(handle, None)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import persisting
 import persisting.kv
 import persisting.metrics
+import persisting.params
 import persisting.queue
 from persisting import _errors
 from persisting._engine.bucket import Bucket
@@ -70,7 +71,14 @@ def metrics() -> list[str]:
 
 def lines() -> Iterator[str]:
     """Yield the lines of the list."""
-    for module in (persisting, persisting.queue, persisting.kv, persisting.metrics, _errors):
+    for module in (
+        persisting,
+        persisting.queue,
+        persisting.kv,
+        persisting.params,
+        persisting.metrics,
+        _errors,
+    ):
         yield from module_names(module)
     for name, function in header.functions().items():
         yield f"{name}({', '.join(p.declared for p in function.parameters)})"

@@ -22,6 +22,7 @@ from tests.abi import (
     no_handles,
     rows,
     sample,
+    tensors,
     world,
 )
 from tests.support import command, eventually, run
@@ -54,6 +55,13 @@ STRINGS = {
     "persisting_kv_verify",
     "persisting_kv_locate",
     "persisting_kv_server_addresses",
+    "persisting_params_save",
+    "persisting_params_list",
+    "persisting_params_get",
+    "persisting_params_verify",
+    "persisting_params_collect",
+    "persisting_weights_describe",
+    "persisting_weights_diff",
 }
 
 
@@ -158,6 +166,14 @@ def stale(w: World, kind: str) -> int:
         path = bytes(w.directory / "stale")
         handle = w.call("persisting_kv_open", path=path).number("out_kv")
         assert w.call("persisting_kv_close", kv=handle).status == Status.OK
+        return handle
+    if kind == "params":
+        handle = w.call("persisting_params_open").number("out_params")
+        assert w.call("persisting_params_close", params=handle).status == Status.OK
+        return handle
+    if kind == "weights":
+        handle = w.call("persisting_weights_open").number("out_weights")
+        assert w.call("persisting_weights_close", weights=handle).status == Status.OK
         return handle
     handle = w.open(w.directory / "stale")
     assert w.call("persisting_bucket_close", bucket=handle).status == Status.OK
@@ -265,6 +281,30 @@ def test_of_many_that_close_at_once_one_succeeds(w: World, kind: str) -> None:
         assert sorted(found) == [Status.OK] + [Status.INVALID_HANDLE] * 7
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("count", -1, "tensors.count is -1"),
+        ("names", None, "tensors.names is NULL"),
+        ("dims", None, "tensors.dims is NULL"),
+        ("dtypes", b"F32\n", "tensor 1: dtype_numbers is 1, want 0 to 0"),
+        ("dtype_numbers", (ctypes.c_int32 * 2)(-1, 0), "dtype_numbers is -1"),
+        ("name_sizes", (ctypes.c_int32 * 2)(3, -3), "name_sizes is -3"),
+        ("ranks", (ctypes.c_int32 * 2)(-1, 2), "ranks -1"),
+        ("ties", (ctypes.c_int32 * 2)(0, -5), "ties -5"),
+        ("lengths", (ctypes.c_int64 * 2)(-7, 1), "-7 bytes"),
+        ("addresses", (ctypes.c_uint64 * 2)(), "address 0x0"),
+        ("dims", (ctypes.c_int64 * 3)(3, 2, 8), '"one": 16 bytes'),
+    ],
+)
+def test_columns_of_tensors_that_are_wrong(w: World, column: str, value: Any, says: str) -> None:
+    wrong = tensors(**{column: value})
+    found = w.call("persisting_params_save", tensors=ctypes.byref(wrong))
+    assert found.status == Status.INVALID_ARGUMENT
+    assert says in found.message
+    assert found.untouched
+
+
 def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
     """Call from many threads at the same time and return what they got."""
     barrier, found = threading.Barrier(count), list[Any]()
@@ -364,6 +404,32 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("kv_serve", {"serve_options": b'{"listen": ":1"}'}, Status.INVALID_ARGUMENT, "remote"),
         ("kv_serve", {"serve_options": b'{"socket": "/dev/null"}'}, Status.STORAGE, "/dev/null"),
         ("kv_set_quota", {"bytes": -3}, Status.INVALID_ARGUMENT, "-3"),
+        ("params_open", {"path": b""}, Status.INVALID_ARGUMENT, "path"),
+        ("params_open", {"path": b"/dev/null/x"}, Status.STORAGE, "/dev/null"),
+        ("params_open", {"flags": 1}, Status.INVALID_ARGUMENT, "0x1"),
+        ("params_open", {"flags": 64}, Status.NOT_FOUND, "another"),
+        ("params_save", {"name": b""}, Status.INVALID_ARGUMENT, "name"),
+        ("params_save", {"save_options": b"{"}, Status.INVALID_ARGUMENT, "save_options"),
+        ("params_save", {"save_options": b'{"x": 1}'}, Status.INVALID_ARGUMENT, '"x"'),
+        ("params_save", {"save_options": b'{"metadata": 1}'}, Status.INVALID_ARGUMENT, "metadata"),
+        ("params_save", {"save_options": b'{"expect": 9}'}, Status.CONFLICT, "9"),
+        ("params_get", {"name": b"nope"}, Status.NOT_FOUND, "nope"),
+        ("params_set_tag", {"expect": -2}, Status.INVALID_ARGUMENT, "-2"),
+        ("params_set_tag", {"expect": 7}, Status.CONFLICT, "7"),
+        ("params_set_tag", {"tag": b"7"}, Status.INVALID_ARGUMENT, "7"),
+        ("params_set_tag", {"reference": b"%s"}, Status.NOT_FOUND, "%s"),
+        ("params_delete_tag", {"tag": b"nope"}, Status.NOT_FOUND, "nope"),
+        ("params_delete", {"versions": (ctypes.c_int64 * 2)(1, -4)}, Status.INVALID_ARGUMENT, "-4"),
+        ("params_delete", {"versions": (ctypes.c_int64 * 2)(1, 3)}, Status.CONFLICT, "3"),
+        ("params_delete", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("weights_open", {"reference": b"9"}, Status.NOT_FOUND, "9"),
+        ("weights_load", {"flags": 1}, Status.INVALID_ARGUMENT, "0x1"),
+        ("weights_load", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("weights_load", {"numbers": (ctypes.c_int64 * 2)(0, 2)}, Status.INVALID_ARGUMENT, "2"),
+        ("weights_load", {"numbers": (ctypes.c_int64 * 2)(-1)}, Status.INVALID_ARGUMENT, "-1"),
+        ("weights_load", {"byte_offsets": (ctypes.c_int64 * 2)(1)}, Status.INVALID_ARGUMENT, "one"),
+        ("weights_load", {"addresses": (ctypes.c_uint64 * 2)()}, Status.INVALID_ARGUMENT, "0x0"),
+        ("weights_diff", {"other": 5}, Status.INVALID_HANDLE, "weights"),
     ],
 )
 def test_a_wrong_value_is_refused(

@@ -63,6 +63,7 @@ PYTHON_LAYERS = [
     "persisting.metrics",
     "persisting.queue",
     "persisting.kv",
+    "persisting.params",
     "persisting.integrations",
     "persisting._cli",
     "persisting.__main__",

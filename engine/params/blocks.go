@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync/atomic"
 
+	"github.com/persisting/persisting/engine"
 	"github.com/zeebo/xxh3"
 )
 
@@ -38,12 +39,11 @@ func blockRange(block, length int64) (from, to int64) {
 
 // identify is what objects with the same bytes have in common.
 func identify(length int64, blocks []sum) sum {
-	hash := xxh3.New()
-	_, _ = hash.Write(binary.LittleEndian.AppendUint64(nil, uint64(length))) // never fails
+	all := binary.LittleEndian.AppendUint64(make([]byte, 0, 8+len(blocks)*len(sum{})), uint64(length))
 	for i := range blocks {
-		_, _ = hash.Write(blocks[i][:])
+		all = append(all, blocks[i][:]...)
 	}
-	return hash.Sum128().Bytes()
+	return sumOf(all)
 }
 
 // hasher computes the checksums of all blocks of some objects, several at a time and in their order.
@@ -60,6 +60,7 @@ type span struct {
 	object, last int   // objects
 	block, end   int64 // of object, where it is the only one
 	done         chan struct{}
+	failed       error // once it is done
 }
 
 // spanBlocks is how many blocks are hashed in one go.
@@ -88,7 +89,7 @@ func hashAll(data [][]byte) *hasher {
 		}
 		cut(i)
 		for b := int64(0); b < n; b += spanBlocks {
-			h.spans = append(h.spans, span{i, i + 1, b, min(n, b+spanBlocks), make(chan struct{})})
+			h.spans = append(h.spans, span{object: i, last: i + 1, block: b, end: min(n, b+spanBlocks), done: make(chan struct{})})
 		}
 		small.object = i + 1
 	}
@@ -106,26 +107,35 @@ func (h *hasher) work() {
 		if i >= int64(len(h.spans)) {
 			return
 		}
-		s := h.spans[i]
-		for o := s.object; o < s.last; o++ {
-			block, end := s.block, s.end
-			if end == 0 {
-				block, end = 0, h.begins[o+1]-h.begins[o]
-			}
-			for ; block < end; block++ {
-				from, to := blockRange(block, int64(len(h.data[o])))
-				h.sums[h.begins[o]+block] = sumOf(h.data[o][from:to])
-			}
-		}
-		close(s.done)
+		h.spans[i].failed = h.hash(&h.spans[i])
+		close(h.spans[i].done)
 	}
+}
+
+func (h *hasher) hash(s *span) (err error) {
+	defer engine.Contain(&err)
+	for o := s.object; o < s.last; o++ {
+		block, end := s.block, s.end
+		if end == 0 {
+			block, end = 0, h.begins[o+1]-h.begins[o]
+		}
+		for ; block < end; block++ {
+			from, to := blockRange(block, int64(len(h.data[o])))
+			h.sums[h.begins[o]+block] = sumOf(h.data[o][from:to])
+		}
+	}
+	return nil
 }
 
 // each calls do with the checksums of each object, in their order, when they are there. It waits for all work in any case.
 func (h *hasher) each(do func(object int, blocks []sum) error) error {
 	var failed error
-	for _, s := range h.spans {
+	for i := range h.spans {
+		s := &h.spans[i]
 		<-s.done
+		if failed == nil {
+			failed = s.failed
+		}
 		if s.end != 0 && s.end < h.begins[s.object+1]-h.begins[s.object] {
 			continue // there is more of it
 		}

@@ -15,8 +15,8 @@
 //
 // # Directory
 //
-//	store                  format version and identity
-//	LOCK                   the gate: passed alone to change the catalog or to remove files, together to open a version
+//	parameters             format version and identity
+//	GATE                   the gate: passed alone to change the catalog or to remove files, together to open a version
 //	catalog/<name>.cat     versions and tags of a name, replaced as a whole; bytes other than letters, digits and -_. are %XX
 //	manifests/<id>.pm      the tensors of a version
 //	packs/<id>.pk          bytes of tensors

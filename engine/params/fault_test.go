@@ -146,6 +146,36 @@ func TestFullDisk(t *testing.T) {
 	t.Fatal("no save succeeded")
 }
 
+// TestPanic has the file system panic under the goroutines of a save and of a load: that is an error of the call.
+func TestPanic(t *testing.T) {
+	for _, name := range []string{"writeat", "readat"} {
+		armed := false
+		hook := &faultfs.Hook{FS: vfs.OS, Before: func(op faultfs.Op) error {
+			if armed && op.Name == name && strings.Contains(op.Path, packs) {
+				panic("on purpose")
+			}
+			return nil
+		}}
+		s := opened(t, t.TempDir(), hook)
+		mustSave(t, s, "m", model(1), SaveOptions{})
+		armed = true
+		_, err := s.Save("m", model(2), SaveOptions{})
+		if name == "readat" {
+			_, err = loadAll(s, "m", "1")
+		}
+		armed = false
+		if !errors.Is(err, engine.ErrPanic) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if found, err := loadAll(s, "m", "1"); err != nil || differs(found, model(1)) != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if left := staged(t, s); len(left) > 0 {
+			t.Errorf("%s: %v is left", name, left)
+		}
+	}
+}
+
 // TestPower takes the power away at any operation: what had returned is there, and whatever is listed is whole.
 func TestPower(t *testing.T) {
 	seeds := uint64(300)
@@ -223,7 +253,7 @@ func TestFlips(t *testing.T) {
 		rounds = 500
 	}
 	var files []string
-	for _, pattern := range []string{"store", "catalog/*", "manifests/*", "packs/*"} {
+	for _, pattern := range []string{"parameters", "catalog/*", "manifests/*", "packs/*"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			t.Fatal(err)

@@ -6,8 +6,10 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
+	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/vfs"
 	"golang.org/x/sync/errgroup"
 )
@@ -85,18 +87,18 @@ func (v *Weights) read(units []unit, verify bool, fault func(error)) error {
 	})
 	var group errgroup.Group
 	group.SetLimit(v.s.o.Readers)
-	var failed sync.Map
+	var failed atomic.Bool
 	for len(units) > 0 {
 		n := jobUnits(units)
 		job := units[:n]
 		units = units[n:]
 		group.Go(func() error {
-			if _, stop := failed.Load(true); stop {
+			if failed.Load() {
 				return nil
 			}
 			err := v.readJob(job, verify, fault)
 			if err != nil {
-				failed.Store(true, true)
+				failed.Store(true)
 			}
 			return err
 		})
@@ -120,7 +122,8 @@ func jobUnits(units []unit) int {
 }
 
 // readJob reads neighbours and checks them.
-func (v *Weights) readJob(job []unit, verify bool, fault func(error)) error {
+func (v *Weights) readJob(job []unit, verify bool, fault func(error)) (failed error) {
+	defer engine.Contain(&failed)
 	r, err := v.reader(job)
 	if err == nil {
 		err = r.fill()

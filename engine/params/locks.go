@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	gateName = "LOCK"
+	gateName = "GATE" // not LOCK, which the holder of a bucket or of another store keeps
 	leases   = "leases"
 )
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -80,12 +81,17 @@ func (w *packWriter) work() {
 	defer w.wait.Done()
 	for p := range w.full {
 		if w.err() == nil {
-			if err := w.f.WriteAt([][]byte{p.memory}, p.off); err != nil {
+			if err := w.write(p); err != nil {
 				w.fail(err)
 			}
 		}
 		w.free <- p.memory[:writeBytes]
 	}
+}
+
+func (w *packWriter) write(p piece) (err error) {
+	defer engine.Contain(&err)
+	return w.f.WriteAt([][]byte{p.memory}, p.off)
 }
 
 func (w *packWriter) fail(err error) {

@@ -162,7 +162,9 @@ func (s *Store) save(name string, tensors []Tensor, order []int, o SaveOptions) 
 	if err := v.store(); err != nil {
 		return nil, fmt.Errorf("params: save %q: %w", name, err)
 	}
-	v.describe(order)
+	if err := v.describe(order); err != nil {
+		return nil, err
+	}
 	encoded := v.m.encode()
 	if err := v.writeManifest(encoded); err != nil {
 		return nil, fmt.Errorf("params: save %q: %w", name, err)
@@ -288,13 +290,17 @@ func (v *saving) seal() error {
 }
 
 // describe writes down the tensors in the order of their names.
-func (v *saving) describe(order []int) {
+func (v *saving) describe(order []int) error {
 	m := &v.m
 	objectOf := m.objectOf
 	m.objectOf = make([]uint32, 0, len(order))
-	dtypes := map[string]uint16{}
+	dtypes, ties := map[string]uint16{}, map[uint32]uint32{}
 	for _, i := range order {
 		t := &v.tensors[i]
+		if object, there := ties[t.Tie]; t.Tie > 0 && there && object != objectOf[i] {
+			return invalid("tensor %q is one in memory with another, and has other bytes: it was changed while it was saved", t.Name)
+		}
+		ties[t.Tie] = objectOf[i]
 		number, there := dtypes[t.DType]
 		if !there {
 			number = uint16(len(m.dtypes))
@@ -306,6 +312,7 @@ func (v *saving) describe(order []int) {
 		m.dtypeOf, m.tieOf = append(m.dtypeOf, number), append(m.tieOf, t.Tie)
 		m.objectOf, m.savedAs = append(m.objectOf, objectOf[i]), append(m.savedAs, uint32(i))
 	}
+	return nil
 }
 
 func (v *saving) writeManifest(encoded []byte) error {

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	storeName  = "store"
+	storeName  = "parameters"
 	catalogDir = "catalog"
 	manifests  = "manifests"
 	packs      = "packs"
@@ -52,7 +52,7 @@ type Store struct {
 	objects objectIndex // what packs hold, as far as it was read
 }
 
-// identity is the content of the file "store".
+// identity is the content of the file "parameters".
 type identity struct {
 	Format int   `json:"format"`
 	ID     ident `json:"id"`
@@ -110,11 +110,14 @@ func (s *Store) create() error {
 	if err := s.o.FS.MkdirAll(s.dir); err != nil {
 		return err
 	}
+	if err := s.isFree(); err != nil { // before a file is made in what is another's
+		if s.check() == nil {
+			return nil // another opener was faster
+		}
+		return err
+	}
 	return s.alone(func() error {
 		if err := s.check(); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if err := s.isFree(); err != nil {
 			return err
 		}
 		for _, name := range []string{catalogDir, manifests, packs, leases} {
@@ -138,7 +141,7 @@ func (s *Store) isFree() error {
 	}
 	for _, name := range names {
 		switch name {
-		case gateName, storeName + ".tmp":
+		case gateName, storeName, storeName + ".tmp":
 		case catalogDir, manifests, packs, leases: // of a creation that was cut short, then empty
 			inside, err := s.o.FS.ReadDir(s.path(name))
 			if err != nil {

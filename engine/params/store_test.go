@@ -149,7 +149,8 @@ func TestOrderAndTies(t *testing.T) {
 	tensors := []Tensor{
 		{Name: "z\x00\n\"ä", DType: "BF16", Shape: []int64{2, 3}, Data: make([]byte, 12), Tie: 1},
 		{Name: "", DType: "F32", Data: make([]byte, 4)},
-		{Name: "a", DType: "BF16", Shape: []int64{0, 7}, Tie: 1},
+		{Name: "a", DType: "BF16", Shape: []int64{3, 2}, Data: make([]byte, 12), Tie: 1},
+		{Name: "b", DType: "BF16", Shape: []int64{0, 7}},
 	}
 	mustSave(t, s, "m", tensors, SaveOptions{})
 	v, err := s.Open("m", Latest)
@@ -180,6 +181,7 @@ func TestRefusedTensors(t *testing.T) {
 		"dtype":    {[]Tensor{{Name: "t", DType: "F\n", Data: []byte{1}}}, `dtype "F\n" is none`},
 		"no dtype": {[]Tensor{{Name: "t", Data: []byte{1}}}, "dtype"},
 		"name":     {[]Tensor{{Name: "\xff", DType: "U8", Data: []byte{1}}}, "UTF-8"},
+		"tie":      {[]Tensor{{Name: "t", DType: "U8", Data: []byte{1}, Tie: 1}, {Name: "u", DType: "U8", Data: []byte{2}, Tie: 1}}, `"u" is one in memory`},
 		"twice":    {[]Tensor{tensorOf("t", nil), tensorOf("u", nil), tensorOf("t", nil)}, `two tensors with the name "t"`},
 	} {
 		_, err := s.Save("m", test.tensors, SaveOptions{})
@@ -391,6 +393,9 @@ func TestDirectoriesThatAreNoStore(t *testing.T) {
 		t.Error(err)
 	}
 	wantContains(t, err, "notes.txt")
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("%v was left there, %v", left, err)
+	}
 	if _, err := Open(filepath.Join(dir, "none"), Options{ReadOnly: true}); !errors.Is(err, ErrNotFound) {
 		t.Error(err)
 	}

@@ -6,6 +6,7 @@ from persisting._engine.boundary import Status
 
 __all__ = [
     "ClosedError",
+    "ConflictError",
     "CorruptError",
     "ForkedError",
     "InternalError",
@@ -142,6 +143,12 @@ class WALError(StorageError):
     code = Status.WAL
 
 
+class ConflictError(PersistingError):
+    """Raised when something is not as the caller expects it, as a tag; nothing was changed."""
+
+    code = Status.CONFLICT
+
+
 class ClosedError(PersistingError):
     """Raised when the bucket is closed already."""
 
@@ -188,6 +195,7 @@ _CLASSES: dict[int, type[PersistingError]] = {
         PoisonedError,
         CorruptError,
         WALError,
+        ConflictError,
         ClosedError,
         WouldBlockError,
         WaitTimeoutError,

@@ -22,6 +22,7 @@ from persisting._cli import (
     inspect,
     kv,
     metrics,
+    params,
     query,
     repair,
     tail,
@@ -50,6 +51,7 @@ COMMANDS: dict[str, _commands.Command] = {
     "repair": repair,
     "inspect": inspect,
     "kv": kv,
+    "params": params,
     "top": top,
     "metrics": metrics,
 }

@@ -1,0 +1,10 @@
+"""Versions of model weights: stored once what is the same, loaded at the speed of the disk.
+
+A trainer saves a version after each step, servers load it by its number, by a tag, or as the
+latest; all of them use one directory at the same time.
+"""
+
+from persisting.params._store import Diff, ParameterStore, VersionInfo
+from persisting.params._weights import TensorInfo, Weights
+
+__all__ = ["Diff", "ParameterStore", "TensorInfo", "VersionInfo", "Weights"]

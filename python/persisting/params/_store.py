@@ -1,0 +1,430 @@
+"""The store of parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from persisting._arguments import integer
+from persisting._engine.params import Params, Tensors
+from persisting._errors import InvalidArgumentError
+from persisting.params import _safetensors
+from persisting.params._files import is_file
+from persisting.params._memory import locate
+from persisting.params._weights import Framework, Rows, Weights
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from typing_extensions import Self
+
+Version = int | str
+
+LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """What the catalog has of a version.
+
+    Attributes
+    ----------
+    version : int
+        Its number, from 1.
+    created : float
+        When it was published, in seconds since 1970.
+    tensors : int
+        How many it has.
+    nbytes : int
+        Size of all its tensors, in bytes.
+    stored : int
+        Bytes by which it made the store larger.
+    metadata : dict
+        What it was saved with.
+    tags : tuple of str
+        Tags that name it, in order.
+    """
+
+    version: int
+    created: float
+    tensors: int
+    nbytes: int
+    stored: int
+    metadata: dict[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Diff:
+    """How a version differs from another.
+
+    Attributes
+    ----------
+    added, removed, changed : tuple of str
+        Names of tensors, in order.
+    same : int
+        Number of tensors that are the same.
+    nbytes, changed_nbytes : int
+        Bytes of the later version, and those of its tensors that were added or changed.
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    same: int
+    nbytes: int
+    changed_nbytes: int
+
+
+class ParameterStore:
+    """Versions of named sets of tensors in a directory that several processes use at once.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Directory of the store, made if it is missing.
+    read_only : bool, default False
+        Fail with `NotFoundError` where there is no store, and make nothing.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The directory holds something else.
+    StorageError
+        The disk failed.
+
+    Notes
+    -----
+    All methods may be called from any thread, and wait for the disk; they let go of the GIL. What
+    they return from is durable. A version is given by its number, by a tag, or as ``"latest"``.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
+        self._store = Params(path, read_only=read_only)
+        self.path = self._store.path
+
+    def close(self) -> None:
+        """Close the store. Versions that are open stay so. A second call does nothing."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # ---- saving and loading ----
+
+    def save(
+        self,
+        name: str,
+        tensors: Mapping[str, Any],
+        *,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        expect: int | None = None,
+    ) -> VersionInfo:
+        """Store tensors as the next version of a name.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameters, such as ``"org/model"``.
+        tensors : mapping of str to tensor
+            Tensors of torch, arrays of numpy or jax, or anything with a buffer, `__array__` or
+            DLPack, of any shape and any dtype of plain values. They are read where they lie; only
+            what is not contiguous, or not on the CPU, is copied. Until the call returns they must
+            not change.
+        tags : iterable of str
+            Tags that name the version from its first moment on.
+        metadata : mapping, optional
+            Kept as JSON.
+        expect : int, optional
+            The newest version, 0 for none. If it is another, the save fails.
+
+        Returns
+        -------
+        VersionInfo
+            What was stored. Tensors whose bytes any version of any name has are not stored again,
+            nor are those that are tied.
+
+        Raises
+        ------
+        InvalidArgumentError
+            A tensor has no plain values, or a name or a tag cannot be one.
+        ConflictError
+            The newest version is not the one that was expected.
+        StorageError
+            The disk failed or is full; there is nothing of the version then.
+        """
+        for key in tensors:
+            _check_key(key)
+        return self._save(name, tensors, tags=tags, metadata=metadata, expect=expect)
+
+    def _save(
+        self,
+        name: str,
+        tensors: Mapping[str, Any],
+        *,
+        typed: Mapping[str, tuple[str, Sequence[int]]] | None = None,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        expect: int | None = None,
+    ) -> VersionInfo:
+        """Save; `typed` says what the bytes of a tensor are, where they are no array of that."""
+        columns = Tensors()
+        located = {key: locate(key, value) for key, value in tensors.items()}
+        ties = _ties([found.same for found in located.values() if found.nbytes])
+        for key, found in located.items():
+            dtype, shape = (typed or {}).get(key, (found.dtype, found.shape))
+            tie = ties.get(found.same, 0) if found.nbytes else 0
+            columns.add(_encodable(key), dtype, shape, found.address, found.nbytes, tie)
+        options: dict[str, Any] = {"tags": [*tags]}
+        if metadata is not None:
+            options["metadata"] = dict(metadata)
+        if expect is not None:
+            options["expect"] = integer("expect", expect, 0)
+        return _version(self._store.save(name, columns, options), options["tags"])
+
+    def load(
+        self,
+        name: str,
+        version: Version = LATEST,
+        *,
+        keys: Iterable[str] | None = None,
+        slices: Mapping[str, Rows] | None = None,
+        out: Mapping[str, Any] | None = None,
+        framework: Framework = "numpy",
+        verify: bool = True,
+    ) -> dict[str, Any]:
+        """Read tensors of a version.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameters.
+        version : int or str
+            A number, a tag, or ``"latest"``.
+        keys : iterable of str, optional
+            Names of the tensors; by default those of `out`, or all.
+        slices : mapping of str to slice or (begin, end), optional
+            Rows of tensors, along their first dimension. Only what they need is read.
+        out : mapping of str to tensor, optional
+            Memory to read into: contiguous tensors or arrays of the same dtype and shape, which
+            are what is returned for these names.
+        framework : {"numpy", "torch", "bytes"}
+            What is returned for the others. numpy needs ml_dtypes for bfloat16 and the like;
+            ``"bytes"`` is the plain bytes of any dtype, as a flat array of uint8.
+        verify : bool, default True
+            Check every byte. It takes a fraction of the time of the read.
+
+        Returns
+        -------
+        dict of str to tensor
+            In the order in which they were saved, or of `keys`. Tensors that were one in memory
+            are one again, unless they are sliced.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such name, version, tag or tensor.
+        CorruptError
+            The bytes are not those that were saved; the message names tensor, file and place. What
+            was read into `out` may be anything then.
+        """
+        with self.open(name, version) as opened:
+            return opened.load(
+                keys=keys, slices=slices, out=out, framework=framework, verify=verify
+            )
+
+    def open(self, name: str, version: Version = LATEST) -> Weights:
+        """Open a version, which stays readable until it is closed, whatever is deleted."""
+        return Weights(self._store.open(name, _reference(version)))
+
+    # ---- the catalog ----
+
+    def names(self) -> list[str]:
+        """Return the names that have a version, in order."""
+        return [found["name"] for found in self._store.names()]
+
+    def versions(self, name: str) -> list[VersionInfo]:
+        """Return the versions of a name, the oldest first."""
+        found = self._store.get(name)
+        tagged: dict[int, list[str]] = {}
+        for tag, at in sorted(found["tags"].items()):
+            tagged.setdefault(at, []).append(tag)
+        return [_version(entry, tagged.get(entry["version"], [])) for entry in found["versions"]]
+
+    def latest(self, name: str) -> int:
+        """Return the number of the newest version of a name."""
+        found: int = self._store.get(name)["latest"]
+        return found
+
+    def tags(self, name: str) -> dict[str, int]:
+        """Return the tags of a name with the versions that they name."""
+        found: dict[str, int] = self._store.get(name)["tags"]
+        return dict(sorted(found.items()))
+
+    def set_tag(
+        self, name: str, tag: str, version: Version = LATEST, *, expect: int | None = None
+    ) -> int:
+        """Have a tag name a version, and return its number.
+
+        Parameters
+        ----------
+        name, tag
+            The parameters, and the tag; not a number, nor ``"latest"``, which is always the newest
+            version.
+        version
+            A number or another tag.
+        expect
+            The version that the tag names before, 0 for none. If it is another, nothing changes:
+            of several who do this at the same time one succeeds.
+
+        Raises
+        ------
+        ConflictError
+            The tag was not where it was expected.
+        """
+        return self._store.set_tag(name, tag, _reference(version), _expected(expect))
+
+    def delete_tag(self, name: str, tag: str, *, expect: int | None = None) -> None:
+        """Remove a tag; `expect` is as of `set_tag`."""
+        self._store.delete_tag(name, tag, _expected(expect))
+
+    def delete(self, name: str, versions: int | Iterable[int]) -> None:
+        """Remove versions; `gc` gives their space back.
+
+        Raises
+        ------
+        ConflictError
+            A tag names one of them, or it is the newest; nothing was removed.
+        """
+        chosen = [versions] if isinstance(versions, int) else [*versions]
+        if chosen:
+            self._store.delete(name, [integer("versions", number, 1) for number in chosen])
+
+    def drop(self, name: str) -> None:
+        """Remove a name with all versions and tags. Its numbers are not given again."""
+        self._store.delete(name, [])
+
+    def diff(
+        self, name: str, before: Version, after: Version = LATEST, *, other: str | None = None
+    ) -> Diff:
+        """Compare two versions of a name, or of `name` and `other`; no tensor is read."""
+        with self.open(name, before) as first, self.open(other or name, after) as second:
+            found = first._handle.diff(second._handle)
+        kinds: dict[str, list[str]] = {"added": [], "removed": [], "changed": []}
+        for change in found["changes"]:
+            kinds[change["kind"]].append(change["name"])
+        lists = {kind: tuple(names) for kind, names in kinds.items()}
+        return Diff(
+            **lists,
+            same=found["same"],
+            nbytes=found["bytes"],
+            changed_nbytes=found["changed_bytes"],
+        )
+
+    # ---- upkeep ----
+
+    def verify(self, name: str | None = None) -> list[str]:
+        """Read and check all versions of a name, or of all; return what is wrong."""
+        found: list[str] = self._store.verify(name or "")["faults"]
+        return found
+
+    def gc(self) -> dict[str, int]:
+        """Remove files that no version needs that is listed, or open anywhere.
+
+        Returns
+        -------
+        dict
+            ``packs`` and ``manifests`` that were removed, ``staged`` files of saves that died,
+            ``bytes`` in all, and ``leased``, versions that are open.
+        """
+        found: dict[str, int] = self._store.collect()
+        return found
+
+    # ---- safetensors ----
+
+    def export_safetensors(
+        self, name: str, path: str | os.PathLike[str], version: Version = LATEST
+    ) -> None:
+        """Write a version as a file of safetensors, durably.
+
+        One that was imported is the same again, byte for byte; another is as `save_file` of
+        safetensors writes it, with metadata that is text.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The version came from several files, or has a dtype that safetensors has not.
+        """
+        with self.open(name, version) as weights:
+            _safetensors.export_file(weights, path)
+
+    def import_safetensors(
+        self, name: str, path: str | os.PathLike[str], *, tags: Iterable[str] = ()
+    ) -> VersionInfo:
+        """Save a file of safetensors as the next version of a name."""
+        return _safetensors.import_file(self._save, name, path, tags)
+
+    def export_hf(
+        self, name: str, directory: str | os.PathLike[str], version: Version = LATEST
+    ) -> None:
+        """Write a version as the directory that it was imported from, byte for byte, durably.
+
+        One that was not is written as ``model.safetensors``. The directory must not exist.
+        """
+        with self.open(name, version) as weights:
+            _safetensors.export_directory(weights, directory)
+
+    def import_hf(
+        self, name: str, directory: str | os.PathLike[str], *, tags: Iterable[str] = ()
+    ) -> VersionInfo:
+        """Save a directory of Hugging Face, with all its files, as the next version of a name."""
+        return _safetensors.import_directory(self._save, name, directory, tags)
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str) or is_file(key):
+        raise InvalidArgumentError(f"the name of a tensor is a str, not {key!r}")
+
+
+def _ties(seen: Sequence[Any]) -> dict[Any, int]:
+    """Give numbers to what was seen more than once, from 1."""
+    once: set[Any] = set()
+    ties: dict[Any, int] = {}
+    for same in seen:
+        if same in once:
+            ties.setdefault(same, len(ties) + 1)
+        once.add(same)
+    return ties
+
+
+def _encodable(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"the name of a tensor is no Unicode text: {name!r}") from None
+    return name
+
+
+def _reference(version: Version) -> str:
+    return version if isinstance(version, str) else str(integer("version", version, 1))
+
+
+def _expected(version: int | None) -> int:
+    return -1 if version is None else integer("expect", version, 0)
+
+
+def _version(entry: Mapping[str, Any], tags: Iterable[str]) -> VersionInfo:
+    return VersionInfo(
+        version=entry["version"],
+        created=entry["created"] / 1000,
+        tensors=entry["tensors"],
+        nbytes=entry["bytes"],
+        stored=entry["stored"],
+        metadata=entry.get("metadata") or {},
+        tags=tuple(sorted(tags)),
+    )

@@ -1,0 +1,45 @@
+"""Saves, tags, deletes and collects until it is killed; says what it has done.
+
+python -m tests.programs.params_writer DIRECTORY
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from persisting.params import ParameterStore
+
+
+def content(version: int) -> dict[str, np.ndarray]:
+    """Return the tensors of a version, some of which it has in common with others."""
+    return {
+        name: np.random.default_rng(seed).integers(0, 255, size, np.uint8)
+        for name, seed, size in (
+            ("new", version, 700_000),
+            ("old", version // 4, 3_000_000),
+            ("frozen", 0, 500_000),
+            ("small", version, 11),
+        )
+    }
+
+
+def main() -> None:
+    """Run."""
+    with ParameterStore(sys.argv[1]) as store:
+        version = store.latest("m") if store.names() else 0
+        print("open", version, flush=True)
+        while True:
+            version += 1
+            store.save("m", content(version), tags=["newest"])
+            print("saved", version, flush=True)
+            if version > 3:
+                kept = {v.version for v in store.versions("m")}
+                store.delete("m", [v for v in kept if v <= version - 2])
+                print("deleted", version - 2, flush=True)
+                store.gc()
+
+
+if __name__ == "__main__":
+    main()
