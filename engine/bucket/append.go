@@ -39,12 +39,15 @@ func (e *entry) release() {
 func (in *ingest) append(b Batch, noWait bool) (first, end int64, err error) {
 	rows, err := b.check()
 	if err == nil {
-		err = in.admit(noWait)
+		err = in.tryAppends(noWait)
 	}
 	if err != nil {
 		return 0, 0, err
 	}
 	defer in.appending.Unlock()
+	if err := in.admit(noWait); err != nil {
+		return 0, 0, err
+	}
 	if rows == 0 {
 		return in.rows.tail.next, in.rows.tail.next, nil
 	}
@@ -55,34 +58,17 @@ func (in *ingest) append(b Batch, noWait bool) (first, end int64, err error) {
 	return in.store(e)
 }
 
-// admit takes in.appending for an append, unless the bucket takes none now.
+// admit waits until there is room for an append, and refuses it where the bucket takes
+// none. The caller holds in.appending.
 func (in *ingest) admit(noWait bool) error {
-	if err := in.tryAppends(noWait); err != nil {
+	if err := in.writable(); err != nil {
 		return err
 	}
-	return in.keepAppends(func() error {
-		if err := in.writable(); err != nil {
-			return err
-		}
-		if err := in.makeRoom(noWait); err != nil {
-			return err
-		}
-		in.holdRing(false)
-		return nil
-	})
-}
-
-// keepAppends calls f with in.appending, of which a failure or a panic lets go.
-func (in *ingest) keepAppends(f func() error) (err error) {
-	kept := false
-	defer func() {
-		if !kept {
-			in.appending.Unlock()
-		}
-	}()
-	err = f()
-	kept = err == nil
-	return err
+	if err := in.makeRoom(noWait); err != nil {
+		return err
+	}
+	in.holdRing(false)
+	return nil
 }
 
 // align makes an entry of a record. Body is what the log would get for it as it is,

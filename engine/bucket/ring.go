@@ -14,10 +14,13 @@ import (
 // then on the rows of an entry are acknowledged as soon as the putter has written it, which it may do while all rows before are
 // acknowledged. It never waits: the error is [ErrWouldBlock] where it would have to. Where such puts cannot be, the offset is -1.
 func (b *Bucket) OpenRing(schema *batch.MessageSchema) (next int64, err error) {
-	if err := b.ingest.admit(true); err != nil {
+	if err := b.ingest.tryAppends(true); err != nil {
 		return -1, err
 	}
 	defer b.ingest.appending.Unlock()
+	if err := b.ingest.admit(true); err != nil {
+		return -1, err
+	}
 	return b.ingest.openRing(schema)
 }
 
@@ -127,7 +130,15 @@ func (in *ingest) tryAppends(noWait bool) error {
 			time.Sleep(10 * time.Microsecond)
 		}
 	}
-	return in.keepAppends(func() error { in.drain(); return nil })
+	drained := false
+	defer func() {
+		if !drained {
+			in.appending.Unlock()
+		}
+	}()
+	in.drain()
+	drained = true
+	return nil
 }
 
 // drain moves what is in the ring to the tail and the log. The rows are acknowledged already, so where the log takes none they are
