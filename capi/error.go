@@ -12,6 +12,7 @@ import (
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // #include <stdlib.h>
@@ -87,6 +88,8 @@ var statuses = []struct {
 	{memory.ErrBudget, C.PERSISTING_INVALID_ARGUMENT},
 	{kv.ErrInvalid, C.PERSISTING_INVALID_ARGUMENT},
 	{kv.ErrPinned, C.PERSISTING_INVALID_ARGUMENT},
+	{kv.ErrReadOnly, C.PERSISTING_INVALID_ARGUMENT},
+	{kv.ErrNoStore, C.PERSISTING_NOT_FOUND},
 	{kv.ErrCorrupt, C.PERSISTING_CORRUPT},
 	{kv.ErrClosed, C.PERSISTING_CLOSED},
 	{engine.ErrClosed, C.PERSISTING_CLOSED},
@@ -99,10 +102,10 @@ var statuses = []struct {
 	{engine.ErrNoBucket, C.PERSISTING_NOT_FOUND},
 	{engine.ErrNoIndex, C.PERSISTING_NOT_FOUND},
 	{engine.ErrNoTable, C.PERSISTING_NOT_FOUND},
-	{wal.ErrCorrupt, C.PERSISTING_WAL},
-	{wal.ErrForeign, C.PERSISTING_WAL},
-	{wal.ErrUnsupportedVersion, C.PERSISTING_WAL},
-	{wal.ErrTooLarge, C.PERSISTING_INVALID_ARGUMENT},
+	{segment.ErrCorrupt, C.PERSISTING_WAL},
+	{segment.ErrForeign, C.PERSISTING_WAL},
+	{segment.ErrUnsupportedVersion, C.PERSISTING_WAL},
+	{segment.ErrTooLarge, C.PERSISTING_INVALID_ARGUMENT},
 	{engine.ErrCorrupt, C.PERSISTING_CORRUPT},
 }
 

@@ -29,7 +29,7 @@ func persistingKvOpenGo(path, options *C.char, out *C.persisting_kv, e *C.struct
 		if err != nil {
 			return err
 		}
-		o.Logger = messages.Logger("engine")
+		o.Metrics, o.Logger = buckets, messages.Logger("engine")
 		s, err := kv.Open(dir, o)
 		if err != nil {
 			return err
@@ -439,6 +439,22 @@ func persistingKvSetQuotaGo(id C.persisting_kv, salt *C.char, bytes C.int64_t, e
 //export persistingKvStatsGo
 func persistingKvStatsGo(id C.persisting_kv, out **C.char, e *C.struct_persisting_error) C.persisting_status {
 	return onKV(id, e, func(s *kv.Store) error { return toJSON(s.Stats(), out) }, arg("out_json", out))
+}
+
+//export persistingKvVerifyGo
+func persistingKvVerifyGo(id C.persisting_kv, out **C.char, e *C.struct_persisting_error) C.persisting_status {
+	return onKV(id, e, func(s *kv.Store) error {
+		found, err := s.Verify()
+		if err != nil {
+			return err
+		}
+		return toJSON(found, out)
+	}, arg("out_json", out))
+}
+
+//export persistingKvEvictGo
+func persistingKvEvictGo(id C.persisting_kv, bytes C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onKV(id, e, func(s *kv.Store) error { return s.Evict(int64(bytes)) })
 }
 
 //export persistingKvFlushGo

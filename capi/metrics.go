@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 
 	"github.com/persisting/persisting/engine/memory"
@@ -62,16 +61,6 @@ func persistingMetricsJsonGo(out **C.char, e *C.struct_persisting_error) C.persi
 		}
 		return toJSON(families, out)
 	})
-}
-
-// toJSON hands v out as JSON.
-func toJSON(v any, out **C.char) error {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("%w: write JSON: %w", errInternal, err)
-	}
-	*out = C.CString(string(text))
-	return nil
 }
 
 //export persistingMetricsRetainGo

@@ -710,11 +710,12 @@ persisting_status persisting_cursor_close(persisting_cursor cursor, struct persi
 /*
  * Opens the store of blocks under keys in the directory `path`, which is created
  * if missing. `kv_options` is a JSON object: "capacity" (bytes that the directory
- * may take; must be given), "segment_bytes", "policy" ("s3fifo", "lru", "lfu",
+ * may take; the default, 0, is that of the opening before), "segment_bytes", "policy" ("s3fifo", "lru", "lfu",
  * "fifo"), "admission" ("all", "second_hit"), "sync" ("each", "interval",
  * "never"), "ttl" (seconds; 0 is without limit), "workers", "max_store_backlog"
- * (bytes), "load_deadline" (seconds). docs/kv.md says what they do. Waits for the
- * disk. What a crash or damage has taken is a miss, and does not fail the opening.
+ * (bytes), "load_deadline" (seconds), "read_only" (look at a store that may be open
+ * elsewhere, and change nothing). docs/kv.md says what they do. Waits for the disk.
+ * What a crash or damage has taken is a miss, and does not fail the opening.
  *
  * Keys. Calls take `count` keys as the bytes of all of them, one behind the other,
  * at `keys`, and the length of each at `key_sizes`; both are copied.
@@ -727,7 +728,9 @@ persisting_status persisting_cursor_close(persisting_cursor cursor, struct persi
  * it, -6 no segment could be emptied, -7 it does not fit into a segment.
  *
  * Errors: INVALID_ARGUMENT, LOCKED with the holder's process id, CORRUPT when the
- * segments are not of one store, STORAGE.
+ * segments are not of one store, NOT_FOUND when there is none to look at, STORAGE.
+ * On a handle that is read-only, calls that would change something are
+ * INVALID_ARGUMENT.
  */
 persisting_status persisting_kv_open(const char* path, const char* kv_options, persisting_kv* out_kv,
                                      struct persisting_error* error);
@@ -843,6 +846,20 @@ persisting_status persisting_kv_set_quota(persisting_kv kv, const char* salt, in
 
 /* What the store holds and did, as a JSON object; docs/kv.md names the members. */
 persisting_status persisting_kv_stats(persisting_kv kv, char** out_json, struct persisting_error* error);
+
+/*
+ * Reads each block and compares it with its checksum, as a JSON object: "keys",
+ * "bytes", "gone" (blocks that went meanwhile), "sound", "faults" ([{"file", "byte",
+ * "namespace", "what"}]). Changes nothing. Waits for the disk.
+ */
+persisting_status persisting_kv_verify(persisting_kv kv, char** out_json, struct persisting_error* error);
+
+/*
+ * Forgets what is worth least until the directory takes no more than `bytes`. Errors:
+ * INVALID_ARGUMENT when that is less than a store needs, STORAGE when all is pinned,
+ * leased or read. Waits for the disk.
+ */
+persisting_status persisting_kv_evict(persisting_kv kv, int64_t bytes, struct persisting_error* error);
 
 /* Brings all that was stored to the disk. */
 persisting_status persisting_kv_flush(persisting_kv kv, struct persisting_error* error);

@@ -31,11 +31,10 @@ type State struct {
 // Bucket counts what one bucket does. On a nil *Bucket, that of a bucket whose
 // metrics are off, all methods do nothing.
 type Bucket struct {
-	set    *Set
-	labels labels
-	path   string
-	state  func() State
-	own    [countNumbers]atomic.Int64 // what state does not tell
+	ended func() // takes it out of its set
+	path  string
+	state func() State
+	own   [countNumbers]atomic.Int64 // what state does not tell
 
 	put, get, flush, compaction, index, fsync, group prometheus.Observer
 }
@@ -43,7 +42,7 @@ type Bucket struct {
 // Close ends the series of the bucket.
 func (b *Bucket) Close() {
 	if b != nil {
-		b.set.close(b)
+		b.ended()
 	}
 }
 

@@ -49,6 +49,7 @@ func gathered(t *testing.T, reg prometheus.Gatherer) map[string]*dto.MetricFamil
 func TestEveryMetricIsDescribedAndEveryDescriptionCollected(t *testing.T) {
 	s, reg := newSet(t)
 	s.Bucket("/data/queue/bucket_0", with(State{}))
+	s.Store("/data/kv", func() StoreState { return StoreState{} })
 	families := gathered(t, reg)
 	types := map[Type]dto.MetricType{
 		CounterType: dto.MetricType_COUNTER, GaugeType: dto.MetricType_GAUGE, HistogramType: dto.MetricType_HISTOGRAM,
@@ -177,7 +178,7 @@ persisting_lag_seconds{bucket="two",topic="/a"} 0
 	expect(t, reg, "persisting_records_total", head+single)
 	one.Close()
 	s.Bucket("/a/five", with(State{}))
-	if n := len(s.groups); n != 2 || s.groups[other] != nil {
+	if n := len(s.groups); n != 2 || s.groups[aBucket.other()] != nil {
 		t.Errorf("%d groups; a place that became free is not used", n)
 	}
 }

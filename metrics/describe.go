@@ -17,22 +17,23 @@ type Description struct {
 	Name      string
 	Type      Type
 	PerBucket bool     // whether it has the labels topic and bucket
+	PerStore  bool     // whether it has the label store, of a store of blocks
 	Labels    []string // and these
 	Help      string   // one line, as a scrape shows it
 	Notes     string   // more for the reference page
 
 	buckets []float64 // of a histogram
-	series  []series  // of a counter or gauge of a bucket, each with values of Labels
+	series  []series  // of a counter or gauge of a bucket or a store, each with values of Labels
 }
 
-// series is a number of a bucket as a metric shows it.
+// series is a number of a bucket or a store as a metric shows it.
 type series struct {
 	number number
 	labels []string
 	scale  float64 // 0 is 1
 }
 
-// MaxBuckets is the number of buckets open at a time that have series of their own.
+// MaxBuckets is the number of buckets open at a time that have series of their own, and that of stores.
 const MaxBuckets = 100
 
 const nano = 1e-9
@@ -61,6 +62,9 @@ const (
 	recoveryDuration   = "persisting_recovery_duration_seconds"
 	openErrors         = "persisting_open_errors_total"
 	openBuckets        = "persisting_open_buckets"
+	openStores         = "persisting_open_stores"
+	kvLoadDuration     = "persisting_kv_load_duration_seconds"
+	kvSetDuration      = "persisting_kv_set_duration_seconds"
 	openHandles        = "persisting_open_handles"
 	memoryBudget       = "persisting_memory_budget_bytes"
 	memoryBudgetUsed   = "persisting_memory_budget_used_bytes"
@@ -264,6 +268,100 @@ var Descriptions = []Description{
 		series: []series{{number: poisoned}},
 	},
 	{
+		Name: "persisting_kv_loads_total", Type: CounterType, PerStore: true, Labels: []string{"result"},
+		Help:  "Blocks asked for, by what came of it.",
+		Notes: "`absent` is a miss like any. `length`: the block is longer or shorter than the memory for it. `damaged`: what was on the disk was not the block; it is a miss once. `failed`: the disk could not read it. `late`: it waited longer than `load_deadline`. Keys that were only looked up are not counted.",
+		series: []series{
+			{number: kvHits, labels: []string{"hit"}},
+			{number: kvAbsent, labels: []string{"absent"}},
+			{number: kvOtherLength, labels: []string{"length"}},
+			{number: kvDamaged, labels: []string{"damaged"}},
+			{number: kvUnread, labels: []string{"failed"}},
+			{number: kvLate, labels: []string{"late"}},
+		},
+	},
+	{
+		Name: "persisting_kv_sets_total", Type: CounterType, PerStore: true, Labels: []string{"result"},
+		Help:  "Blocks given to be stored, by what came of it.",
+		Notes: "`present`: it was there with the same bytes. `refused`: the admission did not take it, or it fits into no segment. `full`: all is pinned, leased or read. `shed`: `max_store_backlog` had no room. `failed`: the disk could not write it.",
+		series: []series{
+			{number: kvSets, labels: []string{"stored"}},
+			{number: kvPresent, labels: []string{"present"}},
+			{number: kvRefused, labels: []string{"refused"}},
+			{number: kvFull, labels: []string{"full"}},
+			{number: kvShed, labels: []string{"shed"}},
+			{number: kvUnwritten, labels: []string{"failed"}},
+		},
+	},
+	{
+		Name: "persisting_kv_bytes_total", Type: CounterType, PerStore: true, Labels: []string{"operation"},
+		Help:  "Bytes of blocks.",
+		Notes: "`read`: of hits. `written`: of sets, with headers and padding. `moved`: written again, so that a segment could be emptied. `evicted`: of blocks that were forgotten.",
+		series: []series{
+			{number: kvReadBytes, labels: []string{"read"}},
+			{number: kvWrittenBytes, labels: []string{"written"}},
+			{number: kvMovedBytes, labels: []string{"moved"}},
+			{number: kvEvictedBytes, labels: []string{"evicted"}},
+		},
+	},
+	{
+		Name: "persisting_kv_removed_total", Type: CounterType, PerStore: true, Labels: []string{"reason"},
+		Help: "Blocks that went: evicted for others, expired, or deleted.",
+		series: []series{
+			{number: kvEvicted, labels: []string{"evicted"}},
+			{number: kvExpired, labels: []string{"expired"}},
+			{number: kvDeleted, labels: []string{"deleted"}},
+		},
+	},
+	{
+		Name: "persisting_kv_write_errors_total", Type: CounterType, PerStore: true,
+		Help:   "Writes of a store that the disk failed.",
+		Notes:  "After each, sets are refused for a second without trying.",
+		series: []series{{number: kvWriteErrors}},
+	},
+	{
+		Name: "persisting_kv_write_amplification", Type: GaugeType, PerStore: true,
+		Help:   "Bytes written per byte set, since the store was opened; 0 before the first.",
+		series: []series{{number: kvAmplification}},
+	},
+	{
+		Name: "persisting_kv_keys", Type: GaugeType, PerStore: true,
+		Help:   "Blocks in the store.",
+		series: []series{{number: kvKeys}},
+	},
+	{
+		Name: "persisting_kv_size_bytes", Type: GaugeType, PerStore: true, Labels: []string{"of"},
+		Help:  "Sizes of the store.",
+		Notes: "`blocks`: what they take, headers and padding included. `pinned`: what those take that are pinned. `disk`: all segments, which are allocated in full. `capacity`: what the directory may take.",
+		series: []series{
+			{number: kvBytes, labels: []string{"blocks"}},
+			{number: kvPinnedBytes, labels: []string{"pinned"}},
+			{number: kvDiskBytes, labels: []string{"disk"}},
+			{number: kvCapacityBytes, labels: []string{"capacity"}},
+		},
+	},
+	{
+		Name: "persisting_kv_queue_length", Type: GaugeType, PerStore: true, Labels: []string{"queue"},
+		Help: "Blocks that wait to be read or written.",
+		series: []series{
+			{number: kvQueuedLoads, labels: []string{"load"}},
+			{number: kvQueuedStores, labels: []string{"set"}},
+		},
+	},
+	{
+		Name: "persisting_kv_backlog_bytes", Type: GaugeType, PerStore: true,
+		Help:   "Bytes of blocks that are being stored or wait for it.",
+		series: []series{{number: kvBacklogBytes}},
+	},
+	{
+		Name: kvLoadDuration, Type: HistogramType, PerStore: true, buckets: shortTimes,
+		Help: "Time from asking for a block to its result, hit or miss, the wait for its turn included.",
+	},
+	{
+		Name: kvSetDuration, Type: HistogramType, PerStore: true, buckets: shortTimes,
+		Help: "Time from giving a block to the result of storing it, the wait for its turn included.",
+	},
+	{
 		Name: recoveryDuration, Type: HistogramType, buckets: longTimes,
 		Help: "Time it took to open a bucket, recovery included.",
 	},
@@ -272,6 +370,7 @@ var Descriptions = []Description{
 		Help: "Buckets that could not be opened, by kind of error.",
 	},
 	{Name: openBuckets, Type: GaugeType, Help: "Buckets open in this process whose metrics are on."},
+	{Name: openStores, Type: GaugeType, Help: "Stores of blocks open in this process."},
 	{Name: openHandles, Type: GaugeType, Help: "Buckets, reads and other things that callers hold open in the engine."},
 	{
 		Name: memoryBudget, Type: GaugeType,
@@ -302,8 +401,11 @@ func errorSeries() []series {
 // AllLabels are the names of the labels of the metric.
 func (d *Description) AllLabels() []string {
 	var own []string
-	if d.PerBucket {
+	switch {
+	case d.PerBucket:
 		own = []string{"topic", "bucket"}
+	case d.PerStore:
+		own = []string{"store"}
 	}
 	return append(own, d.Labels...)
 }

@@ -1,8 +1,8 @@
-// Package metrics counts and times what buckets do, for Prometheus.
+// Package metrics counts and times what buckets and stores of blocks do, for Prometheus.
 //
-// A [Set] is one prometheus.Collector for all buckets of a process; the caller
-// registers it. A bucket takes its part with [Set.Bucket] when it is open and
-// gives it back with [Bucket.Close]. What a scrape says and what the statistics
+// A [Set] is one prometheus.Collector for all buckets and stores of a process; the
+// caller registers it. A bucket takes its part with [Set.Bucket] when it is open and
+// gives it back with [Bucket.Close], a store with [Set.Store] and [Store.Close]. What a scrape says and what the statistics
 // of a bucket say come from the same numbers, see [Bucket.Snapshot].
 //
 // All that can be scraped is in [Descriptions], from which package reference
@@ -10,8 +10,8 @@
 //
 // # Labels
 //
-// A bucket has the labels topic, the directory in which it lies, and bucket, its
-// name there. [MaxBuckets] buckets at a time have series of their own; those
+// A store of blocks has the label store, its directory. A bucket has the labels
+// topic, the directory in which it lies, and bucket, its name there. [MaxBuckets] buckets at a time have series of their own; those
 // opened beyond share the series with topic and bucket "other", in which counters
 // and most gauges are sums and ages are those of the worst bucket.
 //

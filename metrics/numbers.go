@@ -1,6 +1,6 @@
 package metrics
 
-// number names one count or one level of a bucket.
+// number names one count or one level of a bucket, or of a store of blocks; each has those of its own only.
 type number int
 
 const (
@@ -27,6 +27,28 @@ const (
 	lost
 	retainRows
 	retainBytes
+
+	kvHits
+	kvAbsent
+	kvOtherLength
+	kvDamaged
+	kvUnread
+	kvLate
+	kvSets
+	kvPresent
+	kvUnwritten
+	kvRefused
+	kvFull
+	kvShed
+	kvReadBytes
+	kvWrittenBytes
+	kvMovedBytes
+	kvEvicted
+	kvEvictedBytes
+	kvExpired
+	kvDeleted
+	kvWriteErrors
+
 	firstError // of errorPairs
 
 	lastCount = firstError + number(len(errorPairs)) - 1
@@ -50,10 +72,20 @@ const (
 	lastFlushNanos
 	writeAmplification
 
+	kvKeys
+	kvBytes
+	kvDiskBytes
+	kvCapacityBytes
+	kvPinnedBytes
+	kvQueuedLoads
+	kvQueuedStores
+	kvBacklogBytes
+	kvAmplification
+
 	countNumbers
 )
 
-// numbers are all counts and levels of a bucket, or of buckets together.
+// numbers are all counts and levels of a bucket or a store, or of several together.
 type numbers [countNumbers]float64
 
 // add joins the numbers of another bucket.
@@ -74,6 +106,10 @@ func (n *numbers) amplify() {
 	n[writeAmplification] = 0
 	if n[putBytes] > 0 {
 		n[writeAmplification] = (n[walBytesWritten] + n[tableBytesWritten]) / n[putBytes]
+	}
+	n[kvAmplification] = 0
+	if n[kvWrittenBytes] > 0 {
+		n[kvAmplification] = 1 + n[kvMovedBytes]/n[kvWrittenBytes]
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// column is a counter or a gauge that every bucket has.
+// column is a counter or a gauge that every bucket has, or every store.
 type column struct {
 	desc   *prometheus.Desc
 	kind   Type
@@ -17,7 +17,7 @@ type column struct {
 	labels []*dto.LabelPair // those that are not of the bucket
 }
 
-// columns are the series of the metric that a bucket has.
+// columns are the series of the metric that a bucket has, or a store.
 func (d *Description) columns(desc *prometheus.Desc) []column {
 	all := make([]column, len(d.series))
 	for i, s := range d.series {
@@ -29,10 +29,12 @@ func (d *Description) columns(desc *prometheus.Desc) []column {
 	return all
 }
 
-// pairs are the labels of each column of a bucket with the labels l, in the order
-// that Prometheus wants.
+// pairs are the labels of each column with the labels l, in the order that Prometheus wants.
 func (l labels) pairs(columns []column) [][]*dto.LabelPair {
-	own := []*dto.LabelPair{pair("topic", l.topic), pair("bucket", l.bucket)}
+	var own []*dto.LabelPair
+	for name, value := range l.match() {
+		own = append(own, pair(name, value))
+	}
 	all := make([][]*dto.LabelPair, len(columns))
 	for i, c := range columns {
 		all[i] = slices.Concat(own, c.labels)

@@ -21,12 +21,12 @@ type Process struct {
 	LogDrops   int64 // so far
 }
 
-// Set holds the metrics of the buckets of a process. It is a prometheus.Collector.
+// Set holds the metrics of the buckets and stores of a process. It is a prometheus.Collector.
 type Set struct {
 	version  string
 	process  func() Process
 	descs    map[string]*prometheus.Desc // of all but histograms, by name
-	columns  []column                    // every counter and gauge of a bucket
+	columns  [nouns][]column             // every counter and gauge, by what has it
 	histos   map[string]*prometheus.HistogramVec
 	failures *prometheus.CounterVec
 	limit    int
@@ -36,15 +36,12 @@ type Set struct {
 	retain bool
 }
 
-// labels are those of a bucket.
-type labels struct{ topic, bucket string }
+// member is an open bucket or store.
+type member interface{ numbers() numbers }
 
-// other are the labels of the buckets beyond the limit.
-var other = labels{"other", "other"}
-
-// group is the buckets that share labels: one, or those beyond the limit.
+// group is those that share labels: one, or those beyond the limit.
 type group struct {
-	open   []*Bucket
+	open   []member
 	past   numbers            // counts of those that were closed
 	labels [][]*dto.LabelPair // of each column of the set
 }
@@ -69,7 +66,11 @@ func NewSet(version string, process func() Process) *Set {
 			s.failures = prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help}, d.Labels)
 		default:
 			s.descs[d.Name] = d.desc()
-			s.columns = append(s.columns, d.columns(s.descs[d.Name])...)
+			of := aBucket
+			if d.PerStore {
+				of = aStore
+			}
+			s.columns[of] = append(s.columns[of], d.columns(s.descs[d.Name])...)
 		}
 	}
 	for _, k := range []Kind{Invalid, Locked, Corrupt, Storage} {
@@ -82,25 +83,51 @@ func NewSet(version string, process func() Process) *Set {
 // Bucket makes the metrics of the open bucket in the directory path, until they
 // are closed. At each scrape state is asked, which must not wait for a disk.
 func (s *Set) Bucket(path string, state func() State) *Bucket {
-	l := labels{filepath.Dir(path), filepath.Base(path)}
+	b := &Bucket{path: path, state: state}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g, ok := s.groups[l]
-	if !ok && len(s.groups) >= s.limit {
-		l = other
-		g, ok = s.groups[l]
-	}
-	if !ok {
-		g = &group{labels: l.pairs(s.columns)}
-		s.groups[l] = g
-	}
-	b := &Bucket{set: s, labels: l, path: path, state: state}
-	child := func(name string) prometheus.Observer { return s.histos[name].WithLabelValues(l.topic, l.bucket) }
+	l, child := s.join(labels{aBucket, filepath.Dir(path), filepath.Base(path)}, b)
+	b.ended = func() { s.close(l, b) }
 	b.put, b.get, b.flush = child(putDuration), child(getDuration), child(flushDuration)
 	b.compaction, b.index = child(compactionDuration), child(indexDuration)
 	b.fsync, b.group = child(fsyncDuration), child(groupAppends)
-	g.open = append(g.open, b)
 	return b
+}
+
+// Store makes the metrics of the open store of blocks in the directory path, as Bucket does.
+func (s *Set) Store(path string, state func() StoreState) *Store {
+	b := &Store{path: path, state: state}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, child := s.join(labels{noun: aStore, name: path}, b)
+	b.ended = func() { s.close(l, b) }
+	b.load, b.store = child(kvLoadDuration), child(kvSetDuration)
+	return b
+}
+
+// join takes in a bucket or a store. It returns the labels that its series have, and what finds its histograms. The caller holds
+// s.mu.
+func (s *Set) join(l labels, m member) (labels, func(name string) prometheus.Observer) {
+	g, ok := s.groups[l]
+	if !ok && s.count(l.noun) >= s.limit {
+		l = l.noun.other()
+		g, ok = s.groups[l]
+	}
+	if !ok {
+		g = &group{labels: l.pairs(s.columns[l.noun])}
+		s.groups[l] = g
+	}
+	g.open = append(g.open, m)
+	return l, func(name string) prometheus.Observer { return s.histos[name].With(l.match()) }
+}
+
+func (s *Set) count(of noun) (n int) {
+	for l := range s.groups {
+		if l.noun == of {
+			n++
+		}
+	}
+	return n
 }
 
 // Opened times an opening of a bucket, with its recovery.
@@ -131,18 +158,18 @@ func (s *Set) Retain(yes bool) {
 func (s *Set) drop(l labels) {
 	delete(s.groups, l)
 	for _, h := range s.histos {
-		h.DeletePartialMatch(prometheus.Labels{"topic": l.topic, "bucket": l.bucket})
+		h.DeletePartialMatch(l.match())
 	}
 }
 
-func (s *Set) close(b *Bucket) {
-	last := b.numbers().counts()
+func (s *Set) close(l labels, m member) {
+	last := m.numbers().counts()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := s.groups[b.labels]
+	g := s.groups[l]
 	i := -1
 	if g != nil {
-		i = slices.Index(g.open, b)
+		i = slices.Index(g.open, m)
 	}
 	if i < 0 {
 		return // it was closed before
@@ -150,7 +177,7 @@ func (s *Set) close(b *Bucket) {
 	g.open = slices.Delete(g.open, i, i+1)
 	g.past.add(&last)
 	if len(g.open) == 0 && !s.retain {
-		s.drop(b.labels)
+		s.drop(l)
 	}
 }
 
@@ -179,7 +206,8 @@ func (s *Set) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(name string, v float64, values ...string) {
 		ch <- prometheus.MustNewConstMetric(s.descs[name], prometheus.GaugeValue, v, values...)
 	}
-	gauge(openBuckets, float64(open))
+	gauge(openBuckets, float64(open[aBucket]))
+	gauge(openStores, float64(open[aStore]))
 	gauge(openHandles, float64(p.Handles))
 	gauge(memoryBudget, float64(p.Budget))
 	gauge(memoryBudgetUsed, float64(p.BudgetUsed))
@@ -189,28 +217,32 @@ func (s *Set) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(s.descs[logDrops], prometheus.CounterValue, float64(p.LogDrops))
 }
 
-// readings reads the buckets, outside the lock that opening and closing take.
-func (s *Set) readings() (all []reading, open int) {
+// readings reads the buckets and stores, outside the lock that opening and closing take.
+func (s *Set) readings() (all []reading, open [nouns]int) {
 	type total struct {
-		buckets []*Bucket
+		members []member
+		columns []column
 		labels  [][]*dto.LabelPair
 		numbers numbers
 	}
 	s.mu.Lock()
 	totals := make([]total, 0, len(s.groups))
-	for _, g := range s.groups {
-		totals = append(totals, total{slices.Clone(g.open), g.labels, g.past})
-		open += len(g.open)
+	size := 0
+	for l, g := range s.groups {
+		columns := s.columns[l.noun]
+		totals = append(totals, total{slices.Clone(g.open), columns, g.labels, g.past})
+		open[l.noun] += len(g.open)
+		size += len(columns)
 	}
 	s.mu.Unlock()
-	all = make([]reading, 0, len(totals)*len(s.columns))
+	all = make([]reading, 0, size)
 	for _, t := range totals {
-		for _, b := range t.buckets {
-			n := b.numbers()
+		for _, m := range t.members {
+			n := m.numbers()
 			t.numbers.add(&n)
 		}
-		for i := range s.columns {
-			c := &s.columns[i]
+		for i := range t.columns {
+			c := &t.columns[i]
 			all = append(all, reading{c, t.labels[i], t.numbers[c.number] * c.scale})
 		}
 	}
@@ -224,15 +256,23 @@ func goHeap() uint64 {
 }
 
 // Buckets returns the open buckets, in the order of their labels.
-func (s *Set) Buckets() []*Bucket {
+func (s *Set) Buckets() []*Bucket { return opened[*Bucket](s) }
+
+// Stores returns the open stores of blocks, in the order of their labels.
+func (s *Set) Stores() []*Store { return opened[*Store](s) }
+
+func opened[M member](s *Set) (all []M) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	keys := slices.SortedFunc(maps.Keys(s.groups), func(a, b labels) int {
-		return slices.Compare([]string{a.topic, a.bucket}, []string{b.topic, b.bucket})
+		return slices.Compare([]string{a.topic, a.name}, []string{b.topic, b.name})
 	})
-	var all []*Bucket
 	for _, l := range keys {
-		all = append(all, s.groups[l].open...)
+		for _, m := range s.groups[l].open {
+			if one, ok := m.(M); ok {
+				all = append(all, one)
+			}
+		}
 	}
 	return all
 }

@@ -39,18 +39,30 @@ def same(one: object, two: object) -> bool:
         return False
     if isinstance(one, np.ndarray):
         assert isinstance(two, np.ndarray)
-        return one.dtype == two.dtype and one.shape == two.shape and one.tobytes() == two.tobytes()
+        alike = one.dtype == two.dtype and one.shape == two.shape
+        if one.dtype.kind in "OT":
+            return alike and all(map(same, one.flat, two.flat))
+        return alike and one.tobytes() == two.tobytes()
+    if isinstance(one, np.generic):
+        assert isinstance(two, np.generic)
+        return one.dtype == two.dtype and one.tobytes() == two.tobytes()
     if isinstance(one, dict):
         assert isinstance(two, dict)
         return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
-    if isinstance(one, list):
-        assert isinstance(two, list)
+    if isinstance(one, (list, tuple)):
+        assert isinstance(two, (list, tuple))
         return len(one) == len(two) and all(map(same, one, two))
     if isinstance(one, float):
         assert isinstance(two, float)
         return (one, math.copysign(1, one)) == (two, math.copysign(1, two)) or (
             math.isnan(one) and math.isnan(two)
         )
+    if isinstance(one, complex):
+        assert isinstance(two, complex)
+        return same(one.real, two.real) and same(one.imag, two.imag)
+    if isinstance(one, Decimal):
+        assert isinstance(two, Decimal)
+        return str(one) == str(two) if one.is_nan() else one == two
     return one == two
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from persisting._cli import COMMANDS, main
 from persisting._records import MAX_DEPTH
+from persisting.kv import KVStore
 from tests.support import ROOT, command, eventually, run
 from tests.test_cli_rows import Shell, records
 
@@ -42,6 +43,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"t": text}) + "\n" for text in TEXTS))
     assert main(["import", str(path / "bucket"), str(rows)]) == 0
+    with KVStore(path / "kv", capacity="64 MiB", namespace="n€") as store:
+        assert store.set("é€", b"x")
     return path
 
 

@@ -103,6 +103,8 @@ def test_ndarray_column_takes_one_dtype_and_ndim(other: Any) -> None:
     put(encoder, {"a": np.zeros(2, "f4")})
     with pytest.raises(SchemaError, match=r"key 'a': .*ndarray\(float32, 1-D\)"):
         encoder.add([{"a": other}])
+    if isinstance(other, list):  # a column of lists, in which an array is one
+        return
     encoder = RecordEncoder()
     put(encoder, {"a": other})
     with pytest.raises(SchemaError, match=r"key 'a': .*ndarray\(float32, 1-D\)"):

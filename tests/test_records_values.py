@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import datetime as dt
 import enum
-import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
@@ -124,21 +123,8 @@ EQUAL_VALUES: dict[str, tuple[Any, Any]] = {
     "list subclass": (MyList([1, 2]), [1, 2]),
     "nested list subclass": ([MyList([1]), [2]], [[1], [2]]),
     "dict subclass": (collections.OrderedDict(a=1), {"a": 1}),
-    "np.float64": (np.float64(0.1), 0.1),
-    "np.float32": (np.float32(0.1), float(np.float32(0.1))),
-    "np.float16": (np.float16(0.1), float(np.float16(0.1))),
-    "np nan": (np.float32("nan"), math.nan),
-    "np.int8": (np.int8(-3), -3),
-    "np.uint64": (np.uint64(2**64 - 1), 2**64 - 1),
-    "np.bool": (np.bool_(True), True),
     "np.str": (np.str_("x"), "x"),
     "np.bytes": (np.bytes_(b"x"), b"x"),
-    "np.datetime64": (
-        np.datetime64("2024-01-02T03:04:05.000006"),
-        dt.datetime(2024, 1, 2, 3, 4, 5, 6),
-    ),
-    "np date": (np.datetime64("2024-01-02"), dt.date(2024, 1, 2)),
-    "np.timedelta64": (np.timedelta64(5, "us"), dt.timedelta(microseconds=5)),
     "list of numpy": ([np.int64(1), 2], [1, 2]),
     "numpy in dict": ({"a": np.int64(1), "b": [np.float32(0.5)]}, {"a": 1, "b": [0.5]}),
 }
@@ -171,23 +157,23 @@ DEEP: list[Any] = [{}]
 for _ in range(98):
     DEEP = [DEEP]
 
+TUPLES: Any = ()
+for _ in range(101):
+    TUPLES = (TUPLES,)
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "big int": (2**64, "key 'x': an int beyond 64 bits"),
     "small int": (-(2**63) - 1, "an int beyond 64 bits"),
     "huge int": (10**5000, "an int beyond 64 bits"),
     "surrogate": ("a\ud800", "key 'x': the str has a lone surrogate"),
     "surrogates in list": (["\ud83d", "\ude00"], "key 'x': at [0]: the str has a lone surrogate"),
-    "tuple": ((1, 2), "key 'x': a value of class tuple cannot be held; put a list"),
-    "named tuple": (Pair(1), "Pair cannot be held; put a list"),
     "set": ({1}, "a value of class set cannot be held; put a list"),
     "frozenset": (frozenset(), "frozenset cannot be held; put a list"),
-    "complex": (1j, "complex cannot be held"),
     "memoryview": (memoryview(b"x"), "memoryview cannot be held; put bytes"),
     "object": (object(), "a value of class object cannot be held"),
     "class": (Point, "a value of class type cannot be held"),
     "dataclass": (Point(1), "Point cannot be held; put dataclasses.asdict() of it"),
     "unequal subclass": (Unequal(1), "Unequal cannot be held"),
-    "tuple in list": ([(1,)], "key 'x': a value of class tuple"),
     "aware time": (dt.time(1, tzinfo=UTC), "a time with a zone cannot be held"),
     "long timedelta": (dt.timedelta.max, "beyond 64 bits of microseconds"),
     "out of range": (
@@ -200,33 +186,24 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "decimal places": (Decimal("1E-19"), "is not exact as decimal128(38, 18)"),
     "decimal huge": (Decimal("1E+999999"), "is not exact"),
     "decimal tiny": (Decimal("1E-999999"), "is not exact"),
-    "np ns": (np.datetime64(1, "ns"), "numpy.datetime64 cannot be held"),
-    "np NaT": (np.datetime64("NaT", "us"), "numpy.datetime64 cannot be held"),
-    "np complex": (np.complex64(1), "numpy.complex64 cannot be held"),
-    "object array": (np.array([None]), "ndarray(object, 1-D) cannot be held"),
-    "str array": (np.array(["a"]), "ndarray(<U1, 1-D) cannot be held"),
-    "big endian": (np.zeros(1, ">f8"), "native byte order"),
-    "complex array": (np.zeros(1, "c8"), "ndarray(complex64, 1-D) cannot be held"),
+    "structured array": (np.zeros(1, "i4,f4"), "cannot be held; use a plain dtype"),
+    "long double": (np.zeros(1, "g"), "cannot be held; use a plain dtype"),
+    "np long double": (np.longdouble(1) / 3, "numpy.longdouble cannot be held"),
+    "set in tuple": (({1},), "key 'x': at [0]: set cannot be held in nested data"),
+    "class in array": (np.array([{1}, None]), "at [0]: set cannot be held in nested data"),
+    "structured in dict": ({"a": np.zeros(1, "i4,f4")}, "at ['a']: an array of dtype [("),
+    "tuples too deep": (TUPLES, "nested data is deeper than 100"),
     "masked array": (np.ma.masked_array([1]), "put a numpy array of a plain dtype"),
-    "list of arrays": ([np.zeros(1)], "key 'x': at [0]: ndarray cannot be held in nested data"),
-    "json tuple": ({"a": [1, (2,)]}, "key 'x': at ['a'][1]: tuple cannot be held in nested data"),
-    "json bytes": ({"a": b"x"}, "at ['a']: bytes cannot be held in nested data"),
-    "json datetime": ([{}, dt.datetime(2024, 1, 1)], "at [1]: datetime cannot be held"),
     "json key": ({"a": {1: 2}}, "at ['a']: the dict has a key of type int, not str"),
     "json None key": ({None: 2, "null": 3}, "the dict has a key of type NoneType, not str"),
-    "json nan": ({"a": math.nan}, "at ['a']: nan cannot be held in nested data"),
-    "json inf": ([{}, -math.inf], "at [1]: -inf cannot be held in nested data"),
     "json int": ({"a": 2**64}, "at ['a']: an int beyond 64 bits"),
     "json negative": ({"a": -(2**63) - 1}, "at ['a']: an int beyond 64 bits"),
     "json huge": ({"a": 10**5000}, "at ['a']: an int beyond 64 bits"),
     "json surrogate": ({"a": "\udfff"}, "at ['a']: the str has a lone surrogate"),
     "json key surrogate": ({"\udfff": 1}, "a key has a lone surrogate"),
     "json set": ({"a": {1}}, "at ['a']: set cannot be held"),
-    "json array": ({"a": np.zeros(2)}, "at ['a']: ndarray cannot be held"),
-    "json decimal": ({"a": Decimal(1)}, "at ['a']: Decimal cannot be held"),
     "json depth": ({"a": DEEP}, "nested data is deeper than 100"),
     "self": (SELF_CONTAINING, "nested data is deeper than 100, or contains itself"),
-    "mixed decimals": ([Decimal(1), "a"], "at [0]: Decimal cannot be held in nested data"),
 }
 
 

@@ -55,7 +55,7 @@ def test_arrays_of_any_length_are_taken_where_the_lists_have_any() -> None:
         "short array": (np.zeros(2, "f4"), "key 'v': 2 items, the column is vectors of 3"),
         "long list": ([1.0] * 4, "key 'v': 4 items, the column is vectors of 3"),
         "dtype": (np.zeros(3), r"ndarray\(float64, 1-D\) of shape \(3,\) .* want float32, 1-D"),
-        "byte order": (np.zeros(3, ">f4"), "native byte order"),
+        "byte order": (np.zeros(3, ">f4"), r"ndarray\(>f4, 1-D\) .* want float32, 1-D"),
         "dimensions": (np.zeros((3, 1), "f4"), r"2-D\) of shape \(3, 1\) .* want float32, 1-D"),
         "inexact": ([0.1, 0.2, 0.3], "not all items are exact .* put a numpy array of float32"),
         "text": ("abc", "the value is string"),

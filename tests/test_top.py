@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+import urllib.request
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from persisting import PersistingBackend, metrics
 from persisting._cli import main
 from persisting._cli.top import draw
+from persisting.kv import KVStore
 from tests.support import QUIET, ROOT, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from rich.table import Table
 
     from tests.support import Opener
 
@@ -82,6 +87,14 @@ def test_a_password_is_given(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no@" not in said
 
 
+def drawn(now: dict[str, Any], before: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the cells of all tables, by the heads of their columns."""
+    head = {"version": "1", "pid": 1}
+    shown = draw({**head, **now}, {**head, **before})
+    columns = [column for table in shown.renderables for column in cast("Table", table).columns]
+    return {str(column.header): [str(cell) for cell in column.cells] for column in columns}
+
+
 async def test_rates_are_those_between_two_looks(tmp_path: Path) -> None:
     counts = {
         "put_count": 100,
@@ -100,16 +113,43 @@ async def test_rates_are_those_between_two_looks(tmp_path: Path) -> None:
     }
     later = {**bucket, "counts": {**counts, "put_count": 1100}}
     fresh = {**bucket, "path": "new\x1b[2J"}
-    head = {"version": "1", "pid": 1}
-    table = draw(
-        {**head, "time": 12.0, "buckets": [later, fresh]},
-        {**head, "time": 10.0, "buckets": [bucket]},
+    cells = drawn(
+        {"time": 12.0, "buckets": [later, fresh], "stores": []},
+        {"time": 10.0, "buckets": [bucket], "stores": []},
     )
-    cells = {column.header: [str(cell) for cell in column.cells] for column in table.columns}
     assert cells["bucket"] == [str(tmp_path), "new\N{REPLACEMENT CHARACTER}[2J"]
     assert cells["put/s"] == ["500", ""]
     assert cells["got/s"] == ["0", ""]
     assert cells["state"] == ["refuses writes"] * 2
+
+
+def test_stores_of_blocks(tmp_path: Path) -> None:
+    with metrics.start_http_server(port=0) as server:
+
+        def look() -> dict[str, Any]:
+            with urllib.request.urlopen(f"{server.url}/status.json") as answer:
+                status: dict[str, Any] = json.loads(answer.read())
+            return status
+
+        with KVStore(tmp_path / "kv", capacity="64 MiB") as store:
+            before = look()
+            assert store.set("key", b"x" * 5000)
+            assert store.get("key")
+            assert not store.load("none", bytearray(3))
+            now = look()
+        assert look()["stores"] == []
+    for status, at in ((before, 10.0), (now, 12.0)):
+        status["time"] = at
+    cells = drawn(now, before)
+    assert cells["store"] == [str(tmp_path / "kv")]
+    assert cells["blocks"] == ["1"]
+    assert cells["size"] == ["12.0 KiB"]
+    assert cells["capacity"] == ["64.0 MiB"]
+    assert cells["hits"] == ["50%"]
+    assert cells["set/s"] == cells["got/s"] == ["0"]
+    assert cells["written/set"] == ["1.00"]
+    assert cells["faults"] == ["0"]
+    assert cells["bucket"] == []
 
 
 async def test_top_goes_on_until_it_is_interrupted(tmp_path: Path) -> None:

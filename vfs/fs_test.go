@@ -13,6 +13,7 @@ import (
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // TestFS holds the real file system and the one in memory to the same behavior.
@@ -123,7 +124,7 @@ func TestStrangeFiles(t *testing.T) {
 			if err := put(filepath.Join(o.Dir, "00000000000000000001.wal")); err != nil {
 				t.Skip(err)
 			}
-			if _, _, err := wal.Open(o, 0, nil); !errors.As(err, new(*wal.SegmentError)) {
+			if _, _, err := wal.Open(o, 0, nil); !errors.As(err, new(*segment.Error)) {
 				t.Errorf("open: %v", err)
 			}
 			if infos, err := wal.Inspect(nil, o.Dir); err != nil || len(infos) != 1 || infos[0].Err == nil {

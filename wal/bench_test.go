@@ -10,6 +10,7 @@ import (
 
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 const benchBytes = 400
@@ -178,7 +179,7 @@ func BenchmarkReplay(b *testing.B) {
 			b.SetBytes(256 << 20)
 			for b.Loop() {
 				entries := 0
-				l, _, err := wal.Open(o, 0, func(wal.Entry) error { entries++; return nil })
+				l, _, err := wal.Open(o, 0, func(segment.Entry) error { entries++; return nil })
 				if err != nil || entries != 256<<20/size {
 					b.Fatal(entries, err)
 				}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/persisting/persisting/vfs/faultfs"
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // world is a log that lives through crashes, and what must be in it.
@@ -251,8 +252,8 @@ func TestRecoveryFails(t *testing.T) {
 	torn := []byte(crashed[names[2]])
 	torn[used(torn)] = 7
 	unmarked, empty := make([]byte, 1024), make([]byte, 1024)
-	copy(unmarked, closed[names[1]][:len(closed[names[1]])-wal.RecordBytes-len("schema one......")])
-	copy(empty, closed[names[2]][:wal.HeaderBytes+wal.RecordBytes+len("schema two, longer......")])
+	copy(unmarked, closed[names[1]][:len(closed[names[1]])-segment.RecordBytes-len("schema one......")])
+	copy(empty, closed[names[2]][:segment.HeaderBytes+segment.RecordBytes+len("schema two, longer......")])
 	damaged := []byte(closed[names[1]])
 	damaged[250] ^= 1
 	for name, c := range map[string]struct {

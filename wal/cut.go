@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // Cut removes the segments all of whose rows are below before, which the table must hold on disk. When that is all of them the
@@ -28,7 +30,7 @@ func (l *Log) Cut(before int64) error {
 func (l *Log) cutOld(before int64) error {
 	l.listMu.Lock()
 	old := 0
-	for old < len(l.segments)-1 && l.segments[old].next <= before {
+	for old < len(l.segments)-1 && l.segments[old].Next() <= before {
 		old++
 	}
 	gone := l.segments[:old:old]
@@ -37,10 +39,10 @@ func (l *Log) cutOld(before int64) error {
 		return nil
 	}
 	for _, s := range gone {
-		if err := l.o.FS.Remove(s.path); err != nil {
+		if err := l.o.FS.Remove(s.Path()); err != nil {
 			return fmt.Errorf("wal: cut: %w", err)
 		}
-		l.size.Add(-s.end)
+		l.size.Add(-s.End())
 		l.listMu.Lock()
 		l.segments = l.segments[1:]
 		l.listMu.Unlock()
@@ -51,29 +53,29 @@ func (l *Log) cutOld(before int64) error {
 	return nil
 }
 
-func (l *Log) dropActive(s *segment) error {
+func (l *Log) dropActive(s *segment.Segment) error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	l.active = nil
-	return s.drop()
+	return s.Drop()
 }
 
 // cutNewest removes the last segment; it runs on the writer goroutine.
 func (l *Log) cutNewest(before int64) error {
 	s := l.newest()
-	if s == nil || s.next > before {
+	if s == nil || s.Next() > before {
 		return nil
 	}
 	if err := l.o.Standing(false); err != nil {
 		return l.fail(fmt.Errorf("wal: cut: %w", err))
 	}
-	if err := l.o.FS.Remove(s.path); err != nil {
+	if err := l.o.FS.Remove(s.Path()); err != nil {
 		return fmt.Errorf("wal: cut: %w", err)
 	}
 	l.listMu.Lock()
 	l.segments = nil
 	l.listMu.Unlock()
-	l.size.Add(-s.end)
+	l.size.Add(-s.End())
 	err := l.dropActive(s)
 	// Were the file to come back after a crash, the segment that is made next would not continue it.
 	if err = errors.Join(err, l.o.FS.SyncDir(l.o.Dir)); err != nil {
@@ -81,3 +83,5 @@ func (l *Log) cutNewest(before int64) error {
 	}
 	return nil
 }
+
+var errCutBeyond = errors.New("wal: cut beyond the acknowledged rows")

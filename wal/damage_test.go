@@ -14,6 +14,7 @@ import (
 
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // flips are what is done to a byte.
@@ -30,7 +31,7 @@ func prefix(t *testing.T, what string, damaged files, entries []entry, least int
 	m := load(t, damaged)
 	l, got, report, err := tryOpen(options(m), 0)
 	if err != nil {
-		var place *wal.SegmentError
+		var place *segment.Error
 		if !errors.As(err, &place) && !errors.As(err, new(*wal.GapError)) {
 			t.Fatalf("%s: an error without a place: %v", what, err)
 		}
@@ -109,7 +110,7 @@ func TestZeroedTail(t *testing.T) {
 	crashed, _, entries := sample(t)
 	names := crashed.names()
 	last := names[len(names)-1]
-	for from := wal.HeaderBytes; from < len(crashed[last]); from++ {
+	for from := segment.HeaderBytes; from < len(crashed[last]); from++ {
 		b := []byte(crashed[last])
 		clear(b[from:])
 		prefix(t, fmt.Sprintf("zeros from %d", from), crashed.with(last, string(b)), entries, 8)
@@ -132,7 +133,7 @@ func TestGrown(t *testing.T) {
 				if err := os.Truncate(filepath.Join(o.Dir, name), 1<<40); err != nil {
 					t.Fatal(err)
 				}
-				if _, _, _, err := tryOpen(o, 0); !errors.As(err, new(*wal.SegmentError)) {
+				if _, _, _, err := tryOpen(o, 0); !errors.As(err, new(*segment.Error)) {
 					t.Fatalf("opened with %v", err)
 				}
 				if infos, err := wal.Inspect(vfs.OS, o.Dir); err != nil || !slices.ContainsFunc(infos, func(i wal.SegmentInfo) bool { return i.Err != nil }) {
@@ -170,34 +171,34 @@ func TestDamagedDirectory(t *testing.T) {
 		want  error // nil: any
 		gap   bool
 	}{
-		"first missing":        {closed.without(names[0]), 0, wal.ErrCorrupt, true},
-		"middle missing":       {closed.without(names[1]), 0, wal.ErrCorrupt, false},
-		"last missing":         {closed.without(names[2]), 0, wal.ErrCorrupt, false},
-		"last two missing":     {closed.without(names[1]).without(names[2]), 0, wal.ErrCorrupt, false},
-		"swapped":              {closed.with(names[0], two).with(names[1], one), 0, wal.ErrCorrupt, false},
-		"last swapped":         {closed.with(names[1], three).with(names[2], two), 0, wal.ErrCorrupt, false},
-		"doubled":              {closed.with("00000000000000000004.wal", three), 0, wal.ErrCorrupt, false},
-		"stale first":          {closed.with(names[0], stale[names[0]]), 0, wal.ErrCorrupt, false},
-		"stale middle":         {closed.with(names[1], stale[names[1]]), 0, wal.ErrCorrupt, false},
-		"stale last":           {closed.with(names[2], stale[names[2]]), 0, wal.ErrCorrupt, false},
-		"stale last, later":    {closed.with(names[2], later[names[2]]), entries[9].first, wal.ErrCorrupt, false},
-		"twin first":           {closed.with(names[0], twin[names[0]]), 0, wal.ErrCorrupt, false},
-		"twin middle":          {closed.with(names[1], twin[names[1]]), 0, wal.ErrCorrupt, false},
-		"twin last":            {closed.with(names[2], twin[names[2]]), 0, wal.ErrCorrupt, false},
-		"stale last, flushed":  {closed.with(names[2], stale[names[2]]), entries[9].first, wal.ErrCorrupt, false},
-		"foreign":              {closed.with("00000000000000000004.wal", foreign(t, other)), 0, wal.ErrForeign, false},
-		"foreign and flushed":  {closed.with("00000000000000000000.wal", foreign(t, other)), 15, wal.ErrForeign, false},
-		"later version":        {closed.with(names[2], version(three, 2)), 0, wal.ErrUnsupportedVersion, false},
-		"unknown flags":        {closed.with(names[2], reseal(three, 72, 4)), 0, wal.ErrUnsupportedVersion, false},
-		"negative base":        {closed.with(names[2], reseal(three, 47, 0x80)), 0, wal.ErrCorrupt, false},
-		"another file's name":  {closed.with("1.wal", "x"), 0, wal.ErrForeign, false},
-		"empty file":           {closed.with(names[1], ""), 0, wal.ErrCorrupt, false},
-		"text":                 {closed.with(names[2], strings.Repeat("hello ", 400)), 0, wal.ErrCorrupt, false},
-		"all of it zeros":      {closed.with(names[2], string(make([]byte, 4096))), 0, wal.ErrCorrupt, false},
-		"only zeros":           {files{names[0]: string(make([]byte, 4096))}, 0, wal.ErrCorrupt, false},
-		"highest number":       {files{"18446744073709551615.wal": one}, 0, wal.ErrForeign, false},
-		"number out of range":  {files{"99999999999999999999.wal": one}, 0, wal.ErrForeign, false},
-		"records without head": {closed.with(names[2], string(make([]byte, 128))+three[128:]), 0, wal.ErrCorrupt, false},
+		"first missing":        {closed.without(names[0]), 0, segment.ErrCorrupt, true},
+		"middle missing":       {closed.without(names[1]), 0, segment.ErrCorrupt, false},
+		"last missing":         {closed.without(names[2]), 0, segment.ErrCorrupt, false},
+		"last two missing":     {closed.without(names[1]).without(names[2]), 0, segment.ErrCorrupt, false},
+		"swapped":              {closed.with(names[0], two).with(names[1], one), 0, segment.ErrCorrupt, false},
+		"last swapped":         {closed.with(names[1], three).with(names[2], two), 0, segment.ErrCorrupt, false},
+		"doubled":              {closed.with("00000000000000000004.wal", three), 0, segment.ErrCorrupt, false},
+		"stale first":          {closed.with(names[0], stale[names[0]]), 0, segment.ErrCorrupt, false},
+		"stale middle":         {closed.with(names[1], stale[names[1]]), 0, segment.ErrCorrupt, false},
+		"stale last":           {closed.with(names[2], stale[names[2]]), 0, segment.ErrCorrupt, false},
+		"stale last, later":    {closed.with(names[2], later[names[2]]), entries[9].first, segment.ErrCorrupt, false},
+		"twin first":           {closed.with(names[0], twin[names[0]]), 0, segment.ErrCorrupt, false},
+		"twin middle":          {closed.with(names[1], twin[names[1]]), 0, segment.ErrCorrupt, false},
+		"twin last":            {closed.with(names[2], twin[names[2]]), 0, segment.ErrCorrupt, false},
+		"stale last, flushed":  {closed.with(names[2], stale[names[2]]), entries[9].first, segment.ErrCorrupt, false},
+		"foreign":              {closed.with("00000000000000000004.wal", foreign(t, other)), 0, segment.ErrForeign, false},
+		"foreign and flushed":  {closed.with("00000000000000000000.wal", foreign(t, other)), 15, segment.ErrForeign, false},
+		"later version":        {closed.with(names[2], version(three, 2)), 0, segment.ErrUnsupportedVersion, false},
+		"unknown flags":        {closed.with(names[2], reseal(three, 72, 4)), 0, segment.ErrUnsupportedVersion, false},
+		"negative base":        {closed.with(names[2], reseal(three, 47, 0x80)), 0, segment.ErrCorrupt, false},
+		"another file's name":  {closed.with("1.wal", "x"), 0, segment.ErrForeign, false},
+		"empty file":           {closed.with(names[1], ""), 0, segment.ErrCorrupt, false},
+		"text":                 {closed.with(names[2], strings.Repeat("hello ", 400)), 0, segment.ErrCorrupt, false},
+		"all of it zeros":      {closed.with(names[2], string(make([]byte, 4096))), 0, segment.ErrCorrupt, false},
+		"only zeros":           {files{names[0]: string(make([]byte, 4096))}, 0, segment.ErrCorrupt, false},
+		"highest number":       {files{"18446744073709551615.wal": one}, 0, segment.ErrForeign, false},
+		"number out of range":  {files{"99999999999999999999.wal": one}, 0, segment.ErrForeign, false},
+		"records without head": {closed.with(names[2], string(make([]byte, 128))+three[128:]), 0, segment.ErrCorrupt, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := load(t, c.files)
@@ -213,7 +214,7 @@ func TestDamagedDirectory(t *testing.T) {
 			}
 			o := options(load(t, c.files))
 			o.Recovery = wal.Salvage
-			if !errors.Is(err, wal.ErrCorrupt) {
+			if !errors.Is(err, segment.ErrCorrupt) {
 				if _, _, _, err := tryOpen(o, c.next); !errors.Is(err, c.want) {
 					t.Errorf("salvage: %v", err)
 				}
@@ -245,16 +246,16 @@ func foreign(t *testing.T, o wal.Options) string {
 }
 
 // reseal changes a byte of a header and makes its checksum right.
-func reseal(segment string, at int, value byte) string {
-	b := []byte(segment)
+func reseal(content string, at int, value byte) string {
+	b := []byte(content)
 	b[at] = value
 	table := crc32.MakeTable(crc32.Castagnoli)
-	sum := crc32.Update(crc32.Checksum(b[:12], table), table, b[16:wal.HeaderBytes])
+	sum := crc32.Update(crc32.Checksum(b[:12], table), table, b[16:segment.HeaderBytes])
 	binary.LittleEndian.PutUint32(b[12:], sum)
 	return string(b)
 }
 
-func version(segment string, v byte) string { return reseal(segment, 8, v) }
+func version(content string, v byte) string { return reseal(content, 8, v) }
 
 // TestFlushedSegmentsDoNotMatter damages rows that the table holds.
 func TestFlushedSegmentsDoNotMatter(t *testing.T) {
@@ -295,7 +296,7 @@ func TestHugeLengths(t *testing.T) {
 		b := []byte(crashed[last])
 		end := used(b)
 		salt := binary.LittleEndian.Uint32(b[68:])
-		head := b[end : end+wal.RecordBytes]
+		head := b[end : end+segment.RecordBytes]
 		binary.LittleEndian.PutUint32(head[8:], salt)
 		binary.LittleEndian.PutUint32(head[12:], 2)
 		binary.LittleEndian.PutUint64(head[16:], length)
@@ -313,7 +314,7 @@ func TestHugeLengths(t *testing.T) {
 	// A body that is really there, but over the limit, is not damage.
 	o := options(load(t, crashed))
 	o.MaxEntryBytes = 150
-	if _, _, _, err := tryOpen(o, 0); !errors.Is(err, wal.ErrTooLarge) || errors.Is(err, wal.ErrCorrupt) {
+	if _, _, _, err := tryOpen(o, 0); !errors.Is(err, segment.ErrTooLarge) || errors.Is(err, segment.ErrCorrupt) {
 		t.Errorf("over the limit: %v", err)
 	}
 }

@@ -9,7 +9,10 @@
 // Wait and OnAdvance tell when an entry is acknowledged. Cut removes the segments that the table has made needless. Close ends the
 // log with a mark.
 //
-// All methods of a Log may be called at the same time.
+// All methods of a Log may be called at the same time. They take its locks in this order: cutMu (one Cut at a
+// time), turn (who does the writer's work), syncMu (the open file), then mu (the queue, and those who wait) or listMu (the list of
+// segments). The last two are held for moments only, so that Append waits neither for the disk nor for a segment that is made or
+// removed.
 //
 // # Directory
 //
@@ -18,44 +21,8 @@
 //	00000000000000000003.wal.tmp      a segment in the making; Open removes it
 //	00000000000000000001.wal.broken   a damaged segment that a salvage moved aside; the log never touches it again
 //
-// Any other name that ends in .wal is refused, all else is ignored. The log takes no lock: its owner does.
-//
-// # Segment, format version 1
-//
-// Numbers are little-endian; checksums are CRC-32C. A segment is written from the front to the back by one process, and is zero
-// behind its last record. It begins with a header of 128 bytes:
-//
-//	byte  0  8  magic 89 "PWAL" 0d 0a 1a
-//	      8  4  format version                   magic, version, checksum and the length 128
-//	     12  4  checksum of the other 124 bytes  are the same in every version
-//	     16 16  identity of the bucket
-//	     32  8  sequence number
-//	     40  8  base: offset of the first row
-//	     48  8  capacity: size of the file until it gets its end mark
-//	     56  8  bytes in use in the segment before, its end mark included; 0 when there was none
-//	     64  4  chain of the segment before
-//	     68  4  salt: random, repeated in every record of the segment
-//	     72  4  flags: 1 = made by a salvage: offsets, and the next sequence number, may jump forward
-//	     76 52  zero
-//
-// Records follow, each at a multiple of 8: the preamble, then entries, then an end mark.
-//
-//	byte  0  4  checksum of bytes 4 to 47, begun with the record's place in the file / 8 in place of 0
-//	      4  4  checksum of payload and padding
-//	      8  4  salt
-//	     12  4  kind: 1 preamble, 2 entry, 3 closed, 4 sealed
-//	     16  8  length of the payload
-//	     24  8  offset of the first row; in an end mark, of the row that would come next
-//	     32  8  rows; 0 unless it is an entry
-//	     40  8  promise: every byte of the file below this one was on disk when the record was written
-//	     48     payload, then zeros up to a multiple of 8
-//
-// The chain of a segment is the checksum of its header, continued over the head checksums of all its records. The salt and the
-// place make a record valid nowhere but where it was written, so that neither user data that looks like a log nor bytes of an
-// older file are ever taken for records.
-//
-// End marks repeat the preamble as their payload. "Closed" is written by Close and by recovery; the only thing that may follow is
-// "sealed", which says that the next segment exists.
+// Any other name that ends in .wal is refused, all else is ignored. The log takes no lock: its owner does. Package segment has the
+// files themselves: their format, how one is made, written and read. This package decides what follows from what is in them.
 //
 // # Order of writing
 //
@@ -75,7 +42,7 @@
 //   - the segment ends with "sealed", but there is no next one;
 //   - the preamble is not sound.
 //
-// A torn tail is cut off and reported once the whole log was verified. A damaged log is not opened: the error is a *SegmentError
+// A torn tail is cut off and reported once the whole log was verified. A damaged log is not opened: the error is a *segment.Error
 // with file and byte, and nothing on disk changes. Recovery ends the last segment with "closed", so nothing is written behind a
 // tail that was cut.
 //

@@ -8,9 +8,3 @@ func WithSalt(o Options, start uint32) Options {
 	}
 	return o
 }
-
-// HeaderBytes and RecordBytes are sizes of the format.
-const (
-	HeaderBytes = headerBytes
-	RecordBytes = recordBytes
-)

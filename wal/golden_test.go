@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // goldenDir holds a log of format version 1: one directory as Close leaves it, one as a crash does, one after a salvage.
@@ -124,7 +125,7 @@ func FuzzSegment(f *testing.F) {
 
 // forge makes all checksums of a segment right, so that the fuzzer gets behind them.
 func forge(b []byte) {
-	if len(b) < wal.HeaderBytes {
+	if len(b) < segment.HeaderBytes {
 		return
 	}
 	table := crc32.MakeTable(crc32.Castagnoli)
@@ -133,9 +134,9 @@ func forge(b []byte) {
 	id := options(nil).Bucket
 	copy(b[16:], id[:])
 	order.PutUint64(b[32:], 1)
-	order.PutUint32(b[12:], crc32.Update(crc32.Checksum(b[:12], table), table, b[16:wal.HeaderBytes]))
-	for at := wal.HeaderBytes; len(b)-at >= wal.RecordBytes; {
-		head, rest := b[at:at+wal.RecordBytes], b[at+wal.RecordBytes:]
+	order.PutUint32(b[12:], crc32.Update(crc32.Checksum(b[:12], table), table, b[16:segment.HeaderBytes]))
+	for at := segment.HeaderBytes; len(b)-at >= segment.RecordBytes; {
+		head, rest := b[at:at+segment.RecordBytes], b[at+segment.RecordBytes:]
 		length := (order.Uint64(head[16:]) + 7) &^ 7
 		if length <= uint64(len(rest)) {
 			order.PutUint32(head[4:], crc32.Checksum(rest[:length], table))
@@ -145,7 +146,7 @@ func forge(b []byte) {
 		if length > uint64(len(rest)) {
 			return
 		}
-		at += wal.RecordBytes + int(length)
+		at += segment.RecordBytes + int(length)
 	}
 }
 

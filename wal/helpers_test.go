@@ -14,6 +14,7 @@ import (
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 	"go.uber.org/goleak"
 )
 
@@ -73,8 +74,8 @@ func tryOpen(o wal.Options, next int64) (*wal.Log, []entry, wal.Report, error) {
 	return l, entries, report, err
 }
 
-func collect(entries *[]entry) func(wal.Entry) error {
-	return func(e wal.Entry) error {
+func collect(entries *[]entry) func(segment.Entry) error {
+	return func(e segment.Entry) error {
 		*entries = append(*entries, entry{e.First, e.Rows, string(e.Preamble), string(e.Body)})
 		return nil
 	}

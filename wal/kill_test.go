@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 const (
@@ -59,7 +60,7 @@ func TestKill(t *testing.T) {
 			for round := range rounds {
 				acknowledged = max(acknowledged, killChild(t, path, interval))
 				next := int64(0)
-				report, err := wal.Verify(wal.Options{Dir: path}, 0, func(e wal.Entry) error {
+				report, err := wal.Verify(wal.Options{Dir: path}, 0, func(e segment.Entry) error {
 					if e.First != next || string(e.Body) != content(0, e.First, len(e.Body)) {
 						return fmt.Errorf("row %d instead of row %d: %.40q", e.First, next, e.Body)
 					}

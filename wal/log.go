@@ -1,18 +1,15 @@
 package wal
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"math"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
-)
 
-// smallPiece is the size below which a piece of a body is copied by Append.
-const smallPiece = 4 << 10
+	"github.com/persisting/persisting/wal/segment"
+)
 
 // Log is an open write-ahead log. All methods may be called at the same time.
 type Log struct {
@@ -33,12 +30,12 @@ type Log struct {
 	seen  atomic.Int64 // appended, for those who do not hold mu
 	size  atomic.Int64
 
-	listMu   sync.Mutex // held briefly
-	segments []*segment // oldest first
-	cutMu    sync.Mutex // one Cut at a time
+	listMu   sync.Mutex         // held briefly
+	segments []*segment.Segment // oldest first
+	cutMu    sync.Mutex         // one Cut at a time
 
-	syncMu sync.Mutex // held while active is synced or replaced
-	active *segment   // changed by who has the turn, nil until something is written
+	syncMu sync.Mutex       // held while active is synced or replaced
+	active *segment.Segment // changed by who has the turn, nil until something is written
 
 	turn  sync.Mutex   // held by whoever does the writer's work
 	quick atomic.Int64 // Unix nanoseconds; until then callers leave the work to the writer
@@ -57,31 +54,6 @@ type Log struct {
 	closeErr error
 }
 
-// queue holds entries on their way to the writer. The arena is the image of the file but for the large pieces, which stay where
-// the caller has them.
-type queue struct {
-	arena   []byte
-	large   []piece
-	entries []queued
-	calls   []func()
-}
-
-// piece is part of a body that was not copied; it comes before arena[at].
-type piece struct {
-	at   int
-	data []byte
-}
-
-type queued struct {
-	first    int64
-	rows     int64
-	length   int64
-	preamble []byte
-	from, to int     // in the arena: head, small pieces and padding
-	large    []piece // into queue.large
-	done     func(error)
-}
-
 type waiter struct {
 	end  int64
 	done chan error
@@ -89,184 +61,12 @@ type waiter struct {
 
 var waiters = sync.Pool{New: func() any { return &waiter{done: make(chan error, 1)} }}
 
-// Open opens the log in o.Dir and brings it in order after a crash. The table holds the rows below next; replay, which may be
-// nil, gets every entry that reaches beyond, in order. An entry with First below next was flushed in part: the caller skips the
-// rows that the table has. After a salvage there may be a jump in the offsets, listed in Report.Missing.
-//
-// Replay runs while the log is read. When Open returns an error, what was replayed is void and nothing was changed on disk,
-// unless the error is that of a file operation after the log was found sound. The caller holds a lock on the directory.
-func Open(o Options, next int64, replay func(Entry) error) (*Log, Report, error) {
-	r, report, err := Read(o, next, replay)
-	if err != nil {
-		return nil, report, err
-	}
-	return r.Open()
-}
-
-// Reading is a log that was read and found to be one that can be opened.
-type Reading struct{ plan *plan }
-
-// Read is the part of [Open] that changes nothing.
-func Read(o Options, next int64, replay func(Entry) error) (*Reading, Report, error) {
-	p, err := openPlan(o, next, replay, true)
-	if err != nil {
-		return nil, p.report, err
-	}
-	return &Reading{p}, p.report, nil
-}
-
-// Open is the rest of [Open]: it brings the log in order. It is called once, while nothing else has changed the directory.
-func (r *Reading) Open() (*Log, Report, error) {
-	p := r.plan
-	segments, err := p.apply()
-	if err == nil && len(segments) > 0 {
-		err = p.o.Standing(true)
-	}
-	if err != nil {
-		return nil, p.report, err
-	}
-	p.log()
-	l := &Log{
-		o: p.o, segments: segments, sequence: p.sequence(), appended: p.report.End,
-		queue: &queue{}, taken: &queue{},
-		dirty: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
-	}
-	l.wake.L = &l.mu
-	l.acked.Store(p.report.End)
-	for _, s := range segments {
-		l.size.Add(s.end)
-	}
-	if p.o.SyncInterval > 0 {
-		l.syncer.Add(1)
-		go l.syncInBackground()
-	}
-	go l.write()
-	return l, p.report, nil
-}
-
-func openPlan(o Options, next int64, visit func(Entry) error, keep bool) (*plan, error) {
-	if err := o.Validate(); err != nil {
-		return &plan{}, err
-	}
-	return makePlan(o.withDefaults(), next, visit, keep)
-}
-
-// Append queues an entry and returns the offset of its first row; it never waits for the disk. The preamble describes how to read
-// bodies, and is stored once for all entries in a row that share it; it is copied. Body pieces of 4 KiB and more are not copied:
-// they must stay as they are until done was called.
-//
-// done, unless nil, is called once when the entry is acknowledged, or with the reason why it never will be. It runs on the
-// writer goroutine, in the order of the entries, must not block, and must not call Wait, Sync, Cut or Close. When Append itself
-// returns an error, nothing was queued.
-func (l *Log) Append(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
-	return l.enqueue(preamble, body, rows, done, true)
-}
-
-// AppendNow is Append, but writes the entry, and calls done and OnAdvance, on the goroutine of the caller where that is quick:
-// when nobody else is writing, an acknowledgement takes no sync, and the entry is small and needs no new segment. That is one
-// write to the page cache; should the kernel hold one up, the writer goroutine does them all for a while.
-func (l *Log) AppendNow(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
-	if first, err = l.Defer(preamble, body, rows, done); err == nil {
-		l.WriteNow()
-	}
-	return first, err
-}
-
-// Defer is AppendNow of one of several entries: the caller calls WriteNow after the last of them.
-func (l *Log) Defer(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
-	return l.enqueue(preamble, body, rows, done, l.o.SyncInterval == 0)
-}
-
-// WriteNow sees to it that deferred entries are written.
-func (l *Log) WriteNow() {
-	if l.o.SyncInterval == 0 {
-		return
-	}
-	if l.turn.TryLock() {
-		l.work(l.writeQuickly)
-	}
-	l.mu.Lock()
-	if len(l.queue.entries) > 0 {
-		l.rouse()
-	}
-	l.mu.Unlock()
-}
-
-// enqueue gives an entry its offset and its place in the queue, and wakes the writer if it is to write it.
-func (l *Log) enqueue(preamble []byte, body [][]byte, rows int64, done func(error), wake bool) (first int64, err error) {
-	if rows < 1 {
-		return 0, fmt.Errorf("wal: an entry of %d rows", rows)
-	}
-	length := int64(0)
-	for _, p := range body {
-		length += int64(len(p))
-	}
-	if length > l.o.MaxEntryBytes || int64(len(preamble)) > l.o.MaxEntryBytes {
-		return 0, fmt.Errorf("%w: body of %d, preamble of %d bytes", ErrTooLarge, length, len(preamble))
-	}
-	l.mu.Lock()
-	switch {
-	case l.err != nil:
-		err = l.err
-	case l.closing:
-		err = ErrClosed
-	case rows > math.MaxInt64-l.appended:
-		err = fmt.Errorf("wal: offsets are used up: %d rows after row %d", rows, l.appended)
-	}
-	if err != nil {
-		l.mu.Unlock()
-		return 0, err
-	}
-	if !bytes.Equal(l.preamble, preamble) {
-		l.preamble = bytes.Clone(preamble)
-	}
-	first = l.appended
-	l.appended += rows
-	l.seen.Store(l.appended)
-	l.queue.add(queued{first: first, rows: rows, length: length, preamble: l.preamble, done: done}, body)
-	l.size.Add(span(length))
-	if wake {
-		l.rouse()
-	}
-	l.mu.Unlock()
-	return first, nil
-}
-
 // rouse wakes the writer; l.mu is held.
 func (l *Log) rouse() {
 	if l.idle {
 		l.idle = false
 		l.wake.Signal()
 	}
-}
-
-func (q *queue) add(e queued, body [][]byte) {
-	e.from = len(q.arena)
-	q.arena = append(q.arena, zeros[:recordBytes]...)
-	large := len(q.large)
-	for _, p := range body {
-		if len(p) < smallPiece {
-			q.arena = append(q.arena, p...)
-		} else {
-			q.large = append(q.large, piece{len(q.arena), p})
-		}
-	}
-	q.arena = append(q.arena, zeros[:padding(e.length)]...)
-	e.to = len(q.arena)
-	e.large = q.large[large:]
-	q.entries = append(q.entries, e)
-}
-
-// reset empties q for the next round, and lets go of what a burst made it grow to.
-func (q *queue) reset() {
-	const keep = 4 << 20
-	if cap(q.arena) > keep {
-		q.arena = nil
-	}
-	clear(q.large)
-	clear(q.entries)
-	clear(q.calls)
-	q.arena, q.large, q.entries, q.calls = q.arena[:0], q.large[:0], q.entries[:0], q.calls[:0]
 }
 
 // Acknowledged returns the row after the last acknowledged one.
@@ -352,20 +152,6 @@ func (l *Log) release(end int64, err error) {
 	})
 }
 
-// Sync returns when everything appended before is on disk.
-func (l *Log) Sync(ctx context.Context) error {
-	if l.o.SyncInterval == 0 {
-		return l.Wait(ctx, l.Appended())
-	}
-	return l.call(ctx, func() error {
-		err := l.syncActive()
-		if err != nil {
-			err = l.fail(err)
-		}
-		return err
-	})
-}
-
 // call runs f on the writer goroutine after everything queued so far was written.
 func (l *Log) call(ctx context.Context, f func() error) error {
 	done := make(chan error, 1)
@@ -401,21 +187,6 @@ func (l *Log) try(f func() error) (err error) {
 	return f()
 }
 
-// Close writes and syncs what was appended, marks the end of the log and stops its goroutines. After a failure it returns the
-// cause. A second Close returns ErrClosed.
-func (l *Log) Close() error {
-	l.mu.Lock()
-	if l.closing {
-		l.mu.Unlock()
-		return ErrClosed
-	}
-	l.closing = true
-	l.rouse()
-	l.mu.Unlock()
-	<-l.stopped
-	return l.closeErr
-}
-
 // Abort makes the log take no more entries, for that reason, as if writing had failed.
 func (l *Log) Abort(cause error) { _ = l.fail(cause) }
 
@@ -431,4 +202,23 @@ func (l *Log) fail(cause error) error {
 	return l.err
 }
 
-var errCutBeyond = errors.New("wal: cut beyond the acknowledged rows")
+// panicked fails the log for what a panic was called with. It is called by the function that recovers.
+func (l *Log) panicked(with any) error {
+	cause := fmt.Errorf("panic: %v\n%s", with, debug.Stack())
+	l.o.Panicked(cause) // which may have a better word for it, see Abort
+	return l.fail(cause)
+}
+
+// contain calls f, of which a panic ends nothing else.
+func (l *Log) contain(f func()) {
+	_ = l.try(func() error { f(); return nil }) // the log has failed
+}
+
+func (l *Log) newest() *segment.Segment {
+	l.listMu.Lock()
+	defer l.listMu.Unlock()
+	if len(l.segments) == 0 {
+		return nil
+	}
+	return l.segments[len(l.segments)-1]
+}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/persisting/persisting/vfs/faultfs"
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 func TestReplay(t *testing.T) {
@@ -82,8 +83,8 @@ func TestAppendRefuses(t *testing.T) {
 		rows           int64
 		want           error
 	}{
-		"body":     {"", strings.Repeat("x", 101), 1, wal.ErrTooLarge},
-		"preamble": {strings.Repeat("x", 101), "", 1, wal.ErrTooLarge},
+		"body":     {"", strings.Repeat("x", 101), 1, segment.ErrTooLarge},
+		"preamble": {strings.Repeat("x", 101), "", 1, segment.ErrTooLarge},
 		"no rows":  {"", "x", 0, nil},
 	} {
 		if _, err := l.Append([]byte(c.preamble), [][]byte{[]byte(c.body)}, c.rows, never); err == nil || c.want != nil && !errors.Is(err, c.want) {
@@ -193,7 +194,7 @@ func TestReplayedBodiesStay(t *testing.T) {
 	}
 	closeLog(t, l)
 	var bodies [][]byte
-	l, _, err := wal.Open(o, 0, func(e wal.Entry) error {
+	l, _, err := wal.Open(o, 0, func(e segment.Entry) error {
 		bodies = append(bodies, e.Body)
 		return nil
 	})
@@ -212,7 +213,7 @@ func TestReplayFails(t *testing.T) {
 	crashed, _, _ := sample(t)
 	m := load(t, crashed)
 	stop := errors.New("stop")
-	if _, _, err := wal.Open(options(m), 0, func(wal.Entry) error { return stop }); !errors.Is(err, stop) {
+	if _, _, err := wal.Open(options(m), 0, func(segment.Entry) error { return stop }); !errors.Is(err, stop) {
 		t.Fatal(err)
 	}
 	if got := save(t, m); fmt.Sprint(got) != fmt.Sprint(crashed) {

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/persisting/persisting/wal/segment"
 )
 
 func TestAppendNowAcknowledgesAtOnce(t *testing.T) {
@@ -84,7 +86,7 @@ func TestAppendNowBesideAppend(t *testing.T) {
 				t.Fatal(err)
 			}
 			next := int64(0)
-			l, _, err = Open(o, 0, func(e Entry) error {
+			l, _, err = Open(o, 0, func(e segment.Entry) error {
 				if e.First != next {
 					t.Errorf("an entry at row %d, want %d", e.First, next)
 				}

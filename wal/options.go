@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/vfs"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // Defaults and bounds of Options.
@@ -55,7 +56,7 @@ type Options struct {
 	Dir string
 	// FS is the file system. The default is OS.
 	FS vfs.FS
-	// Bucket is the identity that every segment carries; a segment of another bucket is refused with ErrForeign.
+	// Bucket is the identity that every segment carries; a segment of another bucket is refused with segment.ErrForeign.
 	Bucket [16]byte
 	// SegmentBytes is the size to which a segment is preallocated, 1 KiB to 1 TiB. An entry that does not fit gets a larger
 	// segment. The default is 64 MiB.
@@ -129,7 +130,14 @@ func (o Options) withDefaults() Options {
 		o.Panicked = func(error) {}
 	}
 	if o.salt == nil {
-		o.salt = randomSalt
+		o.salt = segment.RandomSalt
 	}
 	return o
 }
+
+// files returns the directory of the log.
+func (o Options) files() segment.Dir { return segment.Dir{FS: o.FS, Path: o.Dir} }
+
+// zeros reports whether a segment of that size is written once before it is used, which pays where each entry is synced: see
+// [segment.Making]. One that was made for a single large entry is filled by it.
+func (o Options) zeros(capacity int64) bool { return o.SyncInterval == 0 && capacity <= o.SegmentBytes }

@@ -4,50 +4,34 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/persisting/persisting/vfs"
-)
-
-const (
-	suffix       = ".wal"
-	tempSuffix   = ".tmp"
-	brokenSuffix = ".broken"
-	nameDigits   = 20
-	maxSequence  = 1 << 62
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // found is a segment on disk.
 type found struct {
-	path     string
-	sequence uint64
+	segment.Name
 	size     int64
-	head     header
+	head     segment.Header
 	sum      uint32
 	readable bool // head was read from the file, not guessed
 	filler   bool // there is no such file, but a salvage will make one
-	read     *scan
+	read     *segment.Scan
 	fault    error // the first damage, of a log that is salvaged
 }
 
-func (s *found) jumps() bool { return s.head.salvaged() || s.fault != nil }
-
-func (s *found) broken(pos int64, err error) error {
-	return &SegmentError{Path: s.path, Segment: s.sequence, Offset: pos, Err: err}
-}
+func (s *found) jumps() bool { return s.head.Salvaged() || s.fault != nil }
 
 // bound refuses a file that is larger than the log ever made it, and has what is beyond left unread.
 func (s *found) bound() error {
-	most := s.head.largest()
+	most := s.head.Largest()
 	if s.size <= most {
 		return nil
 	}
-	err := s.broken(most, corrupt("the file has %d bytes, a segment like this has %d at most", s.size, most))
+	err := s.Fault(most, segment.Corrupt("the file has %d bytes, a segment like this has %d at most", s.size, most))
 	s.size = most
 	return err
 }
@@ -56,7 +40,7 @@ func (s *found) bound() error {
 type plan struct {
 	o       Options
 	next    int64 // rows in the table
-	visit   func(Entry) error
+	visit   func(segment.Entry) error
 	keep    bool // entries may be kept
 	started time.Time
 	logged  time.Time
@@ -69,12 +53,16 @@ type plan struct {
 	report   Report
 }
 
-func makePlan(o Options, next int64, visit func(Entry) error, keep bool) (*plan, error) {
+func makePlan(o Options, next int64, visit func(segment.Entry) error, keep bool) (*plan, error) {
 	p := &plan{o: o, next: next, visit: visit, keep: keep, started: time.Now()}
 	p.logged = p.started
-	var err error
-	if p.segments, p.temps, err = list(o); err != nil {
+	names, unfinished, err := o.files().List()
+	if err != nil {
 		return p, err
+	}
+	p.temps = unfinished
+	for _, name := range names {
+		p.segments = append(p.segments, &found{Name: name})
 	}
 	p.report.Segments = len(p.segments)
 	for _, s := range p.segments {
@@ -94,7 +82,7 @@ func makePlan(o Options, next int64, visit func(Entry) error, keep bool) (*plan,
 		if s.fault != nil {
 			p.report.Faults = append(p.report.Faults, s.fault)
 			if !s.filler {
-				p.report.Broken = append(p.report.Broken, s.path+brokenSuffix)
+				p.report.Broken = append(p.report.Broken, s.Path+segment.BrokenSuffix)
 			}
 		}
 	}
@@ -103,63 +91,23 @@ func makePlan(o Options, next int64, visit func(Entry) error, keep bool) (*plan,
 	return p, nil
 }
 
-// list returns the segments, by sequence number, and the unfinished files.
-func list(o Options) (segments []*found, temps []string, err error) {
-	names, err := o.FS.ReadDir(o.Dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, name := range names {
-		path := filepath.Join(o.Dir, name)
-		base, temp := strings.CutSuffix(name, tempSuffix)
-		if temp {
-			base = strings.TrimSuffix(base, brokenSuffix)
-		}
-		digits, isSegment := strings.CutSuffix(base, suffix)
-		if !isSegment {
-			continue
-		}
-		sequence, err := strconv.ParseUint(digits, 10, 64)
-		switch {
-		case err != nil || len(digits) != nameDigits || sequence > maxSequence:
-			return nil, nil, &SegmentError{Path: path, Err: fmt.Errorf("%w: not the name of a segment", ErrForeign)}
-		case temp:
-			temps = append(temps, path)
-		default:
-			segments = append(segments, &found{path: path, sequence: sequence})
-		}
-	}
-	return segments, temps, nil
-}
-
-func segmentPath(dir string, sequence uint64) string {
-	return filepath.Join(dir, fmt.Sprintf("%0*d%s", nameDigits, sequence, suffix))
-}
-
 // readHead fills in size and head of s. A head that cannot be read is guessed from the records when the log is salvaged.
 func (p *plan) readHead(s *found) error {
-	f, err := p.o.FS.Open(s.path)
+	f, err := p.o.FS.Open(s.Path)
 	if err != nil {
-		return s.broken(0, err)
+		return s.Fault(0, err)
 	}
 	defer f.Close()
 	if s.size, err = f.Size(); err != nil {
-		return s.broken(0, err)
+		return s.Fault(0, err)
 	}
-	w := &window{file: f, size: s.size, patient: p.o.Recovery == Salvage}
-	b, err := w.head()
-	if err != nil {
-		return s.broken(0, err)
-	}
-	s.head, s.sum, err = decodeHeader(b)
+	w := &segment.Window{File: f, Size: s.size, Patient: p.o.Recovery == Salvage}
+	s.head, s.sum, err = w.Header()
 	switch {
-	case err == nil && s.head.bucket != p.o.Bucket:
-		err = fmt.Errorf("%w: the segment belongs to bucket %x", ErrForeign, s.head.bucket)
-	case err == nil && s.head.sequence != s.sequence:
-		err = corrupt("the file holds segment %d", s.head.sequence)
+	case err == nil && s.head.Bucket != p.o.Bucket:
+		err = fmt.Errorf("%w: the segment belongs to bucket %x", segment.ErrForeign, s.head.Bucket)
+	case err == nil && s.head.Sequence != s.Sequence:
+		err = segment.Corrupt("the file holds segment %d", s.head.Sequence)
 	}
 	if err == nil {
 		s.readable = true
@@ -168,21 +116,13 @@ func (p *plan) readHead(s *found) error {
 		}
 		return nil
 	}
-	if err = s.broken(0, err); p.o.Recovery == Strict || !errors.Is(err, ErrCorrupt) {
+	if err = s.Fault(0, err); p.o.Recovery == Strict || !errors.Is(err, segment.ErrCorrupt) {
 		return err
 	}
 	s.fault = err
-	s.head = header{bucket: p.o.Bucket, sequence: s.sequence, base: -1, capacity: s.size}
-	at, r, err := findHead(w, headerBytes, decodeUnsalted)
-	if err != nil {
-		return s.broken(0, err)
-	}
-	if at >= 0 {
-		b, err := w.at(at, recordBytes)
-		if err != nil {
-			return s.broken(at, err)
-		}
-		s.head.salt, s.head.base = order.Uint32(b[8:]), r.first
+	s.head = segment.Header{Bucket: p.o.Bucket, Sequence: s.Sequence, Capacity: s.size}
+	if s.head.Salt, s.head.Base, err = w.Guess(); err != nil {
+		return s.Fault(0, err)
 	}
 	return nil
 }
@@ -196,22 +136,22 @@ func (p *plan) skipStale() error {
 		return nil
 	}
 	if p.next < 0 {
-		p.next = max(p.segments[0].head.base, 0)
+		p.next = max(p.segments[0].head.Base, 0)
 		return nil
 	}
 	start := 0
 	for i, s := range p.segments {
-		if i > 0 && s.head.base < p.segments[i-1].head.base {
+		if i > 0 && s.head.Base < p.segments[i-1].head.Base {
 			if p.o.Recovery == Salvage {
 				return nil // read everything
 			}
-			return s.broken(0, corrupt("the segment begins at row %d, before the one that it follows", s.head.base))
+			return s.Fault(0, segment.Corrupt("the segment begins at row %d, before the one that it follows", s.head.Base))
 		}
-		if s.head.base <= p.next {
+		if s.head.Base <= p.next {
 			start = i
 		}
 	}
-	for start > 0 && p.segments[start-1].sequence+1 == p.segments[start].sequence && !p.leads(p.segments[start-1], p.segments[start]) {
+	for start > 0 && p.segments[start-1].Sequence+1 == p.segments[start].Sequence && !p.leads(p.segments[start-1], p.segments[start]) {
 		start--
 	}
 	p.stale, p.segments = p.segments[:start:start], p.segments[start:]
@@ -220,34 +160,16 @@ func (p *plan) skipStale() error {
 
 // leads reports whether prev ends with a mark after which s begins.
 func (p *plan) leads(prev, s *found) bool {
-	if !prev.readable || !s.readable || prev.size < s.head.prevEnd {
+	if !prev.readable || !s.readable || prev.size < s.head.PrevEnd {
 		return false
 	}
-	f, err := p.o.FS.Open(prev.path)
+	f, err := p.o.FS.Open(prev.Path)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	w := &window{file: f, size: prev.size}
-	at := int64(headerBytes)
-	for range 2 { // the preamble, which is as long as the end mark, then the end mark
-		if at < headerBytes || prev.size-at < recordBytes {
-			return false
-		}
-		b, err := w.at(at, recordBytes)
-		if err != nil {
-			return false
-		}
-		r, ok := decodeRecord(b, at, prev.head.salt)
-		switch {
-		case !ok || r.length > s.head.prevEnd:
-			return false
-		case r.kind == kindSealed:
-			return r.first == s.head.base && at+span(r.length) == s.head.prevEnd
-		}
-		at = s.head.prevEnd - span(r.length)
-	}
-	return false
+	w := &segment.Window{File: f, Size: prev.size}
+	return w.Leads(prev.head, s.head)
 }
 
 // readSegment reads segment i, after those before it.
@@ -259,18 +181,18 @@ func (p *plan) readSegment(i int) error {
 	if p.segments[i] != s { // a filler was put in between
 		return nil
 	}
-	f, err := p.o.FS.Open(s.path)
+	f, err := p.o.FS.Open(s.Path)
 	if err != nil {
-		return s.broken(0, err)
+		return s.Fault(0, err)
 	}
 	defer f.Close()
 	p.attach(s, f)
-	defer func() { s.read.win = window{} }()
-	if s.head.base < p.offset && i > 0 {
-		s.read.offset, s.read.lost = p.offset, true // join let it pass, so the log is salvaged
+	defer s.read.Release()
+	if s.head.Base < p.offset && i > 0 {
+		s.read.Offset, s.read.Lost = p.offset, true // join let it pass, so the log is salvaged
 	}
 	for {
-		entry, err := s.read.next()
+		entry, err := s.read.Next()
 		if err == nil {
 			if err := p.deliver(entry); err != nil {
 				return err
@@ -282,12 +204,12 @@ func (p *plan) readSegment(i int) error {
 			if damage == nil {
 				break
 			}
-			if p.o.Recovery == Strict || !errors.Is(damage, ErrCorrupt) {
+			if p.o.Recovery == Strict || !errors.Is(damage, segment.ErrCorrupt) {
 				return damage
 			}
 			s.fault = damage
 		}
-		more, err := s.read.seek()
+		more, err := s.read.Seek()
 		if err != nil {
 			return err
 		}
@@ -295,7 +217,7 @@ func (p *plan) readSegment(i int) error {
 			break
 		}
 	}
-	p.missing(s.read.offset)
+	p.missing(s.read.Offset)
 	if s.fault != nil && i == len(p.segments)-1 {
 		return p.judgeRest(s)
 	}
@@ -303,20 +225,13 @@ func (p *plan) readSegment(i int) error {
 }
 
 func (p *plan) attach(s *found, f vfs.File) {
-	s.read = &scan{
-		win:      window{file: f, size: s.size, keep: p.keep, patient: p.o.Recovery == Salvage},
-		path:     s.path,
-		head:     s.head,
-		maxBytes: p.o.MaxEntryBytes,
-		pos:      headerBytes,
-		chain:    s.sum,
-		offset:   s.head.base,
-		lost:     s.jumps(),
-	}
+	w := segment.Window{File: f, Size: s.size, Keep: p.keep, Patient: p.o.Recovery == Salvage}
+	s.read = segment.NewScan(w, s.Name, s.head, s.sum, p.o.MaxEntryBytes)
+	s.read.Lost = s.jumps()
 }
 
 // stops reports whether err is where the records of a damaged segment may end or be skipped.
-func stops(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, ErrCorrupt) }
+func stops(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, segment.ErrCorrupt) }
 
 // join checks that segment i begins where the one before it ended. A log that is salvaged gets a filler where it does not.
 func (p *plan) join(i int) error {
@@ -324,47 +239,46 @@ func (p *plan) join(i int) error {
 	blame := s
 	var err error
 	if i == 0 {
-		if s.head.base < 0 {
-			s.head.base = p.next
+		if s.head.Base < 0 {
+			s.head.Base = p.next
 		}
-		if s.head.base <= p.next {
-			p.offset = s.head.base
+		if s.head.Base <= p.next {
+			p.offset = s.head.Base
 			return nil
 		}
 		p.offset = p.next
-		blame, err = &found{filler: true}, &GapError{Path: s.path, Next: p.next, First: s.head.base}
+		blame, err = &found{filler: true}, &GapError{Path: s.Path, Next: p.next, First: s.head.Base}
 	} else {
 		prev := p.segments[i-1]
-		if s.head.base < 0 {
-			s.head.base = p.offset
+		if s.head.Base < 0 {
+			s.head.Base = p.offset
 		}
 		switch {
-		case prev.jumps() && s.head.base >= p.offset:
-			p.missing(s.head.base)
+		case prev.jumps() && s.head.Base >= p.offset:
+			p.missing(s.head.Base)
 			return nil
-		case s.sequence != prev.sequence+1 && !prev.jumps():
-			blame, err = &found{filler: true}, s.broken(0, corrupt("segment %d, which comes before, is missing", prev.sequence+1))
-		case s.head.base < p.offset:
-			err = s.broken(0, corrupt("the segment begins at row %d, the one before ended at row %d", s.head.base, p.offset))
-		case s.readable && (s.head.base != p.offset || s.head.prevEnd != prev.read.pos || s.head.prevChain != prev.read.chain):
-			blame, err = prev, s.broken(0, corrupt("the segment does not continue segment %d as it is", prev.sequence))
+		case s.Sequence != prev.Sequence+1 && !prev.jumps():
+			blame, err = &found{filler: true}, s.Fault(0, segment.Corrupt("segment %d, which comes before, is missing", prev.Sequence+1))
+		case s.head.Base < p.offset:
+			err = s.Fault(0, segment.Corrupt("the segment begins at row %d, the one before ended at row %d", s.head.Base, p.offset))
+		case s.readable && (s.head.Base != p.offset || s.head.PrevEnd != prev.read.Pos || s.head.PrevChain != prev.read.Chain):
+			blame, err = prev, s.Fault(0, segment.Corrupt("the segment does not continue segment %d as it is", prev.Sequence))
 		}
 	}
-	if err == nil || p.o.Recovery == Strict || blame.filler && s.sequence == 0 {
+	if err == nil || p.o.Recovery == Strict || blame.filler && s.Sequence == 0 {
 		return err
 	}
 	if blame.fault == nil {
 		blame.fault = err
 	}
 	if blame.filler {
-		blame.sequence = s.sequence - 1
-		blame.path = segmentPath(p.o.Dir, blame.sequence)
-		blame.head = header{bucket: p.o.Bucket, sequence: blame.sequence, base: p.offset}
+		blame.Name = p.o.files().Name(s.Sequence - 1)
+		blame.head = segment.Header{Bucket: p.o.Bucket, Sequence: blame.Sequence, Base: p.offset}
 		p.attach(blame, nil)
 		p.segments = slices.Insert(p.segments, i, blame)
 	}
 	if blame != s {
-		p.missing(s.head.base)
+		p.missing(s.head.Base)
 	}
 	return nil
 }
@@ -374,17 +288,17 @@ func (p *plan) judge(i int, stop error) error {
 	s := p.segments[i]
 	r := s.read
 	end := errors.Is(stop, io.EOF)
-	if !end && !errors.Is(stop, ErrCorrupt) {
+	if !end && !errors.Is(stop, segment.ErrCorrupt) {
 		return stop
 	}
 	damage := func(format string, args ...any) error {
 		if !end {
 			return stop
 		}
-		return r.fault(r.pos, corrupt(format, args...))
+		return r.Fault(r.Pos, segment.Corrupt(format, args...))
 	}
 	if i < len(p.segments)-1 {
-		if end && r.sealed {
+		if end && r.Sealed {
 			return nil
 		}
 		next := p.segments[i+1]
@@ -393,26 +307,26 @@ func (p *plan) judge(i int, stop error) error {
 			return err
 		}
 		if !half {
-			return damage("the segment has no end mark, but segment %d follows", next.sequence)
+			return damage("the segment has no end mark, but segment %d follows", next.Sequence)
 		}
 		p.aborted, p.segments = next, p.segments[:i+1]
 		return nil
 	}
-	if r.sealed {
-		return damage("segment %d, which comes next, is missing", s.sequence+1)
+	if r.Sealed {
+		return damage("segment %d, which comes next, is missing", s.Sequence+1)
 	}
-	used, promised, err := r.tail()
+	used, promised, err := r.Tail()
 	switch {
 	case err != nil:
 		return err
-	case promised > r.pos:
+	case promised > r.Pos:
 		return damage("zeros in the place of a record that was on disk")
-	case !r.ready:
+	case !r.Ready:
 		return damage("the preamble is missing")
-	case !r.closed && s.size < s.head.capacity:
-		return s.broken(s.size, corrupt("the file was cut to %d of %d bytes", s.size, s.head.capacity))
-	case !r.closed && used > r.pos:
-		p.report.TornBytes, p.report.TornFile = used-r.pos, s.path
+	case !r.Closed && s.size < s.head.Capacity:
+		return s.Fault(s.size, segment.Corrupt("the file was cut to %d of %d bytes", s.size, s.head.Capacity))
+	case !r.Closed && used > r.Pos:
+		p.report.TornBytes, p.report.TornFile = used-r.Pos, s.Path
 	}
 	return nil
 }
@@ -421,45 +335,45 @@ func (p *plan) judge(i int, stop error) error {
 // got its end mark.
 func (p *plan) half(i int, next *found) (bool, error) {
 	r := p.segments[i].read
-	if i != len(p.segments)-2 || !next.readable || !r.ready {
+	if i != len(p.segments)-2 || !next.readable || !r.Ready {
 		return false, nil
 	}
-	mark := marker(kindSealed, r.pos, r.offset, r.head.salt, r.preamble)
-	if next.head.base != r.offset || next.head.prevEnd != r.pos+int64(len(mark)) || next.head.prevChain != extend(r.chain, mark) {
+	end, chain := r.Segment().Seal()
+	if next.head.Base != r.Offset || next.head.PrevEnd != end || next.head.PrevChain != chain {
 		return false, nil
 	}
-	f, err := p.o.FS.Open(next.path)
+	f, err := p.o.FS.Open(next.Path)
 	if err != nil {
-		return false, next.broken(0, err)
+		return false, next.Fault(0, err)
 	}
 	defer f.Close()
 	p.attach(next, f)
-	defer func() { next.read.win = window{} }()
-	_, err = next.read.next()
+	defer next.read.Release()
+	_, err = next.read.Next()
 	switch {
 	case err != nil && !stops(err):
 		return false, err
-	case !errors.Is(err, io.EOF) || !next.read.ready || next.read.closed:
+	case !errors.Is(err, io.EOF) || !next.read.Ready || next.read.Closed:
 		return false, nil
 	}
-	used, _, err := next.read.tail()
-	return used == next.read.pos, err
+	used, _, err := next.read.Tail()
+	return used == next.read.Pos, err
 }
 
 // judgeRest notes when it cannot be known how many rows the damaged last segment held.
 func (p *plan) judgeRest(s *found) error {
-	if s.read.closed && !s.read.sealed {
+	if s.read.Closed && !s.read.Sealed {
 		return nil
 	}
-	used, _, err := s.read.tail()
-	if err == nil && (used > s.read.pos || s.read.sealed || s.size < s.head.capacity || !s.readable) {
+	used, _, err := s.read.Tail()
+	if err == nil && (used > s.read.Pos || s.read.Sealed || s.size < s.head.Capacity || !s.readable) {
 		p.report.Missing = append(p.report.Missing, Range{p.offset, -1})
 	}
 	return err
 }
 
 // deliver hands an entry on when it reaches beyond the table.
-func (p *plan) deliver(e Entry) error {
+func (p *plan) deliver(e segment.Entry) error {
 	p.missing(e.First)
 	p.offset = e.First + e.Rows
 	if p.offset <= p.next {
@@ -487,4 +401,11 @@ func (p *plan) missing(row int64) {
 		p.report.Missing = append(p.report.Missing, Range{from, row})
 	}
 	p.offset = max(p.offset, row)
+}
+
+func openPlan(o Options, next int64, visit func(segment.Entry) error, keep bool) (*plan, error) {
+	if err := o.Validate(); err != nil {
+		return &plan{}, err
+	}
+	return makePlan(o.withDefaults(), next, visit, keep)
 }

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // apply makes the directory what the plan says and returns the segments that stay. Every step leaves a directory from which
 // another plan comes to the same end.
-func (p *plan) apply() ([]*segment, error) {
+func (p *plan) apply() ([]*segment.Segment, error) {
 	if err := p.o.FS.MkdirAll(p.o.Dir); err != nil {
 		return nil, err
 	}
@@ -25,7 +27,7 @@ func (p *plan) apply() ([]*segment, error) {
 	for i, s := range p.segments {
 		if s.fault != nil {
 			if err := p.rewrite(i); err != nil {
-				return nil, fmt.Errorf("wal: salvage of %s: %w", s.path, err)
+				return nil, fmt.Errorf("wal: salvage of %s: %w", s.Path, err)
 			}
 		}
 	}
@@ -44,18 +46,15 @@ func (p *plan) apply() ([]*segment, error) {
 	if err := p.remove(p.stale...); err != nil {
 		return nil, err
 	}
-	segments := make([]*segment, len(p.segments))
+	segments := make([]*segment.Segment, len(p.segments))
 	for i, s := range p.segments {
-		segments[i] = &segment{
-			path: s.path, head: s.head, preamble: s.read.preamble, next: s.read.offset,
-			end: s.read.pos, chain: s.read.chain, closed: s.read.closed, sealed: s.read.sealed,
-		}
+		segments[i] = s.read.Segment()
 	}
 	last := segments[len(segments)-1]
-	if last.closed {
+	if last.Closed() {
 		return segments, nil
 	}
-	return segments, last.finish(p.o.FS, kindClosed)
+	return segments, last.Finish(p.o.FS, segment.Closed)
 }
 
 // settle brings to the disk what a process that was killed may have left in the memory of the system, all of which the plan has
@@ -68,7 +67,7 @@ func (p *plan) settle() error {
 		if s.filler {
 			continue
 		}
-		f, err := p.o.FS.Open(s.path)
+		f, err := p.o.FS.Open(s.Path)
 		if err != nil {
 			return err
 		}
@@ -88,10 +87,10 @@ func (p *plan) remove(segments ...*found) error {
 				return err
 			}
 		}
-		if err := p.o.FS.Remove(s.path); err != nil {
+		if err := p.o.FS.Remove(s.Path); err != nil {
 			return err
 		}
-		p.report.Removed = append(p.report.Removed, s.path)
+		p.report.Removed = append(p.report.Removed, s.Path)
 	}
 	if len(segments) == 0 {
 		return nil
@@ -103,27 +102,27 @@ func (p *plan) remove(segments ...*found) error {
 func (p *plan) rewrite(i int) error {
 	s := p.segments[i]
 	r := s.read
-	kind := uint32(kindClosed)
+	kind := segment.Closed
 	if i < len(p.segments)-1 {
-		kind = kindSealed
+		kind = segment.Sealed
 	}
-	h := header{
-		bucket: p.o.Bucket, sequence: s.sequence, base: s.head.base, salt: p.o.salt(), flags: flagSalvaged,
-		capacity: headerBytes + 2*span(int64(len(r.preamble))),
+	h := segment.Header{
+		Bucket: p.o.Bucket, Sequence: s.Sequence, Base: s.head.Base, Salt: p.o.salt(), Flags: segment.FlagSalvaged,
+		Capacity: segment.HeaderBytes + 2*segment.Span(int64(len(r.Preamble))),
 	}
 	if i > 0 {
 		before := p.segments[i-1].read
-		h.base, h.prevEnd, h.prevChain = before.offset, before.pos, before.chain
+		h.Base, h.PrevEnd, h.PrevChain = before.Offset, before.Pos, before.Chain
 	}
-	for _, e := range r.kept {
-		h.capacity += e.to - e.from
+	for _, e := range r.Kept {
+		h.Capacity += e.To - e.From
 	}
-	fill := func(made *segment) error {
+	fill := func(made *segment.Segment) error {
 		if err := p.copyEntries(made, s); err != nil {
 			return err
 		}
-		made.next = r.offset
-		return made.mark(kind)
+		made.Skip(r.Offset)
+		return made.Mark(kind)
 	}
 	aside := func() error {
 		if s.filler {
@@ -133,49 +132,32 @@ func (p *plan) rewrite(i int) error {
 		p.report.Broken = append(p.report.Broken, name)
 		return err
 	}
-	made, err := makeSegment(p.o, h, r.preamble, fill, aside)
+	made, err := segment.Create(p.o.files(), h, r.Preamble, segment.Making{Zeros: p.o.zeros(h.Capacity), Fill: fill, Settle: aside})
 	if err != nil {
 		return err
 	}
-	s.head, r.pos, r.chain, r.closed, r.sealed = h, made.end, made.chain, made.closed, made.sealed
-	s.fault = nil
-	return made.drop()
+	s.head, s.fault = h, nil
+	r.Replace(made, kind)
+	return made.Drop()
 }
 
 // copyEntries appends the entries of a damaged segment that can be read.
-func (p *plan) copyEntries(made *segment, s *found) error {
-	if len(s.read.kept) == 0 {
+func (p *plan) copyEntries(made *segment.Segment, s *found) error {
+	if len(s.read.Kept) == 0 {
 		return nil
 	}
-	f, err := p.o.FS.Open(s.path)
+	f, err := p.o.FS.Open(s.Path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	from := &scan{win: window{file: f, size: s.size, patient: true}, path: s.path, head: s.head, maxBytes: p.o.MaxEntryBytes}
-	head := make([]byte, recordBytes)
-	for _, e := range s.read.kept {
-		for at := e.from; at < e.to; {
-			r, payload, err := from.read(at)
-			if err != nil {
-				return err
-			}
-			at += span(r.length)
-			r.body, r.promise = bodySum(payload), made.end
-			r.encode(head, made.end, made.head.salt)
-			if err := made.file.WriteAt([][]byte{head, payload, zeros[:padding(r.length)]}, made.end); err != nil {
-				return err
-			}
-			made.end += span(r.length)
-			made.chain = extend(made.chain, head)
-		}
-	}
-	return nil
+	w := segment.Window{File: f, Size: s.size, Patient: true}
+	return made.Copy(segment.NewScan(w, s.Name, s.head, s.sum, p.o.MaxEntryBytes), s.read.Kept)
 }
 
 // copyAside copies a damaged file to a free name that ends in .broken. Sectors that cannot be read become 0xff bytes.
 func (p *plan) copyAside(s *found) (string, error) {
-	name := s.path + brokenSuffix
+	name := s.Path + segment.BrokenSuffix
 	for n := 1; ; n++ {
 		_, err := p.o.FS.Stat(name)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -184,22 +166,22 @@ func (p *plan) copyAside(s *found) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		name = fmt.Sprintf("%s%s.%d", s.path, brokenSuffix, n)
+		name = fmt.Sprintf("%s%s.%d", s.Path, segment.BrokenSuffix, n)
 	}
-	source, err := p.o.FS.Open(s.path)
+	source, err := p.o.FS.Open(s.Path)
 	if err != nil {
 		return "", err
 	}
 	defer source.Close()
-	temp := s.path + brokenSuffix + tempSuffix
+	temp := s.Path + segment.BrokenSuffix + segment.TempSuffix
 	target, err := p.o.FS.Create(temp)
 	if err != nil {
 		return "", err
 	}
-	w := &window{file: source, size: s.size, patient: true}
-	for at := w.skip(0); at < s.size && err == nil; at = w.skip(at) {
+	w := &segment.Window{File: source, Size: s.size, Patient: true}
+	for at := w.Skip(0); at < s.size && err == nil; at = w.Skip(at) {
 		var b []byte
-		if b, err = w.at(at, min(s.size-at, chunkBytes)); err == nil {
+		if b, err = w.At(at, min(s.size-at, segment.ChunkBytes)); err == nil {
 			err = target.WriteAt([][]byte{b}, at)
 			at += int64(len(b))
 		}
@@ -219,11 +201,11 @@ func (p *plan) copyAside(s *found) (string, error) {
 // sequence returns the number after which the next segment is numbered.
 func (p *plan) sequence() uint64 {
 	if p.offset > p.next {
-		return p.segments[len(p.segments)-1].sequence
+		return p.segments[len(p.segments)-1].Sequence
 	}
 	last := uint64(0)
 	for _, s := range slices.Concat(p.stale, p.segments) {
-		last = max(last, s.sequence)
+		last = max(last, s.Sequence)
 	}
 	return last
 }

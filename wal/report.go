@@ -5,16 +5,6 @@ import (
 	"time"
 )
 
-// Entry is one appended unit of the log as it is read back.
-type Entry struct {
-	First int64 // offset of its first row
-	Rows  int64
-	// Preamble is the preamble of the segment: one slice for all its entries. Neither it nor Body may be written to.
-	Preamble []byte
-	// Body is 8-byte aligned. Entries from Open may be kept, those from Verify are overwritten by the next.
-	Body []byte
-}
-
 // Range is a run of rows, First <= row < End. An End below zero is not known.
 type Range struct{ First, End int64 }
 

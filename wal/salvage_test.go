@@ -16,6 +16,7 @@ import (
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // salvaged opens a damaged log, checks that everything it gives was put, that the ranges it misses are those it does not give,
@@ -108,7 +109,7 @@ func TestSalvageEveryByte(t *testing.T) {
 					o := options(load(t, all.with(name, string(b))))
 					if _, err := wal.Verify(o, 0, nil); err == nil {
 						continue // a torn tail
-					} else if errors.Is(err, wal.ErrUnsupportedVersion) || errors.Is(err, wal.ErrForeign) {
+					} else if errors.Is(err, segment.ErrUnsupportedVersion) || errors.Is(err, segment.ErrForeign) {
 						t.Fatalf("%s byte %d: damage taken for something else: %v", name, at, err)
 					}
 					got := salvaged(t, o, 0, entries)
@@ -127,7 +128,7 @@ func TestSalvageEveryLength(t *testing.T) {
 		for size := n; size < len(closed[name]); size += 5 {
 			o := options(load(t, closed.with(name, closed[name][:size])))
 			got := salvaged(t, o, 0, entries)
-			if others := len(entries) - 6; size > wal.HeaderBytes && len(got) < others {
+			if others := len(entries) - 6; size > segment.HeaderBytes && len(got) < others {
 				t.Fatalf("%s cut to %d: only %d of %d entries were saved", name, size, len(got), len(entries))
 			}
 		}
@@ -274,7 +275,7 @@ func TestProgressIsLogged(t *testing.T) {
 	o := options(load(t, closed))
 	var text bytes.Buffer
 	o.Logger = slog.New(slog.NewTextHandler(&text, nil))
-	if _, err := wal.Verify(o, 0, func(wal.Entry) error {
+	if _, err := wal.Verify(o, 0, func(segment.Entry) error {
 		time.Sleep(2 * time.Second / time.Duration(len(entries)))
 		return nil
 	}); err != nil {

@@ -2,11 +2,10 @@ package wal
 
 import (
 	"bytes"
-	"fmt"
-	"hash/crc32"
 	"runtime"
-	"runtime/debug"
 	"time"
+
+	"github.com/persisting/persisting/wal/segment"
 )
 
 const (
@@ -53,13 +52,6 @@ func (l *Log) work(f func()) {
 	f()
 }
 
-// panicked fails the log for what a panic was called with. It is called by the function that recovers.
-func (l *Log) panicked(with any) error {
-	cause := fmt.Errorf("panic: %v\n%s", with, debug.Stack())
-	l.o.Panicked(cause) // which may have a better word for it, see Abort
-	return l.fail(cause)
-}
-
 // settle tells those whose entries or calls were taken from the queue, and were not told yet, of a failure.
 func (l *Log) settle(err error) {
 	for l.told < len(l.taken.entries) {
@@ -75,11 +67,6 @@ func (l *Log) settle(err error) {
 		l.contain(call)
 	}
 	l.reset()
-}
-
-// contain calls f, of which a panic ends nothing else.
-func (l *Log) contain(f func()) {
-	_ = l.try(func() error { f(); return nil }) // the log has failed
 }
 
 // reset empties what was taken.
@@ -135,10 +122,10 @@ func (l *Log) writeQuickly() {
 	need := int64(0)
 	for i := range l.queue.entries {
 		e := &l.queue.entries[i]
-		need += span(e.length)
-		quick = quick && bytes.Equal(e.preamble, l.active.preamble)
+		need += segment.Span(e.length)
+		quick = quick && bytes.Equal(e.preamble, l.active.Preamble())
 	}
-	quick = quick && need <= quickBytes && l.active.room(need)
+	quick = quick && need <= quickBytes && l.active.Room(need)
 	if quick {
 		l.queue, l.taken = l.taken, l.queue
 	}
@@ -178,80 +165,69 @@ func (l *Log) writeRun(entries []queued) (int, error) {
 	}
 	first := &entries[0]
 	s := l.active
-	if s == nil || !bytes.Equal(s.preamble, first.preamble) || !s.room(span(first.length)) {
+	if s == nil || !bytes.Equal(s.Preamble(), first.preamble) || !s.Room(segment.Span(first.length)) {
 		if err := l.rotate(first); err != nil {
 			return 0, err
 		}
 		s = l.active
 	}
-	n, bytesOfRun := 1, span(first.length)
-	for n < len(entries) && bytes.Equal(entries[n].preamble, s.preamble) && s.room(bytesOfRun+span(entries[n].length)) {
-		bytesOfRun += span(entries[n].length)
+	n, bytesOfRun := 1, segment.Span(first.length)
+	for n < len(entries) && bytes.Equal(entries[n].preamble, s.Preamble()) && s.Room(bytesOfRun+segment.Span(entries[n].length)) {
+		bytesOfRun += segment.Span(entries[n].length)
 		n++
 	}
 	entries = entries[:n]
 	for {
-		chain := l.image(s, entries)
+		run := l.image(s, entries)
 		if err := l.put(s); err != nil {
-			s.rollback()
+			s.Rollback()
 			return 0, err
 		}
 		if unchanged(l.taken.arena, entries) {
-			s.chain = chain
+			s.Extend(run, l.o.SyncInterval == 0)
 			break
 		}
 	}
-	last := &entries[n-1]
-	s.end += bytesOfRun
-	s.next = last.first + last.rows
-	s.written.Store(s.end)
 	if l.o.Observer.Wrote != nil {
 		l.o.Observer.Wrote(n, bytesOfRun)
 	}
-	if l.o.SyncInterval == 0 {
-		s.synced.Store(s.end)
-	} else {
+	if l.o.SyncInterval > 0 {
 		select {
 		case l.dirty <- struct{}{}:
 		default:
 		}
 	}
 	if err := l.Err(); err != nil { // the background sync failed meanwhile
-		s.rollback()
+		s.Rollback()
 		return 0, err
 	}
-	s.acked = s.end
+	s.Acknowledge()
 	return n, nil
 }
 
 // put writes l.pieces, to the disk if that is what the entries wait for.
-func (l *Log) put(s *segment) error {
+func (l *Log) put(s *segment.Segment) error {
 	if l.o.SyncInterval > 0 {
-		return s.file.WriteAt(l.pieces, s.end)
+		return s.Write(l.pieces, false)
 	}
 	began := time.Now()
-	err := s.file.WriteSync(l.pieces, s.end)
+	err := s.Write(l.pieces, true)
 	if err == nil && l.o.Observer.Synced != nil {
 		l.o.Observer.Synced(time.Since(began))
 	}
 	return err
 }
 
-// image sets l.pieces to what the file gets, with the heads filled in, and returns the chain after it.
-func (l *Log) image(s *segment, entries []queued) uint32 {
+// image sets l.pieces to what the file gets, with the heads filled in, and returns the run that they are.
+func (l *Log) image(s *segment.Segment, entries []queued) segment.Run {
 	arena := l.taken.arena
-	promise := s.synced.Load()
-	pos, chain := s.end, s.chain
+	run := s.Begin()
 	l.pieces = l.pieces[:0]
 	from := entries[0].from
 	for i := range entries {
 		e := &entries[i]
-		r := record{
-			kind: kindEntry, length: e.length, first: e.first, rows: e.rows, promise: promise,
-			body: e.sum(arena),
-		}
-		r.encode(arena[e.from:], pos, s.head.salt)
-		chain = extend(chain, arena[e.from:])
+		e.body = e.sum(arena)
+		run.Head(arena[e.from:], e.first, e.rows, e.length, e.body)
 		for _, p := range e.large {
 			if p.at > from {
 				l.pieces = append(l.pieces, arena[from:p.at])
@@ -259,40 +235,11 @@ func (l *Log) image(s *segment, entries []queued) uint32 {
 			l.pieces = append(l.pieces, p.data)
 			from = p.at
 		}
-		pos += span(e.length)
 	}
 	if to := entries[len(entries)-1].to; to > from {
 		l.pieces = append(l.pieces, arena[from:to])
 	}
-	return chain
-}
-
-// sum returns the checksum of payload and padding.
-func (e *queued) sum(arena []byte) uint32 {
-	sum, at := uint32(0), e.from+recordBytes
-	for _, p := range e.large {
-		sum = crc32.Update(sum, castagnoli, arena[at:p.at])
-		sum = crc32.Update(sum, castagnoli, p.data)
-		at = p.at
-	}
-	return crc32.Update(sum, castagnoli, arena[at:e.to])
-}
-
-// unchanged reports whether the large pieces are what they were when their checksums were made. If a caller wrote to one, a copy
-// takes its place: a record with a wrong checksum would make the whole log unreadable.
-func unchanged(arena []byte, entries []queued) bool {
-	ok := true
-	for i := range entries {
-		e := &entries[i]
-		if len(e.large) == 0 || e.sum(arena) == order.Uint32(arena[e.from+4:]) {
-			continue
-		}
-		ok = false
-		for j := range e.large {
-			e.large[j].data = bytes.Clone(e.large[j].data)
-		}
-	}
-	return ok
+	return run
 }
 
 // rotate ends the newest segment and makes one that begins with e. The old one is on disk as a whole before the new one has a
@@ -300,21 +247,20 @@ func unchanged(arena []byte, entries []queued) bool {
 func (l *Log) rotate(e *queued) error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
-	h := header{
-		bucket: l.o.Bucket, sequence: l.sequence + 1, base: e.first, salt: l.o.salt(),
-		capacity: capacityFor(l.o, e.preamble, span(e.length)),
+	h := segment.Header{
+		Bucket: l.o.Bucket, Sequence: l.sequence + 1, Base: e.first, Salt: l.o.salt(),
+		Capacity: segment.Capacity(l.o.SegmentBytes, e.preamble, segment.Span(e.length)),
 	}
 	before := l.newest()
 	if before != nil {
-		if before.file != nil {
+		if before.Open() {
 			if err := l.timedSync(before); err != nil {
 				return err
 			}
 		}
-		mark := before.marker(kindSealed)
-		h.prevEnd, h.prevChain = before.end+int64(len(mark)), extend(before.chain, mark)
+		h.PrevEnd, h.PrevChain = before.Seal()
 	}
-	s, err := makeSegment(l.o, h, e.preamble, nil, nil)
+	s, err := segment.Create(l.o.files(), h, e.preamble, segment.Making{Zeros: l.o.zeros(h.Capacity)})
 	if err != nil {
 		return err
 	}
@@ -322,86 +268,20 @@ func (l *Log) rotate(e *queued) error {
 		err = l.o.Standing(true)
 	} else {
 		l.active = nil
-		err = before.finish(l.o.FS, kindSealed)
+		unsealed := before.End()
+		err = before.Finish(l.o.FS, segment.Sealed)
+		l.size.Add(before.End() - unsealed)
 	}
 	if err != nil {
-		_ = s.drop()
+		_ = s.Drop()
 		return err
 	}
-	if before != nil {
-		l.size.Add(span(int64(len(before.preamble))))
-		before.preamble = nil
-	}
-	l.active, l.sequence = s, h.sequence
-	l.size.Add(s.end)
+	l.active, l.sequence = s, h.Sequence
+	l.size.Add(s.End())
 	l.listMu.Lock()
 	l.segments = append(l.segments, s)
 	l.listMu.Unlock()
 	return nil
-}
-
-func (l *Log) newest() *segment {
-	l.listMu.Lock()
-	defer l.listMu.Unlock()
-	if len(l.segments) == 0 {
-		return nil
-	}
-	return l.segments[len(l.segments)-1]
-}
-
-func (l *Log) syncActive() error {
-	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
-	if l.active == nil {
-		return nil
-	}
-	return l.timedSync(l.active)
-}
-
-// timedSync brings what was written of s to the disk; l.syncMu is held.
-func (l *Log) timedSync(s *segment) error {
-	end := s.written.Load()
-	if s.synced.Load() >= end {
-		return nil
-	}
-	began := time.Now()
-	if err := s.file.Datasync(); err != nil {
-		return err
-	}
-	s.synced.Store(end)
-	if l.o.Observer.Synced != nil {
-		l.o.Observer.Synced(time.Since(began))
-	}
-	return nil
-}
-
-// syncInBackground is the goroutine of a log with a SyncInterval.
-func (l *Log) syncInBackground() {
-	defer l.syncer.Done()
-	l.contain(l.syncRegularly)
-}
-
-func (l *Log) syncRegularly() {
-	timer := time.NewTimer(0)
-	<-timer.C
-	for {
-		select {
-		case <-l.dirty:
-		case <-l.stop:
-			return
-		}
-		timer.Reset(l.o.SyncInterval)
-		select {
-		case <-timer.C:
-		case <-l.stop:
-			timer.Stop()
-			return
-		}
-		if err := l.syncActive(); err != nil {
-			_ = l.fail(err)
-			return
-		}
-	}
 }
 
 // acknowledge tells those who wait for the entries, all of which are safe.
@@ -438,13 +318,13 @@ func (l *Log) end() {
 	if s := l.active; s != nil {
 		if err == nil {
 			if err = l.timedSync(s); err == nil {
-				err = s.finish(l.o.FS, kindClosed)
+				err = s.Finish(l.o.FS, segment.Closed)
 			}
 			if err != nil {
 				err = l.fail(err)
 			}
 		}
-		_ = s.drop()
+		_ = s.Drop()
 		l.active = nil
 	}
 	l.closeErr = err

@@ -3,7 +3,6 @@ package blob
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/crc32"
 )
 
@@ -118,28 +117,4 @@ type Want struct {
 	Page, Length uint32
 	Namespace    string
 	Key          []byte
-}
-
-// fits compares a header, as it was read, with what is wanted of it, without making anything of it. It returns the checksum that
-// the payload must have.
-func (s *Segment) fits(page []byte, w Want) (uint32, error) {
-	if string(page[:8]) != blockMagic {
-		return 0, fmt.Errorf("%w: no header at page %d of slot %d", ErrBlock, w.Page, s.Slot)
-	}
-	namespace, salt, end, ok := sizes(page)
-	if !ok || headerSum(page[:end], s.store.id) != le.Uint32(page[8:]) {
-		return 0, fmt.Errorf("%w: header at page %d of slot %d does not have its checksum", ErrBlock, w.Page, s.Slot)
-	}
-	names := page[headerBytes:end]
-	switch {
-	case le.Uint64(page[16:]) != s.Epoch() || le.Uint32(page[40:]) != s.Slot || le.Uint32(page[44:]) != w.Page:
-		return 0, fmt.Errorf("%w: header at page %d of slot %d belongs elsewhere", ErrBlock, w.Page, s.Slot)
-	case le.Uint32(page[48:]) != w.Length:
-		return 0, fmt.Errorf("%w: length is %d, want %d", ErrBlock, le.Uint32(page[48:]), w.Length)
-	case string(names[:namespace]) != w.Namespace || string(names[namespace+salt:]) != string(w.Key):
-		return 0, fmt.Errorf("%w: it is that of another key", ErrBlock)
-	case string(page[deadAt:]) == deadMark:
-		return 0, fmt.Errorf("%w: it was replaced or deleted", ErrBlock)
-	}
-	return le.Uint32(page[12:]), nil
 }

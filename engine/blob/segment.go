@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -26,6 +27,7 @@ type Store struct {
 	Dir          string
 	SegmentBytes int64
 	Seed         uint64
+	ReadOnly     bool // segments are opened to be read, and left as they are
 	id           Identity
 }
 
@@ -61,7 +63,8 @@ func (s *Store) MaxLength() int64 {
 // MaxBlocks is the number of blocks that fit into a segment at most.
 func (s *Store) MaxBlocks() uint32 { return (s.pages() - 2) / 2 }
 
-func (s *Store) path(slot uint32) string {
+// Path is where the file of a slot is.
+func (s *Store) Path(slot uint32) string {
 	return filepath.Join(s.Dir, fmt.Sprintf("%08d%s", slot, suffix))
 }
 
@@ -85,7 +88,7 @@ func (s *Store) Slots() ([]uint32, error) {
 		if !ok {
 			continue
 		}
-		if n, err := strconv.ParseUint(stem, 10, 32); err == nil && s.path(uint32(n)) == filepath.Join(s.Dir, name) {
+		if n, err := strconv.ParseUint(stem, 10, 32); err == nil && s.Path(uint32(n)) == filepath.Join(s.Dir, name) {
 			slots = append(slots, uint32(n))
 		}
 	}
@@ -95,7 +98,7 @@ func (s *Store) Slots() ([]uint32, error) {
 
 // Create makes the file of a slot, of the full size and empty. What it could not finish it removes.
 func (s *Store) Create(slot uint32) (*Segment, error) {
-	path := s.path(slot)
+	path := s.Path(slot)
 	f, err := s.FS.Create(path)
 	if err != nil {
 		return nil, fmt.Errorf("blob: make segment: %w", err)
@@ -117,35 +120,53 @@ func (s *Store) Create(slot uint32) (*Segment, error) {
 // Open opens the file of a slot. Its epoch is 0 where neither copy of its header is sound or the file has another size, which
 // it is given then.
 func (s *Store) Open(slot uint32) (*Segment, error) {
-	f, err := s.FS.OpenWrite(s.path(slot))
+	open := s.FS.OpenWrite
+	if s.ReadOnly {
+		open = s.FS.Open
+	}
+	f, err := open(s.Path(slot))
 	if err != nil {
 		return nil, fmt.Errorf("blob: open segment: %w", err)
 	}
 	g := &Segment{Slot: slot, store: s, file: f, used: s.pages()}
 	size, err := f.Size()
-	if err == nil && size != s.SegmentBytes {
+	if err == nil && size != s.SegmentBytes && !s.ReadOnly {
 		// What was cut off is gone; what is left is found by its headers.
 		err = f.Truncate(s.SegmentBytes)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("blob: open segment %s: %w", s.path(slot), errors.Join(err, f.Close()))
+		return nil, fmt.Errorf("blob: open segment %s: %w", s.Path(slot), errors.Join(err, f.Close()))
 	}
+	epoch, ring := g.stored()
+	g.epoch.Store(epoch)
+	g.ring.Store(ring)
+	return g, nil
+}
+
+// stored is what the headers of a segment say now; 0 where neither copy is sound.
+func (g *Segment) stored() (epoch uint64, ring uint32) {
+	s := g.store
 	for _, at := range []uint32{0, s.lastPage()} {
 		page := make([]byte, PageBytes)
-		if err := vfs.ReadPieces(f, [][]byte{page}, int64(at)*PageBytes); err != nil {
+		if err := vfs.ReadPieces(g.file, [][]byte{page}, int64(at)*PageBytes); err != nil {
 			continue // the other copy, or the blocks, say what it is
 		}
-		if epoch, ring, ok := s.decode(page, slot); ok && epoch > g.epoch.Load() {
-			g.epoch.Store(epoch)
-			g.ring.Store(ring)
+		if e, r, ok := s.decode(page, g.Slot); ok && e > epoch {
+			epoch, ring = e, r
 		}
 	}
-	return g, nil
+	return epoch, ring
+}
+
+// Refilled says whether another process, whose store this is, has begun to fill the segment anew since it was opened.
+func (g *Segment) Refilled() bool {
+	epoch, _ := g.stored()
+	return epoch > g.Epoch()
 }
 
 // Remove deletes the file of a closed segment.
 func (s *Store) Remove(slot uint32) error {
-	if err := s.FS.Remove(s.path(slot)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.FS.Remove(s.Path(slot)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("blob: remove segment: %w", err)
 	}
 	return nil
@@ -190,7 +211,7 @@ func Identify(fsys vfs.FS, dir string) (*Store, bool) {
 		return nil, false
 	}
 	for _, slot := range slots {
-		path := (&Store{Dir: dir}).path(slot)
+		path := (&Store{Dir: dir}).Path(slot)
 		if s, ok := identifyFile(fsys, path); ok {
 			s.Dir = dir
 			return s, true
@@ -365,7 +386,11 @@ func cut(pieces [][]byte, n int) (part, rest [][]byte) {
 func (g *Segment) Header(page uint32) (Header, error) {
 	head := pagePool.Get().(*[PageBytes]byte)
 	defer pagePool.Put(head)
-	if err := vfs.ReadPieces(g.file, [][]byte{head[:]}, int64(page)*PageBytes); err != nil {
+	err := vfs.ReadPieces(g.file, [][]byte{head[:]}, int64(page)*PageBytes)
+	if errors.Is(err, io.ErrUnexpectedEOF) { // of a file that was cut short, and is only looked at
+		err = fmt.Errorf("%w: slot %d ends before page %d", ErrBlock, g.Slot, page)
+	}
+	if err != nil {
 		return Header{}, fmt.Errorf("blob: read header: %w", err)
 	}
 	h, ok := decode(head[:], g.store.id)
@@ -440,4 +465,28 @@ func (g *Segment) Probe() error {
 		return fmt.Errorf("blob: write to segment: %w", err)
 	}
 	return nil
+}
+
+// fits compares a header, as it was read, with what is wanted of it, without making anything of it. It returns the checksum that
+// the payload must have.
+func (s *Segment) fits(page []byte, w Want) (uint32, error) {
+	if string(page[:8]) != blockMagic {
+		return 0, fmt.Errorf("%w: no header at page %d of slot %d", ErrBlock, w.Page, s.Slot)
+	}
+	namespace, salt, end, ok := sizes(page)
+	if !ok || headerSum(page[:end], s.store.id) != le.Uint32(page[8:]) {
+		return 0, fmt.Errorf("%w: header at page %d of slot %d does not have its checksum", ErrBlock, w.Page, s.Slot)
+	}
+	names := page[headerBytes:end]
+	switch {
+	case le.Uint64(page[16:]) != s.Epoch() || le.Uint32(page[40:]) != s.Slot || le.Uint32(page[44:]) != w.Page:
+		return 0, fmt.Errorf("%w: header at page %d of slot %d belongs elsewhere", ErrBlock, w.Page, s.Slot)
+	case le.Uint32(page[48:]) != w.Length:
+		return 0, fmt.Errorf("%w: length is %d, want %d", ErrBlock, le.Uint32(page[48:]), w.Length)
+	case string(names[:namespace]) != w.Namespace || string(names[namespace+salt:]) != string(w.Key):
+		return 0, fmt.Errorf("%w: it is that of another key", ErrBlock)
+	case string(page[deadAt:]) == deadMark:
+		return 0, fmt.Errorf("%w: it was replaced or deleted", ErrBlock)
+	}
+	return le.Uint32(page[12:]), nil
 }

@@ -180,7 +180,7 @@ func (b *Bucket) settleAll() (err error) {
 			err = b.writeError(failed)
 		}
 	}
-	return errors.Join(err, b.flusher.flush(false))
+	return errors.Join(err, b.flusher.empty())
 }
 
 // release lets go of everything that recover or Open took, but for the lock; flushed

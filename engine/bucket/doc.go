@@ -26,7 +26,7 @@
 // # Life of a row
 //
 //	Append -> log (written, group commit) -> acknowledged, visible, in the tail
-//	       -> Flush: Lance append, fsync of its files -> checkpoint moves, log is cut
+//	       -> Flush: Lance append, fsync of its files -> checkpoint moves, log is cut unless it is small
 //	       -> stays in memory as a recent row until the cache budget drops it
 //
 // [Bucket.Read] takes a snapshot: a pinned version of the table for rows below

@@ -6,6 +6,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // KindOf is the kind of an error of this package.
@@ -19,7 +20,7 @@ func KindOf(err error) metrics.Kind {
 	switch {
 	case errors.As(err, &schema):
 		return metrics.Schema
-	case errors.As(err, &options), errors.Is(err, engine.ErrMessage), errors.Is(err, engine.ErrName), errors.Is(err, engine.ErrInvalid), errors.Is(err, wal.ErrTooLarge):
+	case errors.As(err, &options), errors.Is(err, engine.ErrMessage), errors.Is(err, engine.ErrName), errors.Is(err, engine.ErrInvalid), errors.Is(err, segment.ErrTooLarge):
 		return metrics.Invalid
 	case errors.Is(err, engine.ErrNotFound), errors.Is(err, engine.ErrNoIndex):
 		return metrics.NotFound
@@ -27,7 +28,7 @@ func KindOf(err error) metrics.Kind {
 		return metrics.Closed
 	case errors.As(err, &locked):
 		return metrics.Locked
-	case errors.Is(err, engine.ErrCorrupt), errors.Is(err, wal.ErrCorrupt), errors.Is(err, wal.ErrForeign), errors.As(err, &gap):
+	case errors.Is(err, engine.ErrCorrupt), errors.Is(err, segment.ErrCorrupt), errors.Is(err, segment.ErrForeign), errors.As(err, &gap):
 		return metrics.Corrupt
 	case errors.Is(err, engine.ErrPoisoned):
 		return metrics.Poisoned

@@ -152,22 +152,25 @@ func (s *script) run(dir string, o Options) {
 }
 
 // TestEveryOperationFails lets each operation of a bucket fail: once, or with
-// all that follow. Without PERSISTING_SLOW each of the four ways gets every
-// fourth operation.
+// all that follow. Without PERSISTING_SLOW each of the ways gets every sixth
+// operation.
 func TestEveryOperationFails(t *testing.T) {
-	ways, way := int64(4), int64(0)
+	ways, way := int64(6), int64(0)
 	for _, c := range []struct {
 		name     string
 		interval time.Duration
+		cut      int64
 		sticky   bool
 	}{
-		{"synced", 0, false},
-		{"synced, from then on", 0, true},
-		{"not synced", time.Hour, false},
-		{"not synced, from then on", time.Hour, true},
+		{"synced", 0, 0, false},
+		{"synced, from then on", 0, 0, true},
+		{"not synced", time.Hour, 0, false},
+		{"not synced, from then on", time.Hour, 0, true},
+		{"small logs kept", 0, DefaultOptions().cutBytes, false},
+		{"small logs kept, from then on", time.Hour, DefaultOptions().cutBytes, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := quiet(func(o *Options) { o.WALSyncInterval = c.interval; o.MaxWALBytes = minWALBytes })
+			o := quiet(func(o *Options) { o.WALSyncInterval, o.MaxWALBytes, o.cutBytes = c.interval, minWALBytes, c.cut })
 			count := &faultfs.Nth{}
 			o.FS = &faultfs.Hook{FS: lazy{vfs.OS}, Before: count.Before}
 			whole := &script{t: t, cause: errFire, what: "nothing"}

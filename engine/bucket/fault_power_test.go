@@ -54,6 +54,7 @@ func newWorld(t *testing.T, seed uint64, change ...func(*Options)) *world {
 	change = append(change, compression)
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), o: quiet(change...), dir: t.TempDir(), gone: map[int64]bool{}, name: "text"}
 	w.o.MaxWALBytes = minWALBytes
+	w.o.cutBytes = []int64{0, DefaultOptions().cutBytes}[seed%2]
 	w.o.CacheBytes = 0
 	return w
 }

@@ -52,7 +52,7 @@ func (fl *flusher) flush(asked bool) error {
 		return err
 	}
 	if from == to && err == nil {
-		return fl.cutAgain(to)
+		return fl.cutRest(to)
 	}
 	if err == nil {
 		fl.rows.mu.Lock()
@@ -67,14 +67,15 @@ func (fl *flusher) flush(asked bool) error {
 	return err
 }
 
-// cutAgain removes what the log has of flushed rows where that failed before, and appends wait for it.
-func (fl *flusher) cutAgain(to int64) error {
-	again := fl.lastError() != nil && fl.log != nil && fl.walBytes() >= fl.opts.MaxWALBytes
-	if !again {
+// cutRest removes what earlier flushes left in the log: little, or all of it where the cut failed and appends wait for it.
+func (fl *flusher) cutRest(to int64) error {
+	if fl.walBytes() == 0 {
 		return nil
 	}
 	err := fl.cutLog(to)
-	fl.endFlush(err)
+	if err != nil || fl.lastError() != nil {
+		fl.endFlush(err)
+	}
 	return err
 }
 
@@ -117,7 +118,7 @@ func (fl *flusher) flushTail() (from, to int64, err error) {
 		return from, to, err
 	}
 	fl.rows.publish(snapshot, to)
-	if fl.log != nil {
+	if fl.log != nil && fl.walBytes() >= fl.opts.cutBytes {
 		err = fl.cutLog(to)
 	}
 	return from, to, err
@@ -174,7 +175,7 @@ func (fl *flusher) still(do func() error) error {
 	if err := fl.syncLog(); err != nil {
 		return err
 	}
-	if err := fl.flush(false); err != nil {
+	if err := fl.empty(); err != nil {
 		return err
 	}
 	fl.table.Reshaping.Lock()
@@ -182,6 +183,16 @@ func (fl *flusher) still(do func() error) error {
 	fl.table.Growing.Lock()
 	defer fl.table.Growing.Unlock()
 	return do()
+}
+
+// empty moves all rows into the table and leaves nothing in the log. Nobody appends meanwhile.
+func (fl *flusher) empty() error {
+	if err := fl.flush(false); err != nil || fl.log == nil {
+		return err
+	}
+	fl.table.Growing.Lock()
+	defer fl.table.Growing.Unlock()
+	return fl.cutLog(fl.log.Acknowledged())
 }
 
 // syncLog waits until all that was appended is acknowledged.

@@ -40,6 +40,7 @@ func quiet(change ...func(*Options)) Options {
 	o := DefaultOptions()
 	o.FlushInterval = 0
 	o.CompactFragments = 0
+	o.cutBytes = 0
 	for _, f := range change {
 		f(&o)
 	}

@@ -100,6 +100,11 @@ type Options struct {
 	// Logger is told of recoveries and of faults in the background. The default
 	// discards.
 	Logger *slog.Logger
+
+	// cutBytes is the size of the log from which a flush cuts it. Below it the flushed rows stay there as well, until a flush
+	// that finds nothing to do: they are passed over when the bucket is opened. To end a segment and to begin the next takes
+	// six syncs, of the fifteen of a put with a flush.
+	cutBytes int64
 }
 
 // DefaultOptions returns the defaults of all options.
@@ -117,6 +122,7 @@ func DefaultOptions() Options {
 		Compression:      "auto",
 		CacheBytes:       64 << 20,
 		EnableMetrics:    true,
+		cutBytes:         minWALBytes / 2,
 	}
 }
 

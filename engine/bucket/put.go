@@ -5,69 +5,10 @@ import (
 	"errors"
 
 	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
-	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
-
-// Batch is rows that can be appended: a [Record] or a [Message].
-type Batch interface {
-	// check says how many rows there are, or what no bucket would take of them.
-	check() (rows int64, err error)
-	// entry gives them the columns of the bucket. The caller holds in.appending.
-	entry(in *ingest, rows int64, noWait bool) (entry, error)
-}
-
-// Record is the rows of a record, to whose columns the bucket keeps references.
-type Record struct {
-	Rows    arrow.Record
-	Checked bool // whether [Bucket.Check] found nothing wrong with it
-}
-
-func (r Record) check() (int64, error) {
-	if r.Checked {
-		return r.Rows.NumRows(), nil
-	}
-	return r.Rows.NumRows(), checkValues(r.Rows)
-}
-
-func (r Record) entry(in *ingest, _ int64, noWait bool) (entry, error) {
-	return in.align(r.Rows, nil, noWait)
-}
-
-// Message is the rows of a record batch message of the Arrow IPC stream format, without compression, which is copied.
-type Message struct {
-	Columns *batch.MessageSchema
-	Bytes   []byte
-}
-
-func (m Message) check() (int64, error) { return m.Columns.Check(m.Bytes) }
-
-func (m Message) entry(in *ingest, rows int64, noWait bool) (entry, error) {
-	if len(m.Bytes) < packedBytes && in.takesMessages(m.Columns) {
-		return entry{rows: rows, message: m, body: [][]byte{m.Bytes}}, in.useSchema(in.rows.schema)
-	}
-	rec, body, err := m.Columns.Copy(m.Bytes)
-	if err != nil {
-		return entry{}, err
-	}
-	defer rec.Release()
-	if m.Columns.Strict {
-		if err := checkValues(rec); err != nil {
-			return entry{}, err
-		}
-	}
-	return in.align(rec, body, noWait)
-}
-
-func checkValues(rec arrow.Record) error {
-	if err := lance.CheckValues(rec); err != nil {
-		return &engine.SchemaError{Reason: err.Error()}
-	}
-	return nil
-}
 
 // Append gives the rows of a batch the next offsets and returns the first of them
 // and the one after the last. The rows are acknowledged once [Bucket.Wait] of
@@ -145,3 +86,20 @@ func (b *Bucket) Wait(ctx context.Context, rows int64) error {
 	}
 	return err
 }
+
+// OpenRing makes the ring, or empties it, for messages with the columns of schema, and returns the offset of the next row. From
+// then on the rows of an entry are acknowledged as soon as the putter has written it, which it may do while all rows before are
+// acknowledged. It never waits: the error is [ErrWouldBlock] where it would have to. Where such puts cannot be, the offset is -1.
+func (b *Bucket) OpenRing(schema *batch.MessageSchema) (next int64, err error) {
+	if err := b.ingest.tryAppends(true); err != nil {
+		return -1, err
+	}
+	defer b.ingest.appending.Unlock()
+	if err := b.ingest.admit(true); err != nil {
+		return -1, err
+	}
+	return b.ingest.openRing(schema)
+}
+
+// DrainRing asks for what is in the ring to be taken out soon.
+func (b *Bucket) DrainRing() { signal(b.ingest.drainRequested) }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -146,4 +147,53 @@ func TestALogOfSeveralCompressionsIsRecovered(t *testing.T) {
 	wantRows(t, b, rows)
 	must(t, b.Flush())
 	wantRows(t, b, rows)
+}
+
+// TestSmallLogOutlivesFlush puts and flushes as one does who waits for the table after each put: the log keeps what the table
+// has, and neither a crash nor the next change of the table takes that for rows of its own.
+func TestSmallLogOutlivesFlush(t *testing.T) {
+	o := quiet(func(o *Options) { o.cutBytes = DefaultOptions().cutBytes })
+	dir := t.TempDir()
+	b := open(t, dir, o)
+	want := []int64{}
+	putAndFlush := func() {
+		appendRows(t, b, 1)
+		want = append(want, int64(len(want)))
+		must(t, b.Flush())
+	}
+	check := func(when string) {
+		t.Helper()
+		c, err := b.Read(0, int64(len(want))+1, false)
+		if got := ids(t, c, err); !slices.Equal(got, want) {
+			t.Fatalf("%s: rows %v, want %v", when, got, want)
+		}
+	}
+	putAndFlush()
+	segments := func() int { return b.log.Segments() }
+	putAndFlush()
+	if b.walBytes() == 0 || segments() != 1 {
+		t.Fatalf("%d bytes in %d segments of the log after two small flushes", b.walBytes(), segments())
+	}
+	crashed := filepath.Join(t.TempDir(), "crashed")
+	must(t, os.CopyFS(crashed, os.DirFS(dir)))
+	must(t, b.Flush()) // nothing to flush: what is left goes
+	if b.walBytes() != 0 {
+		t.Errorf("%d bytes are left in the log of an idle bucket", b.walBytes())
+	}
+	check("after the log was cut")
+	putAndFlush()
+	check("in a log begun again")
+	must(t, b.Close())
+
+	want = want[:2]
+	b = open(t, crashed, o)
+	check("after a crash")
+	if s := b.Stats(); s.BufferSize != 0 {
+		t.Errorf("rows of the table were replayed: %+v", s)
+	}
+	putAndFlush()
+	must(t, b.RenameColumn("id", "number"))
+	if b.walBytes() != 0 {
+		t.Errorf("%d bytes with the old columns are left in the log", b.walBytes())
+	}
 }

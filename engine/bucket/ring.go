@@ -10,23 +10,6 @@ import (
 	"github.com/persisting/persisting/engine/ring"
 )
 
-// OpenRing makes the ring, or empties it, for messages with the columns of schema, and returns the offset of the next row. From
-// then on the rows of an entry are acknowledged as soon as the putter has written it, which it may do while all rows before are
-// acknowledged. It never waits: the error is [ErrWouldBlock] where it would have to. Where such puts cannot be, the offset is -1.
-func (b *Bucket) OpenRing(schema *batch.MessageSchema) (next int64, err error) {
-	if err := b.ingest.tryAppends(true); err != nil {
-		return -1, err
-	}
-	defer b.ingest.appending.Unlock()
-	if err := b.ingest.admit(true); err != nil {
-		return -1, err
-	}
-	return b.ingest.openRing(schema)
-}
-
-// DrainRing asks for what is in the ring to be taken out soon.
-func (b *Bucket) DrainRing() { signal(b.ingest.drainRequested) }
-
 // openRing is OpenRing for a caller that holds in.appending.
 func (in *ingest) openRing(schema *batch.MessageSchema) (next int64, err error) {
 	if in.log != nil && in.opts.WALSyncInterval < minSyncInterval || !in.takesMessages(schema) {

@@ -18,6 +18,7 @@ import (
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // survey is what is in the directory of a bucket that is being opened, and can be
@@ -126,19 +127,19 @@ func (op *opening) lookAtLog(s *survey) error {
 	}
 	var d batch.Decoder
 	defer d.Close()
-	log, report, err := wal.Read(op.logOptions(), s.checkpoint, func(e wal.Entry) error { return op.survive(s, &d, e) })
+	log, report, err := wal.Read(op.logOptions(), s.checkpoint, func(e segment.Entry) error { return op.survive(s, &d, e) })
 	if err != nil {
 		return fmt.Errorf("engine: open log: %w", err)
 	}
 	s.log = log
 	if s.lostLog = op.table.Marker().Mark().Logging && report.Segments == 0; s.lostLog && !op.salvages() {
-		return fmt.Errorf("%w: there is no segment in %s: the rows from %d on, if there were any, are lost", wal.ErrCorrupt, op.walPath(), s.checkpoint)
+		return fmt.Errorf("%w: there is no segment in %s: the rows from %d on, if there were any, are lost", segment.ErrCorrupt, op.walPath(), s.checkpoint)
 	}
 	return nil
 }
 
 // survive keeps the rows of a log entry that do not come before the end.
-func (op *opening) survive(s *survey, d *batch.Decoder, e wal.Entry) error {
+func (op *opening) survive(s *survey, d *batch.Decoder, e segment.Entry) error {
 	rec, err := op.decodeEntry(s, d, e)
 	if err != nil {
 		return err
@@ -161,7 +162,7 @@ func (op *opening) survive(s *survey, d *batch.Decoder, e wal.Entry) error {
 
 // decodeEntry returns the rows of an entry, which fit the columns of those before.
 // The caller releases them.
-func (op *opening) decodeEntry(s *survey, d *batch.Decoder, e wal.Entry) (arrow.Record, error) {
+func (op *opening) decodeEntry(s *survey, d *batch.Decoder, e segment.Entry) (arrow.Record, error) {
 	rec, err := d.Decode(e.Preamble, e.Body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: log entry at offset %d: %w", engine.ErrCorrupt, e.First, err)
@@ -202,7 +203,7 @@ func (op *opening) lookAtRing(s *survey) error {
 		var d batch.Decoder
 		defer d.Close()
 		for _, e := range entries {
-			rec, err := op.decodeEntry(s, &d, wal.Entry{First: e.First, Rows: e.Rows, Preamble: saved.Preamble, Body: e.Message})
+			rec, err := op.decodeEntry(s, &d, segment.Entry{First: e.First, Rows: e.Rows, Preamble: saved.Preamble, Body: e.Message})
 			if err != nil {
 				return err
 			}

@@ -22,6 +22,7 @@ import (
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // ExamineOptions says how closely [Examine] looks.
@@ -247,7 +248,7 @@ func (x *examiner) overtaken() bool {
 // fault notes a fault; rows is what it costs, where that is known.
 func (x *examiner) fault(path string, err error, what string, rows ...[2]int64) {
 	f := Fault{File: x.relative(path), What: what, Rows: rows}
-	var place *wal.SegmentError
+	var place *segment.Error
 	switch {
 	case errors.As(err, &place):
 		f.File, f.Byte, f.What = x.relative(place.Path), &place.Offset, place.Err.Error()
@@ -536,7 +537,7 @@ func (x *examiner) readLog(next int64) wal.Report {
 	var d batch.Decoder
 	defer d.Close()
 	o := wal.Options{Dir: filepath.Join(x.dir, layout.LogDir), Bucket: x.id, MaxEntryBytes: batch.MaxBytes, Recovery: wal.Salvage}
-	report, err := wal.Verify(o, next, func(e wal.Entry) error {
+	report, err := wal.Verify(o, next, func(e segment.Entry) error {
 		rec, err := d.Decode(e.Preamble, e.Body)
 		if err != nil {
 			return err

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -22,6 +21,8 @@ const (
 	journalPrefix  = "journal-"
 	frameHead      = 10
 	entryBytes     = 32
+
+	checkpointBytes = 28 // of the frame that begins a checkpoint
 )
 
 // Kinds of frames.
@@ -231,140 +232,4 @@ func (w *writer) flush() {
 	}
 	w.at += int64(len(w.b))
 	w.b = w.b[:0]
-}
-
-// checkpoint writes the index, from which a journal on is to be replayed, and removes the journals before. clean says that
-// nothing is written afterwards.
-func (s *Store) checkpoint(clean bool) error {
-	s.checkpointing.Lock()
-	defer s.checkpointing.Unlock()
-	sequence := s.sequence.Load()
-	first, err := s.catalog.rotate()
-	if first == 0 {
-		return err
-	}
-	if err := s.syncSegments(); err != nil {
-		return err
-	}
-	path := filepath.Join(s.dir, checkpointName)
-	err = statefile.Replace(s.o.FS, path, func(f vfs.File) error {
-		w := &writer{c: &s.catalog, file: f}
-		s.writeIndex(w, clean, first, sequence)
-		w.flush()
-		if w.err != nil {
-			return w.err
-		}
-		return f.Sync()
-	})
-	if err != nil {
-		return fmt.Errorf("kv: checkpoint: %w", err)
-	}
-	s.checkpointed = s.o.now()
-	s.doubts.settle(sequence)
-	return s.catalog.forget(first)
-}
-
-func (s *Store) writeIndex(w *writer, clean bool, first, sequence uint64) {
-	segments := s.allSegments()
-	head := le.AppendUint32(nil, catalogVersion)
-	head = le.AppendUint32(head, map[bool]uint32{true: 1}[clean])
-	head = le.AppendUint64(head, first)
-	head = le.AppendUint64(head, sequence)
-	w.frame(frameCheckpoint, le.AppendUint32(head, uint32(len(segments))))
-	for _, o := range s.owners.all() {
-		w.frame(frameOwner, ownerContent(o))
-		o.noted.Store(true)
-	}
-	_, quotas := s.owners.usage()
-	for salt, quota := range quotas {
-		w.frame(frameQuota, quotaContent(salt, quota))
-	}
-	for _, g := range segments {
-		if content := s.segmentContent(g); content != nil {
-			w.frame(frameSegment, content)
-		}
-	}
-	w.frame(frameEnd, nil)
-}
-
-// openBit says of a segment, beside its ring, that it was being filled.
-const openBit = 1 << 8
-
-// segmentContent is a segment with its entries; nil once it is gone.
-func (s *Store) segmentContent(g *segment) []byte {
-	s.recycling.Lock()
-	defer s.recycling.Unlock()
-	if s.index.segments[g.Slot] != g {
-		return nil
-	}
-	ring := g.Ring()
-	if s.rings.isOpen(g) {
-		ring |= openBit
-	}
-	n := g.entryCount()
-	b := make([]byte, 28, 28+int(n)*entryBytes)
-	le.PutUint32(b, g.Slot)
-	le.PutUint32(b[4:], ring)
-	le.PutUint64(b[8:], g.Epoch())
-	le.PutUint32(b[16:], g.Used())
-	for i := range n {
-		e := g.entries.at(i)
-		t := s.index.shard(e.hash) // of an entry that exists, the hash never changes
-		t.mu.Lock()
-		if e.live() {
-			b = appendEntry(b, e)
-		}
-		t.mu.Unlock()
-	}
-	le.PutUint32(b[20:], uint32(len(b)-28)/entryBytes)
-	return b
-}
-
-func appendEntry(b []byte, e *entry) []byte {
-	b = le.AppendUint64(b, e.hash)
-	for _, field := range []uint32{e.page, e.length, e.sum, e.expires, e.state, 0} {
-		b = le.AppendUint32(b, field)
-	}
-	return b
-}
-
-func readEntry(b []byte) entry {
-	return entry{
-		hash:    le.Uint64(b),
-		page:    le.Uint32(b[8:]),
-		length:  le.Uint32(b[12:]),
-		sum:     le.Uint32(b[16:]),
-		expires: le.Uint32(b[20:]),
-		state:   le.Uint32(b[24:]),
-	}
-}
-
-func ownerContent(o *owner) []byte {
-	b := le.AppendUint32(nil, o.number)
-	b = le.AppendUint32(b, uint32(len(o.namespace)))
-	return append(append(b, o.namespace...), o.salt...)
-}
-
-func quotaContent(salt string, quota int64) []byte {
-	return append(le.AppendUint64(nil, uint64(quota)), salt...)
-}
-
-// placeContent says which block a note is about.
-func placeContent(g *segment, page uint32) []byte {
-	b := le.AppendUint32(make([]byte, 0, 24), g.Slot)
-	return le.AppendUint32(le.AppendUint64(b, g.Epoch()), page)
-}
-
-// notePublish writes to the journal that a block is there, and first whose it is.
-func (s *Store) notePublish(g *segment, sequence uint64, e *entry) error {
-	if o := s.owners.get(e.owner()); !o.noted.Load() {
-		if err := s.catalog.append(frameOwner, ownerContent(o)); err != nil {
-			return err
-		}
-		o.noted.Store(true)
-	}
-	b := le.AppendUint32(make([]byte, 0, 20+entryBytes), g.Slot)
-	b = le.AppendUint64(b, g.Epoch())
-	b = le.AppendUint64(b, sequence)
-	return s.catalog.append(framePublish, appendEntry(b, e))
 }

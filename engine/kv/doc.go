@@ -16,7 +16,7 @@
 // # Directory
 //
 //	LOCK                 held by the process that has the store open
-//	store                identity, seed of the hashes, size of the segments, dropped namespaces; replaced as a whole
+//	store                identity, seed of the hashes, size of the segments, capacity, dropped namespaces; replaced as a whole
 //	00000000.seg ...     the blocks: package blob has the format
 //	checkpoint           the index at some time; replaced as a whole
 //	journal-00000001     changes of the index since then, in order; a checkpoint begins the next and removes those before
@@ -68,6 +68,12 @@
 //
 // recycle, then ring, then shard; key, then shard; key, then journal. No disk is waited for under a shard's lock, so Exists is as
 // fast as memory whatever the disk does.
+//
+// # Looking
+//
+// With Options.ReadOnly a store is opened beside its owner, without a lock and without a write: from the checkpoint, the journals
+// and the headers of blocks that these do not tell of, as after a crash of the owner at that moment. What the owner replaces or
+// forgets afterwards no longer has its header, and is a miss there.
 //
 // # What a crash costs
 //

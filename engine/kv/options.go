@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine/blob"
+	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/vfs"
 )
 
 // Options are those of a store. Units are in the names.
 type Options struct {
-	// CapacityBytes bounds what the directory takes; it may differ from one opening to the next. There is no default.
+	// CapacityBytes bounds what the directory takes; it may differ from one opening to the next. The default, 0, is that of the
+	// opening before.
 	CapacityBytes int64 `json:"capacity"`
 	// SegmentBytes is the size of the segment files, a multiple of 4096. It is kept from the first opening on. The default, 0, is
 	// a 64th of the capacity, at least 32 MiB or an eighth of the capacity if that is less, and at most 256 MiB, 1 GiB above 4 TB.
@@ -38,8 +40,15 @@ type Options struct {
 	// LoadDeadline is the time after which a load that has not begun is a miss, in seconds. The default is 5.
 	LoadDeadline float64 `json:"load_deadline"`
 
+	// ReadOnly is for those who only look: nothing in the directory is changed or locked, and it may be open elsewhere. What is
+	// there is found as it was at the opening; blocks that the owner replaces or forgets afterwards are misses. The capacity and
+	// what is said of writing have no meaning then.
+	ReadOnly bool `json:"read_only"`
+
 	// FS is the file system. The default is vfs.OS.
 	FS vfs.FS `json:"-"`
+	// Metrics is the set that the store's metrics become part of, unless it is read-only. The default is none.
+	Metrics *metrics.Set `json:"-"`
 	// Logger gets what goes wrong on the disk. The default is none.
 	Logger *slog.Logger `json:"-"`
 
@@ -89,9 +98,6 @@ func (o Options) withDefaults() Options {
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = defaultSegmentBytes(o.CapacityBytes)
 	}
-	if o.FS == nil {
-		o.FS = vfs.OS
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -129,9 +135,11 @@ func (o Options) validate() error {
 		}
 		check(false, "%s is %q, want one of %q", name, value, valid)
 	}
-	check(o.CapacityBytes >= minSegments*blob.MinSegmentBytes*2, "capacity is %d, want at least %d bytes", o.CapacityBytes, minSegments*blob.MinSegmentBytes*2)
-	check(o.SegmentBytes >= blob.MinSegmentBytes && o.SegmentBytes%blob.PageBytes == 0 && o.SegmentBytes <= 64<<30,
-		"segment_bytes is %d, want a multiple of %d from %d to %d", o.SegmentBytes, blob.PageBytes, blob.MinSegmentBytes, int64(64<<30))
+	if !o.ReadOnly {
+		check(o.CapacityBytes >= minSegments*blob.MinSegmentBytes*2, "capacity is %d, want at least %d bytes", o.CapacityBytes, minSegments*blob.MinSegmentBytes*2)
+		check(o.SegmentBytes >= blob.MinSegmentBytes && o.SegmentBytes%blob.PageBytes == 0 && o.SegmentBytes <= 64<<30,
+			"segment_bytes is %d, want a multiple of %d from %d to %d", o.SegmentBytes, blob.PageBytes, blob.MinSegmentBytes, int64(64<<30))
+	}
 	oneOf("policy", o.Policy, "s3fifo", "lru", "lfu", "fifo")
 	oneOf("admission", o.Admission, "all", "second_hit")
 	oneOf("sync", o.Sync, "each", "interval", "never")

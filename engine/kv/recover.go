@@ -56,6 +56,9 @@ func (s *Store) recover() (known bool, err error) {
 	if err := r.journals(); err != nil {
 		return false, err
 	}
+	if s.o.ReadOnly && r.overtaken() {
+		return false, errOvertaken
+	}
 	for _, g := range s.allSegments() {
 		if err := r.walk(g); err != nil {
 			return false, err
@@ -84,6 +87,9 @@ func (r *recovery) openSegments() error {
 	s.index.segments = make([]*segment, highest)
 	for _, slot := range slots {
 		b, err := s.blobs.Open(slot)
+		if s.o.ReadOnly && errors.Is(err, fs.ErrNotExist) {
+			continue // its owner has just removed it
+		}
 		if err != nil {
 			return fmt.Errorf("kv: open: %w", err)
 		}
@@ -121,7 +127,7 @@ func (r *recovery) checkpoint(b []byte) {
 		}
 		b = rest
 		switch {
-		case kind == frameCheckpoint && len(content) >= 28 && le.Uint32(content) == catalogVersion:
+		case kind == frameCheckpoint && len(content) >= checkpointBytes && le.Uint32(content) == catalogVersion:
 			r.clean = le.Uint32(content[4:]) == 1
 			r.first, r.sequence = le.Uint64(content[8:]), le.Uint64(content[16:])
 		case kind == frameSegment && len(content) >= 28:
@@ -491,4 +497,14 @@ func (r *recovery) arrange() {
 		}
 		s.rings.open[ring] = g
 	}
+}
+
+// errOvertaken is returned where a new checkpoint has come while the journals were read: some of those that the one before needs
+// may have been removed.
+var errOvertaken = errors.New("kv: the owner of the store writes checkpoints faster than they can be read")
+
+// overtaken says whether there is another checkpoint by now than the one that was read.
+func (r *recovery) overtaken() bool {
+	first, sequence := r.s.checkpointHead()
+	return first != r.first || sequence != r.sequence
 }

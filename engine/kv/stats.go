@@ -1,16 +1,8 @@
 package kv
 
-import "sync/atomic"
-
-// counters count since the opening.
-type counters struct {
-	hits, readBytes                                           atomic.Int64
-	missedAbsent, missedLength, missedDamaged, missedFailed   atomic.Int64
-	missedLate, expired, damaged                              atomic.Int64
-	sets, setPresent, setFailed, setRefused, setFull, setShed atomic.Int64
-	writtenBytes, movedBytes                                  atomic.Int64
-	evicted, evictedBytes, deleted, writeErrors               atomic.Int64
-}
+import (
+	"github.com/persisting/persisting/metrics"
+)
 
 // Stats is what a store holds, and what it did since it was opened.
 type Stats struct {
@@ -43,6 +35,7 @@ type Stats struct {
 
 	Namespaces map[string]Usage `json:"namespaces"`
 	Salts      map[string]Usage `json:"salts"`
+	InUseBy    string           `json:"in_use_by,omitempty"` // who had it open when it was opened read-only
 }
 
 // Usage is what a namespace or a salt takes.
@@ -79,6 +72,7 @@ func (s *Store) Stats() Stats {
 		WriteErrors:  c.writeErrors.Load(),
 		Namespaces:   map[string]Usage{},
 		Salts:        map[string]Usage{},
+		InUseBy:      s.inUseBy,
 	}
 	st.QueuedLoads, _ = s.loads.length()
 	st.QueuedStores, st.StoreBacklog = s.stores.length()
@@ -93,6 +87,21 @@ func (s *Store) Stats() Stats {
 		st.Amplification += float64(st.MovedBytes) / float64(st.WrittenBytes)
 	}
 	return st
+}
+
+// metricsState is the same for a scrape.
+func (s *Store) metricsState() metrics.StoreState {
+	st := s.Stats()
+	return metrics.StoreState{
+		Hits: st.Hits, Absent: st.Misses["absent"], OtherLength: st.Misses["length"], Damaged: st.Misses["damaged"],
+		Unread: st.Misses["failed"], Late: st.Misses["late"],
+		Sets: st.Sets, Present: st.NotStored["present"], Unwritten: st.NotStored["failed"], Refused: st.NotStored["refused"],
+		Full: st.NotStored["full"], Shed: st.NotStored["shed"],
+		ReadBytes: st.ReadBytes, WrittenBytes: st.WrittenBytes, MovedBytes: st.MovedBytes,
+		Evicted: st.Evicted, EvictedBytes: st.EvictedBytes, Expired: st.Expired, Deleted: st.Deleted, WriteErrors: st.WriteErrors,
+		Keys: st.Keys, Bytes: st.Bytes, DiskBytes: st.DiskBytes, CapacityBytes: st.CapacityBytes, PinnedBytes: st.PinnedBytes,
+		QueuedLoads: int64(st.QueuedLoads), QueuedStores: int64(st.QueuedStores), BacklogBytes: st.StoreBacklog,
+	}
 }
 
 func (s *Store) addUsage(st *Stats) {
@@ -150,7 +159,7 @@ func (s *Store) Keys(namespace string, from Cursor, limit int) ([]Key, *Cursor, 
 
 // nextKey reads the key of the next live entry of a segment; nil where it cannot be read. ok is false at the end of the segment.
 func (s *Store) nextKey(namespace string, from Cursor) (key *Key, next Cursor, ok bool) {
-	g, e, next := s.nextEntry(namespace, from)
+	g, e, next := s.nextEntry(from, func(o *owner) bool { return o.namespace == namespace })
 	if g == nil {
 		return nil, next, false
 	}
@@ -162,8 +171,8 @@ func (s *Store) nextKey(namespace string, from Cursor) (key *Key, next Cursor, o
 	return &Key{Key: h.Key, Salt: h.Salt, Length: h.Length, Pinned: e.pinned()}, next, true
 }
 
-// nextEntry finds the next live entry of a namespace in a segment, of which the caller is a user then.
-func (s *Store) nextEntry(namespace string, from Cursor) (*segment, entry, Cursor) {
+// nextEntry finds the next live entry of such an owner in a segment, of which the caller is a user then.
+func (s *Store) nextEntry(from Cursor, of func(*owner) bool) (*segment, entry, Cursor) {
 	s.recycling.Lock()
 	defer s.recycling.Unlock()
 	g := s.index.segments[from.Slot]
@@ -176,7 +185,7 @@ func (s *Store) nextEntry(namespace string, from Cursor) (*segment, entry, Curso
 		t.mu.Lock()
 		found := *e
 		t.mu.Unlock()
-		if found.live() && !found.expired(s.seconds()) && s.owners.get(found.owner()).namespace == namespace {
+		if found.live() && !found.expired(s.seconds()) && of(s.owners.get(found.owner())) {
 			g.users.Add(1)
 			return g, found, Cursor{Slot: from.Slot, Entry: i + 1}
 		}

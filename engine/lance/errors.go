@@ -1,5 +1,7 @@
 package lance
 
+import "C"
+
 import (
 	"errors"
 	"fmt"
@@ -65,4 +67,12 @@ var classes = map[int32]error{
 	8:  ErrInexact,
 	9:  ErrCancelled,
 	10: ErrWouldBlock,
+}
+
+// in adds the directory to a native error.
+func in(dir string, err error) error {
+	if e, ok := err.(*Error); ok && e.Dir == "" { //nolint:errorlint // the outermost error is meant
+		e.Dir = dir
+	}
+	return err
 }

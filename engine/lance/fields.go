@@ -3,11 +3,9 @@ package lance
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
@@ -17,10 +15,6 @@ const (
 	// originalKey holds, in the metadata of a stored field that differs from
 	// what was put, the original as an Arrow IPC schema of one field in base64.
 	originalKey = "persisting:field"
-
-	// pairPrefix begins the keys of schema metadata that Lance does not get as they
-	// are: the key follows in base64, which the value is in as well.
-	pairPrefix = "persisting:pair:"
 
 	// blobKey asks for an encoding that gives the places of values instead of them.
 	blobKey = "lance-encoding:blob"
@@ -141,30 +135,6 @@ func named(f, stored arrow.Field) arrow.Field {
 	return f
 }
 
-// mapLeaves rebuilds f with every field that Lance compresses as one replaced.
-func mapLeaves(f arrow.Field, replace func(arrow.Field) arrow.Field) arrow.Field {
-	each := func(c arrow.Field) arrow.Field { return mapLeaves(c, replace) }
-	switch t := f.Type.(type) {
-	case *arrow.ListType:
-		f.Type = arrow.ListOfField(each(t.ElemField()))
-	case *arrow.LargeListType:
-		f.Type = arrow.LargeListOfField(each(t.ElemField()))
-	case *arrow.StructType:
-		f.Type = arrow.StructOf(mapFields(t.Fields(), each)...)
-	default:
-		return replace(f)
-	}
-	return f
-}
-
-func mapFields(fields []arrow.Field, f func(arrow.Field) arrow.Field) []arrow.Field {
-	out := make([]arrow.Field, len(fields))
-	for i, field := range fields {
-		out[i] = f(field)
-	}
-	return out
-}
-
 // lanceMetadata is the metadata of f without what Lance cannot hold, or would heed to
 // the harm of the values: of blobs a scan gives the places, packed structs have no
 // nulls, and a structure that was chosen by hand must suit all values to come, which
@@ -183,85 +153,6 @@ func lanceMetadata(f arrow.Field) arrow.Metadata {
 		}
 		return true
 	})
-}
-
-// plainMetadata is what of m Lance holds: pairs of UTF-8, one for each key.
-func plainMetadata(m arrow.Metadata) arrow.Metadata {
-	return pick(m, func(i int) bool {
-		key, value := m.Keys()[i], m.Values()[i]
-		return utf8.ValidString(key) && utf8.ValidString(value) && m.FindKey(key) == i
-	})
-}
-
-// pick is the pairs of m for which keep is true.
-func pick(m arrow.Metadata, keep func(i int) bool) arrow.Metadata {
-	var keys, values []string
-	for i := range m.Len() {
-		if keep(i) {
-			keys, values = append(keys, m.Keys()[i]), append(values, m.Values()[i])
-		}
-	}
-	if len(keys) == m.Len() {
-		return m
-	}
-	return arrow.NewMetadata(keys, values)
-}
-
-// MissingMetadata is the pairs of m whose keys have does not have, each key once.
-func MissingMetadata(have, m arrow.Metadata) arrow.Metadata {
-	return pick(m, func(i int) bool {
-		key := m.Keys()[i]
-		return have.FindKey(key) < 0 && m.FindKey(key) == i
-	})
-}
-
-// storedMetadata is the metadata of a schema as Lance gets it.
-func storedMetadata(m arrow.Metadata) arrow.Metadata {
-	plain := plainMetadata(m)
-	var keys, values []string
-	for i := range m.Len() {
-		key, value := m.Keys()[i], m.Values()[i]
-		ours := strings.HasPrefix(key, pairPrefix) || strings.HasPrefix(key, "lance") // which Lance would heed
-		if ours || plain.FindKey(key) < 0 {
-			key = pairPrefix + base64.StdEncoding.EncodeToString([]byte(key))
-			value = base64.StdEncoding.EncodeToString([]byte(value))
-		}
-		if !slices.Contains(keys, key) {
-			keys, values = append(keys, key), append(values, value)
-		}
-	}
-	return arrow.NewMetadata(keys, values)
-}
-
-// originalMetadata is the inverse of storedMetadata.
-func originalMetadata(m arrow.Metadata) (arrow.Metadata, error) {
-	keys, values := slices.Clone(m.Keys()), slices.Clone(m.Values())
-	for i, key := range keys {
-		text, ok := strings.CutPrefix(key, pairPrefix)
-		if !ok {
-			continue
-		}
-		k, keyErr := base64.StdEncoding.DecodeString(text)
-		v, err := base64.StdEncoding.DecodeString(values[i])
-		if err := errors.Join(keyErr, err); err != nil {
-			return m, fmt.Errorf("%w: schema metadata %s: %w", ErrCorrupt, key, err)
-		}
-		keys[i], values[i] = string(k), string(v)
-	}
-	return arrow.NewMetadata(keys, values), nil
-}
-
-func withKey(m arrow.Metadata, key, value string) arrow.Metadata {
-	m = withoutKey(m, key)
-	return arrow.NewMetadata(append(slices.Clone(m.Keys()), key), append(slices.Clone(m.Values()), value))
-}
-
-func withoutKey(m arrow.Metadata, key string) arrow.Metadata {
-	i := m.FindKey(key)
-	if i < 0 {
-		return m
-	}
-	return arrow.NewMetadata(slices.Delete(slices.Clone(m.Keys()), i, i+1), slices.Delete(slices.Clone(m.Values()), i, i+1))
 }
 
 func encodeField(f arrow.Field) (string, error) {

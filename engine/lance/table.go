@@ -392,11 +392,3 @@ func Exists(dir string) bool {
 	}
 	return false
 }
-
-// in adds the directory to a native error.
-func in(dir string, err error) error {
-	if e, ok := err.(*Error); ok && e.Dir == "" { //nolint:errorlint // the outermost error is meant
-		e.Dir = dir
-	}
-	return err
-}

@@ -5,6 +5,7 @@
 //	dir.go       a directory that is held, and refuses writes once one has failed or the directory is another's
 //	file.go      small files that are replaced as a whole
 //	register.go  such a file with a number for each of some names
+//	gate.go      a lock that is shared or had alone, for moments; files that say what a living process does
 //	path.go      where a path leads
 //
 // # Layers

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/vfs"
 	"golang.org/x/sync/errgroup"
@@ -150,15 +149,6 @@ func (t *Table) syncFile(path string) error {
 	}
 	t.countFile(path)
 	return nil
-}
-
-// panicked makes an error of a panic in the function that defers it, which the table
-// does on a goroutine of its own, and tells the owner.
-func (t *Table) panicked(err *error) {
-	if with := recover(); with != nil {
-		*err = engine.Panicked(with)
-		t.o.Panicked(*err)
-	}
 }
 
 // countFile counts the bytes of a file that was written.

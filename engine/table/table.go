@@ -203,3 +203,12 @@ func (i Indexing) Lag(rows int64) int64 {
 	}
 	return i.lacking + max(0, rows-i.rows)
 }
+
+// panicked makes an error of a panic in the function that defers it, which the table
+// does on a goroutine of its own, and tells the owner.
+func (t *Table) panicked(err *error) {
+	if with := recover(); with != nil {
+		*err = engine.Panicked(with)
+		t.o.Panicked(*err)
+	}
+}

@@ -117,21 +117,25 @@ func (s *Server) routes() http.Handler {
 
 // Status is the content of status.json.
 type Status struct {
-	Version string           `json:"version"`
-	PID     int              `json:"pid"`
-	Uptime  float64          `json:"uptime_seconds"` // of the server
-	Time    float64          `json:"time"`           // Unix seconds
-	Buckets []metrics.Status `json:"buckets"`
+	Version string                `json:"version"`
+	PID     int                   `json:"pid"`
+	Uptime  float64               `json:"uptime_seconds"` // of the server
+	Time    float64               `json:"time"`           // Unix seconds
+	Buckets []metrics.Status      `json:"buckets"`
+	Stores  []metrics.StoreStatus `json:"stores"`
 }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	now := time.Now()
 	status := Status{
 		Version: s.source.Version, PID: os.Getpid(), Uptime: now.Sub(s.started).Seconds(),
-		Time: float64(now.UnixMicro()) / 1e6, Buckets: []metrics.Status{},
+		Time: float64(now.UnixMicro()) / 1e6, Buckets: []metrics.Status{}, Stores: []metrics.StoreStatus{},
 	}
 	for _, b := range s.source.Set.Buckets() {
 		status.Buckets = append(status.Buckets, b.Status())
+	}
+	for _, store := range s.source.Set.Stores() {
+		status.Stores = append(status.Stores, store.Status())
 	}
 	text, err := json.Marshal(status)
 	if err != nil {

@@ -189,6 +189,7 @@ func TestServesAPageAndItsState(t *testing.T) {
 	s, set := start(t, nil)
 	b := set.Bucket("/data/<queue>/bucket_0", func() metrics.State { return metrics.State{Rows: 7, Poisoned: true} })
 	defer b.Close()
+	defer set.Store("/data/<kv>", func() metrics.StoreState { return metrics.StoreState{Keys: 8} }).Close()
 	for path, kind := range map[string]string{"/": "text/html", "/page.js": "text/javascript", "/page.css": "text/css"} {
 		answer, body := ask(t, s, path, nil)
 		if answer.StatusCode != 200 || !strings.HasPrefix(answer.Header.Get("Content-Type"), kind) || body == "" {
@@ -204,6 +205,9 @@ func TestServesAPageAndItsState(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(status.Buckets) != 1 || status.Buckets[0].Path != "/data/<queue>/bucket_0" || status.Buckets[0].Rows != 7 || !status.Buckets[0].Poisoned || status.Version != "1.2.3" {
+		t.Errorf("status %s", body)
+	}
+	if len(status.Stores) != 1 || status.Stores[0].Path != "/data/<kv>" || status.Stores[0].Keys != 8 {
 		t.Errorf("status %s", body)
 	}
 	for _, path := range []string{"/no", "/debug/pprof/", "/page/page.html", "/page.html", "/metrics/x"} {

@@ -70,6 +70,21 @@ var Alerts = []Alert{
 		"Nothing that was acknowledged and synced is lost. With `wal_sync_interval` above 0 the last records before a power failure may be.",
 	},
 	{
+		"PersistingStoreDamaged", `sum by (instance, store) (increase(persisting_kv_loads_total{result=~"damaged|failed"}[15m])) > 0`, "0m", "ticket",
+		"blocks of {{ $labels.store }} cannot be read",
+		"Each is a miss, once, and nothing wrong was returned. `persisting kv verify` names the files; a disk that damages blocks damages other things too.",
+	},
+	{
+		"PersistingStoreWriteErrors", "sum by (instance, store) (increase(persisting_kv_write_errors_total[5m])) > 0", "0m", "page",
+		"{{ $labels.store }} cannot write",
+		"Sets are refused while it lasts; what is there can be read. The message is in the log. A full disk mends itself once there is room: is the capacity larger than the disk?",
+	},
+	{
+		"PersistingStoreSheds", `sum by (instance, store) (rate(persisting_kv_sets_total{result=~"shed|full"}[10m])) > 0.05 * sum by (instance, store) (rate(persisting_kv_sets_total[10m]))`, "10m", "ticket",
+		"{{ $labels.store }} does not store {{ $value }} blocks a second",
+		"`shed`: blocks come faster than the disk takes them; let fewer in (`admission=\"second_hit\"`) or raise `max_store_backlog`. `full`: nearly all is pinned or leased; raise the capacity or shorten leases.",
+	},
+	{
 		"PersistingLogMessagesDropped", "sum by (instance) (increase(persisting_log_messages_dropped_total[15m])) > 0", "0m", "ticket",
 		"log messages of {{ $labels.instance }} were dropped",
 		"A handler of Python's logging is slow, or the process is stuck in one.",

@@ -31,12 +31,23 @@ func level(metric string) Query {
 	return Query{"sum by (topic, bucket) (" + metric + "{" + chosen + "})", name}
 }
 
-func quantiles(metric string) []Query {
+func quantiles(metric string) []Query { return quantilesOf(metric, chosen) }
+
+func quantilesOf(metric, which string) []Query {
 	one := func(q, legend string) Query {
-		return Query{"histogram_quantile(" + q + ", sum by (le) (rate(" + metric + "_bucket{" + chosen + "}[$__rate_interval])))", legend}
+		return Query{"histogram_quantile(" + q + ", sum by (le) (rate(" + metric + "_bucket{" + which + "}[$__rate_interval])))", legend}
 	}
 	return []Query{one("0.5", "half"), one("0.99", "99 %")}
 }
+
+// The stores that the dashboard shows are chosen at its top as well.
+const stores = `instance=~"$instance",store=~"$store"`
+
+func ofStores(metric, by string) Query {
+	return Query{"sum by (" + by + ") (rate(" + metric + "{" + stores + "}[$__rate_interval]))", "{{" + by + "}}"}
+}
+
+func storeQuantiles(metric string) []Query { return quantilesOf(metric, stores) }
 
 // Rows lists the panels of the dashboard.
 var Rows = []Row{
@@ -87,6 +98,24 @@ var Rows = []Row{
 		{"Page cache hits", "percentunit", "", []Query{{
 			"sum(rate(persisting_page_cache_reads_total{" + chosen + `,result="hit"}[$__rate_interval])) / (sum(rate(persisting_page_cache_reads_total{` + chosen + "}[$__rate_interval])) > 0)", "hits",
 		}}},
+	}},
+	{"Stores of blocks", []Panel{
+		{"Hits", "percentunit", "Share of the blocks asked for that were there.", []Query{{
+			`sum by (store) (rate(persisting_kv_loads_total{` + stores + `,result="hit"}[$__rate_interval])) / (sum by (store) (rate(persisting_kv_loads_total{` + stores + "}[$__rate_interval])) > 0)", "{{store}}",
+		}}},
+		{"Loads", "ops", "", []Query{ofStores("persisting_kv_loads_total", "result")}},
+		{"Sets", "ops", "", []Query{ofStores("persisting_kv_sets_total", "result")}},
+		{"Bytes of blocks", "Bps", "", []Query{ofStores("persisting_kv_bytes_total", "operation")}},
+		{"Time of a load", "s", "", storeQuantiles("persisting_kv_load_duration_seconds")},
+		{"Time of a set", "s", "", storeQuantiles("persisting_kv_set_duration_seconds")},
+		{"Blocks waiting", "short", "", []Query{{"sum by (queue) (persisting_kv_queue_length{" + stores + "})", "{{queue}}"}}},
+		{"Bytes being stored", "bytes", "", []Query{{"sum by (store) (persisting_kv_backlog_bytes{" + stores + "})", "{{store}}"}}},
+		{"Blocks", "short", "", []Query{{"sum by (store) (persisting_kv_keys{" + stores + "})", "{{store}}"}}},
+		{"Sizes", "bytes", "", []Query{{"sum by (of) (persisting_kv_size_bytes{" + stores + "})", "{{of}}"}}},
+		{"Blocks that went", "ops", "", []Query{ofStores("persisting_kv_removed_total", "reason")}},
+		{"Bytes written per byte set", "short", "", []Query{{"max by (store) (persisting_kv_write_amplification{" + stores + "})", "{{store}}"}}},
+		{"Failed writes", "ops", "", []Query{ofStores("persisting_kv_write_errors_total", "store")}},
+		{"Open stores", "none", "", []Query{{`sum by (instance) (persisting_open_stores{instance=~"$instance"})`, "{{instance}}"}}},
 	}},
 	{"Memory and recovery", []Panel{
 		{"Memory of rows", "bytes", "", []Query{{"sum by (owner) (persisting_memory_bytes{" + chosen + "})", "{{owner}}"}}},

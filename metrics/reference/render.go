@@ -54,12 +54,16 @@ series with `+"`topic=\"other\",bucket=\"other\"`"+`: sums, but for `+"`persisti
 `+"`persisting_last_flush_timestamp_seconds`"+`, which are the largest of them. The series of a bucket end when it
 is closed.
 
+Metrics of a store of blocks ([kv.md](kv.md)) have the label `+"`store`"+`, its directory; for them the same is true.
+
 ## Of each bucket
 
 `, metrics.MaxBuckets)
-	table(&b, true)
+	table(&b, func(d *metrics.Description) bool { return d.PerBucket })
+	b.WriteString("\n## Of each store of blocks\n\n")
+	table(&b, func(d *metrics.Description) bool { return d.PerStore })
 	b.WriteString("\n## Of the process\n\n")
-	table(&b, false)
+	table(&b, func(d *metrics.Description) bool { return !d.PerBucket && !d.PerStore })
 	b.WriteString(`
 Histograms have classic buckets, which dashboard and alert rules use. A Prometheus that scrapes native histograms
 gets those as well, with bounds 10 % apart; let it keep the classic ones (` + "`always_scrape_classic_histograms`" + `,
@@ -90,10 +94,11 @@ queries. What the engine flushes, compacts and indexes of its own accord are roo
 for spans.
 `
 
-func table(b *strings.Builder, perBucket bool) {
+func table(b *strings.Builder, shown func(*metrics.Description) bool) {
 	b.WriteString("| metric | type | labels | |\n|---|---|---|---|\n")
-	for _, d := range metrics.Descriptions {
-		if d.PerBucket != perBucket {
+	for i := range metrics.Descriptions {
+		d := &metrics.Descriptions[i]
+		if !shown(d) {
 			continue
 		}
 		labels := make([]string, 0, len(d.Labels))
@@ -163,6 +168,7 @@ func dashboard() string {
 		"templating": object{"list": []object{
 			{"type": "datasource", "name": "datasource", "label": "Source", "query": "prometheus"},
 			variable("instance", "Instance", "label_values(persisting_build_info, instance)"),
+			variable("store", "Store", `label_values(persisting_kv_keys{instance=~"$instance"}, store)`),
 			variable("topic", "Topic", `label_values(persisting_rows{instance=~"$instance"}, topic)`),
 			variable("bucket", "Bucket", `label_values(persisting_rows{instance=~"$instance",topic=~"$topic"}, bucket)`),
 		}},

@@ -56,6 +56,9 @@ def commands(directory: Path, url: str) -> dict[str, list[str]]:
         "inspect, JSON": ["inspect", bucket, "--json"],
         "top": ["top", "--once", "--interval", "0.1", "--url", url],
         "metrics": ["metrics", "--url", url],
+        "kv stat": ["kv", "stat", str(directory / "kv")],
+        "kv ls": ["kv", "ls", str(directory / "kv")],
+        "kv verify": ["kv", "verify", str(directory / "kv")],
     }
 
 

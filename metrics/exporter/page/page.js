@@ -43,21 +43,55 @@ function row(status, bucket) {
     count(bucket.counts.flush_count),
     count(bucket.counts.error_count),
   ];
+  return line(cells, bucket.poisoned ? "refuses writes" : "ok", bucket.poisoned);
+}
+
+function line(cells, state, bad) {
   const tr = document.createElement("tr");
   for (const text of cells) {
     tr.insertCell().textContent = text;
   }
-  const state = tr.insertCell();
-  state.textContent = bucket.poisoned ? "refuses writes" : "ok";
-  state.className = bucket.poisoned ? "bad" : "ok";
+  const last = tr.insertCell();
+  last.textContent = state;
+  last.className = bad ? "bad" : "ok";
   return tr;
+}
+
+const LOADS = ["hits", "missed_absent", "missed_length", "missed_damaged", "missed_failed", "missed_late"];
+
+function hits(store, past) {
+  const counted = (name) => store[name] - (past ? past[name] : 0);
+  const loads = LOADS.reduce((sum, name) => sum + counted(name), 0);
+  return loads > 0 ? `${Math.round((100 * counted("hits")) / loads)} %` : "";
+}
+
+function storeRow(status, store) {
+  const past = before && before.stores.find((s) => s.path === store.path);
+  const each = (key) => rate({ time: status.time, counts: store }, past && { counts: past }, key);
+  const cells = [
+    store.path,
+    count(store.keys),
+    bytes(store.bytes),
+    bytes(store.capacity_bytes),
+    bytes(store.pinned_bytes),
+    hits(store, past),
+    each("hits"),
+    each("sets"),
+    each("evicted"),
+    count(store.queued_loads + store.queued_stores),
+    store.written_bytes ? (1 + store.moved_bytes / store.written_bytes).toFixed(2) : "",
+  ];
+  const faults = store.missed_damaged + store.missed_failed + store.write_errors;
+  return line(cells, count(faults), faults > 0);
 }
 
 function draw(status) {
   document.getElementById("process").textContent =
     `version ${status.version}, process ${status.pid}, serving for ${seconds(status.uptime_seconds)}`;
   document.getElementById("buckets").replaceChildren(...status.buckets.map((b) => row(status, b)));
-  document.getElementById("none").hidden = status.buckets.length > 0;
+  document.getElementById("none").hidden = status.buckets.length + status.stores.length > 0;
+  document.getElementById("stores").replaceChildren(...status.stores.map((s) => storeRow(status, s)));
+  document.getElementById("stores-table").hidden = status.stores.length === 0;
   document.body.classList.remove("lost");
   before = status;
 }

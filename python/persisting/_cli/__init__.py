@@ -8,11 +8,11 @@ it raises becomes a line on stderr and status 2.
 from __future__ import annotations
 
 import argparse
-import inspect as introspection
 import sys
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from persisting._cli import (
+    _commands,
     _streams,
     compact,
     export,
@@ -20,6 +20,7 @@ from persisting._cli import (
     import_,
     index,
     inspect,
+    kv,
     metrics,
     query,
     repair,
@@ -37,17 +38,7 @@ CANNOT_RUN = 2
 INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C ended
 
 
-class Command(Protocol):
-    """What a module of a command has."""
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
-
-    def run(self, arguments: argparse.Namespace) -> int:
-        """Do it and return the exit status."""
-
-
-COMMANDS: dict[str, Command] = {
+COMMANDS: dict[str, _commands.Command] = {
     "query": query,
     "head": head,
     "tail": tail,
@@ -58,6 +49,7 @@ COMMANDS: dict[str, Command] = {
     "verify": verify,
     "repair": repair,
     "inspect": inspect,
+    "kv": kv,
     "top": top,
     "metrics": metrics,
 }
@@ -75,22 +67,10 @@ class Version(argparse.Action):
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
-        prog="persisting", description="Read, fill and look after buckets of Persisting."
+        prog="persisting", description="Read, fill and look after buckets, and stores of blocks."
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
-    parsers = parser.add_subparsers(required=True, metavar="command")
-    for name, command in COMMANDS.items():
-        # Without doc strings, as python -OO has it, there are the names and the arguments.
-        description = introspection.getdoc(command) or name
-        summary = description.partition("\n")[0]
-        own = parsers.add_parser(
-            name,
-            help=summary[0].lower() + summary[1:].rstrip("."),
-            description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.add_arguments(own)
-        own.set_defaults(run=command.run)
+    _commands.declare(parser, COMMANDS)
     return parser
 
 

@@ -56,10 +56,11 @@ def each(
     look: Callable[[Path], dict[str, Any]],
     show: Callable[[Path, dict[str, Any]], None],
     judge: Callable[[dict[str, Any]], int],
+    found_at: Callable[[Path], list[Path]] = find,
 ) -> int:
-    """Look at each bucket, print what was found and return the highest status."""
+    """Look at each bucket or store, print what was found and return the highest status."""
     worst = 0
-    for path in find(arguments.path):
+    for path in found_at(arguments.path):
         try:
             found = look(path)
         except PersistingError as error:

@@ -299,6 +299,15 @@ class Store(Handle):
         stats: dict[str, Any] = json.loads(string(self._use, library().persisting_kv_stats))
         return stats
 
+    def verify(self) -> dict[str, Any]:
+        """Read each block and return what is not sound; see `persisting_kv_verify`."""
+        found: dict[str, Any] = json.loads(string(self._use, library().persisting_kv_verify))
+        return found
+
+    def evict(self, size: int) -> None:
+        """Forget blocks until the directory takes no more than that many bytes."""
+        self._use(library().persisting_kv_evict, size)
+
     def flush(self) -> None:
         """Bring all that was stored to the disk."""
         self._use(library().persisting_kv_flush)

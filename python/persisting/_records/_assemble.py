@@ -15,7 +15,7 @@ import struct
 from functools import lru_cache
 from typing import TypeAlias
 
-from . import _json, _rows
+from . import _nested, _rows
 
 Mask: TypeAlias = "bytes | None"
 """A byte of 0 or 1 for each value, which says whether it is there; None when all are."""
@@ -153,4 +153,4 @@ def writer_of(
     fixed = len(before) + len(middle) + len(after) + len(count)
     padding = bytes(metadata.size - 8 * (2 + nodes + places) - fixed)
     pieces = before, middle, after, count, padding
-    return _rows.writer(names, formats, order, _json.dump, pieces)
+    return _rows.writer(names, formats, order, _nested.dump, pieces)

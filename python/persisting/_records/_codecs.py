@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from . import _json
+from . import _arrays, _json, _nested
 from ._assemble import Buffers, join_masks, pack_bits
 
 Payload: TypeAlias = tuple[Any, ...]
@@ -449,7 +449,7 @@ def utf8(values: list[str]) -> Payload | None:
 
 
 class Json(Binary):
-    """Dicts and irregular lists as JSON text, with the extension type ``arrow.json``."""
+    """Dicts, irregular lists and the like as JSON text, of the extension type ``arrow.json``."""
 
     filler = _json.NOTHING
     format = "j"
@@ -459,14 +459,14 @@ class Json(Binary):
         self.name = "JSON"
 
     def fit(self, values: list[Any]) -> Payload | None:
-        """Write dicts and lists that JSON gives back equal."""
-        texts = _json.dump(values)
+        """Write what `_nested.parse` gives back equal."""
+        texts = _nested.dump(values)
         return None if texts is None else utf8(texts)
 
     def why(self, value: object) -> str:
-        """Name the place of what JSON cannot hold."""
-        if isinstance(value, (dict, list)):
-            return _json.fault(value) or "the value does not come back equal from JSON"
+        """Name the place of what cannot be held."""
+        if _nested.is_nested(value):
+            return _nested.fault(value) or "the value does not come back equal from JSON"
         return super().why(value)
 
 
@@ -487,9 +487,11 @@ class List(Codec):
             self.format = f"+{child.format}"
 
     def fit(self, values: list[Any]) -> Payload | None:
-        """Copy the elements of all lists as one column."""
+        """Copy the elements of all lists as one column; an array is the list of its elements."""
         if not all_are(list, values):
-            return None
+            values = _arrays.listed(values)
+            if not all_are(list, values):
+                return None
         flat = [*chain.from_iterable(values)]
         mask = None
         payload = self.child.fit(flat)

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from persisting._errors import SchemaError
 
-from . import _beyond, _json, _ndarray, _rows
+from . import _arrays, _beyond, _json, _ndarray, _nested, _rows
 from ._codecs import EPOCH, EPOCH_ORDINAL, EPOCH_UTC, MICROSECOND, tzinfo_of
 from ._encoder import UNTYPED
 from ._foreign import extension_of
@@ -192,19 +192,22 @@ def _no_object(value: pa.Scalar, name: str, offset: int | None, error: Exception
 
 
 def _add_untyped(records: list[dict[str, Any]]) -> None:
-    """Give each record the keys of its untyped text that it does not have."""
-    all_none: dict[str, dict[str, Any]] = {}
+    """Give each record the keys of its untyped text that it does not have, and dtypes to others."""
+    plain: dict[str, dict[str, Any]] = {}
     for record in records:
         text = record.pop(UNTYPED, None)
         if text is None:
             continue
-        entries = all_none.get(text)
+        entries = plain.get(text)
         if entries is None:
             (entries,) = _json.parse([text])
-            if not any(value is not None for value in entries.values()):
-                all_none[text] = entries
+            if not any(type(value) is list for value in entries.values()):
+                plain[text] = entries
         for name, value in entries.items():
-            record.setdefault(name, value)
+            if type(value) is not str:
+                record.setdefault(name, value)
+            elif name in record:
+                record[name] = _arrays.scalar(value, record[name])
 
 
 def reader_of(field: pa.Field) -> Reader | None:
@@ -212,8 +215,8 @@ def reader_of(field: pa.Field) -> Reader | None:
     extension = extension_of(field)
     if extension == "arrow.json":
         return _read_json
-    if extension is None and (field.metadata or {}).get(b"persisting:kind") == b"ndarray":
-        codec = _ndarray.codec_of(field.type)
+    if extension is None:
+        codec = _ndarray.codec_of(field)
         if codec is not None:
             return partial(_ndarray.read, codec)
     return _to_pylist if extension is not None else _exact_reader(field.type)
@@ -302,6 +305,6 @@ def _read_json(array: pa.Array) -> list[Any]:
     """Parse the texts."""
     texts = (array.storage if isinstance(array.type, pa.BaseExtensionType) else array).to_pylist()
     if not array.null_count:
-        return _json.parse(texts)
-    values = iter(_json.parse([text for text in texts if text is not None]))
+        return _nested.parse(texts)
+    values = iter(_nested.parse([text for text in texts if text is not None]))
     return [None if text is None else next(values) for text in texts]

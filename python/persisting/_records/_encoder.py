@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from persisting._errors import SchemaError
 
-from . import _json, _rows
+from . import _arrays, _json, _rows
 from ._assemble import writer_of
 from ._codecs import JSON, TEXT, Codec, Payload, all_are
 from ._foreign import codec_of
@@ -100,15 +100,20 @@ class RecordEncoder:
     date, time, timedelta               date32, time64[us], duration[us]
     Decimal                             decimal128(38, 18)
     list of values of one type          list<item: T>, nested as well; None as an item is fine
-    numpy.ndarray                       dtype and shape are kept, see ``persisting:kind``
-    dict, any other list                JSON text, the extension type ``arrow.json`` over utf8
+    numpy.ndarray, torch.Tensor         dtype and shape are kept, see ``persisting:kind``
+    dict, tuple, complex, any other     JSON text, the extension type ``arrow.json`` over utf8;
+    list, arrays of text or objects     what JSON lacks has a form in it, see `_nested`
     None, [], [None], [[]], ...         column `UNTYPED`, unless a list column exists
     ==================================  ====================================================
 
-    Values of subclasses and numpy scalars count as the built-in value that is equal to them. What
-    cannot be held exactly is refused: ints beyond 64 bits, lone surrogates, Decimals of more than
-    20 digits before or 18 behind the point, tuples, sets, other classes, and in nested data also
-    bytes, dates, arrays, NaN and keys that are not str.
+    Values of subclasses count as the built-in value that is equal to them, and so do numpy scalars
+    within lists, tuples and dicts. A numpy scalar that is a value of its own is stored as the
+    built-in one, with its dtype in column `UNTYPED`. An array is the list of its elements where
+    the column is one of lists. Tensors come back on the CPU, and as no part of a graph.
+
+    What cannot be held exactly is refused: ints beyond 64 bits, lone surrogates, Decimals of more
+    than 20 digits before or 18 behind the point, sets, sparse and quantized tensors, other
+    classes, and in nested data keys that are not str.
 
     A column of ints that meets a float becomes double, and one that meets ints from 2**63 on
     becomes uint64, if every value stays the same; so do lists of them. Other mixes of types are
@@ -415,15 +420,25 @@ def _settle(
         there = bytes([i in present for i in range(len(values))])
         if codec is not None:
             payload = codec.fit([present.get(i, codec.filler) for i in range(len(values))])
-    if 0 in there:
-        for i, value in enumerate(values):
-            if not there[i] and value is not ABSENT:
+    for i, value in enumerate(values):
+        if not there[i]:
+            if value is not ABSENT:
                 loose.setdefault(i, {})[name] = value
+        elif _arrays.is_scalar(value) and codec is not None:
+            dtype = _dtype_of(value)
+            if dtype is not None:
+                loose.setdefault(i, {})[name] = dtype
     if codec is None or 1 not in there:
         return None
     assert payload is not None
     column = column or Column(name, codec, codec.field(name))
     return column, codec, there if 0 in there else None, payload
+
+
+def _dtype_of(value: Any) -> str | None:
+    """Return the dtype of a numpy scalar that is stored as the built-in value equal to it."""
+    dtype: str = value.dtype.name
+    return dtype if plain(value) is not value and value.dtype.kind not in "SU" else None
 
 
 class _Located(Exception):
@@ -514,23 +529,23 @@ def _checked_name(name: object) -> str:
 
 
 def _untyped_payload(n: int, loose: dict[int, dict[str, Any]]) -> tuple[bytes | None, Payload]:
-    """Make the text of `UNTYPED` for the rows that have values without a type."""
+    """Make the text of `UNTYPED` for the rows that have values without a type, or dtypes."""
     texts = []
     for i in range(n):
         entries = loose.get(i)
         if entries is None:
             texts.append("")
-        elif any(value is not None for value in entries.values()):
+        elif any(type(value) is list for value in entries.values()):
             texts.extend(_json.dump([entries]) or ())
         else:
-            texts.append(_nulls(tuple(entries)))
+            texts.append(_entries(tuple(entries.items())))
     payload = TEXT.fit(texts)
     assert payload is not None
     return None if len(loose) == n else bytes([i in loose for i in range(n)]), payload
 
 
 @lru_cache(maxsize=1024)
-def _nulls(names: tuple[str, ...]) -> str:
-    """Make the text of `UNTYPED` for keys that are None."""
-    (text,) = _json.dump([dict.fromkeys(names)]) or ("",)
+def _entries(entries: tuple[tuple[str, str | None], ...]) -> str:
+    """Make the text of `UNTYPED` for keys that are None, or whose values have a dtype."""
+    (text,) = _json.dump([dict(entries)]) or ("",)
     return text

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from . import _json, _ndarray
+from . import _arrays, _json, _ndarray
 from ._codecs import (
     BINARY,
     BOOL,
@@ -91,12 +91,12 @@ class Numbers(Foreign):
 
     def fit(self, values: list[Any]) -> Payload | None:
         """Copy the elements of arrays; do with lists as any other type does."""
-        if not any(map(_ndarray.is_ndarray, values)):
+        if not any(map(_arrays.is_ndarray, values)):
             return super().fit(values)
-        if not all(self._takes(value) for value in values if _ndarray.is_ndarray(value)):
+        if not all(self._takes(value) for value in values if _arrays.is_ndarray(value)):
             return None
-        if not all(map(_ndarray.is_ndarray, values)):
-            return super().fit([v.tolist() if _ndarray.is_ndarray(v) else v for v in values])
+        if not all(map(_arrays.is_ndarray, values)):
+            return super().fit([v.tolist() if _arrays.is_ndarray(v) else v for v in values])
         items = pa.array(_ndarray.flat(values))
         if self.length is not None:
             array = pa.FixedSizeListArray.from_arrays(items, type=self.type)
@@ -115,7 +115,7 @@ class Numbers(Foreign):
 
     def why(self, value: Any) -> str:
         """Name length, or dtype and shape."""
-        array = _ndarray.is_ndarray(value)
+        array = _arrays.is_ndarray(value)
         listed = value.ndim == 1 if array else isinstance(value, list)
         if listed and self.length not in (None, len(value)):
             return f"{len(value)} items, the column is vectors of {self.length}"
@@ -167,8 +167,11 @@ def codec_of(field: pa.Field) -> Codec:
         return JSON
     if extension is not None:
         return Foreign(field.type)
-    if (field.metadata or {}).get(b"persisting:kind") == b"ndarray":
-        return _ndarray.codec_of(field.type) or Foreign(field.type)
+    arrays = _ndarray.codec_of(field)
+    if arrays is not None:
+        return arrays
+    if b"persisting:kind" in (field.metadata or {}):
+        return Foreign(field.type)
     return _native(field.type) or _numbers(field.type) or Foreign(field.type)
 
 

@@ -8,7 +8,7 @@ from itertools import chain
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from . import _json, _ndarray
+from . import _arrays, _json, _ndarray, _nested
 from ._codecs import (
     BINARY,
     BOOL,
@@ -49,7 +49,7 @@ _SCALARS: dict[type, Codec] = {
     timedelta: DURATION,
     Decimal: DECIMAL,
 }
-_EXACT = {*_SCALARS, int, datetime, dict, NoneType}
+_EXACT = {*_SCALARS, int, datetime, dict, complex, NoneType}
 
 
 class Refused(Exception):
@@ -87,6 +87,7 @@ _BASES: list[tuple[type, Callable[[Any], object]]] = [
     ),
     (timedelta, lambda value: timedelta(value.days, value.seconds, value.microseconds)),
     (Decimal, Decimal),
+    (complex, complex),
 ]
 
 
@@ -103,15 +104,18 @@ def plain(value: object, depth: int = 0) -> Any:
     Returns
     -------
     object
-        The value itself, or one of a built-in class that is equal to it. Dicts and arrays are
-        returned as they are.
+        The value itself, or one of a built-in class that is equal to it. Dicts, tuples, arrays and
+        tensors are returned as they are, and so are numpy scalars that no built-in value is equal
+        to.
 
     Raises
     ------
     Refused
         If no built-in value of a supported class is equal to it.
     """
-    if type(value) in _EXACT or isinstance(value, dict) or _ndarray.is_ndarray(value):
+    if type(value) in _EXACT or isinstance(value, (dict, tuple)):
+        return value
+    if _arrays.is_ndarray(value) or _arrays.is_tensor(value):
         return value
     if isinstance(value, list):
         if depth == _json.MAX_DEPTH:
@@ -131,15 +135,15 @@ def plain(value: object, depth: int = 0) -> Any:
                 return item
     except (TypeError, ValueError, OverflowError):
         pass
+    if _nested.is_nested(value):
+        return value
     raise Refused(_advice(value))
 
 
-_ADVICE = {
-    tuple: "put a list",
+_ADVICE: dict[type, str] = {
     set: "put a list",
     frozenset: "put a list",
     range: "put a list",
-    complex: "put the real and the imaginary part as floats",
     memoryview: "put bytes",
 }
 
@@ -202,7 +206,7 @@ def infer(values: list[Any], depth: int = 0) -> Codec | None:
             continue
         joined = join(codec, found)
         if joined is None:
-            if all(issubclass(kind, (dict, list)) for kind in kinds):
+            if all(issubclass(kind, (dict, list, tuple)) for kind in kinds):
                 return JSON
             msg = f"values of one put are {codec.name} and {found.name}"
             raise Refused(msg)
@@ -221,9 +225,11 @@ def _infer_kind(kind: type, values: list[Any], depth: int) -> Codec | None:
     if kind is datetime:
         zone = zone_of(values[0])
         return NAIVE if zone is None else Timestamp(zone)
-    if issubclass(kind, dict):
+    if not (_arrays.is_ndarray(values[0]) or _arrays.is_tensor(values[0])):
         return JSON
     codec = _ndarray.codec_for(values[0])
+    if codec is None and _nested.is_nested(values[0]):
+        return JSON
     if codec is None:
         msg = (
             f"{_ndarray.describe(values[0])} cannot be held; use a plain dtype in native byte order"
@@ -309,7 +315,8 @@ def widen(codec: Codec | None, values: list[Any]) -> Codec | None:
     wider = found if codec is None else join(codec, found)
     if wider is None:
         assert codec is not None
-        if isinstance(codec, Numbers) and isinstance(found, (List, _ndarray.NdArray)):
+        named = isinstance(found, (List, _ndarray.NdArray)) or found is JSON
+        if isinstance(codec, Numbers) and named:
             wrong = next(value for value in values if codec.fit([value]) is None)
             raise Refused(codec.why(wrong))
         if type(codec) is type(found) and not isinstance(codec, List):

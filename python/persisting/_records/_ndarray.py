@@ -1,10 +1,14 @@
-"""numpy arrays as columns that keep dtype and shape.
+"""numpy arrays and torch tensors as columns that keep dtype and shape.
 
 The field metadata ``persisting:kind`` = ``ndarray`` marks such a column. Its type is the bare
 element type for arrays without dimensions, ``list<item: T>`` for one dimension, or
 ``fixed_size_list<item: T>[n]`` where a cast fixed the length, for more dimensions
 ``struct<data: list<item: T>, shape: fixed_size_list<item: int32>[ndim]>``, the layout of Arrow's
 variable shape tensor, with the elements in C order. numpy is imported only to make arrays.
+
+Of kind ``tensor`` are torch tensors, of kind ``array`` numpy arrays whose dtype Arrow lacks. Such a
+column has the layout of the arrays that `_arrays.seen` gives, and the name of its own dtype in
+``persisting:dtype``.
 """
 
 from __future__ import annotations
@@ -17,7 +21,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from . import _json
+from . import _arrays, _json
+from ._arrays import is_ndarray
 from ._assemble import Buffers, pack_bits
 from ._codecs import Codec, Payload, pack_offsets
 
@@ -38,12 +43,6 @@ _ELEMENTS = {
     "float64": pa.float64(),
 }
 _NAMES = {element: name for name, element in _ELEMENTS.items()}
-
-
-def is_ndarray(value: object) -> bool:
-    """Tell whether a value is a numpy array, in memory or mapped, and of no other subclass."""
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and type(value) in (numpy.ndarray, numpy.memmap)
 
 
 def dtype_of(element: pa.DataType) -> str | None:
@@ -129,21 +128,102 @@ class NdArray(Codec):
         return f"{describe(value)} of shape {value.shape} does not fit {self.name}"
 
 
+class Seen(NdArray):
+    """Arrays or tensors of one dtype and number of dimensions, seen as arrays of another dtype.
+
+    Parameters
+    ----------
+    kind : str
+        ``tensor`` for those of torch, ``array`` for those of numpy.
+    dtype : str
+        Name of the dtype.
+    ndim : int
+        Number of dimensions.
+    """
+
+    def __init__(self, kind: str, dtype: str, ndim: int) -> None:
+        element, added = _arrays.elements_of(dtype)
+        super().__init__(_ELEMENTS[element], ndim + added)
+        self.metadata = {b"persisting:kind": kind.encode(), b"persisting:dtype": dtype.encode()}
+        self.kind = kind
+        self.seen_dtype = dtype
+        self.seen_ndim = ndim
+        self.name = f"{kind}({dtype}, {ndim}-D)"
+
+    def fit(self, values: list[Any]) -> Payload | None:
+        """Copy the elements; what is of another kind, dtype or ndim does not fit."""
+        nothing = _json.NOTHING
+        if not all(value is nothing or self._takes(value) for value in values):
+            return None
+        try:
+            return super().fit([v if v is nothing else _arrays.seen(v) for v in values])
+        except (TypeError, RuntimeError):
+            return None
+
+    def _takes(self, value: Any) -> bool:
+        is_one = _arrays.is_tensor if self.kind == "tensor" else is_ndarray
+        same = is_one(value) and value.ndim == self.seen_ndim
+        return same and _arrays.dtype_of(value) == self.seen_dtype and is_native(value)
+
+    def why(self, value: Any) -> str:
+        """Name dtype and dimensions, or why a tensor has no elements to copy."""
+        if not _arrays.is_tensor(value) and not is_ndarray(value):
+            return super().why(value)
+        try:
+            _arrays.seen(value)
+        except (TypeError, RuntimeError) as error:
+            return f"{error} cannot be held; put a dense tensor"
+        return f"{describe(value)} of shape {tuple(value.shape)} does not fit {self.name}"
+
+
 def describe(value: Any) -> str:
-    """Name dtype and dimensions of an array."""
+    """Name dtype and dimensions of an array or tensor."""
+    if _arrays.is_tensor(value):
+        return f"tensor({_arrays.dtype_of(value)}, {value.ndim}-D)"
     return f"ndarray({value.dtype}, {value.ndim}-D)"
 
 
+def is_native(value: Any) -> bool:
+    """Tell whether an array has the byte order of the machine, as each tensor has."""
+    return _arrays.is_tensor(value) or bool(value.dtype.isnative)
+
+
 def codec_for(value: Any) -> NdArray | None:
-    """Return the codec of an array, or None when its dtype or byte order cannot be kept."""
-    element = _ELEMENTS.get(value.dtype.name)
-    if element is None or not value.dtype.isnative:
+    """Return the codec of an array or tensor, or None when no column keeps dtype or byte order."""
+    dtype = _arrays.dtype_of(value)
+    element = _ELEMENTS.get(_arrays.elements_of(dtype)[0])
+    if element is None or not is_native(value):
+        return None
+    if _arrays.is_tensor(value):
+        return Seen("tensor", dtype, value.ndim)
+    if value.dtype.kind in "cmM":
+        return Seen("array", dtype, value.ndim)
+    if dtype not in _ELEMENTS:
         return None
     return NdArray(element, value.ndim)
 
 
-def codec_of(storage: pa.DataType) -> NdArray | None:
-    """Return the codec of a column marked as ndarray, or None when its type is none of those."""
+def codec_of(field: pa.Field) -> NdArray | None:
+    """Return the codec of a column of arrays or tensors.
+
+    None when its metadata does not mark it as one, or its type is not that of one.
+    """
+    metadata = field.metadata or {}
+    kind = metadata.get(b"persisting:kind", b"").decode()
+    if kind not in ("ndarray", "tensor", "array"):
+        return None
+    plain = _codec_of(field.type)
+    if kind == "ndarray" or plain is None:
+        return plain
+    dtype = metadata.get(b"persisting:dtype", b"").decode()
+    element, added = _arrays.elements_of(dtype)
+    if element != plain.dtype or plain.ndim < added or plain.length is not None:
+        return None
+    return Seen(kind, dtype, plain.ndim - added)
+
+
+def _codec_of(storage: pa.DataType) -> NdArray | None:
+    """Return the codec of arrays that are stored as a type, or None."""
     ndim, element, length = 0, storage, None
     if pa.types.is_struct(storage):
         if [field.name for field in storage] != ["data", "shape"]:
@@ -175,14 +255,23 @@ def read(codec: NdArray, array: pa.Array) -> list[Any]:
 
     Returns
     -------
-    list of numpy.ndarray
+    list of numpy.ndarray or torch.Tensor
         Writable arrays that own their elements; None where the column is null.
 
     Raises
     ------
     ImportError
-        If numpy is not installed.
+        If numpy, or torch for tensors, is not installed.
     """
+    arrays = _read(codec, array)
+    if not isinstance(codec, Seen):
+        return arrays
+    kind, dtype = codec.kind, codec.seen_dtype
+    return [None if each is None else _arrays.unseen(kind, dtype, each) for each in arrays]
+
+
+def _read(codec: NdArray, array: pa.Array) -> list[Any]:
+    """Make numpy arrays of the elements as they are stored."""
     numpy = importlib.import_module("numpy")
     n = len(array)
     if codec.ndim == 0:

@@ -1,0 +1,294 @@
+package kv
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/persisting/persisting/engine/blob"
+)
+
+// reserve takes room for a block in a ring; the caller ends it with endWrite of the segment.
+func (s *Store) reserve(ring int, length uint32) (*segment, uint32, error) {
+	if int64(length) > s.blobs.MaxLength() {
+		return nil, 0, errTooLong
+	}
+	for {
+		full, page, ok := s.rings.take(ring, length)
+		if ok {
+			return full, page, nil
+		}
+		if err := s.extend(ring, full); err != nil {
+			return nil, 0, err
+		}
+	}
+}
+
+// extend gives a ring another segment, unless somebody else has done so since full was seen to be.
+func (s *Store) extend(ring int, full *segment) error {
+	s.recycling.Lock()
+	defer s.recycling.Unlock()
+	if s.rings.openOf(ring) != full {
+		return nil
+	}
+	g, err := s.emptySegment()
+	if err != nil {
+		return err
+	}
+	return s.begin(ring, g)
+}
+
+// begin has a ring go on in an empty segment.
+func (s *Store) begin(ring int, g *segment) error {
+	if err := g.Begin(s.nextEpoch(), uint32(ring)); err != nil {
+		s.rings.putFree(g)
+		return err
+	}
+	s.rings.install(ring, g)
+	return nil
+}
+
+const (
+	// mostTries bounds how many segments are emptied for one: where much is pinned or leased, each gives little.
+	mostTries = 4
+	// fullFor is how long nothing is emptied after that was in vain.
+	fullFor = 100 * time.Millisecond
+)
+
+// spare segments are left for the copies of what stays when the next one is emptied.
+const spare = 1
+
+// emptySegment returns a segment that holds nothing. The caller holds s.recycling, here and below.
+func (s *Store) emptySegment() (*segment, error) {
+	for tries := 0; ; tries++ {
+		s.collect()
+		if g := s.rings.pop(spare); g != nil {
+			return g, nil
+		}
+		var full error
+		if s.rings.room() {
+			g, err := s.create()
+			if err == nil {
+				return g, nil
+			}
+			full = err // there may be segments to empty
+		}
+		if s.rings.leavingCount() > 1 || tries == mostTries || s.o.now().Before(s.fullUntil) {
+			s.fullUntil = s.o.now().Add(fullFor)
+			return nil, errors.Join(errFull, full)
+		}
+		if err := s.recycle(); err != nil {
+			return nil, errors.Join(err, full)
+		}
+	}
+}
+
+func (s *Store) create() (*segment, error) {
+	slot := slices.Index(s.index.segments, nil)
+	if slot < 0 {
+		return nil, errFull
+	}
+	b, err := s.blobs.Create(uint32(slot))
+	if err != nil {
+		return nil, err
+	}
+	g := &segment{Segment: b}
+	s.setSegment(uint32(slot), g)
+	s.rings.made(1)
+	return g, nil
+}
+
+// collect makes emptied segments that nobody uses any more void on the disk, and free. What is void before the next segment is
+// begun can never be read in the place of something newer.
+func (s *Store) collect() {
+	for {
+		g := s.rings.left()
+		if g == nil {
+			return
+		}
+		err := g.Begin(s.nextEpoch(), freeRing)
+		if err == nil {
+			err = g.Sync()
+		}
+		if err != nil {
+			s.sicken("make a segment void", err)
+			s.rings.putLeaving(g)
+			return
+		}
+		s.rings.putFree(g)
+	}
+}
+
+// recycle empties one segment.
+func (s *Store) recycle() error {
+	s.owners.judge()
+	for _, most := range []int64{s.blobs.SegmentBytes / 2, s.blobs.SegmentBytes * 3 / 4} {
+		for _, g := range s.rings.victims() {
+			must, worth := s.sort(g)
+			if takenBytes(must) > most {
+				continue
+			}
+			if err := g.Probe(); err != nil {
+				return s.failed("empty a segment", err)
+			}
+			return s.empty(g, append(must, s.affordable(worth)...))
+		}
+	}
+	return errFull
+}
+
+// affordable are the candidates of the highest rank, up to 3/10 of a segment.
+func (s *Store) affordable(worth []candidate) []candidate {
+	slices.SortStableFunc(worth, func(a, b candidate) int { return cmp.Compare(b.rank, a.rank) })
+	left := s.blobs.SegmentBytes * 3 / 10
+	for i, c := range worth {
+		if left -= blob.TakenBytes(c.entry.length); left < 0 {
+			return worth[:i]
+		}
+	}
+	return worth
+}
+
+// sort finds the blocks of a segment that have to stay and those that are worth it.
+func (s *Store) sort(g *segment) (must, worth []candidate) {
+	now, tick := s.seconds(), s.tick()
+	for i := range g.entryCount() {
+		c := candidate{ref: g.Slot*s.index.perSegment + i}
+		e := g.entries.at(i)
+		t := s.index.shard(e.hash)
+		t.mu.Lock()
+		c.entry = *e
+		t.mu.Unlock()
+		switch {
+		case !c.entry.live() || c.entry.expired(now):
+		case c.entry.pinned() || c.entry.lease > tick:
+			must = append(must, c)
+		case s.policy.worth(g.Ring(), &c) && !s.owners.get(c.entry.owner()).over.Load():
+			worth = append(worth, c)
+		}
+	}
+	return must, worth
+}
+
+// empty moves the blocks that stay and forgets the others.
+func (s *Store) empty(g *segment, stay []candidate) error {
+	slices.SortFunc(stay, func(a, b candidate) int { return cmp.Compare(a.entry.page, b.entry.page) })
+	for _, c := range stay {
+		if err := s.move(g, c); err != nil {
+			return s.failed("move a block", err)
+		}
+	}
+	if len(stay) > 0 && s.o.Sync != "never" {
+		if err := errors.Join(s.syncSegments(), s.catalog.sync()); err != nil {
+			return s.failed("sync moved blocks", err)
+		}
+	}
+	if err := s.catalog.append(frameEmptied, placeContent(g, 0)[:12]); err != nil {
+		return s.failed("note an empty segment", err)
+	}
+	s.forgetAll(g)
+	s.rings.retire(g)
+	return nil
+}
+
+// forgetAll drops what a segment still has.
+func (s *Store) forgetAll(g *segment) {
+	for i := range g.entryCount() {
+		e := g.entries.at(i)
+		t := s.index.shard(e.hash)
+		t.mu.Lock()
+		if e.live() {
+			s.dropLocked(t, g, e)
+			s.ghosts.add(e.hash)
+			s.stats.evicted.Add(1)
+			s.stats.evictedBytes.Add(int64(e.length))
+		}
+		t.mu.Unlock()
+	}
+	g.clearEntries()
+}
+
+// move writes a block again, into the main ring. One that has turned out to be damaged is dropped.
+func (s *Store) move(from *segment, c candidate) error {
+	h, err := from.Header(c.entry.page)
+	buffer := make([]byte, c.entry.length)
+	if err == nil && h.Length != c.entry.length {
+		err = fmt.Errorf("%w: length is %d, want %d", blob.ErrBlock, h.Length, c.entry.length)
+	}
+	if err == nil {
+		err = from.Payload(&h, buffer)
+	}
+	if err != nil {
+		s.stats.damaged.Add(1)
+		s.o.Logger.Warn("a block that was to be moved cannot be read", "error", err)
+		return nil // the rest of the segment is emptied all the same, and this with it
+	}
+	to, page, err := s.reserveMove(c.entry.length)
+	if err != nil {
+		return err
+	}
+	defer to.endWrite()
+	h.Sequence, h.Pinned, h.Expires = s.sequence.Add(1), c.entry.pinned(), c.entry.expires
+	if err := to.Write(page, &h, [][]byte{buffer}); err != nil {
+		to.Return(page, c.entry.length)
+		return err
+	}
+	moved := c.entry
+	moved.page = page
+	s.stats.movedBytes.Add(blob.TakenBytes(moved.length))
+	return s.publishMove(c.ref, to, h.Sequence, moved)
+}
+
+// reserveMove is reserve while a segment is emptied: there is always one that is free for that.
+func (s *Store) reserveMove(length uint32) (*segment, uint32, error) {
+	for {
+		g, page, ok := s.rings.take(main, length)
+		if ok {
+			return g, page, nil
+		}
+		next := s.rings.pop(0)
+		if next == nil {
+			if s.rings.total() > s.rings.most {
+				return nil, 0, errFull
+			}
+			var err error
+			if next, err = s.create(); err != nil {
+				return nil, 0, err
+			}
+		}
+		if err := s.begin(main, next); err != nil {
+			return nil, 0, err
+		}
+	}
+}
+
+// publishMove makes a copy the block of its key, if the key has the same block still.
+func (s *Store) publishMove(from uint32, to *segment, sequence uint64, e entry) error {
+	stripe := &s.keys[e.hash%stripes]
+	stripe.Lock()
+	defer stripe.Unlock()
+	t := s.index.shard(e.hash)
+	t.mu.Lock()
+	old, now := s.look(t, e.hash)
+	if old == nil || now != from {
+		t.mu.Unlock()
+		return nil
+	}
+	e.lease, e.expires = old.lease, old.expires
+	e.state = e.state&^pinnedBit | old.state&pinnedBit
+	t.mu.Unlock()
+	// What changes the entry meanwhile, but for leases and reads, waits for the stripe.
+	if err := s.notePublish(to, sequence, &e); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old, now = s.look(t, e.hash); old != nil && now == from {
+		e.lease = max(e.lease, old.lease)
+		s.dropLocked(t, s.segmentOf(from), old)
+		s.insertLocked(t, to, e)
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+package kv
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/persisting/persisting/engine/blob"
+)
+
+// segment is a segment file with the entries of its blocks.
+type segment struct {
+	*blob.Segment
+	users   atomic.Int32 // reads and writes in it now: it is not filled anew before they have ended
+	writers atomic.Int32 // of these, writes: it is not emptied before they have ended
+	live    atomic.Int64 // bytes that live blocks take
+
+	mu      sync.Mutex // after that of a shard
+	entries entries
+}
+
+// add takes an entry in, whose shard is locked.
+func (g *segment) add(e entry) uint32 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := g.entries.add()
+	*g.entries.at(i) = e
+	return i
+}
+
+func (g *segment) entryCount() uint32 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.entries.count
+}
+
+func (g *segment) clearEntries() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.entries.clear()
+}
+
+func (g *segment) leave() { g.users.Add(-1) }
+
+func (g *segment) endWrite() {
+	g.writers.Add(-1)
+	g.users.Add(-1)
+}

@@ -1,0 +1,167 @@
+package kv
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/persisting/persisting/engine/blob"
+)
+
+// put stores one block, whose set has that number among those of its key.
+func (s *Store) put(o *owner, key []byte, pieces [][]byte, length uint32, ttl time.Duration, number uint64) int8 {
+	hash := o.hash(key)
+	if ref := s.same(o, hash, key, pieces, length); ref != noRef && s.confirm(hash, ref, number) {
+		s.stats.setPresent.Add(1)
+		return Present
+	}
+	if s.isSick() {
+		s.stats.setFailed.Add(1)
+		return Failed
+	}
+	known := s.ghosts.has(hash)
+	if s.o.Admission == "second_hit" && !known && s.sketch.seen(hash) == 0 {
+		s.stats.setRefused.Add(1)
+		return Refused
+	}
+	g, page, err := s.reserve(s.policy.first(known), length)
+	if err != nil {
+		return s.noRoom(err)
+	}
+	defer g.endWrite()
+	h := blob.Header{
+		Sequence: s.sequence.Add(1), Written: s.o.now().UnixNano(), Length: length, Expires: s.expiry(ttl),
+		Namespace: o.namespace, Salt: o.salt, Key: key,
+	}
+	err = g.Write(page, &h, pieces)
+	if err == nil && s.o.Sync == "each" {
+		err = g.Sync()
+	}
+	if err == nil {
+		e := entry{hash: hash, page: page, length: length, sum: h.Sum, expires: h.Expires, state: o.number | liveBit}
+		err = s.publish(g, h.Sequence, e, number)
+	}
+	if err != nil {
+		s.discard(g, &h, hash)
+		g.Return(page, length)
+		s.sicken("store a block", err)
+		s.stats.setFailed.Add(1)
+		return Failed
+	}
+	s.stats.sets.Add(1)
+	s.stats.writtenBytes.Add(blob.TakenBytes(length))
+	return OK
+}
+
+// discard makes sure that a block whose set has failed, but which may be whole on the disk, is not found by the next opening.
+func (s *Store) discard(g *segment, h *blob.Header, hash uint64) {
+	if g.MarkDead(h.Page) != nil {
+		s.doubts.add(hash, h.Sequence)
+	}
+}
+
+// noRoom counts a set for which there was no room.
+func (s *Store) noRoom(err error) int8 {
+	switch {
+	case errors.Is(err, errTooLong):
+		s.stats.setRefused.Add(1)
+		return TooLong
+	case errors.Is(err, errFull):
+		s.stats.setFull.Add(1)
+		return Full
+	}
+	s.sicken("find room", err)
+	s.stats.setFailed.Add(1)
+	return Failed
+}
+
+// expiry is when a block ends that is set now.
+func (s *Store) expiry(ttl time.Duration) uint32 {
+	if ttl <= 0 {
+		ttl = time.Duration(s.o.TTL * float64(time.Second))
+	}
+	if ttl <= 0 {
+		return 0
+	}
+	at := s.o.now().Add(ttl + time.Second - 1).Unix()
+	return uint32(min(at, math.MaxUint32))
+}
+
+// same finds the block of a key if it has these bytes: the checksums are compared, and then the bytes themselves, so that nothing
+// else is ever taken for them.
+func (s *Store) same(o *owner, hash uint64, key []byte, pieces [][]byte, length uint32) uint32 {
+	t := s.index.shard(hash)
+	t.mu.Lock()
+	e, ref := s.look(t, hash)
+	if e == nil || e.length != length {
+		t.mu.Unlock()
+		return noRef
+	}
+	page, sum := e.page, e.sum
+	g := s.segmentOf(ref)
+	g.users.Add(1)
+	t.mu.Unlock()
+	defer g.leave()
+	if blob.Checksum(pieces) != sum {
+		return noRef
+	}
+	stored := make([]byte, length)
+	if err := g.Read(blob.Want{Page: page, Length: length, Namespace: o.namespace, Key: key}, [][]byte{stored}); err != nil {
+		return noRef // it is written again
+	}
+	for _, p := range pieces {
+		if !bytes.Equal(p, stored[:len(p)]) {
+			return noRef
+		}
+		stored = stored[len(p):]
+	}
+	return ref
+}
+
+// confirm ends a set of bytes that are there already, unless another set has replaced them meanwhile.
+func (s *Store) confirm(hash uint64, ref uint32, number uint64) bool {
+	stripe := &s.keys[hash%stripes]
+	stripe.Lock()
+	defer stripe.Unlock()
+	t := s.index.shard(hash)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e, now := s.look(t, hash)
+	if e == nil || now != ref {
+		return false
+	}
+	s.read(e)
+	s.ordersOf(hash).wins(hash, number)
+	return true
+}
+
+// publish makes a block that is written whole the one of its key.
+func (s *Store) publish(g *segment, sequence uint64, e entry, number uint64) error {
+	stripe := &s.keys[e.hash%stripes]
+	stripe.Lock()
+	defer stripe.Unlock()
+	if !s.ordersOf(e.hash).wins(e.hash, number) {
+		return nil // as if it had been replaced at once
+	}
+	if err := s.notePublish(g, sequence, &e); err != nil {
+		return err
+	}
+	t := s.index.shard(e.hash)
+	t.mu.Lock()
+	i := s.index.find(t, e.hash)
+	var before *segment
+	var page uint32
+	if i >= 0 {
+		old := s.index.entry(t.refs[i])
+		before, page = s.segmentOf(t.refs[i]), old.page
+		before.users.Add(1)
+		s.dropLocked(t, before, old)
+	}
+	s.insertLocked(t, g, e)
+	t.mu.Unlock()
+	if before != nil {
+		s.markDead(before, page)
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+// Package params keeps versions of named sets of tensors, the weights of models, in one directory that several processes use at
+// the same time. A version is seen whole or not at all, never changes, and shares with all others the tensors that are the same.
+//
+//	Save, Open, Load, SetTag, Diff, Verify, Collect      any goroutine of any process
+//	  |            |
+//	catalog      weights     which versions and tags a name has | one of them, kept from the collector while it is open
+//	  |            |
+//	manifest  ---- load      names, types, shapes and places of the tensors | reads into the caller's memory
+//	  |            |
+//	pack                     the bytes, each stored once, in files that are never changed
+//
+// # Layers
+//
+// Above vfs and statefile; below capi. It knows nothing of what a dtype means: a tensor is bytes with a tag and a shape.
+//
+// # Directory
+//
+//	store                  format version and identity
+//	LOCK                   the gate: passed alone to change the catalog or to remove files, together to open a version
+//	catalog/<name>.cat     versions and tags of a name, replaced as a whole; bytes other than letters, digits and -_. are %XX
+//	manifests/<id>.pm      the tensors of a version
+//	packs/<id>.pk          bytes of tensors
+//	*/<save>*.tmp          files of a save that has not been published
+//	leases/                tokens: save-<id> of a save, <manifest>-<id> of an open version
+//
+// Identities are random, so files of two stores can be put side by side. Nothing in them names a machine or a path.
+//
+// # Pack, format version 1
+//
+// Numbers are little-endian, checksums XXH3. An object is the bytes of a tensor.
+//
+//	byte  0  8  magic 89 "PPAK" 0d 0a 1a
+//	      8  4  format version
+//	     12  4  zero
+//	     16 16  identity
+//	     32     zeros up to 4096
+//	   4096     objects; of 64 KiB or more at 64 mod 4096, those below behind them at multiples of 64
+//	      i     index: number of objects 8, place 8 and length 8 of each, then the checksums (128 bits) of all their blocks
+//	 end-64  8  magic, 4 format version, 4 zero, 16 identity, 8 place and 8 length of the index, 16 checksum of index and trailer
+//
+// The file is a multiple of 4096 bytes long, so all of it can be written and read past the page cache. A tensor of torch lies at
+// 64 mod 4096 in memory as a rule, which lets the disk write into it. A block ends 64 bytes before a multiple of 1 MiB of its
+// object, that is at a multiple of 4096 of the file.
+//
+// # Manifest, format version 1
+//
+//	byte  0  8  magic 89 "PMAN" 0d 0a 1a
+//	      8  4  format version
+//	     12  4  number of columns
+//	     16 16  checksum (128 bits) of all but these 16 bytes
+//	     32     length of each column, 8 bytes; then the columns, one behind the other
+//
+//	columns, of tensors in the order of their names:
+//	 0 ends of names 8   1 names   2 dtype 2   3 dtypes, each ended by a line feed   4 ends of shapes 4   5 dimensions 8
+//	 6 object 4   7 tie 4, not 0 for tensors that were one in memory   8 place among those that were saved 4
+//	of objects:
+//	 9 pack 4   10 place 8   11 length 8   12 checksums of blocks 16
+//	of packs:
+//	13 identity 16
+//
+// There is no bound on the number of tensors but 2^32, and nothing in it is executed.
+//
+// # What is the same
+//
+// Two objects are one if they have the same length and the same checksums of all blocks (128 bits each): that guards against
+// chance, not against somebody who makes collisions on purpose. A save hashes what it is given, and writes what no pack has.
+//
+// # Order of writing
+//
+// Packs and manifest are written under names that end in .tmp and synced. Then, alone behind the gate: they are renamed, their directories synced,
+// and the catalog of the name is replaced and synced, which is the commit. If a pack that the version shares was removed
+// meanwhile, the save is done anew. A save that dies leaves such files, or whole ones that no catalog names; the next
+// [Store.Collect] removes them.
+//
+// # Locks
+//
+// Only the gate, for moments: a save is behind it while it publishes, and no reader waits for the writing of bytes. It is the
+// kernel's (flock), so it opens when its holder dies, and serves goroutines as well as processes.
+//
+// # Why the catalog is no bucket
+//
+// A bucket belongs to one process. Here a trainer publishes, servers read and somebody at a shell sets a tag, all at once.
+//
+// # What a crash costs
+//
+// Of the process: the save that had not returned; it may have been published. Of the machine: the same; what Save, SetTag or
+// Delete returned from is on the disk. A version that a catalog names is whole at any time.
+//
+// # Failures
+//
+// Every read is checked, block by block, and an error names tensor, file and place. A full disk fails the save and gives back
+// what it took. A catalog or manifest that is damaged is an error of every call that needs it, and stops the collector, which
+// cannot know then what is needed.
+package params

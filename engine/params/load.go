@@ -1,0 +1,289 @@
+package params
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"unsafe"
+
+	"github.com/persisting/persisting/vfs"
+	"golang.org/x/sync/errgroup"
+)
+
+// Want is a part of a tensor and the memory that it goes to.
+type Want struct {
+	Tensor int   // in the order of [Weights.Tensors]
+	Offset int64 // of its first byte in the tensor
+	Into   []byte
+}
+
+// Load reads parts of tensors into memory. Without verify nothing is checked. After an error the memory may hold anything.
+func (v *Weights) Load(wants []Want, verify bool) error {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if v.closed {
+		return ErrClosed
+	}
+	places := v.m.places()
+	var units []unit
+	for _, w := range wants {
+		if w.Tensor < 0 || w.Tensor >= len(places) {
+			return invalid("tensor %d, want 0 to %d", w.Tensor, len(places)-1)
+		}
+		i := places[w.Tensor]
+		if length := v.m.length(i); w.Offset < 0 || w.Offset > length-int64(len(w.Into)) {
+			return invalid("tensor %q has %d bytes, not %d from %d on", v.m.name(i), length, len(w.Into), w.Offset)
+		}
+		units = v.m.units(units, i, w, verify)
+	}
+	return v.read(units, verify, nil)
+}
+
+// unit is a block, or with verify off a part of one, that is read in one piece.
+type unit struct {
+	tensor int
+	pack   uint32
+	offset int64 // in the pack
+	length int64
+	sum    sum
+	skip   int64  // bytes at its beginning that are not wanted
+	into   []byte // nil to look only whether it is sound
+}
+
+// units adds what has to be read for a part of a tensor.
+func (m *manifest) units(units []unit, tensor int, w Want, verify bool) []unit {
+	object := m.objectOf[tensor]
+	length, at, sums := m.lengths[object], m.offsets[object], m.sumsOf(object)
+	into := w.Into
+	for off := w.Offset; len(into) > 0; {
+		block := (off + phase) / blockBytes
+		from, to := blockRange(block, length)
+		n := min(to-off, int64(len(into)))
+		u := unit{tensor: tensor, pack: m.packOf[object], offset: at + from, length: to - from, sum: sums[block], skip: off - from, into: into[:n]}
+		if !verify {
+			u.offset, u.length, u.skip = at+off, n, 0
+		}
+		units = append(units, u)
+		off, into = off+n, into[n:]
+	}
+	return units
+}
+
+const (
+	// jobBytes is the most that is read in one go, and what small neighbours are read together up to.
+	jobBytes = 4 << 20
+	// gapBytes between two of them are read along.
+	gapBytes = 16 << 10
+)
+
+// read reads units, several at a time. Without fault the first that fails ends it; else fault is told of each.
+func (v *Weights) read(units []unit, verify bool, fault func(error)) error {
+	slices.SortFunc(units, func(a, b unit) int {
+		return cmp.Or(cmp.Compare(a.pack, b.pack), cmp.Compare(a.offset, b.offset))
+	})
+	var group errgroup.Group
+	group.SetLimit(v.s.o.Readers)
+	var failed sync.Map
+	for len(units) > 0 {
+		n := jobUnits(units)
+		job := units[:n]
+		units = units[n:]
+		group.Go(func() error {
+			if _, stop := failed.Load(true); stop {
+				return nil
+			}
+			err := v.readJob(job, verify, fault)
+			if err != nil {
+				failed.Store(true, true)
+			}
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// jobUnits is how many of the next units are read in one go.
+func jobUnits(units []unit) int {
+	first := units[0]
+	end := first.offset + first.length
+	n := 1
+	for ; n < len(units); n++ {
+		u := units[n]
+		if u.pack != first.pack || u.offset > end+gapBytes || u.offset+u.length > first.offset+jobBytes {
+			break
+		}
+		end = max(end, u.offset+u.length)
+	}
+	return n
+}
+
+// readJob reads neighbours and checks them.
+func (v *Weights) readJob(job []unit, verify bool, fault func(error)) error {
+	r, err := v.reader(job)
+	if err == nil {
+		err = r.fill()
+	}
+	defer r.free()
+	for i := range job {
+		one := err
+		if one == nil {
+			one = r.finish(&job[i], verify)
+		}
+		switch {
+		case one == nil:
+		case fault != nil:
+			fault(v.place(&job[i], one))
+		default:
+			return v.place(&job[i], one)
+		}
+	}
+	return nil
+}
+
+var errSum = errors.New("the bytes are not those that were written")
+
+// place says of an error where it is.
+func (v *Weights) place(u *unit, err error) error {
+	name := string(v.m.name(u.tensor))
+	var known *DamageError
+	switch {
+	case errors.Is(err, errSum), errors.Is(err, io.ErrUnexpectedEOF):
+		return &DamageError{v.s.packPath(v.m.packs[u.pack]), u.offset, name, err.Error()}
+	case errors.As(err, &known):
+		return &DamageError{known.Path, known.Offset, name, known.Reason}
+	}
+	return &ReadError{name, err}
+}
+
+// ReadError is a read that failed, of a tensor.
+type ReadError struct {
+	Tensor string
+	Err    error
+}
+
+func (e *ReadError) Error() string { return "params: tensor \"" + e.Tensor + "\": " + e.Err.Error() }
+
+// Unwrap returns what failed.
+func (e *ReadError) Unwrap() error { return e.Err }
+
+// jobReader is a job under way.
+type jobReader struct {
+	job    []unit
+	files  *packFiles
+	from   int64   // of the job in the pack
+	length int64   // up to the end of its last unit
+	memory []byte  // from there on: the caller's, or a buffer
+	filled bool    // else each unit is read when it is finished
+	own    *[]byte // the buffer, if there is one
+}
+
+// buffers have room for a job, and for what is read along on both sides of it.
+var buffers = sync.Pool{New: func() any {
+	b := vfs.Aligned(jobBytes + 2*vfs.DirectAlign)
+	return &b
+}}
+
+func (r *jobReader) buffer() []byte {
+	r.own = buffers.Get().(*[]byte)
+	return *r.own
+}
+
+func (r *jobReader) free() {
+	if r.own != nil {
+		buffers.Put(r.own)
+	}
+}
+
+// reader finds the pack and the memory of a job.
+func (v *Weights) reader(job []unit) (*jobReader, error) {
+	r := &jobReader{job: job, from: job[0].offset, memory: contiguous(job)}
+	for _, u := range job {
+		r.length = max(r.length, u.offset+u.length-r.from)
+	}
+	var err error
+	r.files, err = v.file(job[0].pack)
+	return r, err
+}
+
+// contiguous is the memory that all of a job goes to, nil where it is not in one piece.
+func contiguous(job []unit) []byte {
+	total := 0
+	for i, u := range job {
+		if int64(len(u.into)) != u.length {
+			return nil
+		}
+		if i > 0 && (u.offset != job[i-1].offset+job[i-1].length || addressOf(u.into) != addressOf(job[i-1].into)+uintptr(len(job[i-1].into))) {
+			return nil
+		}
+		total += len(u.into)
+	}
+	return unsafe.Slice(unsafe.SliceData(job[0].into), total)
+}
+
+func addressOf(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
+
+// fill reads the job past the page cache, unless most of it is there. What is, or cannot be read so, is read through it: into
+// the caller's memory block by block, so that the processor has each in its cache when it is checked.
+func (r *jobReader) fill() error {
+	if r.files.direct != nil && vfs.Cached(r.files.opened, r.from, r.length) < r.length/2 && r.fillDirect() == nil {
+		r.filled = true
+		return nil
+	}
+	if r.memory != nil && r.own == nil {
+		return nil
+	}
+	if r.own == nil {
+		r.memory = r.buffer()
+	}
+	r.memory = (*r.own)[:r.length]
+	r.filled = true
+	return vfs.ReadPieces(r.files.opened, [][]byte{r.memory}, r.from)
+}
+
+// fillDirect reads whole sectors: into the caller's memory, but for the first and the last, where it lies as the file does,
+// else into a buffer.
+func (r *jobReader) fillDirect() error {
+	align := int64(r.files.align)
+	begin, end := r.from&^(align-1), (r.from+r.length+align-1)&^(align-1)
+	head, tail := (align-(r.from-begin))%align, (align-(end-r.from-r.length))%align
+	if r.memory == nil || r.length < 2*align || (int64(addressOf(r.memory))+head)%align != 0 {
+		memory := r.buffer()[:end-begin]
+		r.memory = memory[r.from-begin:][:r.length]
+		return vfs.ReadPieces(r.files.direct, [][]byte{memory}, begin)
+	}
+	sectors := buffers.Get().(*[]byte)
+	defer buffers.Put(sectors)
+	first, last := (*sectors)[:align], (*sectors)[align:2*align]
+	pieces := [][]byte{r.memory[head : r.length-tail]}
+	if head > 0 {
+		pieces = append([][]byte{first}, pieces...)
+	}
+	if tail > 0 {
+		pieces = append(pieces, last)
+	}
+	if err := vfs.ReadPieces(r.files.direct, pieces, begin); err != nil {
+		return err
+	}
+	copy(r.memory[:head], first[align-head:])
+	copy(r.memory[r.length-tail:], last[:tail])
+	return nil
+}
+
+// finish checks a unit and brings it to where it is wanted.
+func (r *jobReader) finish(u *unit, verify bool) error {
+	data := r.memory[u.offset-r.from:][:u.length]
+	if !r.filled {
+		if err := vfs.ReadPieces(r.files.opened, [][]byte{data}, u.offset); err != nil {
+			return err
+		}
+	}
+	if verify && sumOf(data) != u.sum {
+		return errSum
+	}
+	if r.own != nil {
+		copy(u.into, data[u.skip:])
+	}
+	return nil
+}

@@ -1,0 +1,193 @@
+package params
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/vfs"
+)
+
+const (
+	storeName  = "store"
+	catalogDir = "catalog"
+	manifests  = "manifests"
+	packs      = "packs"
+
+	packEnd     = ".pk"
+	manifestEnd = ".pm"
+	stagedEnd   = ".tmp" // of a save that is not published
+
+	formatVersion = 1
+)
+
+// Options are what a store is opened with.
+type Options struct {
+	// FS is where it is. The default is the operating system's.
+	FS vfs.FS
+	// Readers is how many reads a load has under way. The default is 4 for each processor, at most 16.
+	Readers int
+	// ReadOnly fails where there is no store, and makes nothing.
+	ReadOnly bool
+
+	locks locker // nil is the kernel's
+	now   func() time.Time
+}
+
+// Store is an open store. It keeps no file open.
+type Store struct {
+	o      Options
+	dir    string
+	locks  locker
+	closed atomic.Bool
+
+	mu      sync.Mutex
+	objects objectIndex // what packs hold, as far as it was read
+}
+
+// identity is the content of the file "store".
+type identity struct {
+	Format int   `json:"format"`
+	ID     ident `json:"id"`
+}
+
+// Open opens the store of a directory, which is made if it is missing.
+func Open(dir string, o Options) (*Store, error) {
+	if o.FS == nil {
+		o.FS = vfs.OS
+	}
+	if o.Readers == 0 {
+		o.Readers = min(16, 4*runtime.GOMAXPROCS(0))
+	}
+	if o.Readers < 0 {
+		return nil, invalid("readers is %d, want at least 1", o.Readers)
+	}
+	if o.now == nil {
+		o.now = time.Now
+	}
+	s := &Store{o: o, dir: dir, locks: o.locks, objects: newObjectIndex()}
+	if s.locks == nil {
+		s.locks = fileLocks{dir}
+	}
+	err := s.check()
+	if errors.Is(err, fs.ErrNotExist) {
+		if o.ReadOnly {
+			return nil, fmt.Errorf("%w: there is no parameter store in %s", ErrNotFound, dir)
+		}
+		err = s.create()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("params: open %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+// check reads what says that a directory is a store.
+func (s *Store) check() error {
+	content, err := statefile.Read(s.o.FS, s.path(storeName))
+	if err != nil {
+		return err
+	}
+	var found identity
+	if err := json.Unmarshal(content, &found); err != nil {
+		return damaged(s.path(storeName), "%v", err)
+	}
+	if found.Format != formatVersion {
+		return fmt.Errorf("the store has format version %d, this program knows %d", found.Format, formatVersion)
+	}
+	return nil
+}
+
+// create makes a store, unless another does so at this moment.
+func (s *Store) create() error {
+	if err := s.o.FS.MkdirAll(s.dir); err != nil {
+		return err
+	}
+	return s.alone(func() error {
+		if err := s.check(); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := s.isFree(); err != nil {
+			return err
+		}
+		for _, name := range []string{catalogDir, manifests, packs, leases} {
+			if err := s.o.FS.MkdirAll(s.path(name)); err != nil {
+				return err
+			}
+		}
+		content, err := json.Marshal(identity{formatVersion, newIdent()})
+		if err != nil {
+			return err
+		}
+		return statefile.Write(s.o.FS, s.path(storeName), content)
+	})
+}
+
+// isFree refuses to make a store where another one has lost the file that says what it is, or where something else is.
+func (s *Store) isFree() error {
+	names, err := s.o.FS.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		switch name {
+		case gateName, storeName + ".tmp":
+		case catalogDir, manifests, packs, leases: // of a creation that was cut short, then empty
+			inside, err := s.o.FS.ReadDir(s.path(name))
+			if err != nil {
+				return err
+			}
+			if len(inside) > 0 {
+				return damaged(s.path(storeName), "it is gone, though %s is not empty", s.path(name))
+			}
+		default:
+			return invalid("%s holds %s and is no parameter store: want an empty directory", s.dir, name)
+		}
+	}
+	return nil
+}
+
+// Close ends the use of the store. Versions that are open stay so.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return ErrClosed
+	}
+	return nil
+}
+
+func (s *Store) open() error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	return nil
+}
+
+func (s *Store) path(names ...string) string {
+	return filepath.Join(append([]string{s.dir}, names...)...)
+}
+
+func (s *Store) packPath(id ident) string { return s.path(packs, id.String()+packEnd) }
+
+func (s *Store) manifestPath(id ident) string { return s.path(manifests, id.String()+manifestEnd) }
+
+// alone does something behind the gate.
+func (s *Store) alone(do func() error) error { return s.pass(true, do) }
+
+// together does something behind the gate beside others, while nobody is there alone.
+func (s *Store) together(do func() error) error { return s.pass(false, do) }
+
+func (s *Store) pass(alone bool, do func() error) (err error) {
+	leave, err := s.locks.pass(alone)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, leave()) }()
+	return do()
+}

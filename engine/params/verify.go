@@ -1,0 +1,138 @@
+package params
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+)
+
+// Report is what Verify found.
+type Report struct {
+	Sound    bool     `json:"sound"`
+	Faults   []string `json:"faults"`
+	Versions int      `json:"versions"` // that were looked at
+	Bytes    int64    `json:"bytes"`    // of tensors that were read
+}
+
+// Verify reads all versions of a name, of all names if it is empty, and checks every byte of their tensors, each once.
+func (s *Store) Verify(name string) (*Report, error) {
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	all, faults, err := s.readable(name)
+	if err != nil {
+		return nil, err
+	}
+	r := &verifier{report: &Report{Faults: faults}, seen: map[location]bool{}}
+	for _, n := range all {
+		for _, e := range n.Versions {
+			if err := r.version(s, n.Name, e.Version); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if name == "" {
+		if err := r.packs(s); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(r.report.Faults)
+	r.report.Sound = len(r.report.Faults) == 0
+	return r.report, nil
+}
+
+// readable is the catalog, as far as it can be read, and what is wrong with the rest.
+func (s *Store) readable(name string) (all []*Name, faults []string, err error) {
+	if name != "" {
+		n, err := s.Get(name)
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid) {
+			return nil, nil, err
+		}
+		if err != nil {
+			return nil, []string{err.Error()}, nil
+		}
+		return []*Name{n}, []string{}, nil
+	}
+	files, err := s.o.FS.ReadDir(s.path(catalogDir))
+	if err != nil {
+		return nil, nil, fmt.Errorf("params: verify: %w", err)
+	}
+	faults = []string{}
+	for _, file := range files {
+		name, ok := nameOf(file)
+		if !ok {
+			continue
+		}
+		n, err := s.read(name)
+		if err != nil {
+			faults = append(faults, err.Error())
+			continue
+		}
+		all = append(all, n)
+	}
+	return all, faults, nil
+}
+
+type verifier struct {
+	mu     sync.Mutex
+	report *Report
+	seen   map[location]bool
+}
+
+func (r *verifier) fault(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Faults = append(r.report.Faults, err.Error())
+}
+
+// version checks what no version before has.
+func (r *verifier) version(s *Store, name string, number uint64) error {
+	v, err := s.Open(name, fmt.Sprint(number))
+	if errors.Is(err, ErrNotFound) {
+		return nil // it was deleted meanwhile
+	}
+	if err != nil {
+		r.fault(err)
+		return nil
+	}
+	r.report.Versions++
+	var units []unit
+	for i := range v.m.count() {
+		object := v.m.objectOf[i]
+		length := v.m.lengths[object]
+		if length == 0 {
+			continue
+		}
+		at := location{v.m.packs[v.m.packOf[object]], v.m.offsets[object]}
+		if r.seen[at] {
+			continue
+		}
+		r.seen[at] = true
+		r.report.Bytes += length
+		for block, check := range v.m.sumsOf(object) {
+			from, to := blockRange(int64(block), length)
+			units = append(units, unit{tensor: i, pack: v.m.packOf[object], offset: at.offset + from, length: to - from, sum: check})
+		}
+	}
+	return errors.Join(v.read(units, true, r.fault), v.Close())
+}
+
+// packs checks the indexes of packs, by which saves find what there is already.
+func (r *verifier) packs(s *Store) error {
+	files, err := s.o.FS.ReadDir(s.path(packs))
+	if err != nil {
+		return fmt.Errorf("params: verify: %w", err)
+	}
+	for _, file := range files {
+		id, ok := parseIdent(file, packEnd)
+		if !ok {
+			continue
+		}
+		if _, err := readPack(s.o.FS, s.packPath(id), id); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			r.fault(err)
+		}
+	}
+	return nil
+}

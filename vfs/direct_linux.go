@@ -1,0 +1,52 @@
+package vfs
+
+import (
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+func (f *osFile) goDirect() int {
+	defer runtime.KeepAlive(f.File)
+	flags, err := unix.FcntlInt(uintptr(f.fd), unix.F_GETFL, 0)
+	if err != nil {
+		return 0
+	}
+	if _, err := unix.FcntlInt(uintptr(f.fd), unix.F_SETFL, flags|unix.O_DIRECT); err != nil {
+		return 0
+	}
+	align := f.directAlign()
+	if align == 0 || align > DirectAlign { // what is not known to work is undone
+		_, err := unix.FcntlInt(uintptr(f.fd), unix.F_SETFL, flags)
+		if err != nil {
+			return DirectAlign
+		}
+		return 0
+	}
+	return align
+}
+
+// directAlign is what the file system says, DirectAlign where it is too old to, and 0 for one that does not do it.
+func (f *osFile) directAlign() int {
+	var about unix.Statx_t
+	if err := unix.Statx(f.fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &about); err != nil {
+		return DirectAlign
+	}
+	if about.Mask&unix.STATX_DIOALIGN == 0 {
+		return DirectAlign
+	}
+	return int(max(about.Dio_mem_align, about.Dio_offset_align))
+}
+
+func (f *osFile) cached(off, n int64) (bytes int64, known bool) {
+	defer runtime.KeepAlive(f.File)
+	var seen unix.Cachestat_t
+	if n == 0 {
+		return 0, true
+	}
+	if err := unix.Cachestat(uint(f.fd), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &seen, 0); err != nil {
+		return 0, false
+	}
+	return min(n, int64(seen.Cache)*int64(os.Getpagesize())), true
+}

@@ -1,0 +1,90 @@
+package wal
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+
+	"github.com/persisting/persisting/wal/segment"
+)
+
+// Append queues an entry and returns the offset of its first row; it never waits for the disk. The preamble describes how to read
+// bodies, and is stored once for all entries in a row that share it; it is copied. Body pieces of 4 KiB and more are not copied:
+// they must stay as they are until done was called.
+//
+// done, unless nil, is called once when the entry is acknowledged, or with the reason why it never will be. It runs on the
+// writer goroutine, in the order of the entries, must not block, and must not call Wait, Sync, Cut or Close. When Append itself
+// returns an error, nothing was queued.
+func (l *Log) Append(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
+	return l.enqueue(preamble, body, rows, done, true)
+}
+
+// AppendNow is Append, but writes the entry, and calls done and OnAdvance, on the goroutine of the caller where that is quick:
+// when nobody else is writing, an acknowledgement takes no sync, and the entry is small and needs no new segment. That is one
+// write to the page cache; should the kernel hold one up, the writer goroutine does them all for a while.
+func (l *Log) AppendNow(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
+	if first, err = l.Defer(preamble, body, rows, done); err == nil {
+		l.WriteNow()
+	}
+	return first, err
+}
+
+// Defer is AppendNow of one of several entries: the caller calls WriteNow after the last of them.
+func (l *Log) Defer(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
+	return l.enqueue(preamble, body, rows, done, l.o.SyncInterval == 0)
+}
+
+// WriteNow sees to it that deferred entries are written.
+func (l *Log) WriteNow() {
+	if l.o.SyncInterval == 0 {
+		return
+	}
+	if l.turn.TryLock() {
+		l.work(l.writeQuickly)
+	}
+	l.mu.Lock()
+	if len(l.queue.entries) > 0 {
+		l.rouse()
+	}
+	l.mu.Unlock()
+}
+
+// enqueue gives an entry its offset and its place in the queue, and wakes the writer if it is to write it.
+func (l *Log) enqueue(preamble []byte, body [][]byte, rows int64, done func(error), wake bool) (first int64, err error) {
+	if rows < 1 {
+		return 0, fmt.Errorf("wal: an entry of %d rows", rows)
+	}
+	length := int64(0)
+	for _, p := range body {
+		length += int64(len(p))
+	}
+	if length > l.o.MaxEntryBytes || int64(len(preamble)) > l.o.MaxEntryBytes {
+		return 0, fmt.Errorf("%w: body of %d, preamble of %d bytes", segment.ErrTooLarge, length, len(preamble))
+	}
+	l.mu.Lock()
+	switch {
+	case l.err != nil:
+		err = l.err
+	case l.closing:
+		err = ErrClosed
+	case rows > math.MaxInt64-l.appended:
+		err = fmt.Errorf("wal: offsets are used up: %d rows after row %d", rows, l.appended)
+	}
+	if err != nil {
+		l.mu.Unlock()
+		return 0, err
+	}
+	if !bytes.Equal(l.preamble, preamble) {
+		l.preamble = bytes.Clone(preamble)
+	}
+	first = l.appended
+	l.appended += rows
+	l.seen.Store(l.appended)
+	l.queue.add(queued{first: first, rows: rows, length: length, preamble: l.preamble, done: done}, body)
+	l.size.Add(segment.Span(length))
+	if wake {
+		l.rouse()
+	}
+	l.mu.Unlock()
+	return first, nil
+}
