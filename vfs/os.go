@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"syscall"
 )
 
@@ -96,9 +95,6 @@ func (osFS) SyncDir(path string) error {
 type osFile struct {
 	*os.File
 	fd int
-
-	asked sync.Once
-	dsync bool // the file system takes synced writes
 }
 
 func wrapFile(f *os.File, err error) (File, error) {

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,22 +22,9 @@ func (f *osFile) WriteAt(pieces [][]byte, off int64) error {
 	return f.write(pieces, off, unix.Pwritev)
 }
 
-// syncing are the file systems that heed RWF_DSYNC.
-var syncing = []int64{unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC}
-
-// WriteSync is one call to the kernel, which takes less time than a write and an fdatasync, where the file
-// system is known to heed the flag.
+// WriteSync is two calls to the kernel. One write with RWF_DSYNC was no faster: on ext4 the medians of 60 turns of 50 writes
+// each were 178 us against 171 and 272 us against 290, and no durable put gained a tenth.
 func (f *osFile) WriteSync(pieces [][]byte, off int64) error {
-	f.asked.Do(func() {
-		var about unix.Statfs_t
-		err := retry(func() error { return unix.Fstatfs(f.fd, &about) })
-		f.dsync = err == nil && slices.Contains(syncing, int64(about.Type))
-	})
-	if f.dsync {
-		return f.write(pieces, off, func(fd int, pieces [][]byte, off int64) (int, error) {
-			return unix.Pwritev2(fd, pieces, off, unix.RWF_DSYNC)
-		})
-	}
 	if err := f.WriteAt(pieces, off); err != nil {
 		return err
 	}

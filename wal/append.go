@@ -19,22 +19,15 @@ func (l *Log) Append(preamble []byte, body [][]byte, rows int64, done func(error
 	return l.enqueue(preamble, body, rows, done, true)
 }
 
-// AppendNow is Append, but writes the entry, and calls done and OnAdvance, on the goroutine of the caller where that is quick:
-// when nobody else is writing, an acknowledgement takes no sync, and the entry is small and needs no new segment. That is one
-// write to the page cache; should the kernel hold one up, the writer goroutine does them all for a while.
-func (l *Log) AppendNow(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
-	if first, err = l.Defer(preamble, body, rows, done); err == nil {
-		l.WriteNow()
-	}
-	return first, err
-}
-
-// Defer is AppendNow of one of several entries: the caller calls WriteNow after the last of them.
+// Defer is Append for a caller that calls WriteNow after it, or after the last of several.
 func (l *Log) Defer(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
 	return l.enqueue(preamble, body, rows, done, l.o.SyncInterval == 0)
 }
 
-// WriteNow sees to it that deferred entries are written.
+// WriteNow sees to it that deferred entries are written. It writes them, and calls done and OnAdvance, on the goroutine of the
+// caller where that is quick: when nobody else is writing, an acknowledgement takes no sync, and the entries are small and need
+// no new segment. That is one write to the page cache; should the kernel hold one up, the writer goroutine does them all for a
+// while.
 func (l *Log) WriteNow() {
 	if l.o.SyncInterval == 0 {
 		return

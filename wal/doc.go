@@ -5,7 +5,7 @@
 //
 // Open replays what the table lacks and brings the directory in order. Append queues an entry of one or more rows, gives it the
 // next offsets and returns; one goroutine writes all queued entries with one call and, when Options.SyncInterval is zero, brings
-// all of them to the disk with it. With a SyncInterval, AppendNow spares small entries the way to that goroutine. Done callbacks,
+// all of them to the disk with it. With a SyncInterval, WriteNow spares small entries the way to that goroutine. Done callbacks,
 // Wait and OnAdvance tell when an entry is acknowledged. Cut removes the segments that the table has made needless. Close ends the
 // log with a mark.
 //

@@ -8,3 +8,11 @@ func WithSalt(o Options, start uint32) Options {
 	}
 	return o
 }
+
+// AppendNow defers an entry and writes it, as most callers do.
+func (l *Log) AppendNow(preamble []byte, body [][]byte, rows int64, done func(error)) (first int64, err error) {
+	if first, err = l.Defer(preamble, body, rows, done); err == nil {
+		l.WriteNow()
+	}
+	return first, err
+}

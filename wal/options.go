@@ -68,7 +68,7 @@ type Options struct {
 	SyncInterval time.Duration
 	// Recovery says what Open does with a damaged log. The default is Strict.
 	Recovery Recovery
-	// OnAdvance is called by the writer goroutine, or within AppendNow, after the acknowledged offset moved and the callbacks of
+	// OnAdvance is called by the writer goroutine, or within WriteNow, after the acknowledged offset moved and the callbacks of
 	// those entries returned. It must not block and must not call Wait, Sync, Cut or Close. The default is none.
 	OnAdvance func(acknowledged int64)
 	// Standing is called with true before the first segment in the directory gets an entry, and with false before the last one is

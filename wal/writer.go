@@ -82,6 +82,9 @@ func (l *Log) reset() {
 // linger looks out for the next entry for a moment: one who waits for a sync before it appends again is soon back, and to wake
 // a writer that sleeps takes a good part of the time of a sync. Whoever else wants the processor gets it, above all the one who
 // was just told of an acknowledgement.
+//
+// One durable writer puts 2,897 records a second so, and 2,242 without: 1.29 times. For 64 writers, who come while others are
+// synced, it makes no difference (medians of five pairs of processes in turns, on two processors).
 func (l *Log) linger() {
 	if l.o.SyncInterval > 0 || runtime.NumCPU() == 1 {
 		return

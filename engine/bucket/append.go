@@ -13,12 +13,15 @@ func (in *ingest) append(b Batch, noWait bool) (first, end int64, err error) {
 	// Looked at before anything is waited for: what no bucket would take needs no room and no lock.
 	rows, err := b.check()
 	if err == nil {
-		err = in.admit(noWait)
+		err = in.tryAppends(noWait)
 	}
 	if err != nil {
 		return 0, 0, err
 	}
 	defer in.appending.Unlock()
+	if err := in.admit(noWait); err != nil {
+		return 0, 0, err
+	}
 	if rows == 0 {
 		return in.rows.tail.next, in.rows.tail.next, nil
 	}
@@ -29,21 +32,17 @@ func (in *ingest) append(b Batch, noWait bool) (first, end int64, err error) {
 	return in.store(e)
 }
 
-// admit takes in.appending for an append, unless the bucket takes none now.
+// admit waits until there is room for an append, and refuses it where the bucket takes
+// none. The caller holds in.appending.
 func (in *ingest) admit(noWait bool) error {
-	if err := in.tryAppends(noWait); err != nil {
+	if err := in.writable(); err != nil {
 		return err
 	}
-	return in.keepAppends(func() error {
-		if err := in.writable(); err != nil {
-			return err
-		}
-		if err := in.makeRoom(noWait); err != nil {
-			return err
-		}
-		in.holdRing(false) // there is room again, so puts may go without a call
-		return nil
-	})
+	if err := in.makeRoom(noWait); err != nil {
+		return err
+	}
+	in.holdRing(false) // there is room again, so puts may go without a call
+	return nil
 }
 
 // store gives an entry, which it takes over, its offsets. What is stored in memory is

@@ -108,16 +108,3 @@ func (in *ingest) checkRequired(rec arrow.Record) error {
 	}
 	return nil
 }
-
-// keepAppends calls f with in.appending, of which a failure or a panic lets go.
-func (in *ingest) keepAppends(f func() error) (err error) {
-	kept := false
-	defer func() {
-		if !kept {
-			in.appending.Unlock()
-		}
-	}()
-	err = f()
-	kept = err == nil
-	return err
-}

@@ -91,10 +91,13 @@ func (b *Bucket) Wait(ctx context.Context, rows int64) error {
 // then on the rows of an entry are acknowledged as soon as the putter has written it, which it may do while all rows before are
 // acknowledged. It never waits: the error is [ErrWouldBlock] where it would have to. Where such puts cannot be, the offset is -1.
 func (b *Bucket) OpenRing(schema *batch.MessageSchema) (next int64, err error) {
-	if err := b.ingest.admit(true); err != nil {
+	if err := b.ingest.tryAppends(true); err != nil {
 		return -1, err
 	}
 	defer b.ingest.appending.Unlock()
+	if err := b.ingest.admit(true); err != nil {
+		return -1, err
+	}
 	return b.ingest.openRing(schema)
 }
 

@@ -113,7 +113,10 @@ func (op *opening) openLog(s *survey) error {
 }
 
 // leastProcs are Go's processors beside a log that syncs each entry: one is held by
-// each thread that waits for the disk or for the next entry, and callers need more.
+// each thread that waits for the disk or for the next entry, and callers need more. On
+// two processors one durable writer puts 2,707 records a second so and 2,398 with two of
+// Go's (1.09 to 1.14 times in five pairs of processes in turns), 64 writers 26,666 and
+// 24,709 (0.87 to 1.24 times).
 const leastProcs = 4
 
 // spareBytes is how much garbage synced puts may leave at least before it is

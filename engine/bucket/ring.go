@@ -113,7 +113,15 @@ func (in *ingest) tryAppends(noWait bool) error {
 			time.Sleep(10 * time.Microsecond)
 		}
 	}
-	return in.keepAppends(func() error { in.drain(); return nil })
+	drained := false
+	defer func() {
+		if !drained {
+			in.appending.Unlock()
+		}
+	}()
+	in.drain()
+	drained = true
+	return nil
 }
 
 // drain moves what is in the ring to the tail and the log. The rows are acknowledged already, so where the log takes none they are

@@ -2,6 +2,11 @@
 // the file survives the end of the process, however it ends, so a put is acknowledged as soon as it is there; the engine takes it
 // out soon after, and gives the space back once the put is in the log.
 //
+// It brings what a call into the engine takes, and the threads that it wakes: a writer that awaits one record after the other, in a
+// bucket whose log syncs once a second, puts 60,283 a second through the ring and 30,977 by calls, 1.95 times (medians of four pairs
+// of processes in turns on two processors, wal_sync_interval 1.0 against 0.19, below which there is no ring). A bucket knows of it in
+// one file, ring.go, which opens it, holds it and takes out what is there.
+//
 // One putter writes, one engine takes; both map the file. The putter is in another language: this package only takes.
 //
 // # File, format version 1

@@ -239,7 +239,11 @@ class RecordEncoder:
         return Message(shape.schema, n, shape.message(n, parts))
 
     def message(self, records: Sequence[dict[str, Any]] | dict[str, Any]) -> Message | None:
-        """Do `add`, of a put of records or of one, and `finish_message` the short way.
+        """Do `add`, of a put of records or of one, and `finish_message` the short way, in C.
+
+        Batches of 100 records are put 1.68 times as fast so as through `add`, 235,282 and 141,497
+        records a second, and records one by one 2.76 times, 19,234 and 6,904 (medians of four
+        pairs of processes in turns, on two processors).
 
         Returns
         -------
