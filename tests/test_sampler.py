@@ -26,7 +26,7 @@ def test_in_order() -> None:
 
 def test_a_rank_gets_its_batch_again() -> None:
     sampler = RankAwareSampler()
-    which = {"dp_rank": 1, "batch_index": 0, "task_name": "t", "partition_id": "p"}
+    which: dict[str, Any] = {"dp_rank": 1, "batch_index": 0, "task_name": "t", "partition_id": "p"}
     assert sampler.sample([0, 1], 3, **which) == ([], [])
     first = sampler.sample([0, 1, 2, 3], 3, **which)
     assert first == ([0, 1, 2], [0, 1, 2])
@@ -37,7 +37,8 @@ def test_a_rank_gets_its_batch_again() -> None:
     sampler.clear_cache("p")
     sampler.clear_cache("never seen")
     assert sampler.sample([50, 60, 70], 3, **which)[0] == [50, 60, 70]
-    for missing in ({}, {"dp_rank": -1, "batch_index": 0}, {"dp_rank": 0}):
+    missed: list[dict[str, Any]] = [{}, {"dp_rank": -1, "batch_index": 0}, {"dp_rank": 0}]
+    for missing in missed:
         with pytest.raises(ValueError, match="want dp_rank and batch_index"):
             sampler.sample([1], 1, **missing)
 
