@@ -246,14 +246,15 @@ func checkRange(offset, count C.int64_t) error {
 //export persistingBucketTakeGo
 func persistingBucketTakeGo(id C.persisting_bucket, offsets *C.int64_t, count C.int64_t, flags C.uint32_t, out *C.persisting_cursor, outVersion *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
 	return onBucket(id, e, func(b *bucket.Bucket) error {
-		if count < 0 || count > 0 && offsets == nil {
-			return fmt.Errorf("%w: offsets is NULL or count %d is negative", errArgument, count)
+		at, err := offsetsAt(offsets, count)
+		if err != nil {
+			return err
 		}
 		noWait, err := parseFlags(flags)
 		if err != nil {
 			return err
 		}
-		c, err := b.Take(unsafe.Slice((*int64)(unsafe.Pointer(offsets)), int(count)), noWait)
+		c, err := b.Take(at, noWait)
 		if err != nil {
 			return err
 		}

@@ -628,6 +628,51 @@ persisting_status persisting_bucket_commit(persisting_bucket bucket, const char*
 persisting_status persisting_bucket_consumers(persisting_bucket bucket, char** out_json,
                                               struct persisting_error* error);
 
+/* ---- what tasks consumed ------------------------------------------------- */
+
+/*
+ * Notes that a task has consumed the rows at `count` offsets. Acknowledged on
+ * return as an append is: it survives the end of the process at once, and a power
+ * failure after the sync interval of the log. Errors: NOT_FOUND for an offset at
+ * which there never was a row.
+ */
+persisting_status persisting_bucket_mark(persisting_bucket bucket, const char* task, const int64_t* offsets,
+                                         int64_t count, struct persisting_error* error);
+
+/* Forgets, likewise, all that a task has consumed. */
+persisting_status persisting_bucket_unmark(persisting_bucket bucket, const char* task,
+                                           struct persisting_error* error);
+
+/* How many rows each task has consumed, as a JSON object. */
+persisting_status persisting_bucket_marked(persisting_bucket bucket, char** out_json,
+                                           struct persisting_error* error);
+
+/*
+ * Marks, for a task, the first `limit` rows that it has not consumed and that have
+ * a value in each of the columns in a JSON array of names; a column that there is
+ * not has no values. Their offsets, `*out_count` of them, are written to `offsets`,
+ * an array of `limit`. No two calls for a task give the same row.
+ */
+persisting_status persisting_bucket_take_ready(persisting_bucket bucket, const char* task, const char* columns_json,
+                                               int64_t limit, int64_t* offsets, int64_t* out_count,
+                                               struct persisting_error* error);
+
+/*
+ * The rows that persisting_bucket_take_ready chooses from, which are not marked: bit
+ * i % 8 of byte i / 8 of `bits`, `size` zeroed bytes, is set for the row at offset i.
+ * Rows behind those bits are left out.
+ */
+persisting_status persisting_bucket_ready(persisting_bucket bucket, const char* task, const char* columns_json,
+                                          uint8_t* bits, int64_t size, struct persisting_error* error);
+
+/*
+ * Removes the rows at `count` offsets as persisting_bucket_delete does, and what is
+ * noted of them for any task. Those that were removed before are passed over.
+ * Errors: NOT_FOUND for an offset at which there never was a row.
+ */
+persisting_status persisting_bucket_clear(persisting_bucket bucket, const int64_t* offsets, int64_t count,
+                                          int64_t* out_rows, struct persisting_error* error);
+
 /* ---- versions ------------------------------------------------------------ */
 
 /* The versions of the table that are there, the oldest first: a JSON array of

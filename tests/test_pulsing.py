@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pulsing
 import pytest
@@ -18,6 +18,7 @@ from pulsing.streaming import register_backend
 
 from _build.cache import CACHE, locked
 from persisting import LanceBackend, PersistingBackend
+from persisting.sampler import GRPOGroupNSampler
 from tests.programs import pulsing_queue
 from tests.support import command, run
 
@@ -121,6 +122,86 @@ def failures(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what was logged of buckets that were not opened."""
     errors = [r for r in caplog.records if r.levelno == logging.ERROR]
     return [r.getMessage() for r in errors if r.name == "persisting.engine"]
+
+
+async def tensor_bucket(system: Any, path: Path, name: str) -> Any:
+    """Return the remote bucket of a partition, as Pulsing's callers reach it."""
+    writer = await system.queue.write(
+        f"tensors_{name}", storage_path=str(path), backend=name, num_buckets=2
+    )
+    return await writer.queue._ensure_bucket(writer.queue.get_bucket_id("p"))
+
+
+async def test_tasks_consume_through_pulsing(tmp_path: Path) -> None:
+    """Do what the actor's tensor methods can, with a restart of the system between."""
+    for name in NAMES:
+        system = await pulsing.actor_system()
+        bucket = await tensor_bucket(system, tmp_path / name, name)
+        await bucket.put_batch([{"id": i, "x": float(i), "_hidden": i} for i in range(10)])
+        columns = {"id": [10, 11], "x": [10.0, 11.0], "_hidden": [10, 11]}
+        assert await bucket.put_tensor(columns, partition_id="p") == {"status": "ok"}
+        told = await bucket.get_meta(["id", "x"], 4, "train", partition_id="p")
+        assert told["global_indexes"] == [0, 1, 2, 3]
+        assert told["samples"][1] == {
+            "partition_id": "p",
+            "global_index": 1,
+            "fields": {
+                field: {
+                    "name": field,
+                    "dtype": None,
+                    "shape": None,
+                    "production_status": "ready",
+                }
+                for field in ("id", "x")
+            },
+        }
+        assert await bucket.get_data(told, fields=["x"]) == [{"x": float(i)} for i in range(4)]
+        samples = {"samples": told["samples"][2:]}
+        assert (await bucket.get_data(samples))[0] == {"id": 2, "x": 2.0, "_hidden": 2}
+        await bucket.mark_consumed("train", [5])
+        group = await bucket.get_meta(["x"], 4, "train", GRPOGroupNSampler(2))
+        assert group["global_indexes"] == [6, 7, 8, 9]
+        assert (await bucket.get_meta(["nope"], 4, "train"))["samples"] == []
+        both = await asyncio.gather(*[bucket.get_meta(["x"], 3, "eval") for _ in range(2)])
+        assert sorted(both[0]["global_indexes"] + both[1]["global_indexes"]) == [*range(6)]
+        await bucket.clear([0, 4])
+        await bucket.flush()
+        await system.shutdown()
+        gc.collect()
+        system = await pulsing.actor_system()
+        bucket = await tensor_bucket(system, tmp_path / name, name)
+        told = await bucket.get_meta(["id", "x"], 10, "train")
+        assert told["global_indexes"] == [10, 11]
+        assert await bucket.get_data(told, fields=["id"]) == [{"id": 10}, {"id": 11}]
+        assert await bucket.get_data({"global_indexes": [0, 1]}, fields=["id"]) == [{"id": 1}]
+        await bucket.reset_consumption("train")
+        told = await bucket.get_meta(["id"], 5, "train")
+        assert told["global_indexes"] == [1, 2, 3, 5, 6]
+        await system.shutdown()
+        gc.collect()
+
+
+class TensorBackend(Protocol):
+    """What Pulsing will ask for at the start, and never after that."""
+
+    async def put_tensor(self, data: Any, **more: Any) -> Any: ...
+    async def get_data(self, batch_meta: Any, fields: list[str] | None = None) -> Any: ...
+    async def get_meta(self, fields: list[str], batch_size: int, task_name: str) -> Any: ...
+
+
+class ConsumptionBackend(Protocol):
+    """The other half of it."""
+
+    async def mark_consumed(self, task_name: str, global_indexes: list[int]) -> None: ...
+    async def reset_consumption(self, task_name: str) -> None: ...
+    async def clear(self, global_indexes: list[int]) -> None: ...
+    async def get_by_indices(self, indices: list[int]) -> list[dict[str, Any]]: ...
+
+
+@pytest.mark.parametrize("kind", [LanceBackend, PersistingBackend])
+@pytest.mark.parametrize("protocol", [TensorBackend, ConsumptionBackend])
+def test_the_protocols_of_a_later_pulsing_are_kept(kind: type, protocol: type) -> None:
+    assert issubclass(kind, runtime_checkable(protocol))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -50,6 +50,7 @@ func (cs *columns) replaceColumns(snapshot *lance.Snapshot) error {
 	cs.rows.mu.Lock()
 	defer cs.rows.mu.Unlock()
 	cs.rows.setSchema(schema)
+	cs.rows.changes.Add(1)
 	return nil
 }
 

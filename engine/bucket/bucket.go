@@ -26,6 +26,8 @@ import (
 //
 // Who holds a lock takes only those that come after it:
 //
+//	consumption.mu     the order of marks, and who takes which rows
+//	presence.mu        which rows have which columns
 //	ingest.appending   the order of appends: whose offsets are next, and what they may do to the columns
 //	table.Reshaping    what the table is made of
 //	table.Growing      what is in the table: one flush, or change of its rows or columns
@@ -39,6 +41,9 @@ type Bucket struct {
 	ingest  *ingest  // takes them from callers
 	columns *columns // changes what they are made of
 	upkeep  *upkeep  // keeps the table small
+
+	consumption *consumption // what tasks have consumed
+	presence    presence     // which rows have which columns
 
 	consumers *statefile.Register // offsets that they committed
 	recovered recovered
@@ -109,6 +114,8 @@ func assemble(c *core) *Bucket {
 		core: c, rows: rs, flusher: fl, ingest: in,
 		columns: &columns{core: c, rows: rs, flusher: fl, ingest: in},
 		upkeep:  &upkeep{core: c, rows: rs, flusher: fl},
+
+		consumption: &consumption{core: c},
 	}
 	c.panicked = b.Break
 	c.home.OnRefusal(b.refuse)
@@ -121,7 +128,7 @@ func (b *Bucket) begin(began time.Time) (err error) {
 	if b.ingest.compressor, err = batch.NewCompressor(b.opts.WALCompression); err != nil {
 		return err
 	}
-	op := &opening{core: b.core, rows: b.rows, flusher: b.flusher, ingest: b.ingest, recovered: &b.recovered}
+	op := &opening{core: b.core, rows: b.rows, flusher: b.flusher, ingest: b.ingest, consumption: b.consumption, recovered: &b.recovered}
 	if err := op.recover(); err != nil {
 		return err
 	}
@@ -188,6 +195,7 @@ func (b *Bucket) settleAll() (err error) {
 func (b *Bucket) release(flushed bool) error {
 	var faults []error
 	for _, let := range []func() error{
+		b.consumption.close,
 		b.closeLog,
 		// After the log has written, and while no other opener can have a ring.
 		func() error { return b.ingest.closeRing(flushed) },
@@ -274,6 +282,7 @@ func (b *Bucket) Break(cause error) {
 	if b.log != nil {
 		b.log.Abort(cause)
 	}
+	b.consumption.abort(cause)
 	b.rows.alarm.end(b.rows.acknowledgedRows())
 }
 

@@ -15,6 +15,7 @@ import (
 // space is given back by compactions.
 func (b *Bucket) Delete(filter string) (int64, error) {
 	removed, err := b.remove(func(t *lance.Table, _ *lance.Snapshot) (*lance.Snapshot, error) { return t.Delete(filter) })
+	b.rows.changes.Add(1)
 	if errors.Is(err, lance.ErrInvalid) || errors.Is(err, lance.ErrSchema) {
 		err = &engine.ExpressionError{Expression: filter, Reason: table.Reason(err)}
 	}

@@ -51,6 +51,9 @@ func (op *opening) recover() error {
 	if err := op.replayRing(s); err != nil {
 		return err
 	}
+	if err := op.recoverMarks(s); err != nil {
+		return err
+	}
 	if op.log == nil || op.opts.EnableWAL {
 		return nil
 	}

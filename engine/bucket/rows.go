@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -23,6 +24,7 @@ type rows struct {
 	alarm           alarm         // see Bucket.Notify
 	unpackRequested chan struct{} // asks to unpack messages
 	shrinkRequested chan struct{} // asks to take less memory
+	changes         atomic.Uint64 // of columns, and removals that are not from the front
 
 	mu            sync.Mutex // guards what follows, and which version of the table is published
 	closed        bool

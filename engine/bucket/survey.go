@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/journal"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/ring"
@@ -24,9 +25,10 @@ import (
 // survey is what is in the directory of a bucket that is being opened, and can be
 // opened. Making it changes nothing.
 type survey struct {
-	isNew         bool  // nothing is there
-	consumersLost bool  // a salvage forgets what they committed
-	checkpoint    int64 // the rows below are in the table
+	isNew         bool             // nothing is there
+	consumersLost bool             // a salvage forgets what they committed
+	marks         *journal.Reading // nil for none
+	checkpoint    int64            // the rows below are in the table
 
 	log     *wal.Reading // nil for none
 	lostLog bool         // it is gone, and a salvage goes on without
@@ -59,7 +61,7 @@ func (s *survey) release() {
 // which is not the case for a salvage where only that is lost which is damaged.
 func (op *opening) survey() (*survey, error) {
 	s := &survey{}
-	for _, look := range []func(*survey) error{op.lookAtIdentity, op.lookAtTable, op.lookAtConsumers, op.lookAtLog, op.lookAtRing} {
+	for _, look := range []func(*survey) error{op.lookAtIdentity, op.lookAtTable, op.lookAtConsumers, op.lookAtMarks, op.lookAtLog, op.lookAtRing} {
 		if err := look(s); err != nil {
 			return s, err
 		}
@@ -119,6 +121,12 @@ func (op *opening) lookAtConsumers(s *survey) error {
 		s.consumersLost = true
 		err = nil
 	}
+	return err
+}
+
+// lookAtMarks reads what tasks have consumed.
+func (op *opening) lookAtMarks(s *survey) (err error) {
+	s.marks, err = op.consumption.read()
 	return err
 }
 
@@ -229,11 +237,12 @@ func (op *opening) lookAtRing(s *survey) error {
 // opening recovers a bucket: it makes, of what is in the directory, what the parts of the bucket begin with.
 type opening struct {
 	*core
-	rows      *rows
-	flusher   *flusher
-	ingest    *ingest
-	consumers *statefile.Register
-	recovered *recovered
+	rows        *rows
+	flusher     *flusher
+	ingest      *ingest
+	consumption *consumption
+	consumers   *statefile.Register
+	recovered   *recovered
 }
 
 // logOptions are those of the bucket's log.

@@ -15,8 +15,10 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/journal"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/marks"
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/table"
@@ -184,10 +186,11 @@ type examiner struct {
 	state  lance.State
 	schema *arrow.Schema // of the newest rows
 
-	hasTable bool     // there are files of a table that once was sound
-	unread   []string // small files that cannot be read, and can be made anew
-	lostTags []string // whose versions are gone
-	obstacle error    // a fault that no other version and no salvage avoids
+	hasTable  bool     // there are files of a table that once was sound
+	unread    []string // small files that cannot be read, and can be made anew
+	lostTags  []string // whose versions are gone
+	marksLost bool     // some of what tasks consumed is gone
+	obstacle  error    // a fault that no other version and no salvage avoids
 }
 
 func newExaminer(dir string, o ExamineOptions) *examiner {
@@ -207,6 +210,7 @@ func (x *examiner) examine() error {
 	}
 	x.readMark()
 	tags := x.readRegisters()
+	x.readMarks()
 	x.readTable()
 	x.readTags(tags)
 	report := x.readLog(x.Table.End)
@@ -357,6 +361,27 @@ func (x *examiner) readRegisters() (tags map[string]int64) {
 	}
 	read(layout.Consumers(vfs.OS, x.dir, x.marker), layout.ConsumersFile)
 	return read(x.marker.Tags(), table.TagsFile)
+}
+
+// readMarks reads what tasks have consumed.
+func (x *examiner) readMarks() {
+	dir := filepath.Join(x.dir, layout.MarksDir)
+	if _, err := os.Lstat(dir); err != nil && !x.mark.Marked {
+		return
+	}
+	o := wal.Options{Dir: dir, Bucket: x.id, Recovery: wal.Salvage}
+	reading, err := journal.Read(o, &marks.Marks{})
+	if err != nil {
+		x.stop(layout.MarksDir, err)
+		return
+	}
+	if reading.Empty() && x.mark.Marked {
+		x.fault(layout.MarksDir, nil, "there is nothing of the rows that tasks consumed")
+	}
+	for _, fault := range reading.Faults() {
+		x.fault(layout.MarksDir, fault, "")
+	}
+	x.marksLost = len(reading.Faults()) > 0 || reading.Empty() && x.mark.Marked
 }
 
 // readTags holds the tags against what was noted of them.

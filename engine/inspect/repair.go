@@ -197,6 +197,9 @@ func (p *plan) steps() (steps []string) {
 			step("have %d rows back that were removed", removed(newest)-removed(p.version))
 		}
 	}
+	if p.x.marksLost {
+		step("keep what can be read of the rows that tasks consumed, and the damaged files of %s under other names", layout.MarksDir)
+	}
 	for _, name := range p.x.lostTags {
 		step("forget the tag %q", name)
 	}

@@ -131,6 +131,13 @@ func (t *Table) DeleteBefore(id int64) (*Snapshot, error) {
 	})
 }
 
+// DeleteRows deletes the rows with these ids, and passes over those that are not there.
+func (t *Table) DeleteRows(ids []int64) (*Snapshot, error) {
+	return t.snapshot("delete", func(out *snapshotHandle, e *owned) status {
+		return C.pn_table_delete_rows(t.handle, cIDs(ids), out, e)
+	})
+}
+
 // Commit is a version that is there.
 type Commit struct {
 	Version uint64

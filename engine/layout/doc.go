@@ -6,6 +6,7 @@
 //	{dir}/wal/            the write-ahead log, see package wal
 //	{dir}/puts.ring       puts that call nobody, see package ring
 //	{dir}/consumers.json  offsets that consumers committed
+//	{dir}/marks/          the rows that tasks have consumed, see packages marks and journal
 //	{dir}/times.json      when rows came into the table
 //
 // # Layers

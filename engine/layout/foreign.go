@@ -27,7 +27,7 @@ func CheckForeign(dir string) error {
 	if !lance.Exists(filepath.Join(dir, table.Dir)) {
 		return nil
 	}
-	for _, part := range []string{IdentityFile, table.MarkFile, table.SumsFile, table.TagsFile, ConsumersFile, TimesFile, RingFile, LogDir} {
+	for _, part := range []string{IdentityFile, table.MarkFile, table.SumsFile, table.TagsFile, ConsumersFile, TimesFile, RingFile, MarksDir, LogDir} {
 		if _, err := os.Lstat(filepath.Join(dir, part)); err == nil {
 			return nil
 		}

@@ -15,6 +15,7 @@ const (
 	TimesFile     = "times.json"
 	RingFile      = "puts.ring"
 	LogDir        = "wal"
+	MarksDir      = "marks"
 )
 
 // Consumers is the register of the offsets that consumers of the bucket in dir committed; the marker of its table knows whether

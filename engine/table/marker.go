@@ -28,6 +28,7 @@ type Mark struct {
 	Logging  bool    `json:"logging"`  // there is a segment of the log, with rows that the table may lack
 	Consumed bool    `json:"consumed"` // there is a file of the offsets of consumers
 	Tagged   bool    `json:"tagged"`   // there is a file of the versions that tags name
+	Marked   bool    `json:"marked"`   // there is a journal of the rows that tasks consumed
 }
 
 // Unmade says that the first version of the table was being made: there is none.
@@ -178,6 +179,11 @@ func (f flag) Note(there bool) error {
 // Consumed is the flag that there is a file of the offsets of consumers.
 func (m *Marker) Consumed() statefile.Presence {
 	return flag{m, func(s *Mark) *bool { return &s.Consumed }}
+}
+
+// Marked is the flag that there is a journal of the rows that tasks consumed.
+func (m *Marker) Marked() statefile.Presence {
+	return flag{m, func(s *Mark) *bool { return &s.Marked }}
 }
 
 // tagged is the flag that there is a file of the versions that tags name.

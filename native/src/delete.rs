@@ -35,15 +35,29 @@ impl Table {
 
     /// Deletes the rows with smaller row ids.
     pub fn delete_before(&self, id: u64) -> Result<Arc<Snapshot>> {
-        self.retry(async |newest| delete_before(newest, id).await)
+        let predicate = format!("_rowid < {id}");
+        self.retry(async |newest| {
+            delete_ids(newest, std::slice::from_ref(&(0..id)), &predicate).await
+        })
+    }
+
+    /// Deletes the rows with these row ids; those that are not there are passed over.
+    pub fn delete_rows(&self, ids: &[u64]) -> Result<Arc<Snapshot>> {
+        let ranges: Vec<Range<u64>> = ids.iter().map(|id| *id..*id + 1).collect();
+        let predicate = format!("_rowid IN ({} of them)", ids.len());
+        self.retry(async |newest| delete_ids(newest, &ranges, &predicate).await)
     }
 }
 
-async fn delete_before(dataset: Arc<Dataset>, id: u64) -> Result<Dataset> {
+/// Deletes the rows with ids in ranges; without any there is no new version.
+async fn delete_ids(dataset: Arc<Dataset>, ids: &[Range<u64>], predicate: &str) -> Result<Dataset> {
     let layout = Layout::load(&dataset).await?;
     let mut rows: Vec<Vec<Range<u32>>> = vec![Vec::new(); dataset.fragments().len()];
-    for piece in layout.pieces(0..id) {
+    for piece in ids.iter().flat_map(|range| layout.pieces(range.clone())) {
         rows[piece.fragment].push(piece.rows);
+    }
+    if rows.iter().all(Vec::is_empty) {
+        return Ok((*dataset).clone());
     }
     let mut updated_fragments = Vec::new();
     let mut deleted_fragment_ids = Vec::new();
@@ -60,7 +74,7 @@ async fn delete_before(dataset: Arc<Dataset>, id: u64) -> Result<Dataset> {
     let operation = Operation::Delete {
         updated_fragments,
         deleted_fragment_ids,
-        predicate: format!("_rowid < {id}"),
+        predicate: predicate.to_string(),
     };
     commit(&dataset, operation).await
 }

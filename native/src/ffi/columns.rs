@@ -7,7 +7,7 @@ use arrow_schema::Schema;
 
 use super::export;
 use super::values::{field, natural, rows};
-use crate::error::invalid;
+use crate::error::{invalid, Result};
 use crate::evolve::Fill;
 use crate::snapshot::Snapshot;
 use crate::sql::translate;
@@ -77,6 +77,13 @@ export! {
     /// Deletes the rows with row ids below row_id.
     fn pn_table_delete_before(table: &Table, row_id: i64) -> Arc<Snapshot> {
         table.delete_before(natural(row_id, "a row id")?)
+    }
+
+    /// Deletes the rows with these row ids, in one new version; those that are not there
+    /// are passed over.
+    fn pn_table_delete_rows(table: &Table, ids: &[i64]) -> Arc<Snapshot> {
+        let ids = ids.iter().map(|id| natural(*id, "a row id"));
+        table.delete_rows(&ids.collect::<Result<Vec<_>>>()?)
     }
 
     /// SQL, an expression or a filter, with each name that names, a JSON object, has

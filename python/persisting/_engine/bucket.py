@@ -235,14 +235,9 @@ class Bucket(Queryable):
     def take(self, offsets: Sequence[int], *, no_wait: bool = False) -> Cursor:
         """Read the rows at `offsets`, in that order; may wait unless `no_wait`."""
         number, version = ctypes.c_uint64(), ctypes.c_uint64()
-        offsets = integers("indices", offsets)
-        unknown = next((offset for offset in offsets if not 0 <= offset <= MOST), None)
-        if unknown is not None:
-            raise NotFoundError(f"there is no offset {unknown}")
         self._use(
             library().persisting_bucket_take,
-            (ctypes.c_int64 * len(offsets))(*offsets),
-            len(offsets),
+            *_offsets(offsets),
             NO_WAIT if no_wait else 0,
             byref(number),
             byref(version),
@@ -333,9 +328,9 @@ class Bucket(Queryable):
         number = integer("offset", offset, -MOST, MOST)
         return self._number_of(library().persisting_bucket_truncate_before, number)
 
-    def _number_of(self, function: Any, argument: Any) -> int:
+    def _number_of(self, function: Any, *arguments: Any) -> int:
         rows = ctypes.c_int64()
-        self._use(function, argument, byref(rows))
+        self._use(function, *arguments, byref(rows))
         return rows.value
 
     def commit(self, consumer: str, offset: int) -> None:
@@ -349,6 +344,51 @@ class Bucket(Queryable):
             string(self._use, library().persisting_bucket_consumers)
         )
         return offsets
+
+    # ---- what tasks consumed ----
+
+    def mark(self, task: str, offsets: Sequence[int]) -> None:
+        """Note that a task has consumed rows; may wait for the disk."""
+        self._use(library().persisting_bucket_mark, text("task", task), *_offsets(offsets))
+
+    def unmark(self, task: str) -> None:
+        """Forget all that a task has consumed; may wait for the disk."""
+        self._use(library().persisting_bucket_unmark, text("task", task))
+
+    def marked(self) -> dict[str, int]:
+        """Return how many rows each task has consumed."""
+        counts: dict[str, int] = json.loads(string(self._use, library().persisting_bucket_marked))
+        return counts
+
+    def take_ready(self, task: str, columns: Sequence[str], limit: int) -> list[int]:
+        """Mark the first rows that have the columns and are not consumed; return their offsets."""
+        limit = integer("limit", limit, 0, 1 << 32)
+        offsets, count = (ctypes.c_int64 * limit)(), ctypes.c_int64()
+        self._use(
+            library().persisting_bucket_take_ready,
+            text("task", task),
+            json.dumps([*columns]).encode(),
+            limit,
+            offsets,
+            byref(count),
+        )
+        return offsets[: count.value]
+
+    def ready(self, task: str, columns: Sequence[str], rows: int) -> bytes:
+        """Return which of the first rows have the columns and are not consumed, as bits."""
+        bits = (ctypes.c_uint8 * ((rows + 63) // 64 * 8))()
+        self._use(
+            library().persisting_bucket_ready,
+            text("task", task),
+            json.dumps([*columns]).encode(),
+            bits,
+            len(bits),
+        )
+        return bytes(bits)
+
+    def clear(self, offsets: Sequence[int]) -> int:
+        """Remove rows, and what is noted of them; return how many there were."""
+        return self._number_of(library().persisting_bucket_clear, *_offsets(offsets))
 
     # ---- versions ----
 
@@ -419,3 +459,12 @@ class Bucket(Queryable):
         """Return the state and the counters of the bucket."""
         stats: dict[str, Any] = json.loads(string(self._use, library().persisting_bucket_stats))
         return stats
+
+
+def _offsets(offsets: Sequence[int]) -> tuple[ctypes.Array[ctypes.c_int64], int]:
+    """Return offsets as the engine takes them: an array and its length."""
+    wanted = integers("indices", offsets)
+    unknown = next((offset for offset in wanted if not 0 <= offset <= MOST), None)
+    if unknown is not None:
+        raise NotFoundError(f"there is no offset {unknown}")
+    return (ctypes.c_int64 * len(wanted))(*wanted), len(wanted)

@@ -36,6 +36,12 @@ def not_opened(path: object, error: PersistingError) -> None:
     logging.getLogger("persisting.engine").error("the bucket %s is not opened: %s", path, error)
 
 
+def left_out(missing: int, asked: int) -> None:
+    """Log that records of a batch are not there any more."""
+    logger = logging.getLogger("persisting.engine")
+    logger.warning("%d of the %d records of a batch were removed, and are left out", missing, asked)
+
+
 @functools.cache
 def _start_thread() -> None:
     thread = threading.Thread(target=_take, name="persisting-logs", daemon=True)

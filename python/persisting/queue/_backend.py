@@ -34,6 +34,7 @@ from persisting._records import (
     strip,
     visible,
 )
+from persisting.queue._consumption import Consumption
 from persisting.queue._options import (
     LanceOptions,
     PersistingOptions,
@@ -62,7 +63,7 @@ _FEW = 1024
 
 
 @documented(LanceOptions)
-class LanceBackend(Queries):
+class LanceBackend(Queries, Consumption):
     """Storage of one bucket of a Pulsing queue in a Lance table.
 
     A put is acknowledged, and visible to every later get, once it is in memory;
@@ -164,6 +165,7 @@ class LanceBackend(Queries):
         self._decoder = RecordDecoder()
         self._prefetch = Prefetch(self.batch_size)
         self._readers: list[asyncio.Future[None]] = []
+        self._taking = threading.Lock()
 
     # ---- puts ----
 
@@ -748,6 +750,19 @@ class LanceBackend(Queries):
         """Return the offsets of all consumers, by name."""
         self._check_open()
         return await on_thread(self._bucket.consumers)
+
+    # ---- what tasks consume, which is in the base class ----
+
+    def _consumed(self) -> Bucket:
+        self._check_open()
+        return self._bucket
+
+    async def _settled(self) -> int:
+        self._check_open()
+        while self._writer.placed != self._total:
+            await self._writer.settle()
+            await asyncio.sleep(0)
+        return self._total
 
     # ---- versions ----
 
