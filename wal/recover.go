@@ -308,6 +308,7 @@ func (p *plan) attach(s *found, f vfs.File) {
 		path:     s.path,
 		head:     s.head,
 		maxBytes: p.o.MaxEntryBytes,
+		first:    s.sum,
 		pos:      headerBytes,
 		chain:    s.sum,
 		offset:   s.head.base,
@@ -405,6 +406,8 @@ func (p *plan) judge(i int, stop error) error {
 	switch {
 	case err != nil:
 		return err
+	case promised > r.pos && p.o.live && r.grew():
+		return nil // it came while the rest was looked at, and whoever follows the log goes on there
 	case promised > r.pos:
 		return damage("zeros in the place of a record that was on disk")
 	case !r.ready:

@@ -18,8 +18,9 @@ const (
 type window struct {
 	file    vfs.File
 	size    int64
-	keep    bool // bytes given out are never overwritten
-	patient bool // sectors that cannot be read count as damaged bytes
+	keep    bool  // bytes given out are never overwritten
+	patient bool  // sectors that cannot be read count as damaged bytes
+	step    int64 // bytes read at once; 0: chunkBytes
 	buf     []byte
 	off     int64
 }
@@ -65,7 +66,11 @@ func (w *window) skip(off int64) int64 {
 }
 
 func (w *window) load(off, n int64) error {
-	n = min(max(n, chunkBytes), w.size-off)
+	step := w.step
+	if step == 0 {
+		step = chunkBytes
+	}
+	n = min(max(n, step), w.size-off)
 	if w.keep || int64(cap(w.buf)) < n {
 		w.buf = make([]byte, n, (n+63)&^63) // 64 bytes and more are aligned
 	}
@@ -109,6 +114,8 @@ type scan struct {
 	head     header
 	maxBytes int64
 
+	first    uint32 // checksum of the header
+	last     int64  // the record before pos; 0 for none
 	pos      int64  // the next record
 	chain    uint32 // over all records before pos
 	offset   int64  // the row that must come next
@@ -119,7 +126,7 @@ type scan struct {
 	entries  int64
 	lost     bool // something was skipped: chain is void, offsets may jump
 	kept     []extent
-	sum      [4]byte // scratch
+	sum      [4]byte // of the head of the record before pos
 }
 
 func (s *scan) fault(pos int64, err error) error {
@@ -187,6 +194,13 @@ func (s *scan) read(pos int64) (record, []byte, error) {
 	return r, payload[:r.length:r.length], nil
 }
 
+// grew says that there is a sound record at pos by now.
+func (s *scan) grew() bool {
+	s.win.buf = nil
+	_, _, err := s.read(s.pos)
+	return err == nil
+}
+
 // accept moves behind the record at s.pos when it is one that may stand there.
 func (s *scan) accept(r record, payload []byte) error {
 	refuse := func(format string, args ...any) error { return s.fault(s.pos, corrupt(format, args...)) }
@@ -214,6 +228,7 @@ func (s *scan) accept(r record, payload []byte) error {
 	}
 	order.PutUint32(s.sum[:], r.sum)
 	s.chain = extend(s.chain, s.sum[:])
+	s.last = s.pos
 	s.pos += span(r.length)
 	return nil
 }

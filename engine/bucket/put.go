@@ -161,6 +161,9 @@ func (b *Bucket) Acknowledged() int64 {
 // Wait waits until rows rows are acknowledged, the bucket is poisoned, or ctx
 // is done.
 func (b *Bucket) Wait(ctx context.Context, rows int64) error {
+	if b.ingest.follower != nil {
+		return b.ingest.follower.wait(ctx, rows)
+	}
 	_ = b.ingest.catchUp(true) // or the ring is taken over a little later
 	if b.log == nil {
 		return b.rows.waitTail(ctx, rows)

@@ -65,6 +65,9 @@ func (b *Bucket) Stats() Stats {
 	if b.log != nil {
 		s.WALSegments = b.log.Segments()
 	}
+	if f := b.ingest.follower; f != nil {
+		s.WALEnabled, s.WALBytes, s.WALSegments = f.logging()
+	}
 	err := b.writable()
 	if err == nil {
 		err = b.flusher.lastError()

@@ -282,6 +282,18 @@ func (t *tail) cut(offset int64) error {
 	return nil
 }
 
+// trim forgets the rows from offset on.
+func (t *tail) trim(offset int64) error {
+	for t.next > offset && len(t.chunks) > 0 {
+		last := len(t.chunks) - 1
+		if err := t.unpack(last); err != nil {
+			return err
+		}
+		t.undo(max(offset, t.chunks[last].first))
+	}
+	return nil
+}
+
 // undo takes the last push or pack back, whose rows are those from end on.
 func (t *tail) undo(end int64) {
 	last := len(t.chunks) - 1

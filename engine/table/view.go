@@ -17,17 +17,14 @@ type View struct{ snapshot *lance.Snapshot }
 // At opens a version for reading, which fails with [ErrNotFound] when it is not
 // there. The view outlives the table.
 func (t *Table) At(version uint64) (*View, error) {
-	table, newest, err := t.committed()
-	if err != nil {
-		return nil, err
+	at := t.checkout
+	if t.watches {
+		at = t.watchedAt
 	}
-	if table == nil || version == 0 || version > newest {
+	s, newest, err := at(version)
+	if s == nil && err == nil {
 		return nil, fmt.Errorf("%w: version %d, the newest is %d", engine.ErrNotFound, version, newest)
 	}
-	if err := t.home.Owned(); err != nil { // it is read by path
-		return nil, err
-	}
-	s, err := table.Checkout(version)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: version %d was removed; a tag keeps a version", engine.ErrNotFound, version)
 	}
@@ -35,6 +32,19 @@ func (t *Table) At(version uint64) (*View, error) {
 		return nil, fmt.Errorf("engine: open version %d: %w", version, err)
 	}
 	return &View{s}, nil
+}
+
+// checkout opens a version, and says which is the newest; nil where there never was such a version.
+func (t *Table) checkout(version uint64) (*lance.Snapshot, uint64, error) {
+	table, newest, err := t.committed()
+	if err != nil || table == nil || version == 0 || version > newest {
+		return nil, newest, err
+	}
+	if err := t.home.Owned(); err != nil { // it is read by path
+		return nil, newest, err
+	}
+	s, err := table.Checkout(version)
+	return s, newest, err
 }
 
 // Number returns the version's number.
