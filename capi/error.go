@@ -90,6 +90,8 @@ var statuses = []struct {
 	{kv.ErrCorrupt, C.PERSISTING_CORRUPT},
 	{kv.ErrClosed, C.PERSISTING_CLOSED},
 	{engine.ErrClosed, C.PERSISTING_CLOSED},
+	{engine.ErrReadOnly, C.PERSISTING_READ_ONLY},
+	{engine.ErrDisowned, C.PERSISTING_POISONED},
 	{engine.ErrPoisoned, C.PERSISTING_POISONED},
 	{engine.ErrWouldBlock, C.PERSISTING_WOULD_BLOCK},
 	{context.DeadlineExceeded, C.PERSISTING_TIMEOUT},

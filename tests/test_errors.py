@@ -24,6 +24,7 @@ ERRORS: dict[int, tuple[str, type[Exception]]] = {
     12: ("ForkedError", PersistingError),
     13: ("CorruptError", _errors.StorageError),
     14: ("RemovedError", _errors.NotFoundError),
+    15: ("ReadOnlyError", PersistingError),
     99: ("InternalError", PersistingError),
 }
 

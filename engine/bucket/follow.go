@@ -20,16 +20,8 @@ import (
 	"github.com/persisting/persisting/wal"
 )
 
-// follower keeps the rows of a bucket that is open for reading up with what another process does to it.
-//
-// A row goes from the ring into the log and from there into the table, and leaves a place only once it is in the next: the ring
-// when the log has it, the log when the mark of the table names a version that has it. So a look reads the mark first, then the
-// ring, the log and the mark again. Where the mark is the same, no row has left the log while it was read, and whatever left the ring
-// meanwhile was in the log when that was read. Each row that was acknowledged before is in the table of that mark, or in what was
-// read of the log, or of the ring. Their offsets tell which are the same. Where the mark has moved, the look begins anew.
-//
-// Files that are replaced or removed at that moment, or a log that is cut, look like damage, but not for long: a look that
-// failed is taken again, a few times, before its error counts.
+// follower keeps the rows of a bucket that is open for reading up with what another process does to it; the package
+// comment says how.
 type follower struct {
 	*core
 	rows *rows
@@ -64,8 +56,7 @@ const (
 	// followNow is how much of the log is read by who may not wait.
 	followNow = 64 << 10
 
-	// waitInterval is how long a row may be there before one who waits for it sees it: a look that finds nothing new takes about
-	// 20 µs, so that waiting takes a five-hundredth of a processor.
+	// waitInterval is how long a row may be there before one who waits for it sees it.
 	waitInterval = 10 * time.Millisecond
 )
 

@@ -154,7 +154,7 @@ func (b *Bucket) Notify(rows int64) {
 // Acknowledged is the number of acknowledged rows, which are the visible ones. It
 // does not wait: rows in the ring may be missing while the bucket is changed.
 func (b *Bucket) Acknowledged() int64 {
-	_ = b.ingest.catchUp(true)
+	_ = b.ingest.glance() // a read says what is wrong
 	return b.rows.acknowledgedRows()
 }
 

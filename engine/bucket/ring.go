@@ -61,6 +61,15 @@ func (in *ingest) catchUp(noWait bool) error {
 	return nil
 }
 
+// glance is catchUp for who need not see what is put meanwhile: it waits for another process that has the bucket alone.
+func (in *ingest) glance() error {
+	if in.follower != nil {
+		return in.follower.catchUp(false)
+	}
+	_ = in.catchUp(true) // or the ring is taken over a little later
+	return nil
+}
+
 // tryAppends is lockAppends, which waits with noWait only for one who takes puts over, which takes no disk.
 func (in *ingest) tryAppends(noWait bool) error {
 	if !noWait {

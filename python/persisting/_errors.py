@@ -15,6 +15,7 @@ __all__ = [
     "NotFoundError",
     "PersistingError",
     "PoisonedError",
+    "ReadOnlyError",
     "RemovedError",
     "SchemaError",
     "Status",
@@ -142,6 +143,12 @@ class WALError(StorageError):
     code = Status.WAL
 
 
+class ReadOnlyError(PersistingError):
+    """Raised by what would change a bucket that was opened for reading."""
+
+    code = Status.READ_ONLY
+
+
 class ClosedError(PersistingError):
     """Raised when the bucket is closed already."""
 
@@ -188,6 +195,7 @@ _CLASSES: dict[int, type[PersistingError]] = {
         PoisonedError,
         CorruptError,
         WALError,
+        ReadOnlyError,
         ClosedError,
         WouldBlockError,
         WaitTimeoutError,
