@@ -360,7 +360,7 @@ async def test_damage_and_other_buckets(opening: Opener, tmp_path: Path) -> None
 
 
 def test_a_waiter_takes_little_of_a_processor(tmp_path: Path) -> None:
-    """One that waits for a second looks some fifty times."""
+    """One that waits for a second looks some fifteen times."""
 
     async def waiting() -> float:
         async with PersistingBackend(0, tmp_path / "bucket", **QUIET) as owner:

@@ -11,6 +11,10 @@
 //
 // All methods of a Log may be called at the same time.
 //
+// A [Follower] reads along in another process, and changes nothing. An entry that is acknowledged is in its file as a whole, so it
+// takes what is there in part for the end, and goes on there; a segment that continues the one before by its chain is the next. It
+// notices that rows it has read were cut or taken back by what is missing, and then begins anew.
+//
 // # Directory
 //
 //	00000000000000000001.wal          a segment; the name is its sequence number

@@ -93,7 +93,7 @@ func (f *Follower) Size() (bytes int64, segments int) {
 }
 
 // followBytes is read at once: there is seldom more.
-const followBytes = 64 << 10
+const followBytes = 8 << 10
 
 // tornTries and tornPause are for what is being written.
 const (

@@ -2,7 +2,8 @@
 // the file survives the end of the process, however it ends, so a put is acknowledged as soon as it is there; the engine takes it
 // out soon after, and gives the space back once the put is in the log.
 //
-// One putter writes, one engine takes; both map the file. The putter is in another language: this package only takes.
+// One putter writes, one engine takes; both map the file. The putter is in another language: this package only takes. Others may look
+// at what is in it meanwhile ([Peek]): they read the file, and once more where space was freed while they did.
 //
 // # File, format version 1
 //

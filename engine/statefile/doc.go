@@ -7,6 +7,8 @@
 //	register.go  such a file with a number for each of some names
 //	path.go      where a path leads
 //
+// Who only reads looks at the directory, see [Looking], and has no lock.
+//
 // # Layers
 //
 // Above vfs and atfork; below every store.

@@ -74,6 +74,7 @@ class Bucket(Queryable):
         functions = library()
         number = ctypes.c_uint64()
         directory = os.fsencode(self.path)
+        opening: tuple[Any, ...]
         if options is None:
             opening = (functions.persisting_bucket_open_read_only, directory)
         else:
