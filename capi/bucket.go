@@ -42,6 +42,43 @@ func persistingBucketOpenGo(path, options *C.char, out *C.persisting_bucket, e *
 	})
 }
 
+//export persistingBucketOpenReadOnlyGo
+func persistingBucketOpenReadOnlyGo(directory *C.char, out *C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
+	return guard(e, func() error {
+		if err := need(arg("directory", directory), arg("out_bucket", out)); err != nil {
+			return err
+		}
+		dir := C.GoString(directory)
+		if dir == "" {
+			return fmt.Errorf("%w: directory is empty", errArgument)
+		}
+		opts := bucket.DefaultOptions()
+		opts.Logger, opts.Budget = messages.Logger("engine"), budget
+		b, err := bucket.OpenReadOnly(dir, opts)
+		if err != nil {
+			return err
+		}
+		*out = C.persisting_bucket(handles.add(kindBucket, b))
+		return nil
+	})
+}
+
+//export persistingBucketRenewGo
+func persistingBucketRenewGo(id C.persisting_bucket, flags C.uint32_t, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onBucket(id, e, func(b *bucket.Bucket) error {
+		noWait, err := parseFlags(flags)
+		if err != nil {
+			return err
+		}
+		rows, err := b.Renew(noWait)
+		if err != nil {
+			return err
+		}
+		*out = C.int64_t(rows)
+		return nil
+	}, arg("out_rows", out))
+}
+
 func onBucket(id C.persisting_bucket, e *C.struct_persisting_error, half func(*bucket.Bucket) error, arguments ...argument) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(arguments...); err != nil {
@@ -299,4 +336,12 @@ func persistingBucketStatsGo(id C.persisting_bucket, out **C.char, e *C.struct_p
 //export persistingBucketCloseGo
 func persistingBucketCloseGo(id C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
 	return guard(e, func() error { return shut(kindBucket, uint64(id), (*bucket.Bucket).Close) })
+}
+
+// offsetsAt are count offsets of a caller.
+func offsetsAt(offsets *C.int64_t, count C.int64_t) ([]int64, error) {
+	if count < 0 || count > 0 && offsets == nil {
+		return nil, fmt.Errorf("%w: offsets is NULL or count %d is negative", errArgument, count)
+	}
+	return unsafe.Slice((*int64)(unsafe.Pointer(offsets)), int(count)), nil
 }

@@ -33,16 +33,6 @@ func persistingDirectoryRepairGo(directory *C.char, flags C.uint32_t, out **C.ch
 	})
 }
 
-//export persistingDirectoryCloneGo
-func persistingDirectoryCloneGo(directory, into *C.char, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return describe(directory, 0, 0, out, e, func(dir string) (any, error) {
-		if err := need(arg("into", into)); err != nil {
-			return nil, err
-		}
-		return inspect.Clone(dir, C.GoString(into))
-	})
-}
-
 //export persistingDirectoryReadGo
 func persistingDirectoryReadGo(path *C.char, out *C.persisting_cursor, outRows *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
 	return guard(e, func() error {

@@ -99,6 +99,8 @@ var statuses = []struct {
 	{params.ErrConflict, C.PERSISTING_CONFLICT},
 	{params.ErrClosed, C.PERSISTING_CLOSED},
 	{engine.ErrClosed, C.PERSISTING_CLOSED},
+	{engine.ErrReadOnly, C.PERSISTING_READ_ONLY},
+	{engine.ErrDisowned, C.PERSISTING_POISONED},
 	{engine.ErrPoisoned, C.PERSISTING_POISONED},
 	{engine.ErrWouldBlock, C.PERSISTING_WOULD_BLOCK},
 	{context.DeadlineExceeded, C.PERSISTING_TIMEOUT},

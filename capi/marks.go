@@ -12,14 +12,6 @@ import (
 // #include "shim.h"
 import "C"
 
-// offsetsAt are count offsets of a caller.
-func offsetsAt(offsets *C.int64_t, count C.int64_t) ([]int64, error) {
-	if count < 0 || count > 0 && offsets == nil {
-		return nil, fmt.Errorf("%w: offsets is NULL or count %d is negative", errArgument, count)
-	}
-	return unsafe.Slice((*int64)(unsafe.Pointer(offsets)), int(count)), nil
-}
-
 // namesIn are the names in a JSON array.
 func namesIn(text *C.char) (names []string, err error) {
 	if err := json.Unmarshal([]byte(C.GoString(text)), &names); err != nil {

@@ -105,6 +105,7 @@ enum {
   PERSISTING_CORRUPT = 13,         /* files of the bucket contradict each other */
   PERSISTING_REMOVED = 14,         /* the row at that offset was removed */
   PERSISTING_CONFLICT = 15,        /* something is not as the caller expects it; nothing was changed */
+  PERSISTING_READ_ONLY = 16,       /* the bucket was opened for reading */
   PERSISTING_INTERNAL = 99         /* a panic inside the library; close the handle */
 };
 
@@ -141,7 +142,7 @@ typedef uint64_t persisting_weights; /* one version of parameters, open */
 #define PERSISTING_CHECKED 32u
 
 /* Open what is there, and make nothing. */
-#define PERSISTING_READ_ONLY 64u
+#define PERSISTING_OPEN_READ_ONLY 64u
 
 /* Do not check what is read. */
 #define PERSISTING_UNVERIFIED 128u
@@ -254,6 +255,26 @@ persisting_status persisting_log_next(int64_t longest_ns, char** out_json, struc
  */
 persisting_status persisting_bucket_open(const char* path, const char* options, persisting_bucket* out_bucket,
                                          struct persisting_error* error);
+
+/*
+ * Opens the bucket in `directory` for reading, which another process may have open, or
+ * nobody. It takes no lock and changes nothing, there or elsewhere. The handle is that of a bucket;
+ * what writes gives READ_ONLY. Each call of it sees all rows that were acknowledged before the call
+ * began, but for those that are not flushed of a bucket that has no log.
+ *
+ * Errors: NOT_FOUND where there is no bucket, WAL, CORRUPT, STORAGE; calls on it as well, and
+ * POISONED where the directory is another's by now, or a repair has gone back to an older version.
+ */
+persisting_status persisting_bucket_open_read_only(const char* directory, persisting_bucket* out_bucket,
+                                                   struct persisting_error* error);
+
+/*
+ * Brings in what was acknowledged before the call began, of a bucket that is open for reading, as
+ * every read does, and returns the number of rows that are acknowledged. With PERSISTING_NO_WAIT the
+ * error is WOULD_BLOCK where that takes more than a look.
+ */
+persisting_status persisting_bucket_renew(persisting_bucket bucket, uint32_t flags, int64_t* out_rows,
+                                          struct persisting_error* error);
 
 /*
  * Appends the rows of a record batch (a struct array). Columns that the bucket
@@ -526,20 +547,6 @@ persisting_status persisting_directory_inspect(const char* directory, char** out
  */
 persisting_status persisting_directory_repair(const char* directory, uint32_t flags, char** out_json,
                                               struct persisting_error* error);
-
-/*
- * Makes, in the directory `into`, which must not be there, a bucket with all rows
- * that the one in `directory` has at this moment, which may be open elsewhere and is
- * not changed: it links to the files of the table and copies the log. The clone can
- * be opened while those files are there: the one who has the bucket open may remove
- * them with the next compaction. `*out_json` is an object: `in_use_by`, null where
- * nobody has the bucket open, and `logged`, false where who does keeps no log, so
- * that rows which are not flushed are missing.
- *
- * Errors: NOT_FOUND, CORRUPT, STORAGE.
- */
-persisting_status persisting_directory_clone(const char* directory, const char* into, char** out_json,
-                                             struct persisting_error* error);
 
 /*
  * Reads the Lance table in the directory `table`, which is no bucket and may have been made by
@@ -972,7 +979,7 @@ persisting_status persisting_kv_close(persisting_kv kv, struct persisting_error*
 
 /*
  * Opens the store of parameters in the directory `path`, which is created if missing
- * unless `flags` has PERSISTING_READ_ONLY. Several processes may have it open. Waits
+ * unless `flags` has PERSISTING_OPEN_READ_ONLY. Several processes may have it open. Waits
  * for the disk. Errors: INVALID_ARGUMENT, also for a directory that holds something
  * else, NOT_FOUND, CORRUPT, STORAGE.
  */

@@ -45,6 +45,9 @@ var (
 	// bucket can be read, and written again once it has been opened anew.
 	ErrPoisoned = errors.New("engine: bucket refuses writes until it is opened again")
 
+	// ErrReadOnly is returned by what would change a bucket that was opened for reading.
+	ErrReadOnly = errors.New("engine: the bucket was opened for reading only; who writes opens it with PersistingBackend, one process at a time")
+
 	// ErrDisowned is returned when the directory of an open bucket is no longer the one
 	// that was opened: it was removed, moved or made anew. The bucket writes nothing
 	// more, because what is there now is another's.

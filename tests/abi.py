@@ -263,7 +263,6 @@ class World:
             "path": bytes(self.directory / "another"),
             "directory": bytes(self.directory / "closed"),
             "table": bytes(self.directory / "bucket" / "data.lance"),
-            "into": bytes(self.directory / "clone"),
             "options": None,
             "string": None,
             "offsets": (c_int64 * 2)(2, 0),

@@ -25,6 +25,7 @@ ERRORS: dict[int, tuple[str, type[Exception]]] = {
     13: ("CorruptError", _errors.StorageError),
     14: ("RemovedError", _errors.NotFoundError),
     15: ("ConflictError", _errors.PersistingError),
+    16: ("ReadOnlyError", PersistingError),
     99: ("InternalError", PersistingError),
 }
 

@@ -14,6 +14,10 @@
 // segments). The last two are held for moments only, so that Append waits neither for the disk nor for a segment that is made or
 // removed.
 //
+// A [Follower] reads along in another process, and changes nothing. An entry that is acknowledged is in its file as a whole, so it
+// takes what is there in part for the end, and goes on there; a segment that continues the one before by its chain is the next. It
+// notices that rows it has read were cut or taken back by what is missing, and then begins anew.
+//
 // # Directory
 //
 //	00000000000000000001.wal          a segment; the name is its sequence number

@@ -83,6 +83,8 @@ type Options struct {
 	// Logger receives what was recovered, cut off or lost. The default discards.
 	Logger *slog.Logger
 
+	// live says that another process may be writing what is read.
+	live bool
 	// salt makes the salt of a new segment; golden files need a fixed one.
 	salt func() uint32
 }
@@ -108,6 +110,8 @@ func (o Options) Validate() error {
 	}
 	return errors.Join(faults...)
 }
+
+func (o Options) fs() vfs.FS { return o.withDefaults().FS }
 
 // withDefaults returns o with every unset field filled in.
 func (o Options) withDefaults() Options {

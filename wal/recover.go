@@ -319,6 +319,8 @@ func (p *plan) judge(i int, stop error) error {
 	switch {
 	case err != nil:
 		return err
+	case promised > r.Pos && p.o.live && r.Grew():
+		return nil // it came while the rest was looked at, and whoever follows the log goes on there
 	case promised > r.Pos:
 		return damage("zeros in the place of a record that was on disk")
 	case !r.Ready:

@@ -94,7 +94,7 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 // lock.
 func openLocked(dir string, opts Options, lock *statefile.Lock) (*Bucket, error) {
 	began := time.Now()
-	b := assemble(newCore(dir, opts, lock))
+	b := assemble(newCore(statefile.Held(dir, opts.FS, lock), opts))
 	if err := b.begin(began); err != nil {
 		return nil, errors.Join(err, b.release(false), b.home.Undo())
 	}
@@ -158,7 +158,12 @@ func (b *Bucket) Close() error {
 	close(b.stop)
 	b.table.Stop()
 	b.workers.Wait()
-	err := b.settleAll()
+	var err error
+	if b.ingest.follower == nil {
+		err = b.settleAll()
+	} else {
+		b.ingest.follower.close()
+	}
 	b.ingest.appending.Lock()
 	defer b.ingest.appending.Unlock()
 	b.table.Reshaping.Lock()

@@ -34,5 +34,8 @@ func (b *Bucket) Consumers() (map[string]int64, error) {
 	if b.closing.Load() {
 		return nil, engine.ErrClosed
 	}
+	if b.ingest.follower != nil {
+		return b.ingest.follower.consumers()
+	}
 	return b.consumers.All()
 }

@@ -38,11 +38,11 @@ type core struct {
 	closing          atomic.Bool
 }
 
-func newCore(dir string, opts Options, lock *statefile.Lock) *core {
+func newCore(home *statefile.Dir, opts Options) *core {
 	return &core{
 		opts:             opts,
-		home:             statefile.Held(dir, opts.FS, lock),
-		logger:           opts.Logger.With("bucket", dir),
+		home:             home,
+		logger:           opts.Logger.With("bucket", home.Path),
 		flushRequested:   make(chan struct{}, 1),
 		compactRequested: make(chan struct{}, 1),
 		stop:             make(chan struct{}),
@@ -231,3 +231,8 @@ const (
 	// minSyncInterval is that of a log beside which a put may stay there.
 	minSyncInterval = 10 * ringInterval
 )
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -55,7 +55,9 @@ func (b *Bucket) FirstFrom(offset int64) (int64, error) {
 	if offset < 0 {
 		return 0, fmt.Errorf("%w: offset %d must not be negative", engine.ErrNotFound, offset)
 	}
-	_ = b.ingest.catchUp(true) // what is put meanwhile need not be seen
+	if err := b.ingest.glance(); err != nil {
+		return 0, err
+	}
 	v, err := b.rows.view(offset, 1<<62)
 	if err != nil {
 		return 0, err

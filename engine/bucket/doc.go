@@ -13,6 +13,7 @@
 //	  flusher   moves rows from memory into the table                    flush.go
 //	  rows      the tail, and the version of the table that belongs      rows.go, tail.go, view.go, state.go
 //	            to it; what a read sees
+//	  follower  has the rows of a bucket that another process has open   follow.go, in place of all above but rows
 //	  core      where the bucket is, its options, its log and table      core.go
 //
 // A part knows those below it. An opening, which recovers a bucket, makes what they begin with (survey.go,
@@ -56,6 +57,40 @@
 // bucket.json is on disk before anything else is there. A change of the table
 // (flush, compaction, promotion) is on disk and marked, see package table, before
 // the log is cut.
+//
+// # Reading beside the owner
+//
+// [OpenReadOnly] opens a bucket that another process has open, or nobody. It has the rows, a [wal.Follower] and a table that is
+// watched; it writes nowhere and takes no lock. Each call looks at what the owner has done since the last one, and sees all
+// that was acknowledged before it began.
+//
+// A row goes from the ring into the log and from there into the table, and leaves a place only once it is in the next: the
+// ring when the log has it, the log when the mark names a version of the table that has it. So a look reads
+//
+//	mark -> table, where the mark names another version -> ring -> log -> mark
+//
+// and begins anew where the mark has moved meanwhile. Otherwise no row has left the log for the table since it was first read, and what
+// has left the ring was in the log when that was read: each row is in the table of that mark, or in what was read of the log, or of
+// the ring. The offsets tell which are the same, and that none is missing between: a hole is damage, as it is for an opening.
+// All of it is shown in one moment, under the lock that reads take.
+//
+//	what the owner does           what a look makes of it
+//	writes an entry, or dies      an entry that is there in part was not acknowledged: the log ends before it
+//	seals a segment, begins one   goes on in the one that continues it, by its chain
+//	cuts the log                  the segment is gone, and the log is read anew behind the table
+//	takes back what failed        the last record that was read is not there: the log is read anew
+//	drains, or removes, the ring  its words have moved: it is read anew
+//	flushes, removes rows,        the mark has moved: another version is opened, with all its files, which stay
+//	changes columns, restores     readable when a clean-up removes them
+//	commits and did not mark yet  not seen: that version does not count
+//	closes, is killed, reopens    as all of these
+//
+// What an owner replaces or removes at that moment can look like damage, but not for long: a look that failed is
+// taken again, 8 times within 40 ms, before its error counts. A repair that goes back to an older version, and
+// a directory that is made anew, end the use of a reader with [engine.ErrDisowned].
+//
+// A query runs on the newest version of the table where that has all rows, and else on one in memory, made of it and of the
+// rows that it lacks. What is in the memory of the owner alone, as rows are in a bucket without a log, is not seen.
 //
 // # What a crash costs
 //

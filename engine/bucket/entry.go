@@ -55,3 +55,9 @@ func checkValues(rec arrow.Record) error {
 	}
 	return nil
 }
+
+// survivors are rows that the table lacks.
+type survivors struct {
+	first int64
+	rec   arrow.Record
+}

@@ -163,3 +163,13 @@ func newDisk(t testing.TB, root string) *faultfs.Disk {
 	t.Cleanup(func() { must(t, d.Close()) })
 	return d
 }
+
+func onlyFile(t testing.TB, dir string) string {
+	t.Helper()
+	files, err := os.ReadDir(dir)
+	must(t, err)
+	if len(files) != 1 {
+		t.Fatalf("%d files in %s", len(files), dir)
+	}
+	return files[0].Name()
+}

@@ -29,7 +29,12 @@ func (b *Bucket) DropIndex(name string) error {
 }
 
 // Indexes describes the indexes, and the one that is being built.
-func (b *Bucket) Indexes() ([]table.Index, error) { return b.table.Indexes() }
+func (b *Bucket) Indexes() ([]table.Index, error) {
+	if err := b.renewed(); err != nil {
+		return nil, err
+	}
+	return b.table.Indexes()
+}
 
 // IndexStatistics returns what Lance says of an index, as JSON.
 func (b *Bucket) IndexStatistics(name string) (string, error) { return b.table.IndexStatistics(name) }

@@ -17,6 +17,7 @@ type ingest struct {
 	*core
 	rows           *rows
 	flusher        *flusher
+	follower       *follower                 // where another process has the bucket; nothing is taken then
 	ring           atomic.Pointer[ring.Ring] // of puts that did not call the engine; nil until there is one
 	drainRequested chan struct{}             // asks to look into the ring
 

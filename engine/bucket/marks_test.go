@@ -65,7 +65,7 @@ func appendSparse(t testing.TB, b *Bucket, n int64) {
 	}
 	rec := builder.NewRecord()
 	defer rec.Release()
-	_, end, err := b.Append(rec, false)
+	_, end, err := b.Append(Record{Rows: rec}, false)
 	must(t, err)
 	must(t, b.Wait(background, end))
 }

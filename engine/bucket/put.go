@@ -66,13 +66,16 @@ func (b *Bucket) Notify(rows int64) {
 // Acknowledged is the number of acknowledged rows, which are the visible ones. It
 // does not wait: rows in the ring may be missing while the bucket is changed.
 func (b *Bucket) Acknowledged() int64 {
-	_ = b.ingest.catchUp(true)
+	_ = b.ingest.glance() // a read says what is wrong
 	return b.rows.acknowledgedRows()
 }
 
 // Wait waits until rows rows are acknowledged, the bucket is poisoned, or ctx
 // is done.
 func (b *Bucket) Wait(ctx context.Context, rows int64) error {
+	if b.ingest.follower != nil {
+		return b.ingest.follower.wait(ctx, rows)
+	}
 	_ = b.ingest.catchUp(true) // or the ring is taken over a little later
 	if b.log == nil {
 		return b.rows.waitTail(ctx, rows)

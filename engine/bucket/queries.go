@@ -57,6 +57,13 @@ func (b *Bucket) queried(noWait bool) (snapshot *lance.Snapshot, unpin func(), e
 	if err := b.ingest.catchUp(noWait); err != nil {
 		return nil, nil, err
 	}
+	if f := b.ingest.follower; f != nil {
+		snapshot, err := f.queried(noWait)
+		if snapshot == nil {
+			return nil, func() {}, err
+		}
+		return snapshot, snapshot.Release, nil
+	}
 	b.rows.mu.Lock()
 	due := b.rows.checkpoint < b.rows.visible()
 	b.rows.mu.Unlock()

@@ -88,8 +88,11 @@ func (in *ingest) ringLoop() {
 // lockAppends takes in.appending, and takes over what was put before.
 func (in *ingest) lockAppends() { _ = in.tryAppends(false) }
 
-// catchUp takes over what was put before it was called.
+// catchUp takes over what was put before it was called, by another process where that has the bucket.
 func (in *ingest) catchUp(noWait bool) error {
+	if in.follower != nil {
+		return in.follower.catchUp(noWait)
+	}
 	// What is not pending any more may not be in the tail yet.
 	if r := in.ring.Load(); r == nil || !r.Pending() && !in.draining.Load() {
 		return nil
@@ -98,6 +101,15 @@ func (in *ingest) catchUp(noWait bool) error {
 		return err
 	}
 	in.appending.Unlock()
+	return nil
+}
+
+// glance is catchUp for who need not see what is put meanwhile: it waits for another process that has the bucket alone.
+func (in *ingest) glance() error {
+	if in.follower != nil {
+		return in.follower.catchUp(false)
+	}
+	_ = in.catchUp(true) // or the ring is taken over a little later
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/metrics"
 )
 
@@ -19,8 +20,9 @@ type Stats struct {
 	MemoryBytes    int64             `json:"memory_bytes"` // of all rows in memory
 	TableVersion   uint64            `json:"table_version"`
 	Fragments      int               `json:"fragments"`
-	TableBytes     int64             `json:"table_bytes"` // of the data files
-	WriteError     *string           `json:"write_error"` // why writes are refused, or the last flush failed; null
+	TableBytes     int64             `json:"table_bytes"`         // of the data files
+	WriteError     *string           `json:"write_error"`         // why writes are refused, or the last flush failed; null
+	InUseBy        *string           `json:"in_use_by,omitempty"` // who has a bucket that is open for reading; absent: nobody, or this opener
 	Recovery       Recovery          `json:"recovery"`
 	Retention      Retention         `json:"retention"`
 	Metrics        *metrics.Snapshot `json:"metrics,omitempty"`
@@ -42,7 +44,7 @@ type Retention struct {
 
 // Stats returns the state of the bucket. It does not wait for a disk.
 func (b *Bucket) Stats() Stats {
-	_ = b.ingest.catchUp(true) // or the ring is taken over a little later
+	_ = b.ingest.glance() // a read says what is wrong
 	state := b.rows.state()
 	s := Stats{
 		Path:           b.home.Path,
@@ -64,6 +66,12 @@ func (b *Bucket) Stats() Stats {
 	}
 	if b.log != nil {
 		s.WALSegments = b.log.Segments()
+	}
+	if f := b.ingest.follower; f != nil {
+		s.WALEnabled, s.WALBytes, s.WALSegments = f.logging()
+		if holder, err := statefile.HolderOf(b.home.Path); err == nil && holder != "" {
+			s.InUseBy = &holder
+		}
 	}
 	err := b.writable()
 	if err == nil {

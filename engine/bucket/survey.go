@@ -44,12 +44,6 @@ type survey struct {
 	seen   *arrow.Schema // of the last of them
 }
 
-// survivors are rows that the table lacks.
-type survivors struct {
-	first int64
-	rec   arrow.Record
-}
-
 func (s *survey) release() {
 	for _, r := range s.rows {
 		r.rec.Release()
@@ -94,11 +88,6 @@ func (op *opening) lookAtIdentity(s *survey) (err error) {
 	}
 	s.isNew = true
 	return nil
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 // lookAtTable finds the newest sound version of the table.

@@ -296,6 +296,42 @@ func (t *tail) cut(offset int64) error {
 	return nil
 }
 
+// trim forgets the rows from offset on.
+func (t *tail) trim(offset int64) error {
+	for t.next > offset && len(t.chunks) > 0 {
+		last := len(t.chunks) - 1
+		if err := t.unpack(last); err != nil {
+			return err
+		}
+		t.undo(max(offset, t.chunks[last].first))
+	}
+	return nil
+}
+
+// undo takes the last push or pack back, whose rows are those from end on.
+func (t *tail) undo(end int64) {
+	last := len(t.chunks) - 1
+	c := t.chunks[last]
+	t.bytes -= c.bytes
+	t.chunks[last] = chunk{}
+	t.chunks = t.chunks[:last]
+	t.next = end
+	if c.first < end {
+		kept := chunk{first: c.first, end: end}
+		if p := c.packed; p != nil {
+			n := len(p.ends) - 1
+			kept.bytes = int64(p.ends[n-1])
+			kept.packed = &packed{p.columns, p.schema, slices.Clip(p.bytes[:kept.bytes]), slices.Clip(p.ends[:n])}
+		} else {
+			kept.rec = c.rec.NewSlice(0, end-c.first)
+			kept.bytes = batch.RowBytes(kept.rec)
+		}
+		t.bytes += kept.bytes
+		t.chunks = append(t.chunks, kept)
+	}
+	c.release()
+}
+
 // bytesFrom is the size of the chunks that reach beyond offset.
 func (t *tail) bytesFrom(offset int64) int64 {
 	var n int64

@@ -8,11 +8,21 @@ import (
 
 // Versions lists the versions that are there, the oldest first. Compactions remove
 // those that are neither tagged nor in use.
-func (b *Bucket) Versions() ([]table.Version, error) { return b.table.Versions() }
+func (b *Bucket) Versions() ([]table.Version, error) {
+	if err := b.renewed(); err != nil {
+		return nil, err
+	}
+	return b.table.Versions()
+}
 
 // At opens a version for reading, which fails with [engine.ErrNotFound] when it is not
 // there. The view outlives the bucket.
-func (b *Bucket) At(version uint64) (*table.View, error) { return b.table.At(version) }
+func (b *Bucket) At(version uint64) (*table.View, error) {
+	if err := b.renewed(); err != nil {
+		return nil, err
+	}
+	return b.table.At(version)
+}
 
 // Tag gives a version a name, under which Lance and its clean-up know it as well.
 // The tag is on disk when the call returns.

@@ -1,8 +1,7 @@
-// Package inspect says what is in the directory of a bucket, and what is wrong with it; it clones a bucket, and repairs one.
+// Package inspect says what is in the directory of a bucket, and what is wrong with it, and repairs one.
 //
 //	examine.go  the way of an open, without changing anything: every row that was on disk, and every fault with its place
 //	repair.go   the way to a bucket that opens with as many of its rows as there are
-//	clone.go    a bucket of links and copies, to look at while the other is open
 //
 // # Layers
 //
@@ -11,11 +10,11 @@
 //
 // # Concurrency
 //
-// Functions alone, each for one directory. [Examine] and [Clone] may run while another process has the bucket open: what is
+// Functions alone, each for one directory. [Examine] may run while another process has the bucket open: what is
 // written at that moment looks damaged, but not twice, so they look again. [Repair] takes the lock.
 //
 // # What a crash costs
 //
-// An examination and a clone write nothing in the bucket. A repair can be begun again after a crash: each of its steps is
+// An examination writes nothing. A repair can be begun again after a crash: each of its steps is
 // found done, and what it set aside has a name of its own.
 package inspect

@@ -12,6 +12,7 @@ import (
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // SnapshotFile is the name of the state in the directory of a journal.
@@ -56,7 +57,7 @@ func Read(o wal.Options, s State) (*Reading, error) {
 		}
 		r.faults, r.broken = append(r.faults, err), true
 	}
-	replay := func(e wal.Entry) error {
+	replay := func(e segment.Entry) error {
 		if err := s.Replay(e.Body); err != nil {
 			return fmt.Errorf("%w: record %d of %s: %w", engine.ErrCorrupt, e.First, o.Dir, err)
 		}
@@ -121,10 +122,11 @@ func (j *Journal) Salvaged() bool { return j.salvaged }
 
 // Append writes a record and returns what waits until it is acknowledged.
 func (j *Journal) Append(record []byte) (wait func() error, err error) {
-	first, err := j.log.AppendNow(nil, [][]byte{record}, 1, nil)
+	first, err := j.log.Defer(nil, [][]byte{record}, 1, nil)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
+	j.log.WriteNow()
 	return func() error { return j.log.Wait(context.Background(), first+1) }, nil
 }
 

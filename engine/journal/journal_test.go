@@ -12,6 +12,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/wal"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // words is a state: the words of all records.
@@ -158,7 +159,7 @@ func TestDamageIsToldAndSalvaged(t *testing.T) {
 			write(t, j, w, 50, 150)
 			must(t, j.Close())
 			must(t, do(dir))
-			if _, err := Read(options(dir), &words{}); !errors.Is(err, engine.ErrCorrupt) && !errors.Is(err, wal.ErrCorrupt) {
+			if _, err := Read(options(dir), &words{}); !errors.Is(err, engine.ErrCorrupt) && !errors.Is(err, segment.ErrCorrupt) {
 				t.Fatalf("read: %v", err)
 			}
 			o := options(dir)

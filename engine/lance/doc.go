@@ -32,6 +32,11 @@
 // runs before [Open], sets unsound versions aside, and the newest sound one
 // becomes the head. Its [Snapshot.NextRowID] is where the rows end.
 //
+// # Beside another process
+//
+// [Hold] opens a version of a table that another process changes, with all its files; [Snapshot.InMemory] makes a table on top
+// of it whose changes are in memory. Neither writes to the disk.
+//
 // # Concurrency
 //
 // All methods may be called from many goroutines. Appends and a compaction may

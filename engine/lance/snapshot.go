@@ -102,6 +102,9 @@ func (s *Snapshot) Fragments() int { return s.info.fragments }
 // DataBytes returns the size of the data files.
 func (s *Snapshot) DataBytes() int64 { return s.info.dataBytes }
 
+// SchemaNumber returns a number that is the same for the same schema, in one table.
+func (s *Snapshot) SchemaNumber() uint64 { return s.info.schema }
+
 // Schema returns the columns as they were put, or nil when the snapshot is
 // released or its schema cannot be read.
 func (s *Snapshot) Schema() *arrow.Schema {

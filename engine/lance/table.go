@@ -44,6 +44,21 @@ type Table struct {
 // fails with fs.ErrExist when there is a table, and with ErrSchema when a field
 // or a value cannot be stored.
 func Create(dir string, schema *arrow.Schema, cfg Config, batches ...arrow.Record) (*Table, error) {
+	stored, err := creatable(dir, schema, cfg, batches)
+	if err != nil {
+		return nil, err
+	}
+	_, err = native("create", func(_ *struct{}, e *owned) status {
+		return C.pn_table_create(cText(dir), cRows(batches...), cSchema(stored), e)
+	})
+	if err != nil {
+		return nil, in(dir, err)
+	}
+	return Open(dir, cfg)
+}
+
+// creatable returns the columns that a table is stored with, or why it cannot be.
+func creatable(dir string, schema *arrow.Schema, cfg Config, batches []arrow.Record) (*arrow.Schema, error) {
 	if err := errors.Join(cfg.Validate(), checkDir(dir)); err != nil {
 		return nil, err
 	}
@@ -62,13 +77,7 @@ func Create(dir string, schema *arrow.Schema, cfg Config, batches ...arrow.Recor
 			return nil, err
 		}
 	}
-	_, err = native("create", func(_ *struct{}, e *owned) status {
-		return C.pn_table_create(cText(dir), cRows(batches...), cSchema(stored), e)
-	})
-	if err != nil {
-		return nil, in(dir, err)
-	}
-	return Open(dir, cfg)
+	return stored, nil
 }
 
 // Open opens the table in dir. It fails with fs.ErrNotExist when there is none.
@@ -102,16 +111,16 @@ func (t *Table) open(cfg Config) error {
 		return err
 	}
 	t.handle, err = native("open", func(out *tableHandle, e *owned) status {
-		return C.pn_table_attach(lancedbTable, C.struct_pn_table_options{
-			metadata_cache_bytes: C.int64_t(cfg.MetadataCacheBytes),
-			index_cache_bytes:    C.int64_t(cfg.IndexCacheBytes),
-			io_buffer_bytes:      C.int64_t(cfg.IOBufferBytes),
-			open_fragments:       C.int64_t(cfg.OpenFragments),
-		}, out, e)
+		return C.pn_table_attach(lancedbTable, cTableOptions(cfg), out, e)
 	})
 	if err != nil {
 		return err
 	}
+	return t.begin()
+}
+
+// begin gives a table that was opened its columns.
+func (t *Table) begin() error {
 	s, err := t.Snapshot()
 	if err != nil {
 		return err
@@ -391,4 +400,13 @@ func Exists(dir string) bool {
 		}
 	}
 	return false
+}
+
+func cTableOptions(cfg Config) C.struct_pn_table_options {
+	return C.struct_pn_table_options{
+		metadata_cache_bytes: C.int64_t(cfg.MetadataCacheBytes),
+		index_cache_bytes:    C.int64_t(cfg.IndexCacheBytes),
+		io_buffer_bytes:      C.int64_t(cfg.IOBufferBytes),
+		open_fragments:       C.int64_t(cfg.OpenFragments),
+	}
 }

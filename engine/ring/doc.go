@@ -7,7 +7,8 @@
 // of processes in turns on two processors, wal_sync_interval 1.0 against 0.19, below which there is no ring). A bucket knows of it in
 // one file, ring.go, which opens it, holds it and takes out what is there.
 //
-// One putter writes, one engine takes; both map the file. The putter is in another language: this package only takes.
+// One putter writes, one engine takes; both map the file. The putter is in another language: this package only takes. Others may look
+// at what is in it meanwhile ([Peek]): they read the file, and once more where space was freed while they did.
 //
 // # File, format version 1
 //

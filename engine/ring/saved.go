@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"time"
 )
 
 // Saved is what a putter left behind.
@@ -18,13 +19,85 @@ type Saved struct {
 	Whole bool
 }
 
+// Stamp tells what a ring held at some time: it holds the same as long as its stamp is.
+type Stamp struct {
+	salt       uint32
+	head, tail uint64
+}
+
+// peekTries is how often a ring may change while it is read: the engine frees space every 20 ms, and a read takes less than one.
+const peekTries = 100
+
+// Peek is Load for a ring that another process may be using, unless it has the stamp that it had before; then the second result
+// is that stamp, and nothing else was read. Without a file the error matches fs.ErrNotExist. What is taken out of the ring
+// meanwhile may be missing: it is in the log by then.
+func Peek(path string, bucket [16]byte, before Stamp) (Saved, Stamp, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Saved{}, Stamp{}, fmt.Errorf("ring: %w", err)
+	}
+	defer f.Close()
+	for try := 1; ; try++ {
+		s, now, err := peek(f, bucket, before)
+		after, failed := stampOf(f)
+		// Only what is put meanwhile changes nothing of what was read.
+		if err = errors.Join(err, failed); err == nil && after.tail == now.tail || try == peekTries {
+			return s, now, err
+		}
+		time.Sleep(10 * time.Microsecond)
+	}
+}
+
+func peek(f *os.File, bucket [16]byte, before Stamp) (Saved, Stamp, error) {
+	now, err := stampOf(f)
+	if err != nil || now == before {
+		return Saved{}, now, err
+	}
+	memory, err := content(f)
+	if err != nil {
+		return Saved{}, now, fmt.Errorf("ring: %w", err)
+	}
+	if len(memory) >= entriesAt { // as it was when it was stamped: what is behind may be half written
+		order.PutUint64(memory[headAt:], now.head)
+		order.PutUint64(memory[tailAt:], now.tail)
+	}
+	s, err := parse(memory, f.Name(), bucket)
+	return s, now, err
+}
+
+// stampOf reads the stamp of a ring twice, as the words are written while they are read; a file that is shorter has none.
+func stampOf(f *os.File) (Stamp, error) {
+	var last Stamp
+	for try := 0; ; try++ {
+		var b [tailAt + 8]byte
+		if _, err := f.ReadAt(b[:], 0); err != nil && !errors.Is(err, io.EOF) {
+			return Stamp{}, fmt.Errorf("ring: %w", err)
+		}
+		now := Stamp{order.Uint32(b[56:]), order.Uint64(b[headAt:]), order.Uint64(b[tailAt:])}
+		if try > 0 && now == last || try == peekTries {
+			return now, nil
+		}
+		last = now
+	}
+}
+
 // Load reads the ring of a process that has ended. An error that is [ErrDamaged] comes with the entries before the damage. A ring
 // that is not Whole is never damaged: what the disk has of it ends somewhere.
 func Load(path string, bucket [16]byte) (Saved, error) {
-	memory, err := read(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return Saved{}, fmt.Errorf("ring: %w", err)
 	}
+	defer f.Close()
+	memory, err := content(f)
+	if err != nil {
+		return Saved{}, fmt.Errorf("ring: %w", err)
+	}
+	return parse(memory, path, bucket)
+}
+
+// parse is Load of the content of a file.
+func parse(memory []byte, path string, bucket [16]byte) (Saved, error) {
 	r := &Ring{memory: memory}
 	if len(bytes.Trim(memory, "\x00")) == 0 || len(memory) < entriesAt {
 		return Saved{}, nil // it was being made when the machine stopped
@@ -45,7 +118,7 @@ func Load(path string, bucket [16]byte) (Saved, error) {
 		Whole:  boot != [16]byte{} && bytes.Equal(memory[32:48], boot[:]),
 	}
 	r.salt = order.Uint32(memory[56:])
-	err = s.read(r)
+	err := s.read(r)
 	if !s.Whole && errors.Is(err, ErrDamaged) {
 		err = nil
 	}
@@ -78,16 +151,11 @@ func (s *Saved) read(r *Ring) error {
 	}
 }
 
-// read returns the content of a file, up to one byte more than a ring has.
-func read(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
+// content is that of a file, up to one byte more than a ring has.
+func content(f *os.File) ([]byte, error) {
 	memory := make([]byte, fileBytes+1)
-	n, err := io.ReadFull(f, memory)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+	n, err := f.ReadAt(memory, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	return memory[:n], nil

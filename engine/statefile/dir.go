@@ -16,7 +16,7 @@ type Dir struct {
 	Path string
 	FS   vfs.FS // on which nothing is done by path once the directory is another's
 
-	lock    *Lock
+	lock    *Lock // nil for one who only reads
 	cause   atomic.Pointer[error]
 	refused chan struct{} // closed when cause is set
 
@@ -39,6 +39,15 @@ func Held(path string, filesystem vfs.FS, lock *Lock) *Dir {
 	d.FS = &ownedFS{filesystem, d.Owned}
 	return d
 }
+
+// Looking is a directory that another may hold, for one who only reads: it takes no lock, nothing can be done to its file
+// system, and writes are refused with [engine.ErrReadOnly].
+func Looking(path string, filesystem vfs.FS) *Dir {
+	return &Dir{Path: path, FS: vfs.ReadOnly(filesystem), refused: make(chan struct{})}
+}
+
+// ReadOnly says that the directory is only looked at.
+func (d *Dir) ReadOnly() bool { return d.lock == nil }
 
 // OnRefusal has told called, once, with why writes are refused from then on.
 func (d *Dir) OnRefusal(told func(cause error)) {
@@ -79,6 +88,9 @@ func (d *Dir) Cause() error {
 
 // Fault is what writes are refused with, nil where they are not.
 func (d *Dir) Fault() error {
+	if d.ReadOnly() {
+		return engine.ErrReadOnly
+	}
 	if cause := d.Cause(); cause != nil {
 		return fmt.Errorf("%w: %w", engine.ErrPoisoned, cause)
 	}
@@ -92,7 +104,12 @@ func (d *Dir) Refused() <-chan struct{} { return d.refused }
 func (d *Dir) Sign() error { return d.lock.Sign() }
 
 // Release lets the directory go.
-func (d *Dir) Release() error { return d.lock.Release() }
+func (d *Dir) Release() error {
+	if d.ReadOnly() {
+		return nil
+	}
+	return d.lock.Release()
+}
 
 // Undo is Release of a directory in which nothing was changed.
 func (d *Dir) Undo() error { return d.lock.Undo() }
@@ -102,6 +119,9 @@ func (d *Dir) Undo() error { return d.lock.Undo() }
 // path, that is as long as Lance takes. The marks of both stores keep what it makes then from counting: no mark names it.
 // What a clean-up that is running then removes is not kept: it goes by path, for as long as it takes.
 func (d *Dir) Owned() error {
+	if d.ReadOnly() {
+		return nil
+	}
 	err := d.lock.Check()
 	if errors.Is(err, engine.ErrDisowned) {
 		return d.Refuse(err)

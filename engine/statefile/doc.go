@@ -8,6 +8,8 @@
 //	gate.go      a lock that is shared or had alone, for moments; files that say what a living process does
 //	path.go      where a path leads
 //
+// Who only reads looks at the directory, see [Looking], and has no lock.
+//
 // # Layers
 //
 // Above vfs and atfork; below every store.

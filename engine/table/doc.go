@@ -12,6 +12,8 @@
 // What came of it is seen by reads once the owner has called [Table.Publish]: one that keeps rows in memory beside
 // the table changes both in one moment, under a lock of its own.
 //
+// Another process sees the table that is marked: [Watch] and [Table.LookAgain] open that version with all its files, and change nothing.
+//
 // # Layout
 //
 //	{dir}/data.lance/   what Lance keeps; tags of its versions are in _refs/tags

@@ -37,13 +37,14 @@ type Options struct {
 
 // Table is a Lance table in the directory of a store.
 type Table struct {
-	o      Options
-	home   *statefile.Dir
-	path   string // of what Lance keeps
-	marker *Marker
-	sums   *sums
-	tagged *statefile.Register // versions that tags name
-	found  Found               // when it was opened
+	o       Options
+	home    *statefile.Dir
+	path    string // of what Lance keeps
+	watches bool   // it is another's, see Watch
+	marker  *Marker
+	sums    *sums
+	tagged  *statefile.Register // versions that tags name
+	found   Found               // when it was opened
 
 	// Reshaping is held by whoever changes what the table is made of, and not which rows it has: one compaction, or
 	// change of the indexes or the tags, at a time.

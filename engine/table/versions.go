@@ -1,9 +1,12 @@
 package table
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/persisting/persisting/engine/lance"
 )
 
 // Version is a version of the table that is on disk.
@@ -17,10 +20,15 @@ type Version struct {
 // Versions lists the versions that are there, the oldest first. Compactions remove
 // those that are neither tagged nor in use.
 func (t *Table) Versions() ([]Version, error) {
-	table, newest, err := t.committed()
+	table, newest, done, err := t.versioned()
 	if err != nil || table == nil {
 		return []Version{}, err
 	}
+	versions, err := t.versionsOf(table, newest)
+	return versions, errors.Join(err, done())
+}
+
+func (t *Table) versionsOf(table *lance.Table, newest uint64) ([]Version, error) {
 	tags, err := t.tags()
 	if err != nil {
 		return nil, err

@@ -17,17 +17,14 @@ type View struct{ snapshot *lance.Snapshot }
 // At opens a version for reading, which fails with [ErrNotFound] when it is not
 // there. The view outlives the table.
 func (t *Table) At(version uint64) (*View, error) {
-	table, newest, err := t.committed()
-	if err != nil {
-		return nil, err
+	at := t.checkout
+	if t.watches {
+		at = t.watchedAt
 	}
-	if table == nil || version == 0 || version > newest {
+	s, newest, err := at(version)
+	if s == nil && err == nil {
 		return nil, fmt.Errorf("%w: version %d, the newest is %d", engine.ErrNotFound, version, newest)
 	}
-	if err := t.home.Owned(); err != nil { // it is read by path
-		return nil, err
-	}
-	s, err := table.Checkout(version)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: version %d was removed; a tag keeps a version", engine.ErrNotFound, version)
 	}
@@ -35,6 +32,19 @@ func (t *Table) At(version uint64) (*View, error) {
 		return nil, fmt.Errorf("engine: open version %d: %w", version, err)
 	}
 	return &View{s}, nil
+}
+
+// checkout opens a version, and says which is the newest; nil where there never was such a version.
+func (t *Table) checkout(version uint64) (*lance.Snapshot, uint64, error) {
+	table, newest, err := t.committed()
+	if err != nil || table == nil || version == 0 || version > newest {
+		return nil, newest, err
+	}
+	if err := t.home.Owned(); err != nil { // it is read by path
+		return nil, newest, err
+	}
+	s, err := table.Checkout(version)
+	return s, newest, err
 }
 
 // Number returns the version's number.
@@ -97,4 +107,44 @@ func (w *View) Explain(q Query, vector []float64) (string, error) {
 func (w *View) Close() error {
 	w.snapshot.Release()
 	return nil
+}
+
+// versioned returns the table of Lance to ask for versions, nil if there is none, and the newest that is on disk; done is called
+// at the end.
+func (t *Table) versioned() (table *lance.Table, newest uint64, done func() error, err error) {
+	nothing := func() error { return nil }
+	if !t.watches {
+		table, newest, err = t.committed()
+		return table, newest, nothing, err
+	}
+	snapshot := t.Newest()
+	if snapshot == nil {
+		return nil, 0, nothing, nil
+	}
+	defer snapshot.Release()
+	table, err = lance.Open(t.path, t.o.Config)
+	if err != nil {
+		return nil, 0, nothing, fmt.Errorf("engine: list versions: %w", err)
+	}
+	return table, snapshot.Version(), table.Close, nil
+}
+
+// watchedAt is At of a table that is watched.
+func (t *Table) watchedAt(version uint64) (*lance.Snapshot, uint64, error) {
+	newest := t.Newest()
+	if newest == nil {
+		return nil, 0, nil
+	}
+	defer newest.Release()
+	if version == 0 || version > newest.Version() {
+		return nil, newest.Version(), nil
+	}
+	s, err := lance.Hold(t.path, version, newest, t.o.Config)
+	return s, newest.Version(), err
+}
+
+// last is the newest version of a table that is closed.
+func last(table *lance.Table) (*lance.Snapshot, error) {
+	s, err := table.Snapshot()
+	return s, errors.Join(err, table.Close())
 }

@@ -131,7 +131,7 @@ impl Files {
 
 /// Fills `bytes` from the page cache, or fails.
 #[cfg(target_os = "linux")]
-fn read_cached(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+pub fn read_cached(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
     use std::os::fd::AsRawFd;
 
     let part = libc::iovec {
@@ -156,7 +156,7 @@ fn read_cached(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn read_cached(_: &File, _: &mut [u8], _: u64) -> io::Result<()> {
+pub fn read_cached(_: &File, _: &mut [u8], _: u64) -> io::Result<()> {
     Err(io::ErrorKind::WouldBlock.into())
 }
 

@@ -25,9 +25,15 @@ pub fn manifest_version(name: &str) -> Option<u64> {
     ManifestNamingScheme::detect_scheme(name)?.parse_version(name)
 }
 
+/// The manifest of a version, as this program and all of Lance since 0.21 name it.
+pub fn manifest_name(version: u64) -> String {
+    format!("{VERSIONS_DIR}/{:020}.manifest", u64::MAX - version)
+}
+
 /// What `after` refers to and `before` does not, the manifests last.
 pub fn changed_files(before: Option<&Snapshot>, after: &Snapshot) -> Result<Vec<String>> {
     let dataset = &after.dataset;
+    let dir = Path::new(dataset.uri());
     let known: HashSet<String> = before.map_or_else(HashSet::new, |b| {
         b.dataset
             .fragments()
@@ -43,10 +49,12 @@ pub fn changed_files(before: Option<&Snapshot>, after: &Snapshot) -> Result<Vec<
         .collect();
 
     let known: HashSet<String> = match before {
-        Some(b) => index_files(&b.dataset)?.into_iter().collect(),
+        Some(b) => block_on(index_files(&b.dataset, dir))?
+            .into_iter()
+            .collect(),
         None => HashSet::new(),
     };
-    let indices = index_files(dataset)?;
+    let indices = block_on(index_files(dataset, dir))?;
     changed.extend(indices.into_iter().filter(|file| !known.contains(file)));
 
     let since = before.map_or(0, |b| b.dataset.version_id());
@@ -81,16 +89,17 @@ fn manifests(dataset: &Dataset, since: u64) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn index_files(dataset: &Dataset) -> Result<Vec<String>> {
+/// The files of the indexes of a version of the table in `dir`.
+pub async fn index_files(dataset: &Dataset, dir: &Path) -> Result<Vec<String>> {
     if dataset.manifest().index_section.is_none() {
         return Ok(Vec::new());
     }
     let mut files = Vec::new();
-    for index in block_on(dataset.load_indices())?.iter() {
-        let dir = format!("_indices/{}", index.uuid);
+    for index in dataset.load_indices().await?.iter() {
+        let name = format!("_indices/{}", index.uuid);
         match &index.files {
-            Some(list) => files.extend(list.iter().map(|f| format!("{dir}/{}", f.path))),
-            None => list_files(Path::new(dataset.uri()), &dir, &mut files)?,
+            Some(list) => files.extend(list.iter().map(|f| format!("{name}/{}", f.path))),
+            None => list_files(dir, &name, &mut files)?,
         }
     }
     Ok(files)

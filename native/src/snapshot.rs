@@ -17,6 +17,7 @@ use crate::filter::Filters;
 use crate::fragments::data_bytes;
 use crate::layout::Layout;
 use crate::leaks::{Counted, Snapshots};
+use crate::overlay::Overlay;
 use crate::projection::{outer_schema, Projection};
 use crate::readers::OpenFragments;
 use crate::row_ids::{Live, Place};
@@ -97,6 +98,8 @@ pub struct Snapshot {
     pub shared: Arc<Shared>,
     /// Snapshots of a table with one number have one schema.
     pub schema_number: u64,
+    /// The files of a version that another process may remove.
+    pub overlay: OnceLock<Overlay>,
     /// All columns.
     whole: OnceLock<Projection>,
     row_bytes: OnceLock<u64>,
@@ -121,6 +124,7 @@ impl Snapshot {
             schema_number: shared.schemas.number(dataset.schema()),
             dataset,
             shared,
+            overlay: OnceLock::new(),
             whole: OnceLock::new(),
             row_bytes: OnceLock::new(),
             layout: OnceCell::new(),

@@ -1,6 +1,6 @@
 //! Tables: create, attach, append.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
 use arrow_schema::Schema as ArrowSchema;
@@ -34,8 +34,15 @@ pub struct Options {
     pub open_fragments: u64,
 }
 
+/// Where the newest version of a table is kept.
+pub enum Newest {
+    /// With lancedb-go, which has the table as well.
+    Lancedb(lancedb::Table),
+    Own(Mutex<Arc<Dataset>>),
+}
+
 pub struct Table {
-    lancedb: lancedb::Table,
+    newest: Newest,
     pub shared: Arc<Shared>,
     /// Held for reading by whoever writes files, for writing by clean-up, to
     /// which files of a commit in progress look like rubbish.
@@ -44,7 +51,7 @@ pub struct Table {
     _counted: Counted<Tables>,
 }
 
-fn write_params(mode: WriteMode) -> WriteParams {
+pub fn write_params(mode: WriteMode) -> WriteParams {
     WriteParams {
         mode,
         data_storage_version: Some(STORAGE_VERSION),
@@ -64,7 +71,7 @@ pub fn create(dir: &str, batches: Vec<RecordBatch>, schema: Arc<ArrowSchema>) ->
     Ok(())
 }
 
-fn reader(
+pub fn reader(
     batches: Vec<RecordBatch>,
     schema: Arc<ArrowSchema>,
 ) -> impl RecordBatchReader + Send + 'static {
@@ -97,14 +104,18 @@ impl Table {
             )
             .await?;
             wrapper.update(dataset);
-            Ok(Self {
-                shared,
-                lancedb,
-                gate: RwLock::default(),
-                build: Arc::default(),
-                _counted: Counted::default(),
-            })
+            Ok(Self::new(Newest::Lancedb(lancedb), shared))
         })
+    }
+
+    pub fn new(newest: Newest, shared: Arc<Shared>) -> Self {
+        Self {
+            newest,
+            shared,
+            gate: RwLock::default(),
+            build: Arc::default(),
+            _counted: Counted::default(),
+        }
     }
 
     /// The newest version.
@@ -116,8 +127,11 @@ impl Table {
 
     /// The dataset of the newest version, without input or output.
     pub fn newest(&self) -> Result<Arc<Dataset>> {
-        let wrapper = self
-            .lancedb
+        let lancedb = match &self.newest {
+            Newest::Lancedb(lancedb) => lancedb,
+            Newest::Own(dataset) => return Ok(lock(dataset).clone()),
+        };
+        let wrapper = lancedb
             .dataset()
             .ok_or_else(|| Error::internal("not a local table"))?;
         let dataset = wrapper.get().now_or_never();
@@ -127,8 +141,13 @@ impl Table {
     /// Makes a committed version the newest, unless a newer one is there. The
     /// gate is held.
     pub fn publish(&self, dataset: Dataset) -> Result<Arc<Snapshot>> {
-        if let Some(wrapper) = self.lancedb.dataset() {
-            wrapper.update(dataset.clone());
+        match &self.newest {
+            Newest::Lancedb(lancedb) => {
+                if let Some(wrapper) = lancedb.dataset() {
+                    wrapper.update(dataset.clone());
+                }
+            }
+            Newest::Own(newest) => *lock(newest) = Arc::new(dataset.clone()),
         }
         let mut versions = self.shared.versions.lock();
         Ok(Snapshot::new(
@@ -177,6 +196,10 @@ impl Table {
         self.publish(dataset)?;
         Ok(())
     }
+}
+
+fn lock(dataset: &Mutex<Arc<Dataset>>) -> MutexGuard<'_, Arc<Dataset>> {
+    dataset.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 /// Commits an operation on top of a version.

@@ -16,6 +16,7 @@ from persisting._errors import (
 )
 from persisting._memory import set_memory_budget
 from persisting.queue import LanceBackend, PersistingBackend
+from persisting.queue._readonly import open_readonly
 
 __version__ = _version("persisting")
 
@@ -28,5 +29,6 @@ __all__ = [
     "StorageError",
     "WALError",
     "__version__",
+    "open_readonly",
     "set_memory_budget",
 ]

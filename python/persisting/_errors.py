@@ -16,6 +16,7 @@ __all__ = [
     "NotFoundError",
     "PersistingError",
     "PoisonedError",
+    "ReadOnlyError",
     "RemovedError",
     "SchemaError",
     "Status",
@@ -149,6 +150,12 @@ class ConflictError(PersistingError):
     code = Status.CONFLICT
 
 
+class ReadOnlyError(PersistingError):
+    """Raised by what would change a bucket that was opened for reading."""
+
+    code = Status.READ_ONLY
+
+
 class ClosedError(PersistingError):
     """Raised when the bucket is closed already."""
 
@@ -196,6 +203,7 @@ _CLASSES: dict[int, type[PersistingError]] = {
         CorruptError,
         WALError,
         ConflictError,
+        ReadOnlyError,
         ClosedError,
         WouldBlockError,
         WaitTimeoutError,

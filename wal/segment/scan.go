@@ -5,6 +5,8 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+
+	"github.com/persisting/persisting/vfs"
 )
 
 // Entry is one appended unit as it is read back.
@@ -37,16 +39,51 @@ type Scan struct {
 	name     Name
 	head     Header
 	maxBytes int64
-	sum      [4]byte // scratch
+	first    uint32  // checksum of the header
+	last     int64   // the record before Pos; 0 for none
+	sum      [4]byte // of the head of the record before Pos
 }
 
 // NewScan returns a scan of the segment in w, which begins with h. The checksum of h is sum; a payload of more than maxBytes is
 // ErrTooLarge.
 func NewScan(w Window, name Name, h Header, sum uint32, maxBytes int64) *Scan {
 	return &Scan{
-		win: w, name: name, head: h, maxBytes: maxBytes,
+		win: w, name: name, head: h, maxBytes: maxBytes, first: sum,
 		Pos: HeaderBytes, Chain: sum, Offset: h.Base,
 	}
+}
+
+// Name returns which segment it is.
+func (s *Scan) Name() Name { return s.name }
+
+// Resume has s go on in another window of the file, which may have grown; Release ends that.
+func (s *Scan) Resume(w Window) { s.win = w }
+
+// Stands says that a file is the segment that was read, and has all that was read of it.
+func (s *Scan) Stands(file vfs.File) (bool, error) {
+	b := make([]byte, HeaderBytes)
+	if err := s.Look(file, b, 0); err != nil {
+		return false, err
+	}
+	if _, sum, err := decodeHeader(b); err != nil || sum != s.first || s.last == 0 {
+		return err == nil && sum == s.first, nil
+	}
+	b = b[:RecordBytes]
+	if err := s.Look(file, b, s.last); err != nil {
+		return false, err
+	}
+	r, ok := decodeRecord(b, s.last, s.head.Salt)
+	return ok && r.sum == order.Uint32(s.sum[:]), nil
+}
+
+// Look reads what a file has at a place; behind its end are zeros.
+func (s *Scan) Look(file vfs.File, b []byte, at int64) error {
+	n, err := file.ReadAt(b, at)
+	clear(b[n:])
+	if err != nil && !errors.Is(err, io.EOF) {
+		return s.Fault(at, err)
+	}
+	return nil
 }
 
 // Release lets go of the file and of what was read of it.
@@ -129,6 +166,13 @@ func (s *Scan) read(pos int64) (record, []byte, error) {
 	return r, payload[:r.length:r.length], nil
 }
 
+// Grew says that there is a sound record at s.Pos by now.
+func (s *Scan) Grew() bool {
+	s.win.buf = nil
+	_, _, err := s.read(s.Pos)
+	return err == nil
+}
+
 // accept moves behind the record at s.Pos when it is one that may stand there.
 func (s *Scan) accept(r record, payload []byte) error {
 	refuse := func(format string, args ...any) error { return s.Fault(s.Pos, Corrupt(format, args...)) }
@@ -156,6 +200,7 @@ func (s *Scan) accept(r record, payload []byte) error {
 	}
 	order.PutUint32(s.sum[:], r.sum)
 	s.Chain = extend(s.Chain, s.sum[:])
+	s.last = s.Pos
 	s.Pos += Span(r.length)
 	return nil
 }

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 
@@ -20,6 +21,7 @@ type Window struct {
 	Size    int64 // of the file, as far as it is to be read
 	Keep    bool  // bytes given out are never overwritten
 	Patient bool  // sectors that cannot be read count as damaged bytes
+	Step    int64 // bytes read at once; 0: ChunkBytes
 
 	buf []byte
 	off int64
@@ -106,7 +108,7 @@ func (w *Window) from(off int64) ([]byte, error) {
 }
 
 func (w *Window) load(off, n int64) error {
-	n = min(max(n, ChunkBytes), w.Size-off)
+	n = min(max(n, cmp.Or(w.Step, ChunkBytes)), w.Size-off)
 	if w.Keep || int64(cap(w.buf)) < n {
 		w.buf = make([]byte, n, (n+63)&^63) // 64 bytes and more are aligned
 	}

@@ -14,7 +14,7 @@ use crate::leaks::{live, Live};
 use crate::read::Reader;
 use crate::snapshot::{self, Snapshot};
 use crate::table::{self, Table};
-use crate::{check, compact, files, mend};
+use crate::{check, compact, files, held, mend};
 
 /// The default size of each cache and of the I/O buffer.
 const DEFAULT_BYTES: u64 = 64 << 20;
@@ -227,6 +227,36 @@ export! {
     /// stable row ids it can be queried for its rows, and nothing else.
     fn pn_snapshot_open(dir: &str, version: u64) -> Arc<Snapshot> {
         snapshot::open(dir, version, DEFAULT_BYTES)
+    }
+
+    /// Opens a version of the table in dir, which another process may change, with all
+    /// its files: they can be read from then on whoever removes them. Only reads the disk.
+    /// `before` (NULL: none), a snapshot of another version that was opened so, shares its
+    /// files and caches. PN_NOT_FOUND when a file is gone already.
+    fn pn_snapshot_hold(
+        dir: &str,
+        version: u64,
+        before: Option<&Arc<Snapshot>>,
+        options: TableOptions,
+    ) -> Arc<Snapshot> {
+        held::open(dir, version, before.map(Arc::as_ref), &options.read()?)
+    }
+
+    /// A table that begins with a version of the table in dir, which pn_snapshot_hold has
+    /// opened, and whose changes are in memory alone.
+    fn pn_table_in_memory(snapshot: &Arc<Snapshot>, dir: &str, options: TableOptions) -> Table {
+        snapshot.in_memory(dir, &options.read()?)
+    }
+
+    /// Creates a table as pn_table_create does, in memory: nothing is in dir.
+    fn pn_table_create_in_memory(
+        dir: &str,
+        rows: Vec<FFI_ArrowArray>,
+        schema: FFI_ArrowSchema,
+        options: TableOptions,
+    ) -> Table {
+        let (batches, schema) = batches(rows, &schema)?;
+        held::create(dir, batches, schema, &options.read()?)
     }
 
     /// Closes a snapshot; its readers stay usable.

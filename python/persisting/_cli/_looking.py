@@ -1,23 +1,18 @@
-"""What the commands that look at rows share: a bucket that is there to be read.
+"""What the commands that look at rows share: a bucket that is open for reading.
 
-They look at a clone: links to the files of the table, and a copy of the log. So they
-see all acknowledged rows, whoever has the bucket open, hold no lock, and change nothing.
+So they see all acknowledged rows, whoever has the bucket open, hold no lock, and change nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import resource
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persisting._cli import _buckets
 from persisting._cli._streams import say
-from persisting._engine import directory
 from persisting._engine.bucket import Bucket
-from persisting._errors import InvalidArgumentError, PersistingError
+from persisting._errors import InvalidArgumentError
 from persisting._records import RecordDecoder, visible
 
 if TYPE_CHECKING:
@@ -30,7 +25,6 @@ if TYPE_CHECKING:
 
 OFFSET = "_offset"
 
-_FDS = Path("/proc/self/fd")
 _QUIET: dict[str, Any] = {
     "flush_interval": 0,
     "compaction_threshold": 0,
@@ -64,46 +58,13 @@ def one(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def looking(path: Path, *, told: bool = False) -> Iterator[Bucket]:
-    """Open a clone of a bucket.
-
-    Parameters
-    ----------
-    path
-        The bucket.
-    told
-        Whether it was said before which rows are missing.
-    """
-    with contextlib.ExitStack() as stack:
-        made = stack.enter_context(tempfile.TemporaryDirectory(prefix="persisting-"))
-        scratch = Path(made).resolve()  # as the engine names it
-        clone = scratch / "bucket"
-        try:
-            found = directory.clone(path, clone)
-            with contextlib.suppress(FileNotFoundError):  # then the open says what is missing
-                _hold(clone, stack)
-            if found["in_use_by"] and not found["logged"] and not told:
-                note(
-                    f"{found['in_use_by']} has it open without a log: rows not flushed are missing"
-                )
-            with Bucket(clone, _QUIET) as table:
-                yield table
-        except PersistingError as error:
-            raise type(error)(str(error).replace(str(clone), str(path))) from error
-
-
-def _hold(clone: Path, stack: contextlib.ExitStack) -> None:
-    """Keep what the clone links to, also when the one who has the bucket open removes it."""
-    if not _FDS.is_dir():
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    for link in [path for path in clone.rglob("*") if path.is_symlink()]:
-        fd = os.open(link, os.O_RDONLY)
-        stack.callback(os.close, fd)
-        link.unlink()
-        link.symlink_to(_FDS / str(fd))
+def looking(path: Path) -> Iterator[Bucket]:
+    """Open a bucket for reading, and say where rows are missing."""
+    with Bucket(path, None) as table:
+        state = table.stats()
+        if "in_use_by" in state and not state["wal_enabled"]:
+            note(f"{state['in_use_by']} has it open without a log: rows not flushed are missing")
+        yield table
 
 
 def note(text: str) -> None:

@@ -19,7 +19,6 @@ from persisting._errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from persisting._engine.bucket import Bucket
 
@@ -43,21 +42,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Print and return the status."""
     if not 0.01 <= arguments.interval <= 3600:
         raise InvalidArgumentError(f"--interval: want 0.01 to 3600, got {arguments.interval}")
-    path = one(arguments.path)
-    seen = state(path)
-    with looking(path) as table:
-        schema, end = table.schema(), table.acknowledged()
+    with looking(one(arguments.path)) as table:
+        end = table.renew()
+        schema = table.schema()
         rows = Rows(schema)
         printer = _output.printer(arguments, rows.schema)
         show(table, start(table, arguments.n, end), end, rows, printer)
-    try:
-        while arguments.follow:
-            time.sleep(arguments.interval)
-            before, seen = seen, state(path)
-            if seen == before:
-                continue
-            with looking(path, told=True) as table:
-                first, end = end, table.acknowledged()
+        try:
+            while arguments.follow:
+                time.sleep(arguments.interval)
+                first, end = end, table.renew()
                 if end < first:
                     note(f"the bucket has {first - end} rows less than before")
                 if table.schema() != schema:
@@ -65,8 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
                     rows = Rows(schema)
                     printer = _output.printer(arguments, rows.schema)
                 show(table, first, end, rows, printer)
-    except KeyboardInterrupt:
-        pass
+        except KeyboardInterrupt:
+            pass
     return 0
 
 
@@ -97,15 +91,3 @@ def show(table: Bucket, first: int, end: int, rows: Rows, printer: _output.Print
         for batch in rows.read(cursor):
             printer.write(batch)
     sys.stdout.flush()
-
-
-def state(path: Path) -> list[tuple[str, int, int]]:
-    """Return what changes when rows come."""
-    found = []
-    for file in [path / "table.mark", *path.glob("wal/*.wal")]:
-        try:
-            status = file.stat()
-        except FileNotFoundError:
-            continue
-        found.append((file.name, status.st_mtime_ns, status.st_size))
-    return found

@@ -46,7 +46,8 @@ class Bucket(Queryable):
         Directory of the bucket, created if missing. It is resolved here, once, as the system
         does it: what becomes of the working directory, or of links on the way, does not matter.
     options
-        See `persisting_bucket_open`; names are those of the engine.
+        See `persisting_bucket_open`; names are those of the engine. None opens the bucket for
+        reading, beside the process that has it; see `persisting_bucket_open_read_only`.
 
     Raises
     ------
@@ -55,7 +56,8 @@ class Bucket(Queryable):
     LockedError
         The bucket is open elsewhere.
     NotFoundError
-        The directory has a Lance table that is no bucket's; it is left as it is.
+        The directory has a Lance table that is no bucket's; it is left as it is. There is no
+        bucket to be opened for reading.
     WALError, CorruptError, StorageError
         The bucket cannot be recovered.
 
@@ -67,17 +69,17 @@ class Bucket(Queryable):
 
     _noun = "bucket"
 
-    def __init__(self, path: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | os.PathLike[str], options: Mapping[str, Any] | None) -> None:
         self.path = os.path.realpath(_arguments.path("path", path))
         functions = library()
         number = ctypes.c_uint64()
-        open_it = functools.partial(
-            call,
-            functions.persisting_bucket_open,
-            os.fsencode(self.path),
-            as_json(options),
-            byref(number),
-        )
+        directory = os.fsencode(self.path)
+        opening: tuple[Any, ...]
+        if options is None:
+            opening = (functions.persisting_bucket_open_read_only, directory)
+        else:
+            opening = (functions.persisting_bucket_open, directory, as_json(options))
+        open_it = functools.partial(call, *opening, byref(number))
         try:
             open_it()
         except LockedError as locked:
@@ -186,6 +188,12 @@ class Bucket(Queryable):
         """Return the number of acknowledged rows."""
         rows = ctypes.c_int64()
         self._use(self._acknowledged, byref(rows))
+        return rows.value
+
+    def renew(self, *, no_wait: bool = False) -> int:
+        """Bring in what another process did; return the number of acknowledged rows."""
+        rows = ctypes.c_int64()
+        self._use(library().persisting_bucket_renew, NO_WAIT if no_wait else 0, byref(rows))
         return rows.value
 
     def wait(self, rows: int, timeout_ns: int = -1) -> None:

@@ -32,12 +32,6 @@ def repair(directory: str | os.PathLike[str], *, apply: bool) -> dict[str, Any]:
     return _describe(library().persisting_directory_repair, directory, APPLY if apply else 0)
 
 
-def clone(directory: str | os.PathLike[str], into: str | os.PathLike[str]) -> dict[str, Any]:
-    """Make a bucket of links to the files of another; see `persisting_directory_clone`."""
-    there = os.fsencode(_arguments.path("into", into))
-    return _describe(library().persisting_directory_clone, directory, there)
-
-
 def _describe(function: Any, directory: str | os.PathLike[str], *more: Any) -> dict[str, Any]:
     path = os.fsencode(_arguments.path("directory", directory))
     found: dict[str, Any] = json.loads(string(call, function, path, *more))

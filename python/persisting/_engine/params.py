@@ -94,7 +94,7 @@ class Params(Handle):
         self.path = os.fspath(path)
         functions = library()
         number = ctypes.c_uint64()
-        flags = boundary.READ_ONLY if read_only else 0
+        flags = boundary.OPEN_READ_ONLY if read_only else 0
         call(functions.persisting_params_open, os.fsencode(self.path), flags, byref(number))
         name = f"the parameter store {self.path}"
         super().__init__(number.value, functions.persisting_params_close, name)
