@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"runtime"
 	"strings"
 	"sync"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine/blob"
-	"github.com/zeebo/xxh3"
 )
 
 // ConnectOptions are those of a client.
@@ -53,40 +51,6 @@ type Client struct {
 	reason  error       // why there is none
 }
 
-// session is the connections to one server, which all end when one does.
-type session struct {
-	id        blob.Identity
-	maxLength int64
-	control   *link
-	data      chan *link
-	links     []*link
-	broken    chan struct{}
-	once      sync.Once
-	reason    error // before broken is closed
-
-	mu     sync.Mutex
-	spaces map[uint32]uint32 // numbers of the server, by those of the client
-}
-
-// link is a connection, for one request at a time.
-type link struct {
-	mu     sync.Mutex
-	conn   net.Conn
-	last   uint64
-	out    []byte
-	buffer []byte
-}
-
-// The times between two tries to connect.
-const (
-	firstRetry = 50 * time.Millisecond
-	lastRetry  = 2 * time.Second
-	// dialTime is how long a server may take to greet.
-	dialTime = 2 * time.Second
-	// bulkTime is how long it may take for what reads or writes everything.
-	bulkTime = time.Hour
-)
-
 // Connect makes a client of the server at an address: "unix:PATH" or "tcp:HOST:PORT".
 func Connect(address string, o ConnectOptions) (*Client, error) {
 	c := &Client{address: address, stop: make(chan struct{}), backlog: o.MaxStoreBacklogBytes}
@@ -122,181 +86,6 @@ func Connect(address string, o ConnectOptions) (*Client, error) {
 	}
 	c.working.Go(func() { c.keep(first, o.Workers) })
 	return c, nil
-}
-
-// take makes a session the one that is used; nil with the reason why there is none.
-func (c *Client) take(s *session, reason error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.session, c.reason = s, reason
-}
-
-// keep connects anew whenever the connection is lost.
-func (c *Client) keep(s *session, workers int) {
-	wait := firstRetry
-	for {
-		if s != nil {
-			wait = firstRetry
-			select {
-			case <-s.broken:
-				c.take(nil, s.reason)
-			case <-c.stop:
-				s.fail(ErrClosed)
-				return
-			}
-		}
-		select {
-		case <-time.After(wait):
-		case <-c.stop:
-			return
-		}
-		wait = min(2*wait, lastRetry)
-		var err error
-		s, err = c.dial(workers)
-		c.take(s, err)
-	}
-}
-
-// dial makes all connections of a session.
-func (c *Client) dial(workers int) (*session, error) {
-	count := workers + (workers+1)/2
-	s := &session{data: make(chan *link, count), broken: make(chan struct{}), spaces: map[uint32]uint32{}}
-	for i := range 1 + count {
-		l, err := c.connect(s)
-		if err != nil {
-			err = fmt.Errorf("%w at %s: %w", ErrDisconnected, c.address, err)
-			s.fail(err)
-			return nil, err
-		}
-		s.links = append(s.links, l)
-		if i == 0 {
-			s.control = l
-		} else {
-			s.data <- l
-		}
-	}
-	return s, nil
-}
-
-func (c *Client) connect(s *session) (*link, error) {
-	conn, err := net.DialTimeout(c.network, c.place, dialTime)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.greet(conn); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return &link{conn: conn}, nil
-}
-
-func (s *session) greet(conn net.Conn) error {
-	if err := conn.SetDeadline(time.Now().Add(dialTime)); err != nil {
-		return err
-	}
-	hello := append([]byte(wireMagic), 0, 0, 0, 0, 0, 0, 0, 0)
-	le.PutUint32(hello[8:], wireVersion)
-	if _, err := conn.Write(hello); err != nil {
-		return err
-	}
-	var welcome [welcomeBytes]byte
-	if _, err := io.ReadFull(conn, welcome[:]); err != nil {
-		return err
-	}
-	if string(welcome[:8]) != wireMagic {
-		return fmt.Errorf("%w: it greets with % x", ErrProtocol, welcome[:8])
-	}
-	if v := le.Uint32(welcome[8:]); v != wireVersion {
-		return fmt.Errorf("%w: it speaks version %d, want %d", ErrProtocol, v, wireVersion)
-	}
-	copy(s.id[:], welcome[16:])
-	s.maxLength = int64(le.Uint64(welcome[32:]))
-	return nil
-}
-
-// fail ends a session.
-func (s *session) fail(reason error) {
-	s.once.Do(func() {
-		s.reason = reason
-		close(s.broken)
-		for _, l := range s.links {
-			_ = l.conn.Close() // who reads or writes there is told
-		}
-	})
-}
-
-// live returns the session there is.
-func (c *Client) live() (*session, error) {
-	if c.closed.Load() {
-		return nil, ErrClosed
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.session == nil {
-		return nil, c.reason
-	}
-	return c.session, nil
-}
-
-// ask sends a request and reads its answer. more are sent behind the request, and then behind what was read. The session ends
-// when the connection fails.
-func (s *session) ask(l *link, op uint8, content []byte, limit time.Duration, pieces [][]byte, then func(io.Reader, []byte) error) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.last++
-	f := frame{op: op, id: l.last, content: content}
-	l.out = f.encode(l.out[:0])
-	err := l.conn.SetDeadline(time.Now().Add(limit))
-	if err == nil {
-		all := append(net.Buffers{l.out}, pieces...)
-		_, err = all.WriteTo(l.conn)
-	}
-	if err == nil {
-		f, err = readFrame(l.conn, &l.buffer)
-	}
-	if err == nil && (f.op != op || f.id != l.last) {
-		err = fmt.Errorf("%w: operation %d, request %d is answered by %d, %d", ErrProtocol, op, l.last, f.op, f.id)
-	}
-	if err == nil {
-		if refused := f.err(); refused != nil {
-			return refused
-		}
-		err = then(l.conn, f.content)
-	}
-	if err != nil && !errors.Is(err, blob.ErrBlock) {
-		err = fmt.Errorf("%w: %w", ErrDisconnected, err)
-		s.fail(err)
-	}
-	return err
-}
-
-// number is what a space is on the server.
-func (s *session) number(c *Client, space uint32) (uint32, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n, ok := s.spaces[space]; ok {
-		return n, nil
-	}
-	c.mu.Lock()
-	if int64(space) >= int64(len(c.spaces)) {
-		c.mu.Unlock()
-		return 0, fmt.Errorf("%w: there is no space %d", ErrInvalid, space)
-	}
-	names := c.spaces[space]
-	c.mu.Unlock()
-	content := le.AppendUint32(nil, uint32(len(names[0])))
-	content = append(append(content, names[0]...), names[1]...)
-	var n uint32
-	err := s.ask(s.control, opSpace, content, c.deadline, nil, func(_ io.Reader, b []byte) error {
-		if len(b) != 4 {
-			return fmt.Errorf("%w: %d bytes of a space", ErrProtocol, len(b))
-		}
-		n = le.Uint32(b)
-		return nil
-	})
-	if err == nil {
-		s.spaces[space] = n
-	}
-	return n, err
 }
 
 // Space is Store.Space.
@@ -336,7 +125,7 @@ func (c *Client) aboutKeys(op uint8, space uint32, keys [][]byte, amount uint64,
 				return fmt.Errorf("%w: a key has %d bytes, want at most %d", ErrInvalid, len(key), blob.MaxNamesBytes)
 			}
 		}
-		content := (&keyed{n, amount, part}).encode(nil)
+		content := (&keyed{n, amount, part}).encode()
 		err = s.ask(s.control, op, content, c.deadline, nil, func(_ io.Reader, b []byte) (err error) {
 			on, err = then(first, b)
 			return err
@@ -640,7 +429,7 @@ func (c *Client) load(s *session, l *link, space uint32, w *work, i int) (result
 	if w.lengths[i] > s.maxLength {
 		return Length, nil // there is none of that length
 	}
-	asked := (&keyed{space, uint64(w.lengths[i]), [][]byte{item.Key}}).encode(nil)
+	asked := (&keyed{space, uint64(w.lengths[i]), [][]byte{item.Key}}).encode()
 	err = s.ask(l, opLoad, asked, c.deadline, nil, func(r io.Reader, b []byte) error {
 		if len(b) != 1 {
 			return fmt.Errorf("%w: %d results of a load", ErrProtocol, len(b))
@@ -664,7 +453,7 @@ func (c *Client) store(s *session, l *link, space uint32, w *work, i int) (resul
 	if w.lengths[i] > s.maxLength {
 		return TooLong, nil
 	}
-	content := (&keyed{space, milliseconds(w.TTL), [][]byte{w.Items[i].Key}}).encode(nil)
+	content := (&keyed{space, milliseconds(w.TTL), [][]byte{w.Items[i].Key}}).encode()
 	content = le.AppendUint64(content, uint64(w.lengths[i]))
 	err = s.ask(l, opSet, content, c.deadline+patience, w.Items[i].Pieces, func(_ io.Reader, b []byte) error {
 		if len(b) != 1 {
@@ -699,52 +488,4 @@ func (c *Client) Locate(space uint32, keys [][]byte, lease time.Duration) ([]*Lo
 		all = append(all, found...)
 	}
 	return all, nil
-}
-
-// turns has those who change the same key do so in the order in which they have asked for a turn.
-type turns struct {
-	mu   sync.Mutex
-	next sync.Cond
-	keys map[uint64]*turn
-}
-
-// turn counts, of a key, the turns that were given, and those that have ended.
-type turn struct{ given, ended uint64 }
-
-func turnOf(space uint32, key []byte) uint64 { return xxh3.HashSeed(key, uint64(space)) }
-
-// begin gives a turn.
-func (t *turns) begin(hash uint64) uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.keys == nil {
-		t.keys = map[uint64]*turn{}
-		t.next.L = &t.mu
-	}
-	k := t.keys[hash]
-	if k == nil {
-		k = &turn{}
-		t.keys[hash] = k
-	}
-	k.given++
-	return k.given
-}
-
-// wait returns when the turns before have ended.
-func (t *turns) wait(hash, number uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for t.keys[hash].ended < number-1 {
-		t.next.Wait()
-	}
-}
-
-func (t *turns) end(hash uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	k := t.keys[hash]
-	if k.ended++; k.ended == k.given {
-		delete(t.keys, hash)
-	}
-	t.next.Broadcast()
 }

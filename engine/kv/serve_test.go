@@ -347,11 +347,11 @@ func TestAReaderThatDoesNotReadHoldsNobody(t *testing.T) {
 	}
 	for range 20 {
 		slow := s.visit()
-		f := frame{op: opLoad, id: 1, content: (&keyed{0, 4 << 20, [][]byte{[]byte("large")}}).encode(nil)}
+		f := frame{op: opLoad, id: 1, content: (&keyed{0, 4 << 20, [][]byte{[]byte("large")}}).encode()}
 		if _, err := slow.Write(f.encode(nil)); err != nil {
 			t.Fatal(err)
 		}
-		f = frame{op: opSet, id: 1, content: le.AppendUint64((&keyed{0, 0, [][]byte{[]byte("never")}}).encode(nil), 4<<20)}
+		f = frame{op: opSet, id: 1, content: le.AppendUint64((&keyed{0, 0, [][]byte{[]byte("never")}}).encode(), 4<<20)}
 		half := s.visit()
 		if _, err := half.Write(append(f.encode(nil), make([]byte, 1<<20)...)); err != nil {
 			t.Fatal(err)
@@ -559,8 +559,8 @@ func TestManyClientsAtOnce(t *testing.T) {
 
 // FuzzServer sends a server what no client would.
 func FuzzServer(f *testing.F) {
-	about := (&keyed{0, 1000, [][]byte{[]byte("key"), []byte("other")}}).encode(nil)
-	one := (&keyed{0, 9, [][]byte{[]byte("key")}}).encode(nil)
+	about := (&keyed{0, 1000, [][]byte{[]byte("key"), []byte("other")}}).encode()
+	one := (&keyed{0, 9, [][]byte{[]byte("key")}}).encode()
 	for op := range uint8(opCall + 2) {
 		for _, content := range [][]byte{nil, about, one, about[:9], append(one, 1, 2, 3, 4, 5, 6, 7, 8), []byte(`{"verb": "keys", "limit": -5}`), []byte(`{"verb":"stats"}`)} {
 			f.Add((&frame{op: op, id: 7, content: content}).encode(nil))

@@ -129,8 +129,8 @@ type keyed struct {
 	keys   [][]byte
 }
 
-func (k *keyed) encode(b []byte) []byte {
-	b = le.AppendUint32(b, k.space)
+func (k *keyed) encode() []byte {
+	b := le.AppendUint32(nil, k.space)
 	b = le.AppendUint64(b, k.amount)
 	b = le.AppendUint32(b, uint32(len(k.keys)))
 	for _, key := range k.keys {

@@ -286,7 +286,9 @@ class KVStore:
             return []
         found = self._store.locate(self._space, Keys(encoded), in_ms(lease, "lease"))
         return [
-            place and (place["path"], place["offset"], place["length"], place["crc32c"])
+            None
+            if place is None
+            else (place["path"], place["offset"], place["length"], place["crc32c"])
             for place in found
         ]
 

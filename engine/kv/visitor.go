@@ -1,0 +1,393 @@
+package kv
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/persisting/persisting/engine/blob"
+)
+
+// visitor is a connection of a client.
+type visitor struct {
+	net.Conn
+	server *Server
+	buffer []byte // of frames
+	block  []byte // that was received last
+
+	mu   sync.Mutex
+	held map[uint64]hold // by hash
+}
+
+// hold is a lease, or a pin, of a client.
+type hold struct {
+	upTo  uint32 // tick; noEnd of a pin
+	bytes int64  // of a pin
+}
+
+const noEnd = math.MaxUint32
+
+func (c *visitor) renew() {
+	s := c.server.store
+	now, most := s.tick(), s.leaseUpTo(grant)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for hash, h := range c.held {
+		if h.upTo <= now {
+			delete(c.held, hash)
+			continue
+		}
+		s.renew(hash, min(h.upTo, most))
+	}
+}
+
+// serve answers requests until the connection ends, and returns why it has.
+func (c *visitor) serve() error {
+	if err := c.greet(); err != nil {
+		return err
+	}
+	for {
+		if err := c.SetDeadline(time.Time{}); err != nil {
+			return err
+		}
+		f, err := readFrame(c, &c.buffer)
+		if err != nil {
+			return err
+		}
+		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+			return err
+		}
+		if err := c.answer(f); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *visitor) greet() error {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	var hello [helloBytes]byte
+	if _, err := io.ReadFull(c, hello[:]); err != nil {
+		return err
+	}
+	s := c.server.store
+	welcome := append([]byte(wireMagic), 0, 0, 0, 0, 0, 0, 0, 0)
+	le.PutUint32(welcome[8:], wireVersion)
+	id := s.blobs.ID()
+	welcome = le.AppendUint64(append(welcome, id[:]...), uint64(s.blobs.MaxLength()))
+	if _, err := c.Write(welcome); err != nil {
+		return err
+	}
+	if string(hello[:8]) != wireMagic || le.Uint32(hello[8:]) != wireVersion {
+		return fmt.Errorf("%w: a client greets with % x", ErrProtocol, hello)
+	}
+	return nil
+}
+
+// answer does what a request asks for. An error is of the connection.
+func (c *visitor) answer(f frame) error {
+	switch f.op {
+	case opLoad:
+		return c.load(f)
+	case opSet:
+		return c.set(f)
+	}
+	content, err := c.result(f)
+	if errors.Is(err, ErrProtocol) {
+		return err
+	}
+	if err != nil {
+		return c.send(f.failure(err))
+	}
+	return c.send(frame{op: f.op, id: f.id, content: content})
+}
+
+func (c *visitor) send(f frame) error {
+	_, err := c.Write(f.encode(nil))
+	return err
+}
+
+// result is the content of the answer to a request without a payload.
+func (c *visitor) result(f frame) ([]byte, error) {
+	s := c.server.store
+	switch f.op {
+	case opSpace:
+		return c.space(f.content)
+	case opCall:
+		return c.call(f.content)
+	}
+	k, rest, err := decodeKeys(f.content)
+	if err != nil || len(rest) > 0 {
+		return nil, errors.Join(err, fmt.Errorf("%w: %d bytes behind keys", ErrProtocol, len(rest)))
+	}
+	switch f.op {
+	case opExists, opPrefix:
+		return c.look(f.op, &k)
+	case opDelete:
+		return each(k.keys, func(key []byte) (bool, error) { return s.Delete(k.space, key) })
+	case opTouch:
+		ttl, err := k.time()
+		if err != nil {
+			return nil, err
+		}
+		return each(k.keys, func(key []byte) (bool, error) { return s.Touch(k.space, key, ttl) })
+	case opPin:
+		return each(k.keys, func(key []byte) (bool, error) { return c.pin(k.space, key) })
+	case opUnpin:
+		return each(k.keys, func(key []byte) (bool, error) { return c.unpin(k.space, key) })
+	case opSuspect:
+		return nil, c.suspect(&k)
+	}
+	return nil, fmt.Errorf("%w: operation %d", ErrProtocol, f.op)
+}
+
+func each(keys [][]byte, change func([]byte) (bool, error)) ([]byte, error) {
+	results := make([]byte, len(keys))
+	for i, key := range keys {
+		ok, err := change(key)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			results[i] = byte(OK)
+		}
+	}
+	return results, nil
+}
+
+func (c *visitor) space(b []byte) ([]byte, error) {
+	if len(b) < 4 || uint64(le.Uint32(b)) > uint64(len(b)-4) {
+		return nil, fmt.Errorf("%w: %d bytes about a space", ErrProtocol, len(b))
+	}
+	end := 4 + le.Uint32(b)
+	number, err := c.server.store.Space(string(b[4:end]), string(b[end:]))
+	if err != nil {
+		return nil, err
+	}
+	return le.AppendUint32(nil, number), nil
+}
+
+// look answers which keys there are, with leases.
+func (c *visitor) look(op uint8, k *keyed) ([]byte, error) {
+	lease, err := k.time()
+	if err != nil {
+		return nil, err
+	}
+	s := c.server.store
+	o, err := s.space(k.space)
+	if err != nil {
+		return nil, err
+	}
+	lengths := make([]byte, 0, 8*len(k.keys))
+	upTo := s.leaseUpTo(min(lease, grant))
+	var found uint64
+	for _, key := range k.keys {
+		length := s.exists(o, key, upTo)
+		if length < 0 && op == opPrefix {
+			break
+		}
+		if length >= 0 && lease > grant {
+			c.hold(o.hash(key), s.leaseUpTo(lease))
+		}
+		found++
+		lengths = le.AppendUint64(lengths, uint64(length))
+	}
+	if op == opPrefix {
+		return le.AppendUint64(nil, found), nil
+	}
+	return lengths, nil
+}
+
+func (c *visitor) hold(hash uint64, upTo uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, known := c.held[hash]
+	if known || len(c.held) < maxHeld {
+		h.upTo = max(h.upTo, upTo)
+		c.held[hash] = h
+	}
+}
+
+// pin keeps a block while the client is connected.
+func (c *visitor) pin(space uint32, key []byte) (bool, error) {
+	v := c.server
+	length, err := v.store.Exists(space, key, grant)
+	if err != nil || length < 0 {
+		return false, err
+	}
+	o, err := v.store.space(space)
+	if err != nil {
+		return false, err
+	}
+	hash, taken := o.hash(key), blob.TakenBytes(uint32(length))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held[hash].bytes > 0 {
+		return true, nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if now := v.pinned + v.store.pinned.Load(); now+taken > v.store.o.CapacityBytes/2 {
+		return false, fmt.Errorf("%w: %d bytes are pinned", ErrPinned, now)
+	}
+	v.pinned += taken
+	c.held[hash] = hold{upTo: noEnd, bytes: taken}
+	return true, nil
+}
+
+func (c *visitor) unpin(space uint32, key []byte) (bool, error) {
+	v := c.server
+	length, err := v.store.Exists(space, key, 0)
+	if err != nil {
+		return false, err
+	}
+	o, err := v.store.space(space)
+	if err != nil {
+		return false, err
+	}
+	hash := o.hash(key)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if h := c.held[hash]; h.bytes > 0 {
+		v.pinned -= h.bytes
+		delete(c.held, hash)
+	}
+	return length >= 0, nil
+}
+
+// suspect reads a block that a client says is not sound. If it is not, it is dropped, as by a Get.
+func (c *visitor) suspect(k *keyed) error {
+	s := c.server.store
+	if len(k.keys) != 1 || k.amount > uint64(s.blobs.MaxLength()) {
+		return fmt.Errorf("%w: %d suspects of %d bytes", ErrProtocol, len(k.keys), k.amount)
+	}
+	b := &Batch{
+		Space: k.space, Results: make([]int8, 1),
+		Items: []Item{{Key: k.keys[0], Pieces: [][]byte{make([]byte, k.amount)}}},
+	}
+	return s.Get(b)
+}
+
+func (c *visitor) call(b []byte) ([]byte, error) {
+	asked, err := decodeCall(b)
+	if err != nil {
+		return nil, err
+	}
+	s := c.server.store
+	var answer any
+	switch asked.Verb {
+	case "keys":
+		var page Page
+		page.Keys, page.Next, err = s.Keys(asked.Namespace, asked.From, min(asked.Limit, maxPage))
+		answer = page
+	case "drop":
+		answer, err = s.DropNamespace(asked.Namespace)
+	case "quota":
+		err = s.SetQuota(asked.Salt, asked.Bytes)
+	case "stats":
+		answer = s.Stats()
+	case "verify":
+		answer, err = s.Verify()
+	case "evict":
+		err = s.Evict(asked.Bytes)
+	case "locate":
+		k := keyed{amount: asked.Lease}
+		var lease time.Duration
+		if lease, err = k.time(); err == nil {
+			answer, err = s.Locate(asked.Space, asked.Keys, min(lease, grant))
+		}
+	case "flush":
+		err = s.Flush()
+	default:
+		err = fmt.Errorf("%w: verb %q", ErrProtocol, asked.Verb)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(answer)
+}
+
+// maxPage bounds a page of keys, so that the answer fits into a frame.
+const maxPage = 1000
+
+// load sends a block from its segment.
+func (c *visitor) load(f frame) error {
+	k, rest, err := decodeKeys(f.content)
+	if err != nil || len(rest) > 0 || len(k.keys) != 1 {
+		return errors.Join(err, fmt.Errorf("%w: a load of %d keys, %d bytes behind", ErrProtocol, len(k.keys), len(rest)))
+	}
+	s := c.server.store
+	if !s.enter() {
+		return c.send(f.failure(ErrClosed))
+	}
+	defer s.exit()
+	o, err := s.space(k.space)
+	if err != nil {
+		return c.send(f.failure(err))
+	}
+	began := s.o.now()
+	l, result := s.lend(o, k.keys[0], k.amount)
+	defer func() { s.metrics.LoadDone(s.o.now().Sub(began)) }()
+	answer := frame{op: f.op, id: f.id, content: []byte{byte(result)}}
+	if result != OK {
+		return c.send(answer)
+	}
+	defer l.segment.leave()
+	err = c.send(answer)
+	if err == nil {
+		err = l.segment.Send(c.Conn, l.page, uint32(k.amount))
+	}
+	if errors.Is(err, blob.ErrDisk) {
+		s.bad(l.hash, l.ref, l.page, err)
+	}
+	if err != nil {
+		return err // what was begun cannot be taken back
+	}
+	s.stats.hits.Add(1)
+	s.stats.readBytes.Add(int64(k.amount))
+	return nil
+}
+
+// set receives a block. Where others are received that take all the room, it waits, and so does the client.
+func (c *visitor) set(f frame) error {
+	k, rest, err := decodeKeys(f.content)
+	if err != nil || len(rest) != 8 || len(k.keys) != 1 {
+		return errors.Join(err, fmt.Errorf("%w: a set of %d keys, %d bytes behind", ErrProtocol, len(k.keys), len(rest)))
+	}
+	s := c.server.store
+	length := le.Uint64(rest)
+	if length > uint64(s.blobs.MaxLength()) {
+		return fmt.Errorf("%w: a set of %d bytes, want at most %d", ErrProtocol, length, s.blobs.MaxLength())
+	}
+	key := bytes.Clone(k.keys[0])
+	c.server.room.take(int64(length))
+	defer c.server.room.put(int64(length))
+	if uint64(cap(c.block)) < length {
+		c.block = make([]byte, length)
+	}
+	block := c.block[:length]
+	if _, err := io.ReadFull(c, block); err != nil {
+		return err
+	}
+	ttl, err := k.time()
+	if err != nil {
+		return c.send(f.failure(err))
+	}
+	b := &Batch{Space: k.space, TTL: ttl, Items: []Item{{Key: key, Pieces: [][]byte{block}}}, Results: make([]int8, 1)}
+	if err := s.Set(b); err != nil {
+		return c.send(f.failure(err))
+	}
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil { // the disk may have taken its time
+		return err
+	}
+	return c.send(frame{op: f.op, id: f.id, content: []byte{byte(b.Results[0])}})
+}
