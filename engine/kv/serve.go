@@ -25,35 +25,28 @@ type ServeOptions struct {
 const (
 	// maxConnections bounds what clients may have open; each has a goroutine and at most a buffer of one block.
 	maxConnections = 1024
-	// patience is how long a client may take to send what it has begun, or to take what it has asked for.
-	patience = 30 * time.Second
-	// grant is the longest lease that is given at once. A longer one, or a pin, is given anew while the client is connected.
-	grant      = 10 * time.Second
+	// renewEvery is how often leases are given anew that are longer than a grant.
 	renewEvery = 2 * time.Second
-	// maxHeld bounds the leases beyond a grant that one connection holds.
-	maxHeld = 1 << 18
 )
 
 // Server gives clients in other processes the verbs of a store.
 type Server struct {
-	store     *Store
+	shared    shared
 	o         ServeOptions
 	listeners []net.Listener
 	logger    *slog.Logger
-	room      room // for what is being received
 	working   sync.WaitGroup
 	stop      chan struct{}
 
-	mu     sync.Mutex
+	mu     sync.Mutex // guards what follows
 	open   map[*visitor]struct{}
-	pinned int64 // bytes that clients have pinned
 	closed bool
 }
 
 // Serve begins to serve a store. The server is to be closed before the store.
 func (s *Store) Serve(o ServeOptions) (*Server, error) {
-	v := &Server{store: s, o: o, logger: s.o.Logger, open: map[*visitor]struct{}{}, stop: make(chan struct{})}
-	v.room.init(s.o.MaxStoreBacklogBytes)
+	v := &Server{shared: shared{store: s}, o: o, logger: s.o.Logger, open: map[*visitor]struct{}{}, stop: make(chan struct{})}
+	v.shared.room.init(s.o.MaxStoreBacklogBytes)
 	if err := v.listen(); err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
@@ -177,7 +170,7 @@ func (v *Server) accept(l net.Listener) {
 			time.Sleep(renewEvery / 10)
 			continue
 		}
-		c := &visitor{Conn: conn, server: v, held: map[uint64]hold{}}
+		c := &visitor{Conn: conn, shared: &v.shared, held: map[uint64]hold{}}
 		if !v.enter(c) {
 			_ = conn.Close()
 			continue
@@ -204,15 +197,10 @@ func (v *Server) enter(c *visitor) bool {
 // leave ends a connection, and with it its pins, and leases that are not given anew.
 func (v *Server) leave(c *visitor) {
 	_ = c.Close()
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	delete(v.open, c)
-	for _, h := range c.held {
-		v.pinned -= h.bytes
-	}
-	clear(c.held)
+	v.mu.Unlock()
+	c.forget()
 }
 
 // renew gives leases anew that clients hold.
@@ -235,31 +223,4 @@ func (v *Server) renew() {
 			c.renew()
 		}
 	}
-}
-
-// room bounds bytes of memory.
-type room struct {
-	mu    sync.Mutex
-	freed sync.Cond
-	most  int64
-	taken int64
-}
-
-func (r *room) init(most int64) { r.most, r.freed.L = most, &r.mu }
-
-// take waits until there is room. What is more than all of it has it alone.
-func (r *room) take(n int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for r.taken > 0 && r.taken+n > r.most {
-		r.freed.Wait()
-	}
-	r.taken += n
-}
-
-func (r *room) put(n int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.taken -= n
-	r.freed.Broadcast()
 }

@@ -441,9 +441,9 @@ func TestLeasesAndPinsEndWithTheConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 500 {
-		s.server.mu.Lock()
-		left := s.server.pinned
-		s.server.mu.Unlock()
+		s.server.shared.mutex.Lock()
+		left := s.server.shared.pinned
+		s.server.shared.mutex.Unlock()
 		if left == 0 {
 			break
 		}

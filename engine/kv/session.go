@@ -45,71 +45,6 @@ const (
 	bulkTime = time.Hour
 )
 
-// take makes a session the one that is used; nil with the reason why there is none.
-func (c *Client) take(s *session, reason error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.session, c.reason = s, reason
-}
-
-// keep connects anew whenever the connection is lost.
-func (c *Client) keep(s *session, workers int) {
-	wait := firstRetry
-	for {
-		if s != nil {
-			wait = firstRetry
-			select {
-			case <-s.broken:
-				c.take(nil, s.reason)
-			case <-c.stop:
-				s.fail(ErrClosed)
-				return
-			}
-		}
-		select {
-		case <-time.After(wait):
-		case <-c.stop:
-			return
-		}
-		wait = min(2*wait, lastRetry)
-		var err error
-		s, err = c.dial(workers)
-		c.take(s, err)
-	}
-}
-
-// dial makes all connections of a session.
-func (c *Client) dial(workers int) (*session, error) {
-	count := workers + (workers+1)/2
-	s := &session{data: make(chan *link, count), broken: make(chan struct{}), spaces: map[uint32]uint32{}}
-	for i := range 1 + count {
-		l, err := c.connect(s)
-		if err != nil {
-			err = fmt.Errorf("%w at %s: %w", ErrDisconnected, c.address, err)
-			s.fail(err)
-			return nil, err
-		}
-		s.links = append(s.links, l)
-		if i == 0 {
-			s.control = l
-		} else {
-			s.data <- l
-		}
-	}
-	return s, nil
-}
-
-func (c *Client) connect(s *session) (*link, error) {
-	conn, err := net.DialTimeout(c.network, c.place, dialTime)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.greet(conn); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return &link{conn: conn}, nil
-}
-
 func (s *session) greet(conn net.Conn) error {
 	if err := conn.SetDeadline(time.Now().Add(dialTime)); err != nil {
 		return err
@@ -145,19 +80,6 @@ func (s *session) fail(reason error) {
 	})
 }
 
-// live returns the session there is.
-func (c *Client) live() (*session, error) {
-	if c.closed.Load() {
-		return nil, ErrClosed
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.session == nil {
-		return nil, c.reason
-	}
-	return c.session, nil
-}
-
 // ask sends a request and reads its answer. more are sent behind the request, and then behind what was read. The session ends
 // when the connection fails.
 func (s *session) ask(l *link, op uint8, content []byte, limit time.Duration, pieces [][]byte, then func(io.Reader, []byte) error) error {
@@ -188,34 +110,4 @@ func (s *session) ask(l *link, op uint8, content []byte, limit time.Duration, pi
 		s.fail(err)
 	}
 	return err
-}
-
-// number is what a space is on the server.
-func (s *session) number(c *Client, space uint32) (uint32, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n, ok := s.spaces[space]; ok {
-		return n, nil
-	}
-	c.mu.Lock()
-	if int64(space) >= int64(len(c.spaces)) {
-		c.mu.Unlock()
-		return 0, fmt.Errorf("%w: there is no space %d", ErrInvalid, space)
-	}
-	names := c.spaces[space]
-	c.mu.Unlock()
-	content := le.AppendUint32(nil, uint32(len(names[0])))
-	content = append(append(content, names[0]...), names[1]...)
-	var n uint32
-	err := s.ask(s.control, opSpace, content, c.deadline, nil, func(_ io.Reader, b []byte) error {
-		if len(b) != 4 {
-			return fmt.Errorf("%w: %d bytes of a space", ErrProtocol, len(b))
-		}
-		n = le.Uint32(b)
-		return nil
-	})
-	if err == nil {
-		s.spaces[space] = n
-	}
-	return n, err
 }

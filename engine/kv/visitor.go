@@ -17,7 +17,7 @@ import (
 // visitor is a connection of a client.
 type visitor struct {
 	net.Conn
-	server *Server
+	*shared
 	buffer []byte // of frames
 	block  []byte // that was received last
 
@@ -34,7 +34,7 @@ type hold struct {
 const noEnd = math.MaxUint32
 
 func (c *visitor) renew() {
-	s := c.server.store
+	s := c.store
 	now, most := s.tick(), s.leaseUpTo(grant)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,7 +77,7 @@ func (c *visitor) greet() error {
 	if _, err := io.ReadFull(c, hello[:]); err != nil {
 		return err
 	}
-	s := c.server.store
+	s := c.store
 	welcome := append([]byte(wireMagic), 0, 0, 0, 0, 0, 0, 0, 0)
 	le.PutUint32(welcome[8:], wireVersion)
 	id := s.blobs.ID()
@@ -116,7 +116,7 @@ func (c *visitor) send(f frame) error {
 
 // result is the content of the answer to a request without a payload.
 func (c *visitor) result(f frame) ([]byte, error) {
-	s := c.server.store
+	s := c.store
 	switch f.op {
 	case opSpace:
 		return c.space(f.content)
@@ -167,7 +167,7 @@ func (c *visitor) space(b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %d bytes about a space", ErrProtocol, len(b))
 	}
 	end := 4 + le.Uint32(b)
-	number, err := c.server.store.Space(string(b[4:end]), string(b[end:]))
+	number, err := c.store.Space(string(b[4:end]), string(b[end:]))
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func (c *visitor) look(op uint8, k *keyed) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := c.server.store
+	s := c.store
 	o, err := s.space(k.space)
 	if err != nil {
 		return nil, err
@@ -217,12 +217,11 @@ func (c *visitor) hold(hash uint64, upTo uint32) {
 
 // pin keeps a block while the client is connected.
 func (c *visitor) pin(space uint32, key []byte) (bool, error) {
-	v := c.server
-	length, err := v.store.Exists(space, key, grant)
+	length, err := c.store.Exists(space, key, grant)
 	if err != nil || length < 0 {
 		return false, err
 	}
-	o, err := v.store.space(space)
+	o, err := c.store.space(space)
 	if err != nil {
 		return false, err
 	}
@@ -232,41 +231,45 @@ func (c *visitor) pin(space uint32, key []byte) (bool, error) {
 	if c.held[hash].bytes > 0 {
 		return true, nil
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if now := v.pinned + v.store.pinned.Load(); now+taken > v.store.o.CapacityBytes/2 {
-		return false, fmt.Errorf("%w: %d bytes are pinned", ErrPinned, now)
+	if err := c.pins(taken); err != nil {
+		return false, err
 	}
-	v.pinned += taken
 	c.held[hash] = hold{upTo: noEnd, bytes: taken}
 	return true, nil
 }
 
 func (c *visitor) unpin(space uint32, key []byte) (bool, error) {
-	v := c.server
-	length, err := v.store.Exists(space, key, 0)
+	length, err := c.store.Exists(space, key, 0)
 	if err != nil {
 		return false, err
 	}
-	o, err := v.store.space(space)
+	o, err := c.store.space(space)
 	if err != nil {
 		return false, err
 	}
 	hash := o.hash(key)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v.mu.Lock()
-	defer v.mu.Unlock()
 	if h := c.held[hash]; h.bytes > 0 {
-		v.pinned -= h.bytes
+		c.unpins(h.bytes)
 		delete(c.held, hash)
 	}
 	return length >= 0, nil
 }
 
+// forget ends all that the client holds.
+func (c *visitor) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.held {
+		c.unpins(h.bytes)
+	}
+	clear(c.held)
+}
+
 // suspect reads a block that a client says is not sound. If it is not, it is dropped, as by a Get.
 func (c *visitor) suspect(k *keyed) error {
-	s := c.server.store
+	s := c.store
 	if len(k.keys) != 1 || k.amount > uint64(s.blobs.MaxLength()) {
 		return fmt.Errorf("%w: %d suspects of %d bytes", ErrProtocol, len(k.keys), k.amount)
 	}
@@ -282,7 +285,7 @@ func (c *visitor) call(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := c.server.store
+	s := c.store
 	var answer any
 	switch asked.Verb {
 	case "keys":
@@ -325,7 +328,7 @@ func (c *visitor) load(f frame) error {
 	if err != nil || len(rest) > 0 || len(k.keys) != 1 {
 		return errors.Join(err, fmt.Errorf("%w: a load of %d keys, %d bytes behind", ErrProtocol, len(k.keys), len(rest)))
 	}
-	s := c.server.store
+	s := c.store
 	if !s.enter() {
 		return c.send(f.failure(ErrClosed))
 	}
@@ -363,14 +366,14 @@ func (c *visitor) set(f frame) error {
 	if err != nil || len(rest) != 8 || len(k.keys) != 1 {
 		return errors.Join(err, fmt.Errorf("%w: a set of %d keys, %d bytes behind", ErrProtocol, len(k.keys), len(rest)))
 	}
-	s := c.server.store
+	s := c.store
 	length := le.Uint64(rest)
 	if length > uint64(s.blobs.MaxLength()) {
 		return fmt.Errorf("%w: a set of %d bytes, want at most %d", ErrProtocol, length, s.blobs.MaxLength())
 	}
 	key := bytes.Clone(k.keys[0])
-	c.server.room.take(int64(length))
-	defer c.server.room.put(int64(length))
+	c.room.take(int64(length))
+	defer c.room.put(int64(length))
 	if uint64(cap(c.block)) < length {
 		c.block = make([]byte, length)
 	}
