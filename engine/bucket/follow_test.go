@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -188,14 +190,19 @@ func wantReadable(t testing.TB, dir string, reader *Bucket) {
 // TestReadersAtEachStep looks at a bucket before each thing that its owner does to a file.
 func TestReadersAtEachStep(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bucket")
-	var acknowledged, removed int64
-	var reader *Bucket
+	var acknowledged, removed atomic.Int64
+	var old atomic.Pointer[Bucket]
+	var mu sync.Mutex // files are synced side by side
 	looks := 0
 	look := func(op faultfs.Op) error {
+		reader := old.Load()
 		if reader == nil || op.Name == "read" || op.Name == "stat" || op.Name == "open" || op.Name == "size" {
 			return nil
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		looks++
+		least := acknowledged.Load()
 		fresh, err := OpenReadOnly(dir, DefaultOptions())
 		if err != nil {
 			t.Errorf("before %s of %s: %v", op.Name, filepath.Base(op.Path), err)
@@ -210,8 +217,8 @@ func TestReadersAtEachStep(t *testing.T) {
 			}
 			c, err := b.Read(0, 1<<40, false)
 			got := ids(t, c, err)
-			if end := first + int64(len(got)); end < acknowledged || first > removed || !slices.Equal(got, span(first, end)) {
-				t.Errorf("before %s of %s, %s: the rows %d to %d of %d, without those below %d", op.Name, op.Path, which, first, end, acknowledged, removed)
+			if end := first + int64(len(got)); end < least || first > removed.Load() || !slices.Equal(got, span(first, end)) {
+				t.Errorf("before %s of %s, %s: the rows %d to %d of %d, without those below %d", op.Name, op.Path, which, first, end, least, removed.Load())
 			}
 		}
 		return nil
@@ -221,20 +228,20 @@ func TestReadersAtEachStep(t *testing.T) {
 	})
 	owner := open(t, dir, o)
 	appendRows(t, owner, 3)
-	acknowledged = 3
-	reader = openToRead(t, dir)
+	acknowledged.Store(3)
+	old.Store(openToRead(t, dir))
 	for range 3 {
 		for range 5 {
 			appendRows(t, owner, 700)
-			acknowledged += 700
+			acknowledged.Add(700)
 		}
 		must(t, owner.Flush())
-		removed = acknowledged - 500 // from now on they may be gone
-		_, err := owner.TruncateBefore(removed)
+		removed.Store(acknowledged.Load() - 500) // from now on they may be gone
+		_, err := owner.TruncateBefore(removed.Load())
 		must(t, err)
-		must(t, owner.AddColumns([]arrow.Field{nullable(fmt.Sprint("more", acknowledged), arrow.PrimitiveTypes.Int64)}))
+		must(t, owner.AddColumns([]arrow.Field{nullable(fmt.Sprint("more", acknowledged.Load()), arrow.PrimitiveTypes.Int64)}))
 		appendRows(t, owner, 1)
-		acknowledged++
+		acknowledged.Add(1)
 		must(t, owner.Compact())
 		must(t, owner.Close())
 		owner = open(t, dir, o)
