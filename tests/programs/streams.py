@@ -59,6 +59,11 @@ def commands(directory: Path, url: str) -> dict[str, list[str]]:
         "kv stat": ["kv", "stat", str(directory / "kv")],
         "kv ls": ["kv", "ls", str(directory / "kv")],
         "kv verify": ["kv", "verify", str(directory / "kv")],
+        "params ls": ["params", "ls", str(directory / "params")],
+        "params ls, JSON": ["params", "ls", str(directory / "params"), "--json"],
+        "params show": ["params", "show", str(directory / "params"), "m€"],
+        "params diff": ["params", "diff", str(directory / "params"), "m€", "1"],
+        "params verify": ["params", "verify", str(directory / "params")],
     }
 
 

@@ -1,4 +1,4 @@
-"""torch tensors in records; skipped where torch is not installed."""
+"""torch tensors in records."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from persisting import PersistingBackend
 from persisting._errors import SchemaError
@@ -16,7 +17,6 @@ from tests.records import once, put
 if TYPE_CHECKING:
     from pathlib import Path
 
-torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 
 DTYPES = [
