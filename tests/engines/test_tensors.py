@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -121,22 +122,25 @@ def test_a_tensor_is_a_list_in_a_column_of_lists() -> None:
     assert decode([put(encoder, {"x": torch.tensor([2, 3])})]) == [{"x": [2, 3]}]
 
 
-async def test_tensors_come_back_from_a_bucket(tmp_path: Path) -> None:
-    records = [
-        {"t": tensor("bfloat16", 2, i), "n": i, "d": {"t": tensor("int8", i)}} for i in range(6)
-    ]
-    async with PersistingBackend(0, tmp_path) as backend:
-        await backend.put(records[0])
-        await backend.put_batch(records[1:3])
-        assert same(await backend.get(10, 0), records[:3])
-        await backend.flush()
-        await backend.put_batch(records[3:])
-    async with PersistingBackend(0, tmp_path) as backend:
-        assert same(await backend.get(10, 0), records)
-        await backend.flush()
-        await backend.compact()
-        assert same(await backend.get_by_indices([5, 0]), [records[5], records[0]])
-        assert same([r async for part in backend.get_stream(10, 0) for r in part], records)
+def test_tensors_come_back_from_a_bucket(tmp_path: Path) -> None:
+    async def main() -> None:
+        records = [
+            {"t": tensor("bfloat16", 2, i), "n": i, "d": {"t": tensor("int8", i)}} for i in range(6)
+        ]
+        async with PersistingBackend(0, tmp_path) as backend:
+            await backend.put(records[0])
+            await backend.put_batch(records[1:3])
+            assert same(await backend.get(10, 0), records[:3])
+            await backend.flush()
+            await backend.put_batch(records[3:])
+        async with PersistingBackend(0, tmp_path) as backend:
+            assert same(await backend.get(10, 0), records)
+            await backend.flush()
+            await backend.compact()
+            assert same(await backend.get_by_indices([5, 0]), [records[5], records[0]])
+            assert same([r async for part in backend.get_stream(10, 0) for r in part], records)
+
+    asyncio.run(main())
 
 
 def test_torch_is_not_imported() -> None:
