@@ -1,10 +1,13 @@
 package bucket
 
 import (
+	"fmt"
+
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/wal/segment"
 )
 
 // entry is the rows of an append, with the columns of the bucket: a record or a
@@ -60,4 +63,17 @@ func checkValues(rec arrow.Record) error {
 type survivors struct {
 	first int64
 	rec   arrow.Record
+}
+
+// decodeEntry returns the rows of an entry of the log. The caller releases them.
+func decodeEntry(d *batch.Decoder, e segment.Entry) (arrow.Record, error) {
+	rec, err := d.Decode(e.Preamble, e.Body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: log entry at offset %d: %w", engine.ErrCorrupt, e.First, err)
+	}
+	if rec.NumRows() != e.Rows {
+		rec.Release()
+		return nil, fmt.Errorf("%w: log entry at offset %d has %d rows, its header says %d", engine.ErrCorrupt, e.First, rec.NumRows(), e.Rows)
+	}
+	return rec, nil
 }

@@ -226,24 +226,11 @@ func (f *follower) readLog(next int64, mark table.Mark, noWait bool) error {
 
 // keep decodes an entry of the log.
 func (f *follower) keep(e segment.Entry) error {
-	rec, err := decode(&f.decoder, e)
+	rec, err := decodeEntry(&f.decoder, e)
 	if err == nil {
 		f.fresh = append(f.fresh, survivors{e.First, rec})
 	}
 	return err
-}
-
-// decode returns the rows of an entry.
-func decode(d *batch.Decoder, e segment.Entry) (arrow.Record, error) {
-	rec, err := d.Decode(e.Preamble, e.Body)
-	if err != nil {
-		return nil, fmt.Errorf("%w: log entry at offset %d: %w", engine.ErrCorrupt, e.First, err)
-	}
-	if rec.NumRows() != e.Rows {
-		rec.Release()
-		return nil, fmt.Errorf("%w: log entry at offset %d has %d rows, its header says %d", engine.ErrCorrupt, e.First, rec.NumRows(), e.Rows)
-	}
-	return rec, nil
 }
 
 func (f *follower) forget() {
@@ -387,7 +374,7 @@ func (f *follower) pushPuts(puts ring.Saved) error {
 	var d batch.Decoder
 	defer d.Close()
 	for _, e := range entries {
-		rec, err := decode(&d, segment.Entry{First: e.First, Rows: e.Rows, Preamble: puts.Preamble, Body: e.Message})
+		rec, err := decodeEntry(&d, segment.Entry{First: e.First, Rows: e.Rows, Preamble: puts.Preamble, Body: e.Message})
 		if err != nil {
 			return err
 		}

@@ -141,7 +141,7 @@ func (op *opening) lookAtLog(s *survey) error {
 
 // survive keeps the rows of a log entry that do not come before the end.
 func (op *opening) survive(s *survey, d *batch.Decoder, e segment.Entry) error {
-	rec, err := op.decodeEntry(s, d, e)
+	rec, err := op.decodeFitting(s, d, e)
 	if err != nil {
 		return err
 	}
@@ -161,16 +161,12 @@ func (op *opening) survive(s *survey, d *batch.Decoder, e segment.Entry) error {
 	return nil
 }
 
-// decodeEntry returns the rows of an entry, which fit the columns of those before.
+// decodeFitting is decodeEntry of one whose columns fit those of the entries before.
 // The caller releases them.
-func (op *opening) decodeEntry(s *survey, d *batch.Decoder, e segment.Entry) (arrow.Record, error) {
-	rec, err := d.Decode(e.Preamble, e.Body)
+func (op *opening) decodeFitting(s *survey, d *batch.Decoder, e segment.Entry) (arrow.Record, error) {
+	rec, err := decodeEntry(d, e)
 	if err != nil {
-		return nil, fmt.Errorf("%w: log entry at offset %d: %w", engine.ErrCorrupt, e.First, err)
-	}
-	if rec.NumRows() != e.Rows {
-		rec.Release()
-		return nil, fmt.Errorf("%w: log entry at offset %d has %d rows, its header says %d", engine.ErrCorrupt, e.First, rec.NumRows(), e.Rows)
+		return nil, err
 	}
 	// The decoder gives all entries of one preamble the same schema, so the columns are compared once for each preamble.
 	if rec.Schema() == s.seen {
@@ -205,7 +201,7 @@ func (op *opening) lookAtRing(s *survey) error {
 		var d batch.Decoder
 		defer d.Close()
 		for _, e := range entries {
-			rec, err := op.decodeEntry(s, &d, segment.Entry{First: e.First, Rows: e.Rows, Preamble: saved.Preamble, Body: e.Message})
+			rec, err := op.decodeFitting(s, &d, segment.Entry{First: e.First, Rows: e.Rows, Preamble: saved.Preamble, Body: e.Message})
 			if err != nil {
 				return err
 			}
