@@ -8,9 +8,29 @@ import (
 	"github.com/persisting/persisting/engine/blob"
 )
 
-// load reads one block into the pieces, whose lengths make total. Where another set or a delete comes between, what there is after
-// it is read: the block that it replaced says that it was, which is no damage.
+// load reads one block into the pieces, whose lengths make total.
 func (s *Store) load(o *owner, key []byte, pieces [][]byte, total int64) int8 {
+	l, result := s.lend(o, key, total, func(g *segment, want blob.Want) error { return g.Read(want, pieces) })
+	if result != OK {
+		return result
+	}
+	l.segment.leave()
+	s.stats.hits.Add(1)
+	s.stats.readBytes.Add(total)
+	return OK
+}
+
+// loan is a block that is sent from its segment, in which the caller is a user.
+type loan struct {
+	segment *segment
+	hash    uint64
+	ref     uint32
+	page    uint32
+}
+
+// lend has read look at the block of a key that has total bytes, and lends it where that found nothing wrong. Where another set or
+// a delete comes between, what there is after it is looked at: the block that it replaced says that it was, which is no damage.
+func (s *Store) lend(o *owner, key []byte, total int64, read func(*segment, blob.Want) error) (loan, int8) {
 	hash := o.hash(key)
 	t := s.index.shard(hash)
 	for {
@@ -18,27 +38,25 @@ func (s *Store) load(o *owner, key []byte, pieces [][]byte, total int64) int8 {
 		e, ref := s.look(t, hash)
 		if e == nil {
 			t.mu.Unlock()
-			return s.miss(hash)
+			return loan{}, s.miss(hash)
 		}
 		if int64(e.length) != total {
 			t.mu.Unlock()
 			s.stats.missedLength.Add(1)
-			return Length
+			return loan{}, Length
 		}
 		want := blob.Want{Page: e.page, Length: e.length, Namespace: o.namespace, Key: key}
 		s.read(e)
 		g := s.segmentOf(ref)
 		g.users.Add(1)
 		t.mu.Unlock()
-		err := g.Read(want, pieces)
-		g.leave()
+		err := read(g, want)
 		if err == nil {
-			s.stats.hits.Add(1)
-			s.stats.readBytes.Add(total)
-			return OK
+			return loan{g, hash, ref, want.Page}, OK
 		}
+		g.leave()
 		if s.has(hash, ref, want.Page) {
-			return s.bad(hash, ref, want.Page, err)
+			return loan{}, s.bad(hash, ref, want.Page, err)
 		}
 	}
 }
@@ -140,4 +158,14 @@ func (s *Store) Prefix(space uint32, keys [][]byte, lease time.Duration) (n int,
 		n++
 	}
 	return n, nil
+}
+
+// renew gives a lease to what a hash refers to.
+func (s *Store) renew(hash uint64, upTo uint32) {
+	t := s.index.shard(hash)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e, _ := s.look(t, hash); e != nil {
+		e.lease = max(e.lease, upTo)
+	}
 }

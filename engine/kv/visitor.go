@@ -338,7 +338,7 @@ func (c *visitor) load(f frame) error {
 		return c.send(f.failure(err))
 	}
 	began := s.o.now()
-	l, result := s.lend(o, k.keys[0], k.amount)
+	l, result := s.lend(o, k.keys[0], int64(k.amount), (*segment).Check)
 	defer func() { s.metrics.LoadDone(s.o.now().Sub(began)) }()
 	answer := frame{op: f.op, id: f.id, content: []byte{byte(result)}}
 	if result != OK {
