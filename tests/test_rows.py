@@ -187,7 +187,11 @@ VALUES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
 }
 WRONG: list[Any] = [None, "\ud800", 2**64, -1.5, b"x", (1,), {1: 2}, [None], [[None]], object()]
 
-FITTING: dict[str, list[Any]] = {"float": [-1.5], "bytes": [b"x"], "json": [[None], [[None]]]}
+FITTING: dict[str, list[Any]] = {
+    "float": [-1.5],
+    "bytes": [b"x"],
+    "json": [(1,), [None], [[None]]],
+}
 
 
 def learn(names: list[str]) -> RecordEncoder:
@@ -242,6 +246,18 @@ def test_a_wrong_value_anywhere_leaves_the_writer_usable(
     assert encoder.message(bad) is None
     assert encoder.message([*bad[:row], {**records[row], "more": 1}]) is None
     assert encoder.message(records) == before
+
+
+@pytest.mark.parametrize("key", sorted(VALUES))
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: type(value).__name__)
+def test_a_value_of_another_type_fits_or_is_left_to_the_long_way(key: str, value: Any) -> None:
+    encoder = learn([key])
+    message = encoder.message([{key: value}])
+    if value in FITTING.get(key, []):
+        assert message is not None
+        assert message.batch().equals(long_way(encoder, [{key: value}]), check_metadata=True)
+    else:
+        assert message is None
 
 
 def test_no_records_are_no_message() -> None:
