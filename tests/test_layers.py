@@ -37,6 +37,7 @@ GO_LAYERS = [
     "engine/params",
     "engine/lance",
     "engine/batch",
+    "engine/tail",
     "engine/ring",
     "engine/ring/ringtest",
     "engine/table",

@@ -86,7 +86,7 @@ func (cs *columns) addToEmpty(f arrow.Field) (bool, error) {
 	if err := cs.writable(); err != nil {
 		return false, err
 	}
-	if cs.rows.tail.next > 0 {
+	if cs.rows.tail.Next() > 0 {
 		return false, nil
 	}
 	return true, cs.addColumns([]arrow.Field{f}, arrow.Metadata{})

@@ -23,7 +23,7 @@ func (in *ingest) append(b Batch, noWait bool) (first, end int64, err error) {
 		return 0, 0, err
 	}
 	if rows == 0 {
-		return in.rows.tail.next, in.rows.tail.next, nil
+		return in.rows.tail.Next(), in.rows.tail.Next(), nil
 	}
 	e, err := b.entry(in, rows, noWait)
 	if err != nil {

@@ -228,7 +228,7 @@ func (b *Bucket) refuse(cause error) {
 // opened gives a bucket that has been recovered its metrics.
 func (b *Bucket) opened(began time.Time) {
 	took := time.Since(began)
-	b.recovered.rows = b.rows.tail.next
+	b.recovered.rows = b.rows.tail.Next()
 	if b.opts.EnableMetrics {
 		b.opts.Metrics.Opened(took)
 		b.metrics = b.opts.Metrics.Bucket(b.home.Path, b.metricsState)

@@ -129,11 +129,11 @@ func TestAFlushJoinsSmallBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.rows.mu.Lock()
-	batches, rows, bytes := len(b.rows.tail.chunks), b.rows.tail.next-b.rows.tail.begin(), int64(0)
-	for _, c := range b.rows.tail.chunks {
-		bytes += batch.RowBytes(c.rec)
+	batches, rows, bytes := len(b.rows.tail.Chunks()), b.rows.tail.Next()-b.rows.tail.Begin(), int64(0)
+	for _, c := range b.rows.tail.Chunks() {
+		bytes += batch.RowBytes(c.Record)
 	}
-	kept := b.rows.tail.bytes
+	kept := b.rows.tail.Bytes()
 	b.rows.mu.Unlock()
 	if rows != 50_000 || batches > 50_000/300+22 || bytes != kept {
 		t.Fatalf("%d rows in %d batches, %d bytes of %d", rows, batches, bytes, kept)

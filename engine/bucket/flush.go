@@ -9,6 +9,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/tail"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
@@ -106,11 +107,11 @@ func (fl *flusher) flushTail() (from, to int64, err error) {
 		_ = fl.log.Wait(background, promised)
 	}
 	var schema *arrow.Schema
-	var chunks []chunk
+	var chunks []tail.Chunk
 	fl.rows.locked(func() {
 		from, to = fl.rows.checkpoint, fl.rows.visible()
 		schema = fl.rows.schema
-		chunks, err = fl.rows.tail.slice(from, to)
+		chunks, err = fl.rows.tail.Slice(from, to)
 	})
 	if err != nil || from == to {
 		return from, to, err
@@ -140,7 +141,7 @@ func (fl *flusher) cutLog(to int64) error {
 
 // writeTable appends the rows from offset from on to the table and brings them to disk. It
 // takes over the references to chunks.
-func (fl *flusher) writeTable(schema *arrow.Schema, chunks []chunk, from int64) (*lance.Snapshot, error) {
+func (fl *flusher) writeTable(schema *arrow.Schema, chunks []tail.Chunk, from int64) (*lance.Snapshot, error) {
 	batches, err := fl.rows.coalesce(schema, chunks, smallChunk)
 	if err != nil {
 		return nil, err

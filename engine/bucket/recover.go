@@ -86,7 +86,7 @@ func (op *opening) recoverTable() error {
 	defer newest.Release()
 	// Without locks, here and in what follows: nobody else knows the bucket yet.
 	op.rows.checkpoint = newest.NextRowID()
-	op.rows.tail.next = op.rows.checkpoint
+	op.rows.tail.ContinueAt(op.rows.checkpoint)
 	op.rows.setSchema(newest.Schema())
 	return nil
 }
@@ -172,7 +172,7 @@ func (op *opening) recoverMarks(s *survey) error {
 	if c.journal, err = s.marks.Open(); err != nil {
 		return err
 	}
-	if end := op.rows.tail.next; c.marks.Beyond(end) {
+	if end := op.rows.tail.Next(); c.marks.Beyond(end) {
 		if _, err := c.append(marks.EndRecord(end)); err != nil {
 			return err
 		}
