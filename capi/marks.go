@@ -27,21 +27,21 @@ func persistingBucketMarkGo(id C.persisting_bucket, task *C.char, offsets *C.int
 		if err != nil {
 			return err
 		}
-		return b.Mark(C.GoString(task), at)
+		return b.Tasks().Mark(C.GoString(task), at)
 	}, arg("task", task))
 }
 
 //export persistingBucketUnmarkGo
 func persistingBucketUnmarkGo(id C.persisting_bucket, task *C.char, e *C.struct_persisting_error) C.persisting_status {
 	return onBucket(id, e, func(b *bucket.Bucket) error {
-		return b.Unmark(C.GoString(task))
+		return b.Tasks().Unmark(C.GoString(task))
 	}, arg("task", task))
 }
 
 //export persistingBucketMarkedGo
 func persistingBucketMarkedGo(id C.persisting_bucket, out **C.char, e *C.struct_persisting_error) C.persisting_status {
 	return onBucket(id, e, func(b *bucket.Bucket) error {
-		counts, err := b.Marked()
+		counts, err := b.Tasks().Marked()
 		if err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func persistingBucketTakeReadyGo(id C.persisting_bucket, task, columns *C.char, 
 		if err != nil {
 			return err
 		}
-		taken, err := b.TakeReady(C.GoString(task), names, int64(limit))
+		taken, err := b.Tasks().Take(C.GoString(task), names, int64(limit))
 		if err != nil {
 			return err
 		}
@@ -80,7 +80,7 @@ func persistingBucketReadyGo(id C.persisting_bucket, task, columns *C.char, bits
 			return err
 		}
 		into := unsafe.Slice((*byte)(unsafe.Pointer(bits)), int(size))
-		return b.Ready(C.GoString(task), names, func(first int64, rows uint64) bool {
+		return b.Tasks().Ready(C.GoString(task), names, func(first int64, rows uint64) bool {
 			if first/8 >= int64(size) {
 				return false
 			}
@@ -99,7 +99,7 @@ func persistingBucketClearGo(id C.persisting_bucket, offsets *C.int64_t, count C
 		if err != nil {
 			return err
 		}
-		removed, err := b.Clear(at)
+		removed, err := b.Tasks().Clear(at)
 		if err != nil {
 			return err
 		}

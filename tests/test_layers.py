@@ -42,6 +42,7 @@ GO_LAYERS = [
     "engine/ring/ringtest",
     "engine/table",
     "engine/layout",
+    "engine/tasks",
     "engine/inspect",
     "engine/bucket",
     "capi",

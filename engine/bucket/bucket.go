@@ -16,6 +16,7 @@ import (
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/engine/tasks"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
@@ -26,8 +27,7 @@ import (
 //
 // Who holds a lock takes only those that come after it:
 //
-//	consumption.mu     the order of marks, and who takes which rows
-//	presence.mu        which rows have which columns
+//	those of tasks     the order of marks and who takes which rows, then which rows have which columns
 //	ingest.appending   the order of appends: whose offsets are next, and what they may do to the columns
 //	table.Reshaping    what the table is made of
 //	table.Growing      what is in the table: one flush, or change of its rows or columns
@@ -42,8 +42,7 @@ type Bucket struct {
 	columns *columns // changes what they are made of
 	upkeep  *upkeep  // keeps the table small
 
-	consumption *consumption // what tasks have consumed
-	presence    presence     // which rows have which columns
+	tasks *tasks.Tasks // what tasks have consumed of them
 
 	consumers *statefile.Register // offsets that they committed
 	recovered recovered
@@ -114,9 +113,8 @@ func assemble(c *core) *Bucket {
 		core: c, rows: rs, flusher: fl, ingest: in,
 		columns: &columns{core: c, rows: rs, flusher: fl, ingest: in},
 		upkeep:  &upkeep{core: c, rows: rs, flusher: fl},
-
-		consumption: &consumption{core: c},
 	}
+	b.tasks = newTasks(b)
 	c.panicked = b.Break
 	c.home.OnRefusal(b.refuse)
 	return b
@@ -128,7 +126,7 @@ func (b *Bucket) begin(began time.Time) (err error) {
 	if b.ingest.compressor, err = batch.NewCompressor(b.opts.WALCompression); err != nil {
 		return err
 	}
-	op := &opening{core: b.core, rows: b.rows, flusher: b.flusher, ingest: b.ingest, consumption: b.consumption, recovered: &b.recovered}
+	op := &opening{core: b.core, rows: b.rows, flusher: b.flusher, ingest: b.ingest, tasks: b.tasks, recovered: &b.recovered}
 	if err := op.recover(); err != nil {
 		return err
 	}
@@ -164,6 +162,7 @@ func (b *Bucket) Close() error {
 	} else {
 		b.ingest.follower.close()
 	}
+	err = errors.Join(err, contained(b.tasks.Close)) // which waits for who reads rows, and so comes before the locks
 	b.ingest.appending.Lock()
 	defer b.ingest.appending.Unlock()
 	b.table.Reshaping.Lock()
@@ -200,7 +199,7 @@ func (b *Bucket) settleAll() (err error) {
 func (b *Bucket) release(flushed bool) error {
 	var faults []error
 	for _, let := range []func() error{
-		b.consumption.close,
+		b.tasks.Close,
 		b.closeLog,
 		// After the log has written, and while no other opener can have a ring.
 		func() error { return b.ingest.closeRing(flushed) },
@@ -287,7 +286,7 @@ func (b *Bucket) Break(cause error) {
 	if b.log != nil {
 		b.log.Abort(cause)
 	}
-	b.consumption.abort(cause)
+	b.tasks.Abort(cause)
 	b.rows.alarm.end(b.rows.acknowledgedRows())
 }
 

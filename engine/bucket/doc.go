@@ -5,8 +5,8 @@
 //
 //	Bucket    what callers see; each call is a few of its parts':         bucket.go, put.go, read.go, get.go, columns.go,
 //	                                                                     delete.go, queries.go, versions.go, ...
-//	  consumption  what tasks have consumed, in a journal of its own   marks.go
-//	  presence  which rows have which columns: what tasks can consume     presence.go
+//	  tasks     what tasks have consumed, and can: of a package of its    tasks.go
+//	            own, that reads the bucket
 //	  upkeep    compactions and retention: keeps the table small         upkeep.go, retention.go, background.go
 //	  columns   changes what the rows are made of                        alter.go
 //	  ingest    takes rows: by a call, or out of the ring                ingest.go, ring.go, append.go
