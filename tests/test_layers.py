@@ -43,6 +43,7 @@ GO_LAYERS = [
     "engine/table",
     "engine/layout",
     "engine/tasks",
+    "engine/retention",
     "engine/inspect",
     "engine/bucket",
     "capi",

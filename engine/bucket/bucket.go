@@ -15,6 +15,7 @@ import (
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/retention"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/tasks"
 	"github.com/persisting/persisting/metrics"
@@ -107,7 +108,8 @@ func openLocked(dir string, opts Options, lock *statefile.Lock) (*Bucket, error)
 // assemble makes a bucket of its parts.
 func assemble(c *core) *Bucket {
 	rs := newRows(c)
-	fl := &flusher{core: c, rows: rs, flushed: make(chan struct{}), times: timesIn(c.home.FS, c.home.Path, c.opts.RetentionAge)}
+	bounds := retention.Bounds{Rows: c.opts.RetentionRows, Bytes: c.opts.RetentionBytes, Age: c.opts.RetentionAge}
+	fl := &flusher{core: c, rows: rs, flushed: make(chan struct{}), retention: retention.New(c.home.FS, c.home.Path, bounds)}
 	in := &ingest{core: c, rows: rs, flusher: fl, drainRequested: make(chan struct{}, 1)}
 	b := &Bucket{
 		core: c, rows: rs, flusher: fl, ingest: in,

@@ -16,7 +16,8 @@
 //	  follower  has the rows of a bucket that another process has open   follow.go, in place of all above but rows
 //	  core      where the bucket is, its options, its log and table      core.go
 //
-// A part knows those below it. What needs no bucket is a package of its own: engine/tail has the rows in memory. An opening, which recovers a bucket, makes what they begin with (survey.go,
+// A part knows those below it. What needs no bucket is a package of its own: engine/tail has the rows in memory,
+// engine/retention says which are kept. An opening, which recovers a bucket, makes what they begin with (survey.go,
 // replay.go, recover.go). No files depend on each other in a circle.
 //
 // # Rows and offsets

@@ -9,6 +9,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/retention"
 	"github.com/persisting/persisting/engine/tail"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
@@ -17,8 +18,8 @@ import (
 // flusher moves rows from memory into the table, and so out of the log. table.Growing is held for each move.
 type flusher struct {
 	*core
-	rows  *rows
-	times times // when rows came into the table
+	rows      *rows
+	retention *retention.Retention // is told when rows came into the table
 
 	mu       sync.Mutex    // guards what follows
 	flushed  chan struct{} // closed at the end of each flush
@@ -235,10 +236,10 @@ func (fl *flusher) removeFlushed(do func(*lance.Table, *lance.Snapshot) (*lance.
 
 // noteTimes notes that the rows below an offset are in the table.
 func (fl *flusher) noteTimes(rows int64) {
-	if fl.times.step == 0 {
+	if fl.opts.RetentionAge == 0 {
 		return
 	}
-	if err := fl.times.note(rows, fl.rows.state().first, time.Now()); err != nil {
+	if err := fl.retention.Note(rows, fl.rows.state().first, time.Now()); err != nil {
 		fl.logger.Error("rows will be kept longer than retention_age asks for", "error", err)
 	}
 }

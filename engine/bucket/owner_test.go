@@ -76,7 +76,7 @@ var inPlace = map[string]struct {
 	"cut": {do: func(_ *testing.T, b *Bucket) error { return b.log.Cut(b.log.Acknowledged()) }},
 	"times": {
 		options: func(o *Options) { o.RetentionAge = time.Hour },
-		do:      func(_ *testing.T, b *Bucket) error { return b.flusher.times.note(10, 0, time.Now()) },
+		do:      func(_ *testing.T, b *Bucket) error { return b.flusher.retention.Note(10, 0, time.Now()) },
 	},
 	"ring": {do: func(t *testing.T, b *Bucket) error {
 		columns, err := batch.NewMessageSchema(numbered)
