@@ -210,10 +210,10 @@ func persistingBucketWaitGo(id C.persisting_bucket, rows, timeoutNs C.int64_t, e
 func persistingBucketSetBellGo(id C.persisting_bucket, fd C.int32_t, e *C.struct_persisting_error) C.persisting_status {
 	return onBucket(id, e, func(b *bucket.Bucket) error {
 		if fd < 0 {
-			b.SetBell(nil)
+			b.SetWaker(nil)
 			return nil
 		}
-		b.SetBell(func(rows int64, over bool) {
+		b.SetWaker(func(rows int64, over bool) {
 			number := uint64(rows)
 			if over {
 				number += C.PERSISTING_OVER

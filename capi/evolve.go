@@ -16,7 +16,7 @@ func persistingBucketAddColumnsGo(id C.persisting_bucket, s *C.struct_ArrowSchem
 		if err != nil {
 			return err
 		}
-		return b.AddColumns(columns.Fields())
+		return b.Columns().Add(columns.Fields())
 	}, arg("schema", s))
 }
 
@@ -30,7 +30,7 @@ func persistingBucketFillColumnGo(id C.persisting_bucket, a *C.struct_ArrowArray
 			return err
 		}
 		defer row.Release()
-		return b.FillColumn(row)
+		return b.Columns().Fill(row)
 	}, arg("array", a), arg("schema", s))
 }
 
@@ -45,19 +45,19 @@ func persistingBucketComputeColumnGo(id C.persisting_bucket, s *C.struct_ArrowSc
 		if f.Type.ID() == arrow.NULL {
 			f.Type = nil
 		}
-		return b.ComputeColumn(f, C.GoString(expression))
+		return b.Columns().Compute(f, C.GoString(expression))
 	}, arg("schema", s), arg("expression", expression))
 }
 
 //export persistingBucketDropColumnGo
 func persistingBucketDropColumnGo(id C.persisting_bucket, name *C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *bucket.Bucket) error { return b.DropColumn(C.GoString(name)) }, arg("name", name))
+	return onBucket(id, e, func(b *bucket.Bucket) error { return b.Columns().Drop(C.GoString(name)) }, arg("name", name))
 }
 
 //export persistingBucketRenameColumnGo
 func persistingBucketRenameColumnGo(id C.persisting_bucket, name, to *C.char, e *C.struct_persisting_error) C.persisting_status {
 	return onBucket(id, e, func(b *bucket.Bucket) error {
-		return b.RenameColumn(C.GoString(name), C.GoString(to))
+		return b.Columns().Rename(C.GoString(name), C.GoString(to))
 	}, arg("name", name), arg("to", to))
 }
 
@@ -69,7 +69,7 @@ func persistingBucketCastColumnGo(id C.persisting_bucket, s *C.struct_ArrowSchem
 		if err != nil {
 			return err
 		}
-		return b.CastColumn(f)
+		return b.Columns().Cast(f)
 	}, arg("schema", s))
 }
 
@@ -81,6 +81,6 @@ func persistingBucketDeclareGo(id C.persisting_bucket, s *C.struct_ArrowSchema, 
 		if err != nil {
 			return err
 		}
-		return b.Declare(columns)
+		return b.Columns().Declare(columns)
 	}, arg("schema", s))
 }

@@ -27,6 +27,7 @@ GO_LAYERS = [
     "wal/segment",
     "wal",
     "engine",
+    "engine/waker",
     "engine/memory",
     "engine/atfork",
     "engine/statefile",

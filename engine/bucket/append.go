@@ -75,7 +75,7 @@ func (in *ingest) logged(e entry, began time.Time, failed error) {
 		in.acknowledged(began)
 	} else {
 		in.failed(metrics.Put, in.writeError(failed))
-		in.rows.alarm.end(in.rows.acknowledgedRows())
+		in.rows.waker.End(in.rows.acknowledgedRows())
 	}
 	e.release()
 }

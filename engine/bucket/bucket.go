@@ -34,13 +34,13 @@ import (
 //	table.Growing      what is in the table: one flush, or change of its rows or columns
 //	flusher.mu         how the last flush ended
 //	rows.mu            the rows in memory, and which version of the table belongs to them
-//	the locks within the table, the log, the pages and the alarm, which call nobody
+//	the locks within the table, the log, the pages and the waker, which call nobody that takes one
 type Bucket struct {
 	*core
 	rows    *rows    // in memory
 	flusher *flusher // moves them into the table
 	ingest  *ingest  // takes them from callers
-	columns *columns // changes what they are made of
+	columns *Columns // changes what they are made of
 	upkeep  *upkeep  // keeps the table small
 
 	tasks *tasks.Tasks // what tasks have consumed of them
@@ -113,7 +113,7 @@ func assemble(c *core) *Bucket {
 	in := &ingest{core: c, rows: rs, flusher: fl, drainRequested: make(chan struct{}, 1)}
 	b := &Bucket{
 		core: c, rows: rs, flusher: fl, ingest: in,
-		columns: &columns{core: c, rows: rs, flusher: fl, ingest: in},
+		columns: &Columns{core: c, rows: rs, flusher: fl, ingest: in},
 		upkeep:  &upkeep{core: c, rows: rs, flusher: fl},
 	}
 	b.tasks = newTasks(b)
@@ -149,6 +149,9 @@ func (b *Bucket) Schema() (*arrow.Schema, uint64) {
 	return b.rows.schema, b.rows.schemaVersion
 }
 
+// Columns changes what the rows are made of.
+func (b *Bucket) Columns() *Columns { return b.columns }
+
 // Close flushes and closes the bucket. It is closed whatever is returned; the
 // error is that of the last flush.
 func (b *Bucket) Close() error {
@@ -176,7 +179,7 @@ func (b *Bucket) Close() error {
 	b.rows.mu.Unlock()
 	acknowledged := b.rows.acknowledgedRows()
 	err = errors.Join(err, b.release(err == nil), b.home.Release())
-	b.rows.alarm.end(acknowledged)
+	b.rows.waker.End(acknowledged)
 	return err
 }
 
@@ -289,7 +292,7 @@ func (b *Bucket) Break(cause error) {
 		b.log.Abort(cause)
 	}
 	b.tasks.Abort(cause)
-	b.rows.alarm.end(b.rows.acknowledgedRows())
+	b.rows.waker.End(b.rows.acknowledgedRows())
 }
 
 // Broken returns what Break was called with, nil if it was not.

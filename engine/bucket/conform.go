@@ -52,7 +52,7 @@ func (in *ingest) align(rec arrow.Record, body [][]byte, noWait bool) (entry, er
 	if !in.fit(rec.Schema()) {
 		body = nil // which has other columns than the log's preamble will say
 	}
-	err = in.checkRequired(aligned)
+	err = in.declared.CheckRequired(aligned)
 	if err == nil {
 		err = in.useSchema(aligned.Schema())
 	}
@@ -76,7 +76,7 @@ func (in *ingest) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := in.checkDeclared(rec, c); err != nil {
+	if err := in.declared.Check(in.rows.schema, rec, c); err != nil {
 		return nil, err
 	}
 	switch {

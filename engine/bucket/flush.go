@@ -40,15 +40,18 @@ func (fl *flusher) lastError() error {
 	return fl.flushErr
 }
 
-// flush is Flush, asked for by a caller or not.
-func (fl *flusher) flush(asked bool) error {
+// flush is Flush, asked for by a caller or not. It leaves a small log as it is.
+func (fl *flusher) flush(asked bool) error { return fl.flushCutting(asked, fl.opts.cutBytes) }
+
+// flushCutting is flush that cuts a log of so many bytes and more.
+func (fl *flusher) flushCutting(asked bool, cutBytes int64) error {
 	fl.table.Growing.Lock()
 	defer fl.table.Growing.Unlock()
 	if err := fl.home.Fault(); err != nil {
 		return err
 	}
 	started := time.Now()
-	from, to, err := fl.flushTail()
+	from, to, err := fl.flushTail(cutBytes)
 	err = lance.Advised(err)
 	if errors.Is(err, engine.ErrClosed) {
 		return err
@@ -92,8 +95,8 @@ func (fl *flusher) endFlush(err error) {
 	fl.flushed = make(chan struct{})
 }
 
-// flushTail moves the rows [from, to) into the table. The caller holds fl.table.Growing.
-func (fl *flusher) flushTail() (from, to int64, err error) {
+// flushTail moves the rows [from, to) into the table, and out of a log of so many bytes and more. The caller holds fl.table.Growing.
+func (fl *flusher) flushTail(cutBytes int64) (from, to int64, err error) {
 	if err := fl.rows.unpack(); err != nil {
 		return 0, 0, err
 	}
@@ -124,7 +127,7 @@ func (fl *flusher) flushTail() (from, to int64, err error) {
 	// The version is on disk and marked. Now it is published, and only then the log cut: a crash before that finds the rows twice,
 	// and drops those of the log by their offsets; the other way round it could find them nowhere.
 	fl.rows.publish(snapshot, to)
-	if fl.log != nil && fl.walBytes() >= fl.opts.cutBytes {
+	if fl.log != nil && fl.walBytes() >= cutBytes {
 		err = fl.cutLog(to)
 	}
 	return from, to, err
@@ -193,15 +196,8 @@ func (fl *flusher) still(do func() error) error {
 	return do()
 }
 
-// empty moves all rows into the table and leaves nothing in the log. Nobody appends meanwhile.
-func (fl *flusher) empty() error {
-	if err := fl.flush(false); err != nil || fl.log == nil {
-		return err
-	}
-	fl.table.Growing.Lock()
-	defer fl.table.Growing.Unlock()
-	return fl.cutLog(fl.log.Acknowledged())
-}
+// empty moves all rows into the table and leaves nothing in the log, however small it is. Nobody appends meanwhile.
+func (fl *flusher) empty() error { return fl.flushCutting(false, 0) }
 
 // syncLog waits until all that was appended is acknowledged.
 func (fl *flusher) syncLog() error {

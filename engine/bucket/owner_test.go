@@ -44,9 +44,9 @@ var inPlace = map[string]struct {
 	"delete":   {do: func(_ *testing.T, b *Bucket) error { _, err := b.Delete("id = 3"); return err }},
 	"truncate": {do: func(_ *testing.T, b *Bucket) error { _, err := b.TruncateBefore(3); return err }},
 	"add a column": {do: func(_ *testing.T, b *Bucket) error {
-		return b.AddColumns([]arrow.Field{{Name: "new", Type: arrow.PrimitiveTypes.Int64, Nullable: true}})
+		return b.Columns().Add([]arrow.Field{{Name: "new", Type: arrow.PrimitiveTypes.Int64, Nullable: true}})
 	}},
-	"drop a column": {do: func(_ *testing.T, b *Bucket) error { return b.DropColumn("text") }},
+	"drop a column": {do: func(_ *testing.T, b *Bucket) error { return b.Columns().Drop("text") }},
 	"create an index": {do: func(_ *testing.T, b *Bucket) error {
 		return b.CreateIndex(table.IndexSpec{Column: "text", Type: "btree"})
 	}},

@@ -12,6 +12,7 @@ import (
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/engine/tail"
+	"github.com/persisting/persisting/engine/waker"
 	"github.com/persisting/persisting/metrics"
 )
 
@@ -21,7 +22,7 @@ type rows struct {
 	*core
 	share           *memory.Share // of the memory budget
 	pages           *table.Pages  // of the table, that were read last
-	alarm           alarm         // see Bucket.Notify
+	waker           waker.Waker   // see Bucket.Notify
 	unpackRequested chan struct{} // asks to unpack messages
 	shrinkRequested chan struct{} // asks to take less memory
 	changes         atomic.Uint64 // of columns, and removals that are not from the front
@@ -132,7 +133,7 @@ func (rs *rows) unpack() error {
 
 // advance is told when the rows up to end are acknowledged.
 func (rs *rows) advance(end int64) {
-	rs.alarm.advance(end) // first: somebody waits for it, and nobody for what follows
+	rs.waker.Advance(end) // first: somebody waits for it, and nobody for what follows
 	var due bool
 	rs.locked(func() {
 		if err := rs.tail.Settle(end); err != nil {
