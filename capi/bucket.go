@@ -11,6 +11,7 @@ import (
 
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/bucket"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +20,7 @@ import (
 import "C"
 
 //export persistingBucketOpenGo
-func persistingBucketOpenGo(path, options *C.char, out *C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
+func persistingBucketOpenGo(path, optionsJSON *C.char, out *C.persisting_bucket, e *C.struct_persisting_error) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(arg("path", path), arg("out_bucket", out)); err != nil {
 			return err
@@ -28,7 +29,7 @@ func persistingBucketOpenGo(path, options *C.char, out *C.persisting_bucket, e *
 		if dir == "" {
 			return fmt.Errorf("%w: path is empty", errArgument)
 		}
-		opts, err := bucket.ParseOptions([]byte(C.GoString(options)))
+		opts, err := options.Parse([]byte(C.GoString(optionsJSON)))
 		if err != nil {
 			return err
 		}
@@ -52,7 +53,7 @@ func persistingBucketOpenReadOnlyGo(directory *C.char, out *C.persisting_bucket,
 		if dir == "" {
 			return fmt.Errorf("%w: directory is empty", errArgument)
 		}
-		opts := bucket.DefaultOptions()
+		opts := options.Default()
 		opts.Logger, opts.Budget = messages.Logger("engine"), budget
 		b, err := bucket.OpenReadOnly(dir, opts)
 		if err != nil {

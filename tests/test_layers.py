@@ -38,6 +38,7 @@ GO_LAYERS = [
     "engine/params",
     "engine/lance",
     "engine/batch",
+    "engine/options",
     "engine/tail",
     "engine/ring",
     "engine/ring/ringtest",

@@ -57,6 +57,8 @@ func (cs *Columns) replaceColumns(snapshot *lance.Snapshot) error {
 // add is Add for a caller that holds cs.ingest.appending; metadata is
 // that of the schema, whose keys keep the value that they have.
 func (cs *Columns) add(fields []arrow.Field, metadata arrow.Metadata) error {
+	// All columns in the order that the bucket has them, since the table may be made with this
+	// schema.
 	all := []arrow.Field{}
 	if cs.rows.schema != nil {
 		all = append(all, cs.rows.schema.Fields()...)
@@ -73,6 +75,7 @@ func (cs *Columns) add(fields []arrow.Field, metadata arrow.Metadata) error {
 		if err != nil {
 			return err
 		}
+		// Under the same lock as the change: the next append may bring the column.
 		cs.ingest.declare(fields...)
 		return cs.replaceColumns(snapshot)
 	})

@@ -15,6 +15,7 @@ import (
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/retention"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/tasks"
@@ -53,7 +54,7 @@ type Bucket struct {
 
 // Open opens the bucket in the directory dir, which is created if missing, and
 // recovers what a crash left.
-func Open(dir string, opts Options) (*Bucket, error) {
+func Open(dir string, opts options.Options) (*Bucket, error) {
 	b, err := openBucket(dir, opts)
 	err = lance.Advised(err)
 	if err != nil && opts.Metrics != nil {
@@ -62,7 +63,7 @@ func Open(dir string, opts Options) (*Bucket, error) {
 	return b, err
 }
 
-func openBucket(dir string, opts Options) (*Bucket, error) {
+func openBucket(dir string, opts options.Options) (*Bucket, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
@@ -73,13 +74,16 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 	if !utf8.ValidString(dir) || strings.ContainsFunc(dir, unicode.IsControl) {
 		return nil, &engine.OptionError{Faults: []string{fmt.Sprintf("path: want UTF-8 without control characters, which Lance refuses, got %q", dir)}}
 	}
-	opts.complete()
+	// From here on the directory may be made or locked; what is wrong with the options or the path
+	// was said before.
+	opts.Complete()
 	if err := lance.Spare(); err != nil {
 		return nil, err
 	}
 	if err := opts.FS.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("engine: create bucket: %w", err)
 	}
+	// Before the lock, which would leave a file in a directory that is not the bucket's.
 	if err := layout.CheckForeign(dir); err != nil {
 		return nil, err
 	}
@@ -92,10 +96,11 @@ func openBucket(dir string, opts Options) (*Bucket, error) {
 
 // openLocked opens a bucket with options that are complete, and takes over its
 // lock.
-func openLocked(dir string, opts Options, lock *statefile.Lock) (*Bucket, error) {
+func openLocked(dir string, opts options.Options, lock *statefile.Lock) (*Bucket, error) {
 	began := time.Now()
 	b := assemble(newCore(statefile.Held(dir, opts.FS, lock), opts))
 	if err := b.begin(began); err != nil {
+		// Not flushed, whatever was read: the log has it still, and the ring what came last.
 		return nil, errors.Join(err, b.release(false), b.home.Undo())
 	}
 	b.inBackground(b.rows.memoryLoop)
@@ -118,6 +123,8 @@ func assemble(c *core) *Bucket {
 	}
 	b.tasks = newTasks(b)
 	c.panicked = b.Break
+	// Whatever part finds that no more may be written says so to the directory, and this is where
+	// all of the bucket hears of it: the parts need not know each other for that.
 	c.home.OnRefusal(b.refuse)
 	return b
 }
@@ -159,7 +166,11 @@ func (b *Bucket) Close() error {
 		return engine.ErrClosed
 	}
 	close(b.stop)
+	// A build of an index can take minutes. It leaves nothing behind, and is asked to end before
+	// anything waits for the worker that runs it.
 	b.table.Stop()
+	// After this nobody but callers is at work, and these find that the bucket closes at their next
+	// look.
 	b.workers.Wait()
 	var err error
 	if b.ingest.follower == nil {
@@ -175,8 +186,11 @@ func (b *Bucket) Close() error {
 	b.table.Growing.Lock()
 	defer b.table.Growing.Unlock()
 	b.rows.mu.Lock()
+	// Under the lock that reads take: one that has its view keeps the version and the batches that
+	// it pinned, and one that comes now is told.
 	b.rows.closed = true
 	b.rows.mu.Unlock()
+	// Asked before the log is closed, which knows what was acknowledged.
 	acknowledged := b.rows.acknowledgedRows()
 	err = errors.Join(err, b.release(err == nil), b.home.Release())
 	b.rows.waker.End(acknowledged)

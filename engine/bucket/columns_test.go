@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/options"
 )
 
 // texts reads a column of all rows that are left, as texts; "-" is null.
@@ -234,7 +235,7 @@ func TestDeclaredColumns(t *testing.T) {
 }
 
 func TestReadersKeepTheColumnsThatTheyBeganWith(t *testing.T) {
-	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet(func(o *Options) { o.CacheBytes = 0 }))
+	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet(func(o *options.Options) { o.CacheBytes = 0 }))
 	appendRows(t, b, 40000)
 	must(t, b.Flush())
 	before, err := b.Read(0, 40000, false)

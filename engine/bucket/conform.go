@@ -89,6 +89,7 @@ func (in *ingest) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 			return nil, err
 		}
 	}
+	// Aligned before the schema is taken over: a batch that fails here has changed nothing.
 	aligned, err := batch.Align(rec, c.Schema)
 	if err != nil {
 		return nil, err
@@ -116,6 +117,8 @@ func (in *ingest) promote(casts []arrow.Field) error {
 	return in.flusher.still(func() error {
 		before := in.rows.schema
 		for i, to := range casts {
+			// A version for each column, as Lance casts one at a time. A crash in between leaves a bucket of which some are cast: a
+			// sound one, as the append that asked for it was not acknowledged.
 			if err := in.cast(to); err != nil {
 				for _, done := range casts[:i] {
 					// What was exact one way is exact the other way.
@@ -144,6 +147,7 @@ func (in *ingest) cast(to arrow.Field) error {
 	in.rows.mu.Lock()
 	defer in.rows.mu.Unlock()
 	in.rows.install(snapshot, in.rows.checkpoint)
+	// Rows in memory have the old type, and are in the table: reads take them from there.
 	in.rows.tail.Evict(in.rows.checkpoint, 0)
 	in.rows.setSchema(arrow.NewSchema(fields, nil))
 	return nil

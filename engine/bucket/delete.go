@@ -16,6 +16,7 @@ import (
 // space is given back by compactions.
 func (b *Bucket) Delete(filter string) (int64, error) {
 	removed, err := b.remove(func(t *lance.Table, _ *lance.Snapshot) (*lance.Snapshot, error) { return t.Delete(filter) })
+	// Whatever came of it: one that failed may have happened.
 	b.rows.changes.Add(1)
 	if errors.Is(err, lance.ErrInvalid) || errors.Is(err, lance.ErrSchema) {
 		err = &engine.ExpressionError{Expression: filter, Reason: table.Reason(err)}
@@ -44,6 +45,7 @@ func (b *Bucket) remove(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot,
 	if err := b.ingest.catchUp(false); err != nil {
 		return 0, err
 	}
+	// Then the table alone decides, and memory keeps no row that it lacks.
 	if err := b.flusher.flush(false); err != nil {
 		return 0, err
 	}

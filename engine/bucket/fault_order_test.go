@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/tail"
 	"github.com/persisting/persisting/vfs/faultfs"
 )
@@ -51,9 +52,9 @@ func newOrders(t *testing.T) *orders {
 	return o
 }
 
-func (o *orders) open(change ...func(*Options)) {
+func (o *orders) open(change ...func(*options.Options)) {
 	o.t.Helper()
-	opts := quiet(append(change, func(opts *Options) { opts.FS = o.d; opts.WALSyncInterval = 0 })...)
+	opts := quiet(append(change, func(opts *options.Options) { opts.FS = o.d; opts.WALSyncInterval = 0 })...)
 	b, err := Open(o.dir, opts)
 	must(o.t, err)
 	o.b = b
@@ -278,7 +279,7 @@ func TestOrderOfWriting(t *testing.T) {
 		{"end of the log", func() {
 			put(half)
 			must(t, o.b.Close())
-			o.open(func(opts *Options) { opts.EnableWAL = false })
+			o.open(func(opts *options.Options) { opts.EnableWAL = false })
 			must(t, o.b.Close())
 		}, flush},
 	} {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"github.com/persisting/persisting/engine/options"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,7 +80,7 @@ func TestOrderOfSystemCalls(t *testing.T) {
 
 // shortLife takes a bucket through all that writes.
 func shortLife(t *testing.T, dir string) {
-	o := quiet(func(o *Options) { o.WALSyncInterval = 0 })
+	o := quiet(func(o *options.Options) { o.WALSyncInterval = 0 })
 	for life := range 2 {
 		b, err := Open(dir, o)
 		must(t, err)

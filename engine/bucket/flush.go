@@ -41,7 +41,7 @@ func (fl *flusher) lastError() error {
 }
 
 // flush is Flush, asked for by a caller or not. It leaves a small log as it is.
-func (fl *flusher) flush(asked bool) error { return fl.flushCutting(asked, fl.opts.cutBytes) }
+func (fl *flusher) flush(asked bool) error { return fl.flushCutting(asked, fl.opts.CutBytes) }
 
 // flushCutting is flush that cuts a log of so many bytes and more.
 func (fl *flusher) flushCutting(asked bool, cutBytes int64) error {
@@ -53,6 +53,7 @@ func (fl *flusher) flushCutting(asked bool, cutBytes int64) error {
 	started := time.Now()
 	from, to, err := fl.flushTail(cutBytes)
 	err = lance.Advised(err)
+	// The end of the bucket is no end of a flush: those who wait for room hear of it by the bucket.
 	if errors.Is(err, engine.ErrClosed) {
 		return err
 	}
@@ -69,6 +70,7 @@ func (fl *flusher) flushCutting(asked bool, cutBytes int64) error {
 	if err == nil {
 		fl.noteTimes(to)
 	}
+	// After those who wait were told: they hold puts back, and a logger may take its time.
 	fl.ended(metrics.Flush, asked, started, err)
 	return err
 }
@@ -113,6 +115,8 @@ func (fl *flusher) flushTail(cutBytes int64) (from, to int64, err error) {
 	var schema *arrow.Schema
 	var chunks []tail.Chunk
 	fl.rows.locked(func() {
+		// Up to what is acknowledged: an entry that the log may still refuse must not be in the
+		// table, where nothing takes it back.
 		from, to = fl.rows.checkpoint, fl.rows.visible()
 		schema = fl.rows.schema
 		chunks, err = fl.rows.tail.Slice(from, to)
@@ -146,6 +150,8 @@ func (fl *flusher) cutLog(to int64) error {
 // writeTable appends the rows from offset from on to the table and brings them to disk. It
 // takes over the references to chunks.
 func (fl *flusher) writeTable(schema *arrow.Schema, chunks []tail.Chunk, from int64) (*lance.Snapshot, error) {
+	// Joined here, and in the tail as well: a page of the table for each put would make reads slow
+	// for ever.
 	batches, err := fl.rows.coalesce(schema, chunks, smallChunk)
 	if err != nil {
 		return nil, err
@@ -166,6 +172,8 @@ func (fl *flusher) flushLoop() {
 		select {
 		case <-fl.stop:
 			return
+		// A request that comes during a flush stays in the channel, as what it is about may have
+		// come after the rows were taken.
 		case <-fl.flushRequested:
 		case <-tick:
 		}
@@ -219,6 +227,8 @@ func (fl *flusher) removeFlushed(do func(*lance.Table, *lance.Snapshot) (*lance.
 	defer fl.table.Reshaping.Unlock()
 	fl.table.Growing.Lock()
 	defer fl.table.Growing.Unlock()
+	// A compaction that has begun could bring removed rows back, or be in vain: it holds Reshaping,
+	// and so has ended.
 	after, removed, err := fl.table.Remove(do)
 	if err != nil || after == nil {
 		return 0, err

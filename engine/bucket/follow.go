@@ -122,6 +122,8 @@ func (f *follower) look(noWait bool) error {
 			newest.Release()
 		}
 	}()
+	// The ring before the log: a row goes the other way, and would be in neither if it went between
+	// the two looks.
 	puts, stamp, err := f.peek()
 	if err != nil {
 		return err
@@ -129,6 +131,7 @@ func (f *follower) look(noWait bool) error {
 	if err := f.readLog(f.next(newest), mark, noWait); err != nil {
 		return err
 	}
+	// The mark once more, at the end: see the package comment.
 	after, err := f.readMark()
 	if err == nil && (after.Version != mark.Version || after.Rows != mark.Rows || after.Logging != mark.Logging) {
 		err = table.ErrMoved
@@ -155,6 +158,7 @@ func (f *follower) readMark() (table.Mark, error) {
 		return table.Mark{}, err
 	}
 	mark := m.Mark()
+	// The sequence only grows, unless the file is another bucket's, or was put back by a repair.
 	if mark.Sequence < f.mark.Sequence {
 		return mark, fmt.Errorf("%w: %s", engine.ErrDisowned, f.home.Path)
 	}
@@ -189,6 +193,8 @@ func (f *follower) readLog(next int64, mark table.Mark, noWait bool) error {
 	if noWait {
 		limit = followNow
 	}
+	// What comes behind the last record that was read, if that is still there: the usual case, and
+	// one read.
 	if f.begun {
 		same, more, err := f.log.More(limit, f.keep)
 		switch {
@@ -256,6 +262,7 @@ func (f *follower) take(newest *lance.Snapshot, puts ring.Saved, mark table.Mark
 	if err := errors.Join(rs.tail.Cut(rs.checkpoint), rs.tail.Trim(from)); err != nil {
 		return err
 	}
+	// Ahead of what was in memory, where the table has got rows that this reader has never seen.
 	rs.tail.ContinueAt(from)
 	if changed {
 		if err := f.keepColumns(); err != nil {
@@ -275,6 +282,7 @@ func (f *follower) take(newest *lance.Snapshot, puts ring.Saved, mark table.Mark
 		f.fresh = f.fresh[1:]
 	}
 	f.anew = false
+	// Rows of the ring come behind this, and are read again from the log once they are there.
 	f.logged = rs.tail.Next()
 	if err := f.pushPuts(puts); err != nil {
 		return err
@@ -346,6 +354,7 @@ func (f *follower) push(r survivors) error {
 		return nil
 	case hole > 0:
 		return fmt.Errorf("%w: the log lacks the %d rows from offset %d on", engine.ErrCorrupt, hole, rs.tail.Next())
+	// A flush has taken a part of the entry.
 	case hole < 0:
 		part := r.rec.NewSlice(-hole, r.rec.NumRows())
 		defer part.Release()
@@ -417,6 +426,7 @@ func (f *follower) queried(noWait bool) (*lance.Snapshot, error) {
 	if newest != nil {
 		defer newest.Release()
 	}
+	// The same for all queries until something comes: to make it reads all that is in memory.
 	if w := f.whole; w != nil && w.version == now.version && w.end == now.end && w.schema == now.schema {
 		tail.Release(chunks)
 		w.snapshot.Retain()

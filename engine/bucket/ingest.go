@@ -41,6 +41,8 @@ func (in *ingest) useSchema(schema *arrow.Schema) (err error) {
 // fit says that a schema has just the columns of the bucket, as far as that is
 // known. The caller holds in.appending.
 func (in *ingest) fit(schema *arrow.Schema) bool {
+	// The bucket's schema is compared as well, by its pointer: setSchema makes another with each
+	// change.
 	return in.rows.schema != nil && in.fitted == in.rows.schema && in.fits == schema
 }
 

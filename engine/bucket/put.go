@@ -56,6 +56,7 @@ func (b *Bucket) SetWaker(f func(rows int64, over bool)) { b.rows.waker.Set(f) }
 func (b *Bucket) Notify(rows int64) {
 	_ = b.ingest.catchUp(true) // or the ring is taken over a little later
 	b.rows.waker.Ask(rows)
+	// After Ask: what was acknowledged in between has found nobody to wake.
 	b.rows.waker.Advance(b.rows.acknowledgedRows())
 	// A bucket whose table failed takes no more rows, but its log acknowledges those that it has.
 	if b.log != nil && b.log.Err() != nil {
@@ -83,6 +84,8 @@ func (b *Bucket) Wait(ctx context.Context, rows int64) error {
 	if b.rows.acknowledgedRows() >= rows {
 		return nil
 	}
+	// The log knows best what became of a row that is not acknowledged: it has the error of the
+	// write that it was in.
 	err := b.log.Wait(ctx, rows)
 	if errors.Is(err, wal.ErrFailed) || errors.Is(err, wal.ErrClosed) {
 		return b.writeError(err)

@@ -75,6 +75,8 @@ func (b *Bucket) queried(noWait bool) (snapshot *lance.Snapshot, unpin func(), e
 			return nil, nil, err
 		}
 	}
+	// Asked after the flush, which a close may have overtaken: the table has no version then, and
+	// that would be an empty bucket.
 	if b.closing.Load() {
 		return nil, nil, engine.ErrClosed
 	}

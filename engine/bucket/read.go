@@ -56,6 +56,7 @@ func (b *Bucket) read(offset, count int64, noWait bool, narrow func(*view) error
 	if err == nil {
 		err = b.rows.readTable(&p, v, noWait)
 	}
+	// What is in hand needs the version no longer; a reader lets go of it at its end.
 	if p.Reader == nil {
 		v.unpin()
 	}

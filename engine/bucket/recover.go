@@ -24,6 +24,7 @@ func (op *opening) recover() error {
 	if err != nil {
 		return err
 	}
+	// All was looked at. From here on the directory is changed.
 	if s.isNew {
 		if err := op.baptise(); err != nil {
 			return err
@@ -36,6 +37,7 @@ func (op *opening) recover() error {
 			return err
 		}
 	}
+	// The table first: it says from which row on the log counts.
 	if err := op.recoverTable(); err != nil {
 		return err
 	}
@@ -56,6 +58,8 @@ func (op *opening) recover() error {
 			return err
 		}
 	}
+	// A bucket that is opened without a log keeps what an opener with one has left in it, in the
+	// table.
 	if op.log == nil || op.opts.EnableWAL {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 // replay puts rows that the table lacks into the tail.
 func (in *ingest) replay(rows []survivors) error {
 	for _, r := range rows {
+		// Only a salvage comes here with a hole: else the survey has refused it.
 		if hole := r.first - in.rows.tail.Next(); hole > 0 {
 			if err := in.fill(r.rec.Schema(), hole); err != nil {
 				return err
@@ -88,6 +89,8 @@ func (op *opening) replayRing(s *survey) error {
 		op.recovered.replayed += rows
 		op.logger.Info("recovered puts that were not in the log", "rows", rows)
 	}
+	// The rows are in the log, and the file goes: not that of a bucket which was made in this
+	// directory meanwhile.
 	if err := op.home.Owned(); err != nil {
 		return err
 	}

@@ -24,10 +24,13 @@ func (up *upkeep) retain(exact bool) error {
 	}
 	var bytes int64
 	rows, err := up.flusher.removeFlushed(func(t *lance.Table, before *lance.Snapshot) (*lance.Snapshot, error) {
+		// Once more, under the locks: the first look was without them, and a caller may have
+		// removed rows since.
 		cut, err := up.flusher.retention.Cut(before, up.rows.acknowledgedRows(), time.Now(), true) // of what is there by now
 		if err != nil {
 			return nil, err
 		}
+		// The version that is there, unchanged: nothing is to be removed any more.
 		if cut == 0 {
 			return t.Snapshot()
 		}

@@ -42,6 +42,8 @@ type rows struct {
 func newRows(c *core) *rows {
 	rs := &rows{core: c, unpackRequested: make(chan struct{}, 1), shrinkRequested: make(chan struct{}, 1)}
 	rs.pages = table.NewPages(rs.pageRoom)
+	// The budget asks from another bucket's put, with that bucket's locks held: nothing may be done
+	// about it on the spot, so the request goes to this bucket's own goroutine.
 	rs.share = c.opts.Budget.Join(func() { signal(rs.shrinkRequested) })
 	return rs
 }
@@ -60,6 +62,8 @@ func (rs *rows) waitTail(ctx context.Context, rows int64) error {
 			rs.mu.Unlock()
 			return nil
 		}
+		// A channel for each append would cost more than the append. It is made when somebody
+		// waits, and the next append closes it for all who do.
 		if rs.moved == nil {
 			rs.moved = make(chan struct{})
 		}
@@ -139,8 +143,10 @@ func (rs *rows) advance(end int64) {
 		if err := rs.tail.Settle(end); err != nil {
 			rs.logger.Error("small batches stay apart", "error", err)
 		}
+		// Counted up to end and not to the last row: a flush takes acknowledged rows alone.
 		due = end-rs.checkpoint >= rs.opts.FlushRows || rs.unflushed >= rs.opts.FlushBytes || rs.crowded()
 	})
+	// Without the lock. The log is asked by an atomic, and a token that is there twice is one.
 	if due || rs.walBytes() >= rs.opts.MaxWALBytes {
 		signal(rs.flushRequested)
 	}
@@ -241,8 +247,12 @@ func (rs *rows) install(snapshot *lance.Snapshot, checkpoint int64) {
 	// Version, checkpoint and tail change under one lock, so that a read sees each row once: a row that has left the tail is in the
 	// version that it pins.
 	rs.table.Publish(snapshot)
+	// Never back: a change of columns installs a version with the checkpoint that it began with.
 	rs.checkpoint = max(rs.checkpoint, checkpoint)
 	rs.unflushed = rs.tail.BytesFrom(rs.checkpoint)
+	// Half of the cache at most is for rows as they came, the other for pages of the table: what
+	// was just written is read again by those who follow, and what is older by those who come to
+	// it.
 	keep := min(rs.opts.CacheBytes/2, max(rs.opts.FlushBytes-rs.unflushed, 0)) // where puts outrun flushes, nothing
 	if rs.opts.Budget.Over() {
 		keep = 0
@@ -258,6 +268,8 @@ func (rs *rows) replaceTable(snapshot *lance.Snapshot) error {
 	defer rs.mu.Unlock()
 	rs.install(snapshot, rs.checkpoint)
 	rs.schemaVersion++
+	// The number changes although the columns may not: pages and cursors of before show rows that
+	// were removed.
 	return rs.tail.Cut(rs.checkpoint)
 }
 
@@ -282,6 +294,8 @@ func (rs *rows) crowded() bool {
 func (rs *rows) shrink() {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
+	// Half and not all, as the budget asks again while it is over: several buckets are asked at
+	// once, and together would give up more than was wanted.
 	rs.tail.Evict(rs.checkpoint, (rs.tail.Bytes()-rs.tail.BytesFrom(rs.checkpoint))/2)
 	rs.pages.Shrink(rs.pages.Bytes() / 2)
 	rs.account()

@@ -26,6 +26,7 @@ func (rs *rows) state() state {
 		tally:          rs.tally,
 		indexing:       rs.table.Indexing(),
 	}
+	// Of one moment, under the lock of reads: what a scrape adds up must not count a row twice.
 	s.pageHits, s.pageMisses = rs.pages.Counts()
 	if newest := rs.table.Newest(); newest != nil {
 		defer newest.Release()

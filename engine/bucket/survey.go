@@ -62,6 +62,7 @@ func (op *opening) survey() (*survey, error) {
 		}
 	}
 	// A bucket never has fewer rows than it once had on disk.
+	// Counted at the very end, as each of table, log and ring may have the last of them.
 	if due := op.table.Marker().Mark().Rows; s.end < due {
 		return s, fmt.Errorf("%w: the rows %d to %d were in the table, and are neither there nor in the log", engine.ErrCorrupt, s.end, due-1)
 	}
@@ -156,6 +157,8 @@ func (op *opening) survive(s *survey, d *batch.Decoder, e segment.Entry) error {
 		rec.Release()
 		rec = part
 	}
+	// In a salvage there may be a hole before it, which the replay fills with rows of nulls: those
+	// behind keep their offsets.
 	first := max(e.First, s.end)
 	s.rows = append(s.rows, survivors{first, rec})
 	s.end = first + rec.NumRows()
@@ -196,6 +199,8 @@ func (op *opening) lookAtRing(s *survey) error {
 		return fmt.Errorf("engine: recover puts: %w", err)
 	}
 	s.hasRing = true
+	// What is older than the log's end was written to the log before it left the ring; Following
+	// passes it over.
 	if saved.Logged && s.log != nil {
 		entries, gap := saved.Following(s.end)
 		err = errors.Join(err, gap)

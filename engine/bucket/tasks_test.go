@@ -16,6 +16,7 @@ import (
 	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/tasks"
 )
 
@@ -223,7 +224,7 @@ func TestConcurrentTakersShareNoRow(t *testing.T) {
 // TestMarksOfLostRowsAreForgotten loses rows as a kill does that hits a bucket without a log: others come to their offsets.
 func TestMarksOfLostRowsAreForgotten(t *testing.T) {
 	dir := t.TempDir()
-	o := quiet(func(o *Options) { o.EnableWAL = false })
+	o := quiet(func(o *options.Options) { o.EnableWAL = false })
 	b := open(t, dir, o)
 	appendRows(t, b, 10)
 	must(t, b.Flush())

@@ -27,6 +27,7 @@ func (up *upkeep) compactNow(thorough bool) error {
 	if err := up.home.Fault(); err != nil {
 		return err
 	}
+	// Nothing was flushed yet, or the bucket was closed.
 	if made, err := up.table.Made(); err != nil || !made {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 )
 
@@ -146,7 +147,7 @@ func TestRestoreGivesNoOffsetAgain(t *testing.T) {
 
 func TestConsumersAreOnDisk(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bucket")
-	b := open(t, dir, quiet(func(o *Options) { o.EnableWAL = false }))
+	b := open(t, dir, quiet(func(o *options.Options) { o.EnableWAL = false }))
 	appendRows(t, b, 5)
 	if err := b.Commit("a", 6); !errors.Is(err, engine.ErrNotFound) {
 		t.Fatal(err)

@@ -39,11 +39,14 @@ func (rs *rows) atHand(offset, count int64) (Rows, error) {
 		}
 		return rows, nil
 	}
+	// Some in memory and some in the table would be two records.
 	if end > rs.tail.Begin() {
 		return rows, nil
 	}
 	newest := rs.table.Newest()
 	defer newest.Release()
+	// Where any row was removed it is not looked up which: the way with a view does that, and says
+	// so.
 	if newest.Rows() == newest.NextRowID() {
 		sight := table.Sight{Snapshot: newest, Number: rs.schemaVersion}
 		rows.Record, rows.From, rows.To = rs.pages.AtHand(sight, offset, end)
@@ -98,6 +101,7 @@ func (rs *rows) view(offset, count int64) (*view, error) {
 	v := &view{schema: rs.schema, version: rs.schemaVersion, visible: visible, unpin: func() {}}
 	v.first = min(offset, visible)
 	v.end = v.first + min(count, visible-v.first)
+	// From the oldest row in memory on all are there, so that the version is needed for what lies below alone.
 	v.memory = min(max(rs.tail.Begin(), v.first), v.end)
 	var err error
 	if v.chunks, err = rs.tail.Slice(v.memory, v.end); err != nil {
@@ -136,6 +140,7 @@ func (rs *rows) readTable(p *table.Parts, v *view, noWait bool) error {
 	if err != nil {
 		return fmt.Errorf("engine: read table: %w", err)
 	}
+	// The reader goes on after the call, so the version is let go of at the end of the cursor.
 	p.Reader, p.Unpin = reader, v.unpin
 	return nil
 }
@@ -143,6 +148,7 @@ func (rs *rows) readTable(p *table.Parts, v *view, noWait bool) error {
 // join gives the batches in memory the columns of the view, and makes few of
 // many small ones, for this read and for those to come.
 func (rs *rows) join(v *view) ([]arrow.Record, error) {
+	// Many small batches would cost their reader more, each time, than to join them costs once.
 	n, rows := int64(len(v.chunks)), v.end-v.memory
 	if n <= manyChunks || rows/n >= smallChunk {
 		return tail.Align(v.chunks, v.schema)
@@ -191,12 +197,15 @@ func (v *view) inOrder(offsets []int64, stored arrow.Record) (parts []arrow.Reco
 	for i := 0; i < len(offsets); {
 		j, o := i, offsets[i]
 		if o < v.memory {
+			// The table gave its rows in the order asked for, so a run of them is a slice of what
+			// it gave, whatever the offsets.
 			for j < len(offsets) && offsets[j] < v.memory {
 				j++
 			}
 			parts = append(parts, stored.NewSlice(taken, taken+int64(j-i)))
 			taken += int64(j - i)
 		} else {
+			// In memory only neighbours are one slice.
 			for j < len(offsets) && offsets[j] == o+int64(j-i) {
 				j++
 			}

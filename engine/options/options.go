@@ -1,4 +1,4 @@
-package bucket
+package options
 
 import (
 	"bytes"
@@ -101,14 +101,14 @@ type Options struct {
 	// discards.
 	Logger *slog.Logger
 
-	// cutBytes is the size of the log from which a flush cuts it. Below it the flushed rows stay there as well, until a flush
+	// CutBytes is the size of the log from which a flush cuts it. Below it the flushed rows stay there as well, until a flush
 	// that finds nothing to do: they are passed over when the bucket is opened. To end a segment and to begin the next takes
 	// six syncs, of the fifteen of a put with a flush.
-	cutBytes int64
+	CutBytes int64
 }
 
-// DefaultOptions returns the defaults of all options.
-func DefaultOptions() Options {
+// Default returns the defaults of all options.
+func Default() Options {
 	return Options{
 		EnableWAL:        true,
 		WALSyncInterval:  time.Second,
@@ -122,12 +122,13 @@ func DefaultOptions() Options {
 		Compression:      "auto",
 		CacheBytes:       64 << 20,
 		EnableMetrics:    true,
-		cutBytes:         minWALBytes / 2,
+		CutBytes:         MinWALBytes / 2,
 	}
 }
 
 const (
-	minWALBytes  = 1 << 20
+	// MinWALBytes is the smallest bound of the size of a log.
+	MinWALBytes  = 1 << 20
 	maxInterval  = 24 * time.Hour
 	minAge       = time.Millisecond
 	maxAge       = 100 * 365 * 24 * time.Hour
@@ -136,8 +137,8 @@ const (
 
 var recoveries = []string{"strict", "salvage"}
 
-// optionSetters maps the name of an option in JSON to what reads it.
-var optionSetters = map[string]func(*Options, json.RawMessage) error{
+// setters maps the name of an option in JSON to what reads it.
+var setters = map[string]func(*Options, json.RawMessage) error{
 	"enable_wal":           func(o *Options, v json.RawMessage) error { return setBool(&o.EnableWAL, v) },
 	"wal_sync_interval":    func(o *Options, v json.RawMessage) error { return setSeconds(&o.WALSyncInterval, v) },
 	"max_wal_size":         func(o *Options, v json.RawMessage) error { return setInt(&o.MaxWALBytes, v) },
@@ -158,21 +159,21 @@ var optionSetters = map[string]func(*Options, json.RawMessage) error{
 	"retention_age":   func(o *Options, v json.RawMessage) error { return setAge(&o.RetentionAge, v) },
 }
 
-// OptionNames lists the names that [ParseOptions] knows, in order.
-func OptionNames() []string {
-	names := make([]string, 0, len(optionSetters))
-	for name := range optionSetters {
+// Names lists the names that [Parse] knows, in order.
+func Names() []string {
+	names := make([]string, 0, len(setters))
+	for name := range setters {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	return names
 }
 
-// ParseOptions reads options from a JSON object over the defaults. Times are
+// Parse reads options from a JSON object over the defaults. Times are
 // numbers of seconds, sizes are numbers of bytes. The error is an
 // [*OptionError] with all faults.
-func ParseOptions(text []byte) (Options, error) {
-	o := DefaultOptions()
+func Parse(text []byte) (Options, error) {
+	o := Default()
 	if len(bytes.TrimSpace(text)) == 0 {
 		return o, nil
 	}
@@ -182,9 +183,9 @@ func ParseOptions(text []byte) (Options, error) {
 	}
 	var faults []string
 	for name, value := range given {
-		set, ok := optionSetters[name]
+		set, ok := setters[name]
 		if !ok {
-			faults = append(faults, fmt.Sprintf("unknown option %q, valid are %s", name, strings.Join(OptionNames(), ", ")))
+			faults = append(faults, fmt.Sprintf("unknown option %q, valid are %s", name, strings.Join(Names(), ", ")))
 			continue
 		}
 		if err := set(&o, value); err != nil {
@@ -205,8 +206,8 @@ func ParseOptions(text []byte) (Options, error) {
 	return o, nil
 }
 
-// complete sets what the caller left out.
-func (o *Options) complete() {
+// Complete sets what the caller left out and needs no decision: where files lie, and who is told.
+func (o *Options) Complete() {
 	if o.FS == nil {
 		o.FS = vfs.OS
 	}
@@ -237,7 +238,7 @@ func (o Options) faults() *engine.OptionError {
 		}
 	}
 	want(o.WALSyncInterval >= 0 && o.WALSyncInterval <= maxInterval, "wal_sync_interval: want 0 to %g seconds, got %g", maxInterval.Seconds(), o.WALSyncInterval.Seconds())
-	want(o.MaxWALBytes >= minWALBytes, "max_wal_size: want at least %d bytes, got %d", minWALBytes, o.MaxWALBytes)
+	want(o.MaxWALBytes >= MinWALBytes, "max_wal_size: want at least %d bytes, got %d", MinWALBytes, o.MaxWALBytes)
 	want(slices.Contains(recoveries, o.WALRecovery), "wal_recovery: want one of %s, got %q", strings.Join(recoveries, ", "), o.WALRecovery)
 	want(slices.Contains(batch.Compressions, o.WALCompression), "wal_compression: want one of %s, got %q", strings.Join(batch.Compressions, ", "), o.WALCompression)
 	want(o.FlushRows >= 1, "flush_threshold: want at least 1 row, got %d", o.FlushRows)

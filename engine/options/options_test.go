@@ -1,8 +1,7 @@
-package bucket
+package options
 
 import (
 	"errors"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -11,7 +10,7 @@ import (
 	"github.com/persisting/persisting/engine"
 )
 
-func TestParseOptions(t *testing.T) {
+func TestParse(t *testing.T) {
 	tests := map[string]struct {
 		text   string
 		want   func(*Options)
@@ -33,9 +32,9 @@ func TestParseOptions(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := ParseOptions([]byte(test.text))
+			got, err := Parse([]byte(test.text))
 			if test.faults == nil {
-				want := DefaultOptions()
+				want := Default()
 				if test.want != nil {
 					test.want(&want)
 				}
@@ -58,23 +57,7 @@ func TestParseOptions(t *testing.T) {
 }
 
 func TestDefaultsAreValid(t *testing.T) {
-	if err := DefaultOptions().Validate(); err != nil {
+	if err := Default().Validate(); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestAPathThatLanceRefusesIsRefusedAtOnce(t *testing.T) {
-	for _, name := range []string{"a\x1bb", "a\nb", "a\x7fb", "a\xffb"} {
-		var refused *engine.OptionError
-		if _, err := Open(filepath.Join(t.TempDir(), name), quiet()); !errors.As(err, &refused) {
-			t.Errorf("%q: %v", name, err)
-		}
-	}
-	for _, name := range []string{"a b", "ä %20 #?*[x]", "~'\"", "\u00a0\u2028"} {
-		b := open(t, filepath.Join(t.TempDir(), name), quiet())
-		appendRows(t, b, 1)
-		if err := b.Flush(); err != nil {
-			t.Errorf("%q: %v", name, err)
-		}
 	}
 }
