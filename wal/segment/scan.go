@@ -65,6 +65,7 @@ func (s *Scan) Stands(file vfs.File) (bool, error) {
 	if err := s.Look(file, b, 0); err != nil {
 		return false, err
 	}
+	// Another header is another segment under the same name, as after a salvage.
 	if _, sum, err := decodeHeader(b); err != nil || sum != s.first || s.last == 0 {
 		return err == nil && sum == s.first, nil
 	}
@@ -207,6 +208,7 @@ func (s *Scan) accept(r record, payload []byte) error {
 
 // Seek moves to the next readable entry or end mark behind the damage at s.Pos, or returns false when there is none.
 func (s *Scan) Seek() (bool, error) {
+	// From here on rows may be missing, so offsets that jump are no further damage.
 	s.Lost = true
 	if s.Sealed {
 		return false, nil
