@@ -14,6 +14,8 @@ import (
 // releases it.
 func (m *MessageSchema) Join(messages [][]byte) (arrow.Record, error) {
 	j := joiner{make([]body, len(messages)), make([]part, len(messages))}
+	// All messages are open at once and walked side by side, column by column: each array is made
+	// once, at its full size, and no batch of a single message is ever made.
 	rows, all := make([]stretch, len(messages)), int64(0)
 	for i, message := range messages {
 		b, err := openMessage(message)
@@ -115,6 +117,7 @@ func (c *column) part(b *body, taken stretch) part {
 }
 
 func joinValidity(parts []part, length, nulls int64) *arrowmemory.Buffer {
+	// Most columns have none, and arrow takes a missing bitmap for all valid.
 	if nulls == 0 {
 		return nil
 	}

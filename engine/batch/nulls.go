@@ -13,6 +13,8 @@ import (
 // structs with a field of type null. The caller releases the result.
 func NullArray(f arrow.Field, n int64) arrow.Array {
 	c := columnFor(f)
+	// Zeros are right everywhere: a bitmap of nulls, offsets of nothing, values that nobody looks
+	// at. So one buffer, as large as the largest needs, stands for all of them.
 	zeros := bufferOf(c.nullBytes(n))
 	defer zeros.Release()
 	clear(zeros.Bytes())
