@@ -41,6 +41,7 @@ func guard(e *C.struct_persisting_error, half func() error) (status C.persisting
 			status = fail(e, fmt.Errorf("%w: %s", errInternal, text))
 		}
 	}()
+	// Each call looks, since the one that panicked has told its own caller alone.
 	if text := panicked.Load(); text != nil {
 		return fail(e, fmt.Errorf("%w: the library is unusable after a %s", errInternal, *text))
 	}
@@ -63,6 +64,8 @@ func contained(half func() error) (err error) {
 
 // fail fills *e, whose text the caller owns from then on, and returns the status.
 func fail(e *C.struct_persisting_error, err error) C.persisting_status {
+	// At the very end, where all errors pass: the advice about descriptors is right wherever they
+	// ran out.
 	err = lance.Advised(err)
 	return C.shim_fail(e, statusOf(err), C.int64_t(detailOf(err)), C.CString(err.Error()))
 }
@@ -120,6 +123,8 @@ var statuses = []struct {
 // statusOf is the status of an error. What nothing else claims is the disk's: the rest that the engine passes on are errors of file
 // operations.
 func statusOf(err error) C.persisting_status {
+	// In their order, as an error can match several: a panic may wrap anything, and a poisoned
+	// bucket tells what poisoned it.
 	for _, s := range statuses {
 		if errors.Is(err, s.err) {
 			return s.status

@@ -90,6 +90,7 @@ func (e *entry) contain(err *error) {
 	*err = engine.Panicked(with)
 	e.broken.CompareAndSwap(nil, err)
 	if e.bucket != nil {
+		// The bucket has work of its own that goes on with what the call has left half done.
 		e.bucket.Break(*err)
 	}
 }
@@ -99,6 +100,8 @@ func (t *handleTable) add(k kind, value any) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.last++
+	// One counter for all kinds: even if the top byte were lost, no number would be another
+	// handle's.
 	id := uint64(k)<<kindShift | t.last
 	e := &entry{value: value}
 	e.bucket, _ = value.(*bucket.Bucket)
@@ -142,6 +145,8 @@ func (t *handleTable) use(k kind, id uint64) (*entry, error) {
 	defer t.mu.Unlock()
 	e, err := t.find(k, id)
 	if err == nil {
+		// Under the lock under which a handle ends: whoever shuts it either sees this call, and
+		// waits for it, or the call does not find it.
 		e.users.Add(1)
 	}
 	return e, err

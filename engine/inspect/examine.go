@@ -140,6 +140,8 @@ func Examine(dir string, o ExamineOptions) (Examination, error) {
 			x.InUseBy = &holder
 		}
 		// What is written or removed at this moment looks damaged, but not twice.
+		// Settled where nobody writes, where it was tried often enough, or where two looks in a row
+		// see the same faults: what an owner does leaves another picture the next time.
 		settled := holder == "" || try >= tries || !x.Sound && reflect.DeepEqual(x.Faults, before)
 		if !settled && (!x.Sound || x.overtaken()) {
 			before = x.Faults
@@ -148,6 +150,9 @@ func Examine(dir string, o ExamineOptions) (Examination, error) {
 		}
 		if o.ReadRows && x.Table.Version != 0 {
 			sound := x.Sound
+			// To read all rows takes longer than a look. A busy owner may have removed the version
+			// by then, each time: after some of these the answer is given without the rows, and
+			// says so.
 			if outrun < tries/2 {
 				x.readAll()
 			} else {
@@ -307,6 +312,8 @@ func (x *examiner) measure() error {
 
 // readIdentity finds the identity, that of the log where the bucket's is damaged.
 func (x *examiner) readIdentity() error {
+	// By vfs.OS here and below, and not by a file system that could be another: an examination is
+	// of what is on the disk.
 	id, err := layout.ReadIdentity(vfs.OS, filepath.Join(x.dir, layout.IdentityFile))
 	if err != nil {
 		if errors.Is(err, fs.ErrPermission) {
@@ -314,6 +321,8 @@ func (x *examiner) readIdentity() error {
 		}
 		x.fault(layout.IdentityFile, err, "")
 		x.unread = append(x.unread, layout.IdentityFile)
+		// The log repeats it in each segment, so the rows of it are not lost with a file of some
+		// bytes.
 		id = identityOfLog(x.dir)
 	}
 	x.id = id
@@ -369,6 +378,7 @@ func (x *examiner) readMarks() {
 	if _, err := os.Lstat(dir); err != nil && !x.mark.Marked {
 		return
 	}
+	// As a salvage reads it, which goes on behind a fault: all faults are told at once.
 	o := wal.Options{Dir: dir, Bucket: x.id, Recovery: wal.Salvage}
 	reading, err := journal.Read(o, &marks.Marks{})
 	if err != nil {
@@ -408,6 +418,7 @@ func (x *examiner) readTable() {
 	if x.hasTable = err == nil; !x.hasTable {
 		return
 	}
+	// Whatever is there was never a table that had a row.
 	if x.mark.Unmade() {
 		x.hasTable = false
 		x.note("%s was being made, and is begun anew", table.Dir)
@@ -457,6 +468,8 @@ func (x *examiner) readTable() {
 // where the mark says that it was on disk.
 func (x *examiner) noteVersion(v *lance.Version) {
 	manifest := filepath.Join(table.Dir, v.Manifest)
+	// What the mark names was on the disk as a whole, so what is wrong with it came after that.
+	// What is above was in the making when something ended.
 	durable := v.Number <= x.mark.Version
 	switch {
 	case v.Above:
@@ -505,6 +518,8 @@ func (x *examiner) readFiles() error {
 		switch {
 		case !table.Summed(f):
 			continue
+		// Written by a version before the sums, or before a power failure took the line: no fault,
+		// and told.
 		case !ok:
 			x.Table.Unsummed++
 			continue
@@ -522,6 +537,8 @@ func (x *examiner) readFiles() error {
 
 // readRows reads all rows of the table.
 func (x *examiner) readRows() {
+	// Decoding finds what a checksum of a file cannot, as a file that was wrong when it was
+	// written.
 	rows, err := countRows(filepath.Join(x.dir, table.Dir), x.Table.Version)
 	switch {
 	case err != nil:
@@ -571,6 +588,8 @@ func (x *examiner) readLog(next int64) wal.Report {
 		if rec.NumRows() != e.Rows {
 			return fmt.Errorf("%w: the entry has %d rows, its header says %d", engine.ErrCorrupt, rec.NumRows(), e.Rows)
 		}
+		// Decoded, and not only summed: an entry that is whole and cannot be read would stop the
+		// next open.
 		x.schema = widest(x.schema, rec.Schema())
 		return nil
 	})

@@ -54,6 +54,7 @@ func Create(dir string, schema *arrow.Schema, cfg Config, batches ...arrow.Recor
 	if err != nil {
 		return nil, in(dir, err)
 	}
+	// Opened anew, as lancedb has to open it as well: one way to a table, whoever made it.
 	return Open(dir, cfg)
 }
 
@@ -106,6 +107,8 @@ func (t *Table) open(cfg Config) error {
 	if t.table, err = t.conn.OpenTable(ctx, name); err != nil {
 		return &Error{Op: "open", Msg: err.Error(), Err: ErrCorrupt}
 	}
+	// The table of lancedb-go is the one whose commits and caches count; the native half works on
+	// the same object, and not on a second one that would see its versions late.
 	lancedbTable, err := lancedbHandle(t.table)
 	if err != nil {
 		return err
@@ -155,6 +158,7 @@ func (t *Table) Snapshot() (*Snapshot, error) {
 func (t *Table) Append(batches []arrow.Record) (*Snapshot, error) {
 	records := make([]arrow.Record, 0, len(batches))
 	for _, b := range batches {
+		// A fragment without rows would be read by each scan.
 		if b.NumRows() > 0 {
 			records = append(records, b)
 		}
@@ -336,6 +340,7 @@ func (t *Table) reshape(op string, call func(out *snapshotHandle, e *owned) stat
 	if err != nil {
 		return nil, err
 	}
+	// The next append is fitted to these columns, so they count from the moment of the commit.
 	if err := t.adopt(s); err != nil {
 		s.Release()
 		return nil, err
@@ -345,6 +350,8 @@ func (t *Table) reshape(op string, call func(out *snapshotHandle, e *owned) stat
 
 // lancedbHandle takes the native handle out of lancedb-go's table.
 func lancedbHandle(table contracts.ITable) (unsafe.Pointer, error) {
+	// By reflection, as lancedb-go exports no handle. A version with another layout fails here,
+	// with its reason, and never later.
 	v := reflect.ValueOf(table)
 	if v.Kind() == reflect.Pointer && v.Elem().Kind() == reflect.Struct {
 		f := v.Elem().FieldByName("handle")
@@ -390,6 +397,7 @@ func checkDir(dir string) error {
 
 // Exists says whether there is a table in dir: a version of one, sound or not.
 func Exists(dir string) bool {
+	// By its manifests alone: a directory without one is what a making that was cut short leaves.
 	entries, err := os.ReadDir(filepath.Join(dir, "_versions"))
 	if err != nil {
 		return false

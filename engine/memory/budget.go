@@ -78,12 +78,16 @@ func (g *Budget) Join(shrink func()) *Share {
 // add changes what is used, and has all members make room if that is too much.
 func (g *Budget) add(bytes int64) {
 	g.used.Add(bytes)
+	// An atomic for the many times that there is room; and whoever gives memory back is not to ask
+	// others for more.
 	if !g.Over() || bytes < 0 {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for s := range g.members {
+		// All at once and not the largest alone: which has rows that nobody reads, only each of
+		// them knows.
 		s.shrink()
 	}
 }

@@ -39,6 +39,8 @@ func Peek(path string, bucket [16]byte, before Stamp) (Saved, Stamp, error) {
 	defer f.Close()
 	for try := 1; ; try++ {
 		s, now, err := peek(f, bucket, before)
+		// The tail once more: space that was freed meanwhile may have been written to while it was
+		// read.
 		after, failed := stampOf(f)
 		// Only what is put meanwhile changes nothing of what was read.
 		if err = errors.Join(err, failed); err == nil && after.tail == now.tail || try == peekTries {
@@ -119,6 +121,8 @@ func parse(memory []byte, path string, bucket [16]byte) (Saved, error) {
 	}
 	r.salt = order.Uint32(memory[56:])
 	err := s.read(r)
+	// The machine stopped, and the disk has some pages of the file and not others. What the sums
+	// let pass is what there is.
 	if !s.Whole && errors.Is(err, ErrDamaged) {
 		err = nil
 	}
