@@ -219,6 +219,7 @@ func ReleaseAll(recs []arrow.Record) {
 
 // Concat joins batches of one schema into one. The caller releases the result.
 func Concat(schema *arrow.Schema, recs []arrow.Record) (arrow.Record, error) {
+	// The very record: to copy one would double its memory for nothing.
 	if len(recs) == 1 {
 		recs[0].Retain()
 		return recs[0], nil

@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/memory/mallocator"
 )
 
+// cMemory is of C, and not of the Go heap: the other side may keep what it is given after the call.
 var cMemory = mallocator.NewMallocator()
 
 // Exportable returns the record, for the caller to release, without slices that
@@ -19,6 +20,7 @@ var cMemory = mallocator.NewMallocator()
 // that has nulls and a boolean that begins anywhere but at the start, as it does
 // when a list of structs begins later.
 func Exportable(r arrow.Record) arrow.Record {
+	// Most batches are whole, and go as they are.
 	if !slices.ContainsFunc(r.Columns(), func(c arrow.Array) bool { return isSliced(c.Data()) }) {
 		r.Retain()
 		return r
@@ -44,6 +46,7 @@ func beginsLate(data arrow.ArrayData) bool {
 	case arrow.STRUCT, arrow.BOOL:
 		return data.Offset() != 0
 	case arrow.LIST, arrow.MAP, arrow.LARGE_LIST:
+		// A list itself may begin anywhere: it is the struct below it that may not.
 		first, _ := childRange(data)
 		return first != 0 && hasStruct(data.Children()[0])
 	}

@@ -163,6 +163,7 @@ func (d *Disk) hold(path string) (*diskInode, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	number := info.Sys().(*syscall.Stat_t).Ino
+	// By number and not by name, as a file that was renamed keeps what was synced of it.
 	if n := d.files[number]; n != nil {
 		return n, f.Close()
 	}
@@ -194,6 +195,8 @@ func content(f *os.File) ([]byte, error) {
 // change since the last sync of its file or directory may be there or not.
 // It is for Before and After; see [Disk.Still] for others.
 func (d *Disk) Image(rng *rand.Rand, dst string) error {
+	// All and nothing as well, which a coin for each change would hardly ever give: most faults
+	// show where one thing is missing, or one is left.
 	chance := []float64{0, 0.1, 0.5, 0.9, 1}[rng.IntN(5)]
 	l := &loss{rng: rng, none: chance == 1, survives: func() bool { return rng.Float64() < chance }}
 	return d.imageDir(l, d.root, dst)
@@ -264,6 +267,7 @@ func (d *Disk) imageFile(l *loss, number uint64, path, dst string) error {
 	var err error
 	if n != nil {
 		synced = n.synced
+		// By the file that is held open: its name may be gone, or another's.
 		live, err = content(n.file)
 	} else {
 		live, err = os.ReadFile(path)
@@ -340,6 +344,7 @@ func (d *Disk) IsDown() bool {
 func (d *Disk) do(op Op, f func() error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	// Under the lock, so that an image that is taken by it has nothing half done.
 	if !d.down && d.Before != nil {
 		if err := d.Before(op); err != nil {
 			d.down = errors.Is(err, ErrCrashed)

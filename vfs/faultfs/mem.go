@@ -56,6 +56,7 @@ func (m *Mem) Crash(rng *rand.Rand) {
 	m.epoch++
 	chance := []float64{0, 0.1, 0.5, 0.9, 1}[rng.IntN(5)]
 	survives := func() bool { return rng.Float64() < chance }
+	// File systems differ: some keep the order of changes to names, and some do not.
 	journal := rng.IntN(2) == 0
 	seen := map[*inode]bool{}
 	for _, path := range slices.Sorted(maps.Keys(m.dirs)) {
@@ -79,6 +80,8 @@ func (m *Mem) Crash(rng *rand.Rand) {
 
 func (n *inode) crash(survives func() bool) {
 	size := len(n.disk)
+	// The size is of the metadata, and comes to the disk apart from the content: so a file may be
+	// long enough and have zeros at its end.
 	if len(n.live) != size && survives() {
 		size = len(n.live)
 	}
@@ -134,6 +137,7 @@ func (m *Mem) in(op, path string) (*dir, string, error) {
 
 func (d *dir) change(f func(map[string]*inode)) {
 	f(d.live)
+	// As functions, which a crash can apply to what the disk has in any selection.
 	d.changes = append(d.changes, f)
 }
 
