@@ -34,6 +34,8 @@ func NewMessageSchema(schema *arrow.Schema) (*MessageSchema, error) {
 			return nil, &engine.SchemaError{Column: f.Name, Reason: err.Error()}
 		}
 		m.columns = append(m.columns, columnFor(f))
+		// A column is nullable whatever its type says, and what is inside it is not: such values
+		// have to be looked at one by one.
 		m.Strict = m.Strict || hasRequired(f.Type)
 	}
 	return m, nil
@@ -72,6 +74,8 @@ func (m *MessageSchema) Copy(message []byte) (rec arrow.Record, pieces [][]byte,
 	}
 	data := arrowmemory.NewResizableBuffer(memory.Allocator)
 	defer data.Release()
+	// The body in the arena, where batches may lie that go over to Lance; the head stays with the
+	// log, and goes when it has written.
 	data.Resize(len(b.data))
 	copy(data.Bytes(), b.data)
 	head := bytes.Clone(message[:len(message)-len(b.data)])
@@ -142,6 +146,8 @@ func columnFor(f arrow.Field) column {
 	case arrow.FixedWidthDataType:
 		c.form, c.bits = formFixed, int64(t.BitWidth())
 	default:
+		// Types are refused by CheckStorable before they come here, so this is a type that was
+		// added there alone.
 		panic(fmt.Sprintf("engine: %s is storable and has no form", t))
 	}
 	return c

@@ -123,4 +123,10 @@
 // is opened, exactly once: replay starts at the table's next row id. Without a
 // log the rows since the last flush are lost. See package wal for what an
 // acknowledgement promises.
+//
+// # Layers
+//
+// Above all that it is made of: table, tail, tasks, retention, waker, ring, layout, options and the log. Below capi, which converts what
+// callers in other languages give and get, and nothing else. Package inspect stands beside it: it reads the same files without a bucket,
+// and is given [Salvage] for the end of a repair.
 package bucket
