@@ -56,18 +56,6 @@ func importBatch(a *C.struct_ArrowArray, s *C.struct_ArrowSchema) (rec arrow.Rec
 	return rec, nil
 }
 
-// importField takes over a schema of one field.
-func importField(s *C.struct_ArrowSchema) (arrow.Field, error) {
-	columns, err := importColumns(s)
-	if err != nil {
-		return arrow.Field{}, err
-	}
-	if columns.NumFields() != 1 {
-		return arrow.Field{}, fmt.Errorf("%w: schema has %d fields, want 1", errArgument, columns.NumFields())
-	}
-	return columns.Field(0), nil
-}
-
 func exportSchema(schema *arrow.Schema, out *C.struct_ArrowSchema) {
 	if schema == nil {
 		schema = arrow.NewSchema(nil, nil)

@@ -52,6 +52,7 @@ PYTHON_LAYERS = [
     "persisting._errors",
     "persisting._arguments",
     "persisting._engine.library",
+    "persisting._engine.functions",
     "persisting._engine.handles",
     "persisting._engine.cursor",
     "persisting._engine.columns",
