@@ -21,7 +21,6 @@ import "C"
 
 var (
 	bucketAcknowledged   = succeeds((*bucket.Bucket).Acknowledged)
-	bucketClear          = (*bucket.Bucket).Clear
 	bucketClose          = (*bucket.Bucket).Close
 	bucketCommit         = (*bucket.Bucket).Commit
 	bucketCompact        = (*bucket.Bucket).Compact
@@ -29,15 +28,12 @@ var (
 	bucketDelete         = (*bucket.Bucket).Delete
 	bucketFirstFrom      = (*bucket.Bucket).FirstFrom
 	bucketFlush          = (*bucket.Bucket).Flush
-	bucketMark           = (*bucket.Bucket).Mark
-	bucketMarked         = (*bucket.Bucket).Marked
 	bucketOpenRing       = (*bucket.Bucket).OpenRing
 	bucketRenew          = (*bucket.Bucket).Renew
 	bucketRestore        = (*bucket.Bucket).Restore
 	bucketStats          = succeeds((*bucket.Bucket).Stats)
 	bucketTag            = (*bucket.Bucket).Tag
 	bucketTruncateBefore = (*bucket.Bucket).TruncateBefore
-	bucketUnmark         = (*bucket.Bucket).Unmark
 	bucketUntag          = (*bucket.Bucket).Untag
 	bucketVersions       = (*bucket.Bucket).Versions
 )
@@ -131,10 +127,10 @@ func bucketNotify(b *bucket.Bucket, rows int64) error {
 
 func bucketSetBell(b *bucket.Bucket, fd int32) error {
 	if fd < 0 {
-		b.SetBell(nil)
+		b.SetWaker(nil)
 		return nil
 	}
-	b.SetBell(func(rows int64, over bool) {
+	b.SetWaker(func(rows int64, over bool) {
 		number := uint64(rows)
 		if over {
 			number += C.PERSISTING_OVER

@@ -23,7 +23,7 @@ func (in *ingest) append(b Batch, noWait bool) (first, end int64, err error) {
 		return 0, 0, err
 	}
 	if rows == 0 {
-		return in.rows.tail.next, in.rows.tail.next, nil
+		return in.rows.tail.Next(), in.rows.tail.Next(), nil
 	}
 	e, err := b.entry(in, rows, noWait)
 	if err != nil {
@@ -75,7 +75,7 @@ func (in *ingest) logged(e entry, began time.Time, failed error) {
 		in.acknowledged(began)
 	} else {
 		in.failed(metrics.Put, in.writeError(failed))
-		in.rows.alarm.end(in.rows.acknowledgedRows())
+		in.rows.waker.End(in.rows.acknowledgedRows())
 	}
 	e.release()
 }

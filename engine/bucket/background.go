@@ -13,7 +13,7 @@ import (
 // many fragments or versions, and lets the indexes follow.
 func (up *upkeep) compactLoop() {
 	var tick <-chan time.Time
-	if ticker := up.ageTicker(); ticker != nil {
+	if ticker := up.flusher.retention.Ticker(); ticker != nil {
 		defer ticker.Stop()
 		tick = ticker.C
 	}

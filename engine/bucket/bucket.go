@@ -15,7 +15,9 @@ import (
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/retention"
 	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/engine/tasks"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
@@ -26,24 +28,22 @@ import (
 //
 // Who holds a lock takes only those that come after it:
 //
-//	consumption.mu     the order of marks, and who takes which rows
-//	presence.mu        which rows have which columns
+//	those of tasks     the order of marks and who takes which rows, then which rows have which columns
 //	ingest.appending   the order of appends: whose offsets are next, and what they may do to the columns
 //	table.Reshaping    what the table is made of
 //	table.Growing      what is in the table: one flush, or change of its rows or columns
 //	flusher.mu         how the last flush ended
 //	rows.mu            the rows in memory, and which version of the table belongs to them
-//	the locks within the table, the log, the pages and the alarm, which call nobody
+//	the locks within the table, the log, the pages and the waker, which call nobody that takes one
 type Bucket struct {
 	*core
 	rows    *rows    // in memory
 	flusher *flusher // moves them into the table
 	ingest  *ingest  // takes them from callers
-	columns *columns // changes what they are made of
+	columns *Columns // changes what they are made of
 	upkeep  *upkeep  // keeps the table small
 
-	consumption *consumption // what tasks have consumed
-	presence    presence     // which rows have which columns
+	tasks *tasks.Tasks // what tasks have consumed of them
 
 	consumers *statefile.Register // offsets that they committed
 	recovered recovered
@@ -108,15 +108,15 @@ func openLocked(dir string, opts Options, lock *statefile.Lock) (*Bucket, error)
 // assemble makes a bucket of its parts.
 func assemble(c *core) *Bucket {
 	rs := newRows(c)
-	fl := &flusher{core: c, rows: rs, flushed: make(chan struct{}), times: timesIn(c.home.FS, c.home.Path, c.opts.RetentionAge)}
+	bounds := retention.Bounds{Rows: c.opts.RetentionRows, Bytes: c.opts.RetentionBytes, Age: c.opts.RetentionAge}
+	fl := &flusher{core: c, rows: rs, flushed: make(chan struct{}), retention: retention.New(c.home.FS, c.home.Path, bounds)}
 	in := &ingest{core: c, rows: rs, flusher: fl, drainRequested: make(chan struct{}, 1)}
 	b := &Bucket{
 		core: c, rows: rs, flusher: fl, ingest: in,
-		columns: &columns{core: c, rows: rs, flusher: fl, ingest: in},
+		columns: &Columns{core: c, rows: rs, flusher: fl, ingest: in},
 		upkeep:  &upkeep{core: c, rows: rs, flusher: fl},
-
-		consumption: &consumption{core: c},
 	}
+	b.tasks = newTasks(b)
 	c.panicked = b.Break
 	c.home.OnRefusal(b.refuse)
 	return b
@@ -128,7 +128,7 @@ func (b *Bucket) begin(began time.Time) (err error) {
 	if b.ingest.compressor, err = batch.NewCompressor(b.opts.WALCompression); err != nil {
 		return err
 	}
-	op := &opening{core: b.core, rows: b.rows, flusher: b.flusher, ingest: b.ingest, consumption: b.consumption, recovered: &b.recovered}
+	op := &opening{core: b.core, rows: b.rows, flusher: b.flusher, ingest: b.ingest, tasks: b.tasks, recovered: &b.recovered}
 	if err := op.recover(); err != nil {
 		return err
 	}
@@ -149,6 +149,9 @@ func (b *Bucket) Schema() (*arrow.Schema, uint64) {
 	return b.rows.schema, b.rows.schemaVersion
 }
 
+// Columns changes what the rows are made of.
+func (b *Bucket) Columns() *Columns { return b.columns }
+
 // Close flushes and closes the bucket. It is closed whatever is returned; the
 // error is that of the last flush.
 func (b *Bucket) Close() error {
@@ -164,6 +167,7 @@ func (b *Bucket) Close() error {
 	} else {
 		b.ingest.follower.close()
 	}
+	err = errors.Join(err, contained(b.tasks.Close)) // which waits for who reads rows, and so comes before the locks
 	b.ingest.appending.Lock()
 	defer b.ingest.appending.Unlock()
 	b.table.Reshaping.Lock()
@@ -175,7 +179,7 @@ func (b *Bucket) Close() error {
 	b.rows.mu.Unlock()
 	acknowledged := b.rows.acknowledgedRows()
 	err = errors.Join(err, b.release(err == nil), b.home.Release())
-	b.rows.alarm.end(acknowledged)
+	b.rows.waker.End(acknowledged)
 	return err
 }
 
@@ -200,7 +204,7 @@ func (b *Bucket) settleAll() (err error) {
 func (b *Bucket) release(flushed bool) error {
 	var faults []error
 	for _, let := range []func() error{
-		b.consumption.close,
+		b.tasks.Close,
 		b.closeLog,
 		// After the log has written, and while no other opener can have a ring.
 		func() error { return b.ingest.closeRing(flushed) },
@@ -228,7 +232,7 @@ func (b *Bucket) refuse(cause error) {
 // opened gives a bucket that has been recovered its metrics.
 func (b *Bucket) opened(began time.Time) {
 	took := time.Since(began)
-	b.recovered.rows = b.rows.tail.next
+	b.recovered.rows = b.rows.tail.Next()
 	if b.opts.EnableMetrics {
 		b.opts.Metrics.Opened(took)
 		b.metrics = b.opts.Metrics.Bucket(b.home.Path, b.metricsState)
@@ -287,8 +291,8 @@ func (b *Bucket) Break(cause error) {
 	if b.log != nil {
 		b.log.Abort(cause)
 	}
-	b.consumption.abort(cause)
-	b.rows.alarm.end(b.rows.acknowledgedRows())
+	b.tasks.Abort(cause)
+	b.rows.waker.End(b.rows.acknowledgedRows())
 }
 
 // Broken returns what Break was called with, nil if it was not.

@@ -129,11 +129,11 @@ func TestAFlushJoinsSmallBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.rows.mu.Lock()
-	batches, rows, bytes := len(b.rows.tail.chunks), b.rows.tail.next-b.rows.tail.begin(), int64(0)
-	for _, c := range b.rows.tail.chunks {
-		bytes += batch.RowBytes(c.rec)
+	batches, rows, bytes := len(b.rows.tail.Chunks()), b.rows.tail.Next()-b.rows.tail.Begin(), int64(0)
+	for _, c := range b.rows.tail.Chunks() {
+		bytes += batch.RowBytes(c.Record)
 	}
-	kept := b.rows.tail.bytes
+	kept := b.rows.tail.Bytes()
 	b.rows.mu.Unlock()
 	if rows != 50_000 || batches > 50_000/300+22 || bytes != kept {
 		t.Fatalf("%d rows in %d batches, %d bytes of %d", rows, batches, bytes, kept)
@@ -383,7 +383,7 @@ func TestWaitEnds(t *testing.T) {
 				t.Fatalf("got %v, want the deadline", err)
 			}
 			rung := make(chan int64, 4)
-			b.SetBell(func(rows int64, over bool) {
+			b.SetWaker(func(rows int64, over bool) {
 				if over {
 					rows = -rows - 1
 				}
@@ -399,14 +399,14 @@ func TestWaitEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			if rows := <-rung; rows != 1 {
-				t.Errorf("the bell said %d, want 1", rows)
+				t.Errorf("the waker said %d, want 1", rows)
 			}
 			b.Notify(2)
 			if err := b.Close(); err != nil {
 				t.Fatal(err)
 			}
 			if rows := <-rung; rows != -1 {
-				t.Errorf("the bell said %d, want the end", rows)
+				t.Errorf("the waker said %d, want the end", rows)
 			}
 			if err := <-waited; !errors.Is(err, engine.ErrClosed) {
 				t.Fatalf("got %v, want %v", err, engine.ErrClosed)

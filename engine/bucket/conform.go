@@ -10,6 +10,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/tail"
 )
 
 // Batch is rows that can be appended: a [Record] or a [Message].
@@ -25,7 +26,7 @@ func (r Record) entry(in *ingest, _ int64, noWait bool) (entry, error) {
 }
 
 func (m Message) entry(in *ingest, rows int64, noWait bool) (entry, error) {
-	if len(m.Bytes) < packedBytes && in.takesMessages(m.Columns) {
+	if len(m.Bytes) < tail.PackedBytes && in.takesMessages(m.Columns) {
 		return entry{rows: rows, message: m, body: [][]byte{m.Bytes}}, in.useSchema(in.rows.schema)
 	}
 	rec, body, err := m.Columns.Copy(m.Bytes)
@@ -51,7 +52,7 @@ func (in *ingest) align(rec arrow.Record, body [][]byte, noWait bool) (entry, er
 	if !in.fit(rec.Schema()) {
 		body = nil // which has other columns than the log's preamble will say
 	}
-	err = in.checkRequired(aligned)
+	err = in.declared.CheckRequired(aligned)
 	if err == nil {
 		err = in.useSchema(aligned.Schema())
 	}
@@ -75,7 +76,7 @@ func (in *ingest) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := in.checkDeclared(rec, c); err != nil {
+	if err := in.declared.Check(in.rows.schema, rec, c); err != nil {
 		return nil, err
 	}
 	switch {
@@ -143,7 +144,7 @@ func (in *ingest) cast(to arrow.Field) error {
 	in.rows.mu.Lock()
 	defer in.rows.mu.Unlock()
 	in.rows.install(snapshot, in.rows.checkpoint)
-	in.rows.tail.evict(in.rows.checkpoint, 0)
+	in.rows.tail.Evict(in.rows.checkpoint, 0)
 	in.rows.setSchema(arrow.NewSchema(fields, nil))
 	return nil
 }

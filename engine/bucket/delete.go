@@ -7,6 +7,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/tail"
 )
 
 // Delete removes the acknowledged rows for which an SQL filter is true and returns
@@ -63,7 +64,7 @@ func (b *Bucket) FirstFrom(offset int64) (int64, error) {
 		return 0, err
 	}
 	defer v.unpin()
-	defer release(v.chunks)
+	defer tail.Release(v.chunks)
 	if v.snapshot == nil {
 		return v.first, nil
 	}

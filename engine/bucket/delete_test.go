@@ -175,7 +175,7 @@ func TestSpaceIsGivenBack(t *testing.T) {
 	if half > before*55/100 {
 		t.Fatalf("%d bytes of %d are left of half the rows", half, before)
 	}
-	must(t, b.DropColumn("text"))
+	must(t, b.Columns().Drop("text"))
 	must(t, b.Compact())
 	if got := size(); got > half/2 {
 		t.Fatalf("%d bytes of %d are left without the texts", got, half)

@@ -5,18 +5,19 @@
 //
 //	Bucket    what callers see; each call is a few of its parts':         bucket.go, put.go, read.go, get.go, columns.go,
 //	                                                                     delete.go, queries.go, versions.go, ...
-//	  consumption  what tasks have consumed, in a journal of its own   marks.go
-//	  presence  which rows have which columns: what tasks can consume     presence.go
+//	  tasks     what tasks have consumed, and can: of a package of its    tasks.go
+//	            own, that reads the bucket
 //	  upkeep    compactions and retention: keeps the table small         upkeep.go, retention.go, background.go
 //	  columns   changes what the rows are made of                        alter.go
 //	  ingest    takes rows: by a call, or out of the ring                ingest.go, ring.go, append.go
 //	  flusher   moves rows from memory into the table                    flush.go
-//	  rows      the tail, and the version of the table that belongs      rows.go, tail.go, view.go, state.go
+//	  rows      the tail, and the version of the table that belongs      rows.go, view.go, state.go
 //	            to it; what a read sees
 //	  follower  has the rows of a bucket that another process has open   follow.go, in place of all above but rows
 //	  core      where the bucket is, its options, its log and table      core.go
 //
-// A part knows those below it. An opening, which recovers a bucket, makes what they begin with (survey.go,
+// A part knows those below it. What needs no bucket is a package of its own: engine/tail has the rows in memory,
+// engine/retention says which are kept. An opening, which recovers a bucket, makes what they begin with (survey.go,
 // replay.go, recover.go). No files depend on each other in a circle.
 //
 // # Rows and offsets

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine/tail"
 	"github.com/persisting/persisting/vfs/faultfs"
 )
 
@@ -261,13 +262,13 @@ func TestOrderOfWriting(t *testing.T) {
 			b := o.b
 			b.rows.mu.Lock()
 			from, schema := b.rows.checkpoint, b.rows.schema
-			chunks, err := b.rows.tail.slice(from, b.rows.tail.next)
+			chunks, err := b.rows.tail.Slice(from, b.rows.tail.Next())
 			b.rows.mu.Unlock()
 			must(t, err)
 			snapshot, err := b.flusher.writeTable(schema, chunks, from)
 			must(t, err)
 			snapshot.Release()
-			release(chunks)
+			tail.Release(chunks)
 			o.die()
 			o.open()
 			if s := o.b.Stats(); s.BufferSize != 0 {

@@ -251,7 +251,7 @@ func (w *world) rename(b *Bucket) error {
 		return nil
 	}
 	to := map[string]string{"text": "a.b", "a.b": "text"}[w.name]
-	return w.change(b, func() error { return b.RenameColumn(w.name, to) }, func() { w.name = to })
+	return w.change(b, func() error { return b.Columns().Rename(w.name, to) }, func() { w.name = to })
 }
 
 // drop takes out one of the columns that some rows have.
@@ -259,7 +259,7 @@ func (w *world) drop(b *Bucket) error {
 	extra := 1 + w.rng.Int64N(4)
 	schema, _ := b.Schema()
 	if name := fmt.Sprint("extra", extra); schema != nil && schema.HasField(name) {
-		return w.change(b, func() error { return b.DropColumn(name) }, func() {
+		return w.change(b, func() error { return b.Columns().Drop(name) }, func() {
 			for i := range w.rows {
 				if w.rows[i].extra == extra {
 					w.rows[i].extra = 0

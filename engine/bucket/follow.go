@@ -15,6 +15,7 @@ import (
 	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/tail"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 	"github.com/persisting/persisting/wal/segment"
@@ -252,17 +253,17 @@ func (f *follower) take(newest *lance.Snapshot, puts ring.Saved, mark table.Mark
 		from = rs.checkpoint
 	}
 	from = max(from, rs.checkpoint)
-	if err := errors.Join(rs.tail.cut(rs.checkpoint), rs.tail.trim(from)); err != nil {
+	if err := errors.Join(rs.tail.Cut(rs.checkpoint), rs.tail.Trim(from)); err != nil {
 		return err
 	}
-	rs.tail.next = from
+	rs.tail.ContinueAt(from)
 	if changed {
 		if err := f.keepColumns(); err != nil {
 			return err
 		}
 	}
 	defer func() {
-		rs.unflushed = rs.tail.bytes
+		rs.unflushed = rs.tail.Bytes()
 		rs.account()
 	}()
 	for len(f.fresh) > 0 {
@@ -274,12 +275,12 @@ func (f *follower) take(newest *lance.Snapshot, puts ring.Saved, mark table.Mark
 		f.fresh = f.fresh[1:]
 	}
 	f.anew = false
-	f.logged = rs.tail.next
+	f.logged = rs.tail.Next()
 	if err := f.pushPuts(puts); err != nil {
 		return err
 	}
-	if rs.tail.next < mark.Rows {
-		return fmt.Errorf("%w: the rows %d to %d were in the table, and are neither there nor in the log", engine.ErrCorrupt, rs.tail.next, mark.Rows-1)
+	if rs.tail.Next() < mark.Rows {
+		return fmt.Errorf("%w: the rows %d to %d were in the table, and are neither there nor in the log", engine.ErrCorrupt, rs.tail.Next(), mark.Rows-1)
 	}
 	return nil
 }
@@ -306,12 +307,12 @@ func (f *follower) renew(newest *lance.Snapshot) (changed bool) {
 // keepColumns adds those that rows in memory have and the table has not. The caller holds rows.mu.
 func (f *follower) keepColumns() error {
 	var seen *arrow.Schema
-	for _, c := range f.rows.tail.chunks {
-		if c.rec.Schema() == seen {
+	for _, c := range f.rows.tail.Chunks() {
+		if c.Record.Schema() == seen {
 			continue
 		}
-		seen = c.rec.Schema()
-		if err := f.admit(seen, c.first); err != nil {
+		seen = c.Record.Schema()
+		if err := f.admit(seen, c.First); err != nil {
 			return err
 		}
 	}
@@ -340,15 +341,15 @@ func (f *follower) admit(schema *arrow.Schema, offset int64) error {
 // push puts rows of the log, which may be in the table by now, behind those in memory. The caller holds rows.mu.
 func (f *follower) push(r survivors) error {
 	rs := f.rows
-	switch hole := r.first - rs.tail.next; {
-	case r.first+r.rec.NumRows() <= rs.tail.next:
+	switch hole := r.first - rs.tail.Next(); {
+	case r.first+r.rec.NumRows() <= rs.tail.Next():
 		return nil
 	case hole > 0:
-		return fmt.Errorf("%w: the log lacks the %d rows from offset %d on", engine.ErrCorrupt, hole, rs.tail.next)
+		return fmt.Errorf("%w: the log lacks the %d rows from offset %d on", engine.ErrCorrupt, hole, rs.tail.Next())
 	case hole < 0:
 		part := r.rec.NewSlice(-hole, r.rec.NumRows())
 		defer part.Release()
-		r = survivors{rs.tail.next, part}
+		r = survivors{rs.tail.Next(), part}
 	}
 	if err := f.admit(r.rec.Schema(), r.first); err != nil {
 		return err
@@ -357,8 +358,8 @@ func (f *follower) push(r survivors) error {
 	if err != nil {
 		return fmt.Errorf("%w: log entry at offset %d: %w", engine.ErrCorrupt, r.first, err)
 	}
-	rs.tail.push(entry{rows: aligned.NumRows(), record: aligned}, rs.schema)
-	return rs.tail.settle(rs.tail.next)
+	rs.tail.Push(aligned)
+	return rs.tail.Settle(rs.tail.Next())
 }
 
 // pushPuts is push for what is in the ring. Without a log these rows are in the memory of another process by the next moment. The
@@ -367,7 +368,7 @@ func (f *follower) pushPuts(puts ring.Saved) error {
 	if !puts.Logged {
 		return nil
 	}
-	entries, err := puts.Following(f.rows.tail.next)
+	entries, err := puts.Following(f.rows.tail.Next())
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", engine.ErrCorrupt, f.ringPath(), err)
 	}
@@ -398,13 +399,13 @@ func (f *follower) queried(noWait bool) (*lance.Snapshot, error) {
 	if f.closing.Load() {
 		return nil, engine.ErrClosed
 	}
-	var chunks []chunk
+	var chunks []tail.Chunk
 	var err error
 	now := joined{}
 	f.rows.locked(func() {
-		now.end, now.schema = f.rows.tail.next, f.rows.schema
+		now.end, now.schema = f.rows.tail.Next(), f.rows.schema
 		now.snapshot = f.table.Newest()
-		chunks, err = f.rows.tail.slice(f.rows.checkpoint, now.end)
+		chunks, err = f.rows.tail.Slice(f.rows.checkpoint, now.end)
 	})
 	newest := now.snapshot
 	if newest != nil {
@@ -417,12 +418,12 @@ func (f *follower) queried(noWait bool) (*lance.Snapshot, error) {
 		defer newest.Release()
 	}
 	if w := f.whole; w != nil && w.version == now.version && w.end == now.end && w.schema == now.schema {
-		release(chunks)
+		tail.Release(chunks)
 		w.snapshot.Retain()
 		return w.snapshot, nil
 	}
 	if noWait {
-		release(chunks)
+		tail.Release(chunks)
 		return nil, engine.ErrWouldBlock
 	}
 	batches, err := f.rows.coalesce(now.schema, chunks, smallChunk)

@@ -138,7 +138,7 @@ func TestReadersSeeWhatTheOwnerDoes(t *testing.T) {
 				case 8:
 					what = "add a column"
 					if added++; added < 6 {
-						must(t, owner.AddColumns([]arrow.Field{nullable(fmt.Sprint("more", added), arrow.PrimitiveTypes.Int64)}))
+						must(t, owner.Columns().Add([]arrow.Field{nullable(fmt.Sprint("more", added), arrow.PrimitiveTypes.Int64)}))
 					}
 				case 9:
 					what = "truncate"
@@ -239,7 +239,7 @@ func TestReadersAtEachStep(t *testing.T) {
 		removed.Store(acknowledged.Load() - 500) // from now on they may be gone
 		_, err := owner.TruncateBefore(removed.Load())
 		must(t, err)
-		must(t, owner.AddColumns([]arrow.Field{nullable(fmt.Sprint("more", acknowledged.Load()), arrow.PrimitiveTypes.Int64)}))
+		must(t, owner.Columns().Add([]arrow.Field{nullable(fmt.Sprint("more", acknowledged.Load()), arrow.PrimitiveTypes.Int64)}))
 		appendRows(t, owner, 1)
 		acknowledged.Add(1)
 		must(t, owner.Compact())
@@ -382,12 +382,12 @@ func TestReadersChangeNothing(t *testing.T) {
 			"compact":  b.Compact,
 			"delete":   func() error { _, err := b.Delete("id = 1"); return err },
 			"truncate": func() error { _, err := b.TruncateBefore(1); return err },
-			"add":      func() error { return b.AddColumns([]arrow.Field{field}) },
-			"declare":  func() error { return b.Declare(numbered) },
-			"drop":     func() error { return b.DropColumn("text") },
-			"rename":   func() error { return b.RenameColumn("text", "words") },
-			"cast":     func() error { return b.CastColumn(nullable("id", arrow.PrimitiveTypes.Float64)) },
-			"compute":  func() error { return b.ComputeColumn(field, "id + 1") },
+			"add":      func() error { return b.Columns().Add([]arrow.Field{field}) },
+			"declare":  func() error { return b.Columns().Declare(numbered) },
+			"drop":     func() error { return b.Columns().Drop("text") },
+			"rename":   func() error { return b.Columns().Rename("text", "words") },
+			"cast":     func() error { return b.Columns().Cast(nullable("id", arrow.PrimitiveTypes.Float64)) },
+			"compute":  func() error { return b.Columns().Compute(field, "id + 1") },
 			"tag":      func() error { return b.Tag("now", found[0].Number) },
 			"untag":    func() error { return b.Untag("then") },
 			"restore":  func() error { return b.Restore(found[0].Number) },

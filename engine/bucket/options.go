@@ -205,11 +205,6 @@ func ParseOptions(text []byte) (Options, error) {
 	return o, nil
 }
 
-// bounded says whether there are rows that are not kept.
-func (o *Options) bounded() bool {
-	return o.RetentionRows > 0 || o.RetentionBytes > 0 || o.RetentionAge > 0
-}
-
 // complete sets what the caller left out.
 func (o *Options) complete() {
 	if o.FS == nil {

@@ -44,9 +44,9 @@ var inPlace = map[string]struct {
 	"delete":   {do: func(_ *testing.T, b *Bucket) error { _, err := b.Delete("id = 3"); return err }},
 	"truncate": {do: func(_ *testing.T, b *Bucket) error { _, err := b.TruncateBefore(3); return err }},
 	"add a column": {do: func(_ *testing.T, b *Bucket) error {
-		return b.AddColumns([]arrow.Field{{Name: "new", Type: arrow.PrimitiveTypes.Int64, Nullable: true}})
+		return b.Columns().Add([]arrow.Field{{Name: "new", Type: arrow.PrimitiveTypes.Int64, Nullable: true}})
 	}},
-	"drop a column": {do: func(_ *testing.T, b *Bucket) error { return b.DropColumn("text") }},
+	"drop a column": {do: func(_ *testing.T, b *Bucket) error { return b.Columns().Drop("text") }},
 	"create an index": {do: func(_ *testing.T, b *Bucket) error {
 		return b.CreateIndex(table.IndexSpec{Column: "text", Type: "btree"})
 	}},
@@ -76,7 +76,7 @@ var inPlace = map[string]struct {
 	"cut": {do: func(_ *testing.T, b *Bucket) error { return b.log.Cut(b.log.Acknowledged()) }},
 	"times": {
 		options: func(o *Options) { o.RetentionAge = time.Hour },
-		do:      func(_ *testing.T, b *Bucket) error { return b.flusher.times.note(10, 0, time.Now()) },
+		do:      func(_ *testing.T, b *Bucket) error { return b.flusher.retention.Note(10, 0, time.Now()) },
 	},
 	"ring": {do: func(t *testing.T, b *Bucket) error {
 		columns, err := batch.NewMessageSchema(numbered)

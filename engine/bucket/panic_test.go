@@ -98,7 +98,7 @@ func TestPanicEndsOneBucket(t *testing.T) {
 			waited := make(chan error, 1)
 			go func() { waited <- hurt.Wait(ctx, 1<<40) }()
 			rang := make(chan struct{}, 8)
-			hurt.SetBell(func(_ int64, over bool) {
+			hurt.SetWaker(func(_ int64, over bool) {
 				if over {
 					rang <- struct{}{}
 				}
@@ -122,7 +122,7 @@ func TestPanicEndsOneBucket(t *testing.T) {
 			select {
 			case <-rang:
 			case <-ctx.Done():
-				t.Error("the bell is silent")
+				t.Error("nobody was woken")
 			}
 			rec := someRows(t, 9, 1)
 			defer rec.Release()

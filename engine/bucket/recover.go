@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"github.com/persisting/persisting/engine/layout"
-	"github.com/persisting/persisting/engine/marks"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -52,8 +51,10 @@ func (op *opening) recover() error {
 	if err := op.replayRing(s); err != nil {
 		return err
 	}
-	if err := op.recoverMarks(s); err != nil {
-		return err
+	if s.marks != nil {
+		if err := op.tasks.Recover(s.marks, op.rows.tail.Next()); err != nil {
+			return err
+		}
 	}
 	if op.log == nil || op.opts.EnableWAL {
 		return nil
@@ -86,7 +87,7 @@ func (op *opening) recoverTable() error {
 	defer newest.Release()
 	// Without locks, here and in what follows: nobody else knows the bucket yet.
 	op.rows.checkpoint = newest.NextRowID()
-	op.rows.tail.next = op.rows.checkpoint
+	op.rows.tail.ContinueAt(op.rows.checkpoint)
 	op.rows.setSchema(newest.Schema())
 	return nil
 }
@@ -157,31 +158,4 @@ func (op *opening) dropLog() error {
 		return fmt.Errorf("engine: remove log: %w", err)
 	}
 	return op.home.FS.SyncDir(op.home.Path)
-}
-
-// recoverMarks opens the journal that was read, and forgets what is marked behind the last row.
-func (op *opening) recoverMarks(s *survey) error {
-	if s.marks == nil {
-		return nil
-	}
-	for _, fault := range s.marks.Faults() {
-		op.logger.Error("what tasks consumed is lost in part", "error", fault)
-	}
-	c := op.consumption
-	var err error
-	if c.journal, err = s.marks.Open(); err != nil {
-		return err
-	}
-	if end := op.rows.tail.next; c.marks.Beyond(end) {
-		if _, err := c.append(marks.EndRecord(end)); err != nil {
-			return err
-		}
-		if err := c.journal.Sync(); err != nil {
-			return fmt.Errorf("engine: sync marks: %w", err)
-		}
-	}
-	if c.journal.Salvaged() || s.marks.Empty() {
-		return c.journal.Snapshot(c.marks.Snapshot(c.first()))
-	}
-	return nil
 }

@@ -192,7 +192,7 @@ func TestSmallLogOutlivesFlush(t *testing.T) {
 		t.Errorf("rows of the table were replayed: %+v", s)
 	}
 	putAndFlush()
-	must(t, b.RenameColumn("id", "number"))
+	must(t, b.Columns().Rename("id", "number"))
 	if b.walBytes() != 0 {
 		t.Errorf("%d bytes with the old columns are left in the log", b.walBytes())
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/retention"
 )
 
 // span is the offsets from first to end.
@@ -65,7 +66,7 @@ func TestRetentionInTheBackground(t *testing.T) {
 		}
 		most = max(most, s.RowCount)
 	}
-	eventually(t, "no more than an eighth above the bound", func() bool { return b.Stats().RowCount <= bound+bound/retentionSlack })
+	eventually(t, "no more than an eighth above the bound", func() bool { return b.Stats().RowCount <= bound+bound/retention.Slack })
 	first := b.Stats().FirstOffset
 	wantLeft(t, b, 200*batch, span(first, 200*batch)...)
 	eventually(t, "the space is given back", func() bool { return dataFiles(t, dir) <= 2*bound/batch })
@@ -161,37 +162,13 @@ func TestRetentionByAge(t *testing.T) {
 	wantLeft(t, b, 23, 20, 21, 22)
 }
 
-func TestFewTimesAreKept(t *testing.T) {
-	d := newDisk(t, t.TempDir())
-	const age = 1600 * time.Second
-	times := timesIn(d, t.TempDir(), age)
-	start := time.Unix(1e9, 0)
-	at := func(i int64) time.Time { return start.Add(time.Duration(i) * time.Second) }
-	removed := int64(0)
-	for i := range int64(10_000) { // a row each second
-		must(t, times.note(i+1, removed, at(i)))
-		removed = max(removed, times.before(at(i).Add(-age)))
-		if len(times.entries) > 2*retentionSlack+3 {
-			t.Fatalf("%d entries", len(times.entries))
-		}
-		if late := i - 1600 - removed; i > 1700 && (late < -1 || late > 1600/retentionSlack) {
-			t.Fatalf("after %d s, rows are removed %d s late", i, late)
-		}
-	}
-	again := timesIn(d, filepath.Dir(times.path), age)
-	must(t, again.open())
-	if !slices.EqualFunc(again.entries, times.entries, func(x, y timed) bool { return x.Rows == y.Rows && x.Time.Equal(y.Time) }) {
-		t.Fatalf("read %v, wrote %v", again.entries, times.entries)
-	}
-}
-
 func TestDamagedTimesKeepRows(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bucket")
 	o := quiet(func(o *Options) { o.RetentionAge = time.Hour })
 	b := open(t, dir, o)
 	appendRows(t, b, 3)
 	must(t, b.Close())
-	for _, text := range []string{"", "{}", strings.Repeat(" ", maxTimesBytes+1)} {
+	for _, text := range []string{"", "{}", strings.Repeat(" ", 1<<20+1)} {
 		must(t, os.WriteFile(filepath.Join(dir, "times.json"), []byte(text), 0o600))
 		b = open(t, dir, o)
 		must(t, b.Compact())

@@ -36,7 +36,7 @@ func (in *ingest) openRing(schema *batch.MessageSchema) (next int64, err error) 
 		in.ring.Store(r)
 	}
 	in.rows.mu.Lock()
-	next = in.rows.tail.next
+	next = in.rows.tail.Next()
 	waiting := in.rows.visible() < next
 	in.rows.mu.Unlock()
 	if waiting || !r.Empty() {
@@ -155,7 +155,7 @@ func (in *ingest) drain() {
 	}
 	if in.log == nil {
 		r.Free(entries[len(entries)-1].Place)
-		in.rows.advance(in.rows.tail.next)
+		in.rows.advance(in.rows.tail.Next())
 	} else if in.logPuts(r, entries) != nil {
 		r.Hold(true)
 	}
@@ -182,13 +182,13 @@ func (in *ingest) takePuts(r *ring.Ring) (taken []*ring.Entry, err error) {
 	for _, put := range puts {
 		in.rows.put(put)
 	}
-	in.rows.promised = in.rows.tail.next
+	in.rows.promised = in.rows.tail.Next()
 	return found[:len(puts)], err
 }
 
 // checkPuts returns what is in the ring, as far as it is what may be there.
 func (in *ingest) checkPuts(r *ring.Ring) (entries []*ring.Entry, err error) {
-	for next := in.rows.tail.next; ; {
+	for next := in.rows.tail.Next(); ; {
 		e, err := r.Take()
 		if err != nil || e == nil {
 			return entries, err

@@ -21,7 +21,7 @@ func (rs *rows) state() state {
 		checkpoint:     rs.checkpoint,
 		unflushedRows:  rs.visible() - rs.checkpoint,
 		unflushedBytes: rs.unflushed,
-		memory:         rs.tail.bytes + rs.pages.Bytes(),
+		memory:         rs.tail.Bytes() + rs.pages.Bytes(),
 		pageBytes:      rs.pages.Bytes(),
 		tally:          rs.tally,
 		indexing:       rs.table.Indexing(),

@@ -18,6 +18,7 @@ import (
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/tasks"
 	"github.com/persisting/persisting/wal"
 	"github.com/persisting/persisting/wal/segment"
 )
@@ -115,7 +116,7 @@ func (op *opening) lookAtConsumers(s *survey) error {
 
 // lookAtMarks reads what tasks have consumed.
 func (op *opening) lookAtMarks(s *survey) (err error) {
-	s.marks, err = op.consumption.read()
+	s.marks, err = op.tasks.Read(op.id, op.table)
 	return err
 }
 
@@ -222,12 +223,12 @@ func (op *opening) lookAtRing(s *survey) error {
 // opening recovers a bucket: it makes, of what is in the directory, what the parts of the bucket begin with.
 type opening struct {
 	*core
-	rows        *rows
-	flusher     *flusher
-	ingest      *ingest
-	consumption *consumption
-	consumers   *statefile.Register
-	recovered   *recovered
+	rows      *rows
+	flusher   *flusher
+	ingest    *ingest
+	tasks     *tasks.Tasks
+	consumers *statefile.Register
+	recovered *recovered
 }
 
 // logOptions are those of the bucket's log.

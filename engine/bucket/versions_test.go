@@ -52,7 +52,7 @@ func TestVersionsThatAreTaggedOrOpenStay(t *testing.T) {
 	defer second.Close()
 	_, err = b.Delete("id = 1")
 	must(t, err)
-	must(t, b.RenameColumn("text", "words"))
+	must(t, b.Columns().Rename("text", "words"))
 	must(t, b.Compact())
 	must(t, b.Compact())
 
@@ -127,7 +127,7 @@ func TestRestoreGivesNoOffsetAgain(t *testing.T) {
 	must(t, b.Tag("good", version))
 	_, err := b.Delete("id = 1")
 	must(t, err)
-	must(t, b.AddColumns([]arrow.Field{nullable("x", arrow.PrimitiveTypes.Int64)}))
+	must(t, b.Columns().Add([]arrow.Field{nullable("x", arrow.PrimitiveTypes.Int64)}))
 	appendRows(t, b, 2) // one flushed with the restore, none lost track of
 	must(t, b.Compact())
 	must(t, b.Restore(version))

@@ -1,16 +1,14 @@
-package bucket
+package retention
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/vfs"
 )
@@ -24,7 +22,7 @@ import (
 type times struct {
 	fs   vfs.FS
 	path string
-	step time.Duration // between entries; 0 when they are not kept
+	step time.Duration // between entries
 
 	mu      sync.Mutex
 	entries []timed
@@ -37,9 +35,6 @@ type timed struct {
 
 // open reads the file, which may be missing. What cannot be read is as if it were.
 func (t *times) open() error {
-	if t.step == 0 {
-		return nil
-	}
 	text, _, err := statefile.ReadOrText(t.fs, t.path, maxTimesBytes) // text up to version 0.4
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -65,9 +60,6 @@ func (t *times) known() (rows int64) {
 // note says that the rows below an offset are in the table now, and that those
 // below first are removed.
 func (t *times) note(rows, first int64, now time.Time) error {
-	if t.step == 0 {
-		return nil
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	entries := slices.DeleteFunc(slices.Clone(t.entries), func(e timed) bool { return e.Rows <= first })
@@ -97,22 +89,6 @@ func (t *times) before(then time.Time) (rows int64) {
 	}
 	return rows
 }
-
-func timesIn(filesystem vfs.FS, dir string, age time.Duration) times {
-	step := age / (2 * retentionSlack) // for the entries, and for the looks at them
-	return times{fs: filesystem, path: filepath.Join(dir, layout.TimesFile), step: step}
-}
-
-const (
-	// retentionSlack is the part of a bound by which a bucket may exceed it before
-	// the background work removes rows, and the part of the age by which they may
-	// be older: each removal makes a version of the table.
-	retentionSlack = 8
-
-	// retentionWaste is the part of the rows in the table that those removed may
-	// take in its files before they are rewritten.
-	retentionWaste = 4
-)
 
 // maxTimesBytes is more than times.json ever has.
 const maxTimesBytes = 1 << 20

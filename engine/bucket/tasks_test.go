@@ -16,13 +16,14 @@ import (
 	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/tasks"
 )
 
 // readyOf lists the rows that are ready for a task.
 func readyOf(t testing.TB, b *Bucket, task string, columns ...string) []int64 {
 	t.Helper()
 	found := []int64{}
-	must(t, b.Ready(task, columns, func(first int64, rows uint64) bool {
+	must(t, b.Tasks().Ready(task, columns, func(first int64, rows uint64) bool {
 		for i := range int64(64) {
 			if rows>>i&1 != 0 {
 				found = append(found, first+i)
@@ -85,12 +86,12 @@ func TestATaskGetsEachRowOnce(t *testing.T) {
 	if len(sparse) != 66 || sparse[0] != 102 || sparse[65] != 297 {
 		t.Errorf("%v", sparse)
 	}
-	taken, err := b.TakeReady("train", []string{"id"}, 70)
+	taken, err := b.Tasks().Take("train", []string{"id"}, 70)
 	must(t, err)
 	same(t, taken, numbers(0, 70))
 	must(t, b.Flush())
-	must(t, b.Mark("train", []int64{299, 70, 71, 299}))
-	taken, err = b.TakeReady("other", []string{"sparse", "id"}, 1000)
+	must(t, b.Tasks().Mark("train", []int64{299, 70, 71, 299}))
+	taken, err = b.Tasks().Take("other", []string{"sparse", "id"}, 1000)
 	must(t, err)
 	same(t, taken, sparse)
 	check := func(b *Bucket) {
@@ -102,24 +103,24 @@ func TestATaskGetsEachRowOnce(t *testing.T) {
 	must(t, b.Close())
 	b = open(t, dir, quiet())
 	check(b)
-	must(t, b.Unmark("other"))
+	must(t, b.Tasks().Unmark("other"))
 	same(t, readyOf(t, b, "other", "sparse"), sparse)
-	if counts, err := b.Marked(); err != nil || len(counts) != 1 || counts["train"] != 73 {
+	if counts, err := b.Tasks().Marked(); err != nil || len(counts) != 1 || counts["train"] != 73 {
 		t.Errorf("%v, %v", counts, err)
 	}
 	appendRows(t, b, 10)
 	must(t, b.Compact())
 	same(t, readyOf(t, b, "other", "text"), append(numbers(0, 100), numbers(300, 310)...))
 	for name, err := range map[string]error{
-		"beyond":   b.Mark("train", []int64{310}),
-		"negative": b.Mark("train", []int64{-1}),
+		"beyond":   b.Tasks().Mark("train", []int64{310}),
+		"negative": b.Tasks().Mark("train", []int64{-1}),
 	} {
 		if !errors.Is(err, engine.ErrNotFound) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, task := range []string{"", strings.Repeat("x", maxTaskName+1)} {
-		if err := b.Mark(task, []int64{1}); !errors.Is(err, engine.ErrName) {
+	for _, task := range []string{"", strings.Repeat("x", tasks.MaxName+1)} {
+		if err := b.Tasks().Mark(task, []int64{1}); !errors.Is(err, engine.ErrName) {
 			t.Errorf("a task of %d bytes: %v", len(task), err)
 		}
 	}
@@ -130,22 +131,22 @@ func TestRemovedRowsAreNotReady(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir, quiet())
 	appendRows(t, b, 1000)
-	must(t, b.Mark("a", numbers(0, 500)))
+	must(t, b.Tasks().Mark("a", numbers(0, 500)))
 	same(t, readyOf(t, b, "a", "id"), numbers(500, 1000))
-	removed, err := b.Clear([]int64{999, 499, 501, 999})
+	removed, err := b.Tasks().Clear([]int64{999, 499, 501, 999})
 	must(t, err)
 	if removed != 3 {
 		t.Errorf("%d rows were removed, want 3", removed)
 	}
 	want := append([]int64{500}, numbers(502, 999)...)
 	same(t, readyOf(t, b, "a", "id"), want)
-	if removed, err = b.Clear([]int64{501}); err != nil || removed != 0 {
+	if removed, err = b.Tasks().Clear([]int64{501}); err != nil || removed != 0 {
 		t.Errorf("%d, %v", removed, err)
 	}
-	if _, err := b.Clear([]int64{1000}); !errors.Is(err, engine.ErrNotFound) {
+	if _, err := b.Tasks().Clear([]int64{1000}); !errors.Is(err, engine.ErrNotFound) {
 		t.Errorf("%v", err)
 	}
-	if counts, err := b.Marked(); err != nil || counts["a"] != 499 {
+	if counts, err := b.Tasks().Marked(); err != nil || counts["a"] != 499 {
 		t.Errorf("%v, %v", counts, err)
 	}
 	_, err = b.Delete("id >= 600 AND id < 700")
@@ -159,10 +160,10 @@ func TestRemovedRowsAreNotReady(t *testing.T) {
 	must(t, b.Close())
 	b = open(t, dir, quiet())
 	same(t, readyOf(t, b, "a", "id"), want)
-	must(t, b.DropColumn("text"))
+	must(t, b.Columns().Drop("text"))
 	same(t, readyOf(t, b, "a", "text"), []int64{})
 	same(t, readyOf(t, b, "a", "id"), want)
-	must(t, b.RenameColumn("id", "number"))
+	must(t, b.Columns().Rename("id", "number"))
 	same(t, readyOf(t, b, "a", "id"), []int64{})
 	same(t, readyOf(t, b, "a", "number"), want)
 }
@@ -170,15 +171,15 @@ func TestRemovedRowsAreNotReady(t *testing.T) {
 // TestManyRowsAreAskedForByAQuery has more rows than are read as they are, of names that have to be quoted.
 func TestManyRowsAreAskedForByAQuery(t *testing.T) {
 	b := open(t, t.TempDir(), quiet())
-	appendRows(t, b, presenceRows+5000)
+	appendRows(t, b, tasks.ReadRows+5000)
 	appendSparse(t, b, 100)
-	must(t, b.RenameColumn("sparse", "a`b c"))
-	same(t, readyOf(t, b, "x", "text"), numbers(0, presenceRows+5000))
-	thirds := slices.DeleteFunc(numbers(presenceRows+5000, presenceRows+5100), func(i int64) bool { return i%3 != 0 })
+	must(t, b.Columns().Rename("sparse", "a`b c"))
+	same(t, readyOf(t, b, "x", "text"), numbers(0, tasks.ReadRows+5000))
+	thirds := slices.DeleteFunc(numbers(tasks.ReadRows+5000, tasks.ReadRows+5100), func(i int64) bool { return i%3 != 0 })
 	same(t, readyOf(t, b, "x", "a`b c"), thirds)
-	same(t, readyOf(t, b, "x"), numbers(0, presenceRows+5100))
-	appendRows(t, b, presenceRows+1)
-	if n := int64(len(readyOf(t, b, "x", "text"))); n != 2*presenceRows+5001 {
+	same(t, readyOf(t, b, "x"), numbers(0, tasks.ReadRows+5100))
+	appendRows(t, b, tasks.ReadRows+1)
+	if n := int64(len(readyOf(t, b, "x", "text"))); n != 2*tasks.ReadRows+5001 {
 		t.Errorf("%d rows have a text", n)
 	}
 }
@@ -193,7 +194,7 @@ func TestConcurrentTakersShareNoRow(t *testing.T) {
 	for range 8 {
 		takers.Go(func() {
 			for {
-				taken, err := b.TakeReady("train", []string{"id"}, 7)
+				taken, err := b.Tasks().Take("train", []string{"id"}, 7)
 				if err != nil {
 					t.Error(err)
 					return
@@ -227,7 +228,7 @@ func TestMarksOfLostRowsAreForgotten(t *testing.T) {
 	appendRows(t, b, 10)
 	must(t, b.Flush())
 	appendRows(t, b, 10)
-	must(t, b.Mark("a", numbers(5, 20)))
+	must(t, b.Tasks().Mark("a", numbers(5, 20)))
 	killed := filepath.Join(t.TempDir(), "killed")
 	must(t, os.CopyFS(killed, os.DirFS(dir)))
 	after := open(t, killed, o)
@@ -244,28 +245,23 @@ func TestMarksSurviveAKill(t *testing.T) {
 	b := open(t, dir, quiet())
 	appendRows(t, b, 2000)
 	want := map[int64]bool{}
-	for round := range 6 {
+	for range 6 {
 		for range 30 {
 			switch r.IntN(10) {
 			case 0:
-				must(t, b.Unmark("a"))
+				must(t, b.Tasks().Unmark("a"))
 				clear(want)
 			case 1, 2:
-				taken, err := b.TakeReady("a", []string{"id"}, r.Int64N(40))
+				taken, err := b.Tasks().Take("a", []string{"id"}, r.Int64N(40))
 				must(t, err)
 				for _, offset := range taken {
 					want[offset] = true
 				}
 			default:
 				offset := r.Int64N(2000)
-				must(t, b.Mark("a", []int64{offset}))
+				must(t, b.Tasks().Mark("a", []int64{offset}))
 				want[offset] = true
 			}
-		}
-		if round == 3 {
-			b.consumption.mu.Lock()
-			must(t, b.consumption.journal.Snapshot(b.consumption.marks.Snapshot(0)))
-			b.consumption.mu.Unlock()
 		}
 		killed := filepath.Join(t.TempDir(), "killed")
 		must(t, os.CopyFS(killed, os.DirFS(dir)))
@@ -289,7 +285,7 @@ func TestDamagedMarksAreToldAndRepaired(t *testing.T) {
 			dir := t.TempDir()
 			b := open(t, dir, quiet())
 			appendRows(t, b, 50)
-			must(t, b.Mark("a", numbers(0, 20)))
+			must(t, b.Tasks().Mark("a", numbers(0, 20)))
 			must(t, b.Close())
 			if x := examine(t, dir); !x.Sound {
 				t.Fatalf("%v", x.Faults)
@@ -311,7 +307,7 @@ func TestDamagedMarksAreToldAndRepaired(t *testing.T) {
 			}
 			b = open(t, dir, quiet())
 			wantRows(t, b, 50)
-			must(t, b.Mark("a", []int64{1}))
+			must(t, b.Tasks().Mark("a", []int64{1}))
 		})
 	}
 }
