@@ -9,6 +9,7 @@ import (
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/bucket"
 	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/kv/remote"
 	"github.com/persisting/persisting/engine/params"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/metrics/exporter"
@@ -22,7 +23,7 @@ type (
 	openServer   = *exporter.Server
 	openView     = *table.View
 	openKV       = kv.Blocks
-	openKVServer = *kv.Server
+	openKVServer = *remote.Server
 	openParams   = *params.Store
 	openWeights  = *params.Weights
 )
