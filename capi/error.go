@@ -51,15 +51,20 @@ func guard(e *C.struct_persisting_error, half func() error) (status C.persisting
 	return C.PERSISTING_OK
 }
 
-// contained is half for calls that share nothing with those that come after: a
-// panic is an error of this one.
-func contained(half func() error) (err error) {
+// contained is what f returns, for calls that share nothing with those that come
+// after: a panic is an error of this one.
+func contained[T any](f func() (T, error)) (result T, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%w: panic: %v\n%s", errInternal, r, debug.Stack())
 		}
 	}()
-	return half()
+	return f()
+}
+
+// succeeds is a method that returns no error as one that returns nil.
+func succeeds[H, T any](method func(H) T) func(H) (T, error) {
+	return func(of H) (T, error) { return method(of), nil }
 }
 
 // fail fills *e, whose text the caller owns from then on, and returns the status.

@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/kv/transfer"
 	"golang.org/x/sys/unix"
 )
 
@@ -206,7 +207,7 @@ func (m batchMemory) arguments(more ...argument) []argument {
 }
 
 // batch is what the engine is asked for. The memory is C's, so no Go pointer is ever stored in it.
-func (m batchMemory) batch(space C.uint32_t, ttlMs C.int64_t) (*kv.Batch, error) {
+func (m batchMemory) batch(space C.uint32_t, ttlMs C.int64_t) (*transfer.Batch, error) {
 	keys, err := m.copied()
 	if err != nil {
 		return nil, err
@@ -215,8 +216,8 @@ func (m batchMemory) batch(space C.uint32_t, ttlMs C.int64_t) (*kv.Batch, error)
 	if err != nil {
 		return nil, err
 	}
-	batch := &kv.Batch{
-		Space: uint32(space), Items: make([]kv.Item, m.count), TTL: ttl,
+	batch := &transfer.Batch{
+		Space: uint32(space), Items: make([]transfer.Item, m.count), TTL: ttl,
 		Results: unsafe.Slice((*int8)(m.results), m.count),
 	}
 	next := 0
@@ -232,8 +233,8 @@ func (m batchMemory) batch(space C.uint32_t, ttlMs C.int64_t) (*kv.Batch, error)
 	return batch, nil
 }
 
-func (m batchMemory) item(key []byte, next, pieces int) (kv.Item, error) {
-	item := kv.Item{Key: key, Pieces: make([][]byte, pieces)}
+func (m batchMemory) item(key []byte, next, pieces int) (transfer.Item, error) {
+	item := transfer.Item{Key: key, Pieces: make([][]byte, pieces)}
 	addresses := unsafe.Slice(m.addresses, next+pieces)[next:]
 	lengths := unsafe.Slice(m.lengths, next+pieces)[next:]
 	for j := range item.Pieces {
@@ -249,8 +250,8 @@ func (m batchMemory) item(key []byte, next, pieces int) (kv.Item, error) {
 	return item, nil
 }
 
-// transfer has the engine read or write a batch.
-func transfer(id C.persisting_kv, e *C.struct_persisting_error, space C.uint32_t, m batchMemory, ttlMs C.int64_t, half func(kv.Blocks, *kv.Batch) error, more ...argument) C.persisting_status {
+// moveBatch has the engine read or write a batch.
+func moveBatch(id C.persisting_kv, e *C.struct_persisting_error, space C.uint32_t, m batchMemory, ttlMs C.int64_t, half func(kv.Blocks, *transfer.Batch) error, more ...argument) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(m.arguments(more...)...); err != nil {
 			return err
@@ -265,27 +266,27 @@ func transfer(id C.persisting_kv, e *C.struct_persisting_error, space C.uint32_t
 
 //export persistingKvLoadGo
 func persistingKvLoadGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, results *C.int8_t, e *C.struct_persisting_error) C.persisting_status {
-	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, 0, kv.Blocks.Get)
+	return moveBatch(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, 0, kv.Blocks.Get)
 }
 
 //export persistingKvStoreGo
 func persistingKvStoreGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, ttlMs C.int64_t, results *C.int8_t, e *C.struct_persisting_error) C.persisting_status {
-	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, ttlMs, kv.Blocks.Set)
+	return moveBatch(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, ttlMs, kv.Blocks.Set)
 }
 
 //export persistingKvSubmitLoadGo
 func persistingKvSubmitLoadGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, results *C.int8_t, out *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, 0, submitted(kv.Blocks.SubmitGet, out), arg("out_ticket", out))
+	return moveBatch(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, 0, submitted(kv.Blocks.SubmitGet, out), arg("out_ticket", out))
 }
 
 //export persistingKvSubmitStoreGo
 func persistingKvSubmitStoreGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, ttlMs C.int64_t, results *C.int8_t, out *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, ttlMs, submitted(kv.Blocks.SubmitSet, out), arg("out_ticket", out))
+	return moveBatch(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, ttlMs, submitted(kv.Blocks.SubmitSet, out), arg("out_ticket", out))
 }
 
 // submitted writes the ticket of a batch.
-func submitted(submit func(kv.Blocks, *kv.Batch) (uint64, error), out *C.uint64_t) func(kv.Blocks, *kv.Batch) error {
-	return func(s kv.Blocks, batch *kv.Batch) error {
+func submitted(submit func(kv.Blocks, *transfer.Batch) (uint64, error), out *C.uint64_t) func(kv.Blocks, *transfer.Batch) error {
+	return func(s kv.Blocks, batch *transfer.Batch) error {
 		ticket, err := submit(s, batch)
 		if err != nil {
 			return err
@@ -340,8 +341,8 @@ func changeKeys(id C.persisting_kv, e *C.struct_persisting_error, b batchKeys, r
 				if err != nil {
 					return err
 				}
-				if found[i] = kv.Absent; there {
-					found[i] = kv.OK
+				if found[i] = transfer.Absent; there {
+					found[i] = transfer.OK
 				}
 			}
 			return nil

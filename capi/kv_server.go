@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/kv/remote"
 )
 
 //export persistingKvConnectGo
@@ -17,11 +18,11 @@ func persistingKvConnectGo(address, options *C.char, out *C.persisting_kv, e *C.
 		if err := need(arg("address", address), arg("connect_options", options), arg("out_kv", out)); err != nil {
 			return err
 		}
-		var o kv.ConnectOptions
+		var o remote.ConnectOptions
 		if err := decodeOptions("connect_options", options, &o); err != nil {
 			return err
 		}
-		c, err := kv.Connect(C.GoString(address), o)
+		c, err := remote.Connect(C.GoString(address), o)
 		if err != nil {
 			return err
 		}
@@ -47,11 +48,11 @@ func persistingKvServeGo(id C.persisting_kv, options *C.char, out *C.persisting_
 		if !ok {
 			return fmt.Errorf("%w: kv is a connection to a server, and cannot be served", errArgument)
 		}
-		var o kv.ServeOptions
+		var o remote.ServeOptions
 		if err := decodeOptions("serve_options", options, &o); err != nil {
 			return err
 		}
-		v, err := store.Serve(o)
+		v, err := remote.Serve(store, o)
 		if err != nil {
 			return err
 		}
@@ -66,11 +67,11 @@ func persistingKvServerAddressesGo(id C.persisting_kv_server, out **C.char, e *C
 		if err := need(arg("out_json", out)); err != nil {
 			return err
 		}
-		return with(kindKVServer, uint64(id), func(v *kv.Server) error { return toJSON(v.Addresses(), out) })
+		return with(kindKVServer, uint64(id), func(v *remote.Server) error { return toJSON(v.Addresses(), out) })
 	})
 }
 
 //export persistingKvServerCloseGo
 func persistingKvServerCloseGo(id C.persisting_kv_server, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error { return shut(kindKVServer, uint64(id), (*kv.Server).Close) })
+	return guard(e, func() error { return shut(kindKVServer, uint64(id), (*remote.Server).Close) })
 }

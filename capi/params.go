@@ -20,9 +20,6 @@ func persistingParamsOpenGo(path *C.char, flags C.uint32_t, out *C.persisting_pa
 		if err := need(arg("path", path), arg("out_params", out)); err != nil {
 			return err
 		}
-		if err := checkFlags(flags, C.PERSISTING_OPEN_READ_ONLY); err != nil {
-			return err
-		}
 		dir := C.GoString(path)
 		if dir == "" {
 			return fmt.Errorf("%w: path is empty", errArgument)

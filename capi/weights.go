@@ -74,9 +74,6 @@ func persistingWeightsDescribeGo(id C.persisting_weights, out **C.char, e *C.str
 //export persistingWeightsLoadGo
 func persistingWeightsLoadGo(id C.persisting_weights, count C.int64_t, numbers, offsets *C.int64_t, addresses *C.uint64_t, lengths *C.int64_t, flags C.uint32_t, e *C.struct_persisting_error) C.persisting_status {
 	return onWeights(id, e, func(w *params.Weights) error {
-		if err := checkFlags(flags, C.PERSISTING_UNVERIFIED); err != nil {
-			return err
-		}
 		if count < 0 || count > maxTensors {
 			return fmt.Errorf("%w: count is %d, want 0 to %d", errArgument, count, maxTensors)
 		}

@@ -140,6 +140,7 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 		return true
 	})
 	m.Attrs = attrs
+	// What was asked for is a span of the caller, who timed it.
 	m.Span = h.queue.tracing.Load() && attrs["operation"] != nil && attrs["asked"] != true
 	if m.Log || m.Span {
 		h.queue.add(m)
@@ -179,6 +180,7 @@ func plain(v slog.Value) any {
 	case slog.KindUint64:
 		return v.Uint64()
 	case slog.KindFloat64:
+		// JSON has no word for these, and would lose the whole message.
 		if f := v.Float64(); !math.IsNaN(f) && !math.IsInf(f, 0) {
 			return f
 		}

@@ -122,6 +122,8 @@ func (s *Set) join(l labels, m member) (labels, func(name string) prometheus.Obs
 		s.groups[l] = g
 	}
 	g.open = append(g.open, m)
+	// Found once, when the bucket is opened: to look a histogram up by its labels takes longer than
+	// to observe.
 	return l, func(name string) prometheus.Observer { return s.histos[name].With(l.match()) }
 }
 

@@ -172,6 +172,12 @@ def tensors(**changes: Any) -> Tensors:
 
 NO_ERROR = object()
 
+# Functions of an index that is there.
+INDEXED = ("persisting_bucket_drop_index", "persisting_bucket_index_stats")
+
+# Functions that take a version by a name.
+NAMED = ("persisting_params_set_tag", "persisting_weights_open")
+
 # Statuses whose errors have a number besides.
 NUMBERED = (Status.REMOVED, Status.LOCKED)
 
@@ -248,8 +254,8 @@ class World:
             "cursor": self.cursor,
             "columns": self.columns,
             "view": self.view,
-            "version": 1,
-            "name": b"text",
+            "version": b"latest" if function.name in NAMED else 1,
+            "name": b"n_idx" if "_index" in function.name else b"text",
             "to": b"renamed",
             "expression": b"n + 1",
             "filter": b"n = 0",
@@ -282,9 +288,7 @@ class World:
             "query": b'{"filter": "n > 0"}',
             "vector": None,
             "dimensions": 0,
-            "where": b"n > 0",
             "index": b'{"column": "text", "type": "bitmap"}',
-            "index_name": b"n_idx",
             "kv": self.kv,
             "kv_options": b'{"capacity": 8388608}',
             "address": b"unix:/nobody/there",
@@ -309,10 +313,12 @@ class World:
             "tensors": byref(self.tensors),
             "save_options": b'{"metadata": {"step": 1}}' if self.weights else b'{"tags": ["tag"]}',
             "tag": b"tag",
-            "reference": b"latest",
+            "namespace_": b"text",
             "expect": -1,
             "versions": (c_int64 * 2)(1, 2),
             "numbers": (c_int64 * 2)(0, 1),
+            "out_lengths": (c_int64 * 2)(),
+            "tickets": (ctypes.c_uint64 * 2)(),
             "byte_offsets": (c_int64 * 2)(0, 0),
         }
         if batch is not None:
@@ -328,7 +334,7 @@ class World:
         """
         function = header.functions()[name]
         parameters = {p.name for p in function.parameters}
-        if "index_name" in parameters and not self.indexed:
+        if name in INDEXED and not self.indexed:
             self.indexed = True
             index = b'{"column": "n", "type": "btree"}'
             self.call("persisting_bucket_create_index", index=index)

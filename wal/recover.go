@@ -262,6 +262,7 @@ func (p *plan) join(i int) error {
 			s.head.Base = p.offset
 		}
 		switch {
+		// A salvage has been here, now or before, and what it lost is noted by the rows.
 		case prev.jumps() && s.head.Base >= p.offset:
 			p.missing(s.head.Base)
 			return nil
@@ -276,6 +277,8 @@ func (p *plan) join(i int) error {
 	if err == nil || p.o.Recovery == Strict || blame.filler && s.Sequence == 0 {
 		return err
 	}
+	// The first fault of a segment is the one that is told; what follows from it would be another
+	// name for it.
 	if blame.fault == nil {
 		blame.fault = err
 	}
@@ -285,6 +288,7 @@ func (p *plan) join(i int) error {
 		p.attach(blame, nil)
 		p.segments = slices.Insert(p.segments, i, blame)
 	}
+	// Then it is known where the rows go on: at the base of this one.
 	if blame != s {
 		p.missing(s.head.Base)
 	}

@@ -86,6 +86,8 @@ func (p *plan) settle() error {
 // end of the log.
 func (p *plan) remove(segments ...*found) error {
 	for i, s := range segments {
+		// A crash may keep any of the removals before the sync, and the newest must be the last to
+		// go.
 		if i > 0 && i == len(segments)-1 {
 			if err := p.o.FS.SyncDir(p.o.Dir); err != nil {
 				return err
@@ -106,6 +108,8 @@ func (p *plan) remove(segments ...*found) error {
 func (p *plan) rewrite(i int) error {
 	s := p.segments[i]
 	r := s.read
+	// Sealed in the middle of the log, where another follows; the last one gets no more entries
+	// either way.
 	kind := segment.Closed
 	if i < len(p.segments)-1 {
 		kind = segment.Sealed

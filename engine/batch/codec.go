@@ -54,6 +54,7 @@ func schemaMessage(schema *arrow.Schema) ([]byte, error) {
 // which must be kept until they are written.
 func (e *Encoder) Encode(rec arrow.Record) ([][]byte, error) {
 	e.out = pieces{}
+	// See there: arrow/go would write other values than these.
 	rec = rebased(rec)
 	defer rec.Release()
 	if err := e.writer.Write(rec); err != nil {
@@ -79,6 +80,7 @@ func (e *Encoder) WritePayload(p ipc.Payload) error {
 	}
 	meta := p.Meta()
 	defer meta.Release()
+	// The body must begin at a multiple of 8, so that a reader can use it where it lies.
 	padded := (meta.Len() + 7) &^ 7
 	frame := make([]byte, 8+padded)
 	binary.LittleEndian.PutUint32(frame, 0xFFFFFFFF)

@@ -167,6 +167,8 @@ func (c *column) joinOffsets(parts []part, below []stretch, length int64) *arrow
 		if p.count() == 0 {
 			continue
 		}
+		// Offsets of a message begin anywhere from 0 on: each is moved by what stands before its
+		// part.
 		first := offsetAt(p.values, p.from, width)
 		last := first
 		for j := p.from + 1; j <= p.to; j++ {
@@ -192,6 +194,7 @@ func offsetAt(offsets []byte, i, width int64) int64 {
 }
 
 func joinText(parts []part, taken []stretch) *arrowmemory.Buffer {
+	// Known before anything is copied, so that the memory is taken once.
 	size := int64(0)
 	for _, s := range taken {
 		size += s.count()

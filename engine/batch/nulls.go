@@ -44,6 +44,7 @@ func (c *column) nulls(n int64, required bool, zeros *memory.Buffer) arrow.Array
 	part := func(size int64) *memory.Buffer { return memory.SliceBuffer(zeros, 0, int(size)) }
 	var buffers []*memory.Buffer
 	count, below := n, int64(0)
+	// A child that cannot be null within a null has zeros there, and no bitmap.
 	if required {
 		count = 0
 		buffers = append(buffers, nil)
@@ -72,6 +73,8 @@ func (c *column) nulls(n int64, required bool, zeros *memory.Buffer) arrow.Array
 	children := make([]arrow.ArrayData, len(c.children))
 	for i := range children {
 		child := &c.children[i]
+		// Lance writes the items of null vectors: zeros of a known number are cheaper than nulls of
+		// them.
 		vector := c.dataType.ID() == arrow.FIXED_SIZE_LIST
 		children[i] = child.nulls(below, child.required || vector, zeros)
 		defer children[i].Release()

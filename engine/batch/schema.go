@@ -95,6 +95,7 @@ func SameColumns(a, b *arrow.Schema) bool {
 	if a.NumFields() != b.NumFields() {
 		return false
 	}
+	// In the same order as well: batches are put together column by column.
 	for i, f := range a.Fields() {
 		if g := b.Field(i); f.Name != g.Name || !SameType(f, g) {
 			return false
@@ -141,6 +142,7 @@ func Align(rec arrow.Record, schema *arrow.Schema) (arrow.Record, error) {
 		rec.Retain()
 		return rec, nil
 	}
+	// By name, as a batch may have its columns in any order and the bucket has one.
 	places := make(map[string]int, rec.NumCols())
 	for i, f := range rec.Schema().Fields() {
 		places[f.Name] = i

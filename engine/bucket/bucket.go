@@ -267,6 +267,8 @@ func (b *Bucket) metricsState() (state metrics.State) {
 	if b.Broken() == nil {
 		_ = b.ingest.catchUp(true) // or the next scrape has it
 	}
+	// All numbers of one moment: a scrape in which rows are in the tail and in the table as well
+	// would show some twice.
 	s := b.rows.state()
 	out := metrics.State{
 		Puts:        s.tally.puts,
@@ -300,11 +302,13 @@ func (b *Bucket) metricsState() (state metrics.State) {
 // Break ends all use of the bucket, but for Close, after a panic that cause tells of.
 // Those who wait for rows or for room are told.
 func (b *Bucket) Break(cause error) {
+	// First, so that whoever is woken by what follows finds the reason.
 	b.broken.CompareAndSwap(nil, &cause)
 	_ = b.home.Refuse(cause)
 	if b.log != nil {
 		b.log.Abort(cause)
 	}
+	// The marks have a log of their own, with callers who wait for it.
 	b.tasks.Abort(cause)
 	b.rows.waker.End(b.rows.acknowledgedRows())
 }

@@ -68,6 +68,8 @@ func (cs *Columns) Compute(f arrow.Field, expression string) error {
 		},
 	)
 	switch {
+	// Values were computed by then, and one of them did not fit: the advice is to say in the
+	// expression what should become of it.
 	case errors.Is(err, lance.ErrInexact):
 		err = &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("%s cannot hold all values of %q exactly: %v; put a CAST into the expression", batch.TypeName(computed), expression, err)}
 	case errors.Is(err, lance.ErrInvalid), errors.Is(err, lance.ErrSchema):
@@ -103,6 +105,7 @@ func (cs *Columns) Drop(name string) error {
 			}
 			return nil
 		},
+		// Before the column goes, as the files of a fragment may have no other.
 		func(t *lance.Table) (*lance.Snapshot, error) { return cs.anchor(t, name) },
 		func(t *lance.Table) (*lance.Snapshot, error) { return t.DropColumn(name) },
 	)
@@ -126,6 +129,8 @@ func (cs *Columns) Rename(name, to string) error {
 			f.Name = to
 			return batch.CheckNew(schema, f)
 		},
+		// Two steps, of which a crash keeps both or none: no row says its key by a name that the
+		// column has no longer.
 		func(t *lance.Table) (*lance.Snapshot, error) { return t.RenameColumn(name, to) },
 		func(t *lance.Table) (*lance.Snapshot, error) { return cs.rewriteKeys(t, name, &to) },
 	)
@@ -161,6 +166,8 @@ func (cs *Columns) Cast(to arrow.Field) error {
 	if err := lance.CheckStorable(to); err != nil {
 		return &engine.SchemaError{Column: to.Name, Reason: err.Error()}
 	}
+	// A cast that says nothing of metadata is about the type: what is there stays, unless it is
+	// what the type was.
 	if len(have.Metadata.Keys()) > 0 && to.Metadata.Len() == 0 && batch.Extension(have) == "" {
 		to.Metadata = have.Metadata
 	}
@@ -206,11 +213,14 @@ func (cs *Columns) Declare(schema *arrow.Schema) error {
 	if len(seen) == 0 {
 		return &engine.SchemaError{Reason: "a declared schema has at least one column"}
 	}
+	// One version for all of them, or none: half of a schema that was declared is none that anybody
+	// asked for.
 	if len(missing) > 0 || lance.MissingMetadata(metadata, schema.Metadata()).Len() > 0 {
 		if err := cs.add(missing, schema.Metadata()); err != nil {
 			return err
 		}
 	}
+	// Last, when the columns are there: a declaration that failed leaves the one before in force.
 	cs.ingest.declared = batch.Declared{}
 	cs.ingest.declare(schema.Fields()...)
 	return nil

@@ -29,11 +29,13 @@ func (m Message) entry(in *ingest, rows int64, noWait bool) (entry, error) {
 	if len(m.Bytes) < tail.PackedBytes && in.takesMessages(m.Columns) {
 		return entry{rows: rows, message: m, body: [][]byte{m.Bytes}}, in.useSchema(in.rows.schema)
 	}
+	// Copied, as the caller has its memory back when the call returns.
 	rec, body, err := m.Columns.Copy(m.Bytes)
 	if err != nil {
 		return entry{}, err
 	}
 	defer rec.Release()
+	// The check of a message looks at what makes it unreadable, and not at nulls inside columns.
 	if m.Columns.Strict {
 		if err := checkValues(rec); err != nil {
 			return entry{}, err

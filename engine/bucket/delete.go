@@ -61,6 +61,7 @@ func (b *Bucket) FirstFrom(offset int64) (int64, error) {
 	if err := b.ingest.glance(); err != nil {
 		return 0, err
 	}
+	// Of the rows from there on all, since the first that is left may be the last one.
 	v, err := b.rows.view(offset, 1<<62)
 	if err != nil {
 		return 0, err

@@ -71,6 +71,8 @@ func (f *follower) begin() (err error) {
 	if err != nil {
 		return err
 	}
+	// With the identity of the bucket, so that a log that was put into its directory is told from
+	// its own.
 	f.log = wal.Follow(wal.Options{Dir: f.walPath(), FS: f.home.FS, Bucket: f.id, MaxEntryBytes: batch.MaxBytes})
 	return f.catchUp(false)
 }
@@ -92,6 +94,7 @@ func (f *follower) catchUp(noWait bool) error {
 		switch {
 		case err == nil || errors.Is(err, engine.ErrWouldBlock):
 			return err
+		// A look that failed may be due to the owner, and to find out takes time.
 		case noWait:
 			return engine.ErrWouldBlock
 		case try == followTries:
@@ -139,6 +142,8 @@ func (f *follower) look(noWait bool) error {
 	if err != nil {
 		return err
 	}
+	// Nothing has changed: no lock that reads take, and no comparison of columns. Most looks end
+	// here.
 	if newest == nil && len(f.fresh) == 0 && !f.anew && stamp == f.stamp {
 		f.mark = mark
 		return nil
@@ -253,7 +258,10 @@ func (f *follower) take(newest *lance.Snapshot, puts ring.Saved, mark table.Mark
 	rs := f.rows
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
+	// The version first: it says up to where rows are in the table, and which columns they have.
 	changed := f.renew(newest)
+	// What was taken out of the ring is dropped and read again: once it is in the log, it comes
+	// from there, and what is still in the ring is given with every look.
 	from := f.logged
 	if f.anew {
 		from = rs.checkpoint
@@ -287,6 +295,7 @@ func (f *follower) take(newest *lance.Snapshot, puts ring.Saved, mark table.Mark
 	if err := f.pushPuts(puts); err != nil {
 		return err
 	}
+	// The bucket never had fewer rows than its mark says, whatever else is missing.
 	if rs.tail.Next() < mark.Rows {
 		return fmt.Errorf("%w: the rows %d to %d were in the table, and are neither there nor in the log", engine.ErrCorrupt, rs.tail.Next(), mark.Rows-1)
 	}
@@ -301,6 +310,8 @@ func (f *follower) renew(newest *lance.Snapshot) (changed bool) {
 	}
 	rs := f.rows
 	before := rs.table.Newest()
+	// By the rows and the columns and not by the number: most versions are flushes and compactions,
+	// after which every page that was read is still right.
 	if changed = before == nil || !table.Same(before, newest); changed {
 		rs.setSchema(newest.Schema()) // with another number, under which no page is kept
 	}
@@ -377,6 +388,8 @@ func (f *follower) pushPuts(puts ring.Saved) error {
 	if !puts.Logged {
 		return nil
 	}
+	// Behind the log's last row: what the log has by now is in the ring as well until its space is
+	// freed.
 	entries, err := puts.Following(f.rows.tail.Next())
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", engine.ErrCorrupt, f.ringPath(), err)
@@ -416,6 +429,7 @@ func (f *follower) queried(noWait bool) (*lance.Snapshot, error) {
 		now.snapshot = f.table.Newest()
 		chunks, err = f.rows.tail.Slice(f.rows.checkpoint, now.end)
 	})
+	// All of one moment; what comes after is for the next query.
 	newest := now.snapshot
 	if newest != nil {
 		now.version = newest.Version()

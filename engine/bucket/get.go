@@ -32,6 +32,7 @@ func (b *Bucket) getRun(offset, count int64) (Rows, error) {
 	if err != nil {
 		return Rows{}, err
 	}
+	// None of them has a reader behind it: without waiting there is none.
 	defer batch.ReleaseAll(p.Batches)
 	rows := Rows{Version: p.Version}
 	if len(p.Batches) == 0 {

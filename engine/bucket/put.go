@@ -26,6 +26,7 @@ func (b *Bucket) Append(rows Batch, noWait bool) (first, end int64, err error) {
 // Check gives the [*SchemaError] that Append would give, and stores nothing: who has
 // several records to append, all of them or none, asks for each of them first.
 func (b *Bucket) Check(rec arrow.Record, noWait bool) (err error) {
+	// A record that is refused here is one that was not put, whoever asked first.
 	defer func() { b.failed(metrics.Put, err) }()
 	if err := checkValues(rec); err != nil {
 		return err

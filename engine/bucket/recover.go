@@ -99,6 +99,7 @@ func (op *opening) recoverTable() error {
 // openLog opens the log that the survey has read.
 func (op *opening) openLog(s *survey) error {
 	if op.opts.WALSyncInterval == 0 {
+		// Once for the process, when the first bucket of this kind is opened: others do without.
 		forSyncedPuts()
 	}
 	log, report, err := s.log.Open()
@@ -106,6 +107,8 @@ func (op *opening) openLog(s *survey) error {
 		return fmt.Errorf("engine: open log: %w", err)
 	}
 	op.log = log
+	// Told by the metrics and the statistics for as long as the bucket is open: a loss must not be
+	// seen in a log message alone.
 	op.recovered.replayed, op.recovered.torn, op.recovered.missing = report.Rows, report.TornBytes, report.Missing
 	if s.lostLog {
 		missing := wal.Range{First: op.rows.checkpoint, End: -1}

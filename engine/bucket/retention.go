@@ -48,6 +48,7 @@ func (up *upkeep) retain(exact bool) error {
 	if err != nil {
 		return err
 	}
+	// Since the bucket was opened, for the metrics; the table does not say why rows went.
 	up.retained.rows.Add(rows)
 	up.retained.bytes.Add(bytes)
 	up.logger.Debug("removed rows that retention does not keep", "rows", rows, "bytes", bytes)
@@ -64,6 +65,7 @@ func (up *upkeep) reclaim() error {
 	if snapshot == nil {
 		return engine.ErrClosed
 	}
+	// Of all files of the version, those parts among them whose rows are gone.
 	size := snapshot.DataBytes()
 	used, err := snapshot.BytesFrom(0)
 	snapshot.Release() // or a clean-up would keep its files

@@ -228,6 +228,7 @@ func (in *ingest) logPuts(r *ring.Ring, entries []*ring.Entry) error {
 				r.Hold(true)
 			}
 		}
+		// The very bytes of the ring, which stay there until the log has written them: large ones are not copied.
 		if _, err := in.log.Defer(in.encoder.Preamble, in.compressor.Compress([][]byte{e.Message}), e.Rows, done); err != nil {
 			return err
 		}

@@ -85,6 +85,8 @@ func (op *opening) lookAtIdentity(s *survey) (err error) {
 	if data := filepath.Join(op.home.Path, table.Dir); lance.Exists(data) { // without a version, Lance was making it when its directory was removed
 		return fmt.Errorf("%w: %s is there and %s is not", engine.ErrCorrupt, data, path)
 	}
+	// Random, so that no two buckets have the same: their logs and rings tell each other apart by
+	// it.
 	if _, err := rand.Read(op.id[:]); err != nil {
 		return fmt.Errorf("engine: make identity: %w", err)
 	}
@@ -134,6 +136,7 @@ func (op *opening) lookAtLog(s *survey) error {
 	if err != nil {
 		return fmt.Errorf("engine: open log: %w", err)
 	}
+	// Read and not opened: nothing of it is changed before all the rest was found sound.
 	s.log = log
 	if s.lostLog = op.table.Marker().Mark().Logging && report.Segments == 0; s.lostLog && !op.salvages() {
 		return fmt.Errorf("%w: there is no segment in %s: the rows from %d on, if there were any, are lost", segment.ErrCorrupt, op.walPath(), s.checkpoint)
@@ -143,6 +146,8 @@ func (op *opening) lookAtLog(s *survey) error {
 
 // survive keeps the rows of a log entry that do not come before the end.
 func (op *opening) survive(s *survey, d *batch.Decoder, e segment.Entry) error {
+	// Decoded now, though the table is not even open: an entry that cannot be is damage, and is to
+	// be found before anything is changed.
 	rec, err := op.decodeFitting(s, d, e)
 	if err != nil {
 		return err

@@ -160,6 +160,7 @@ func (rs *rows) join(v *view) ([]arrow.Record, error) {
 
 // take returns the rows at offsets, in one batch; none where there are no offsets.
 func (v *view) take(offsets []int64, noWait bool) ([]arrow.Record, error) {
+	// Those of the table in one question, whatever their order: Lance reads each page once then.
 	var ids []int64
 	for _, o := range offsets {
 		if o < 0 || o >= v.end {
@@ -172,6 +173,7 @@ func (v *view) take(offsets []int64, noWait bool) ([]arrow.Record, error) {
 	var stored arrow.Record
 	if len(ids) > 0 {
 		var err error
+		// In the order asked for, repeats included, which inOrder goes by.
 		if stored, err = v.sight().Take(ids, v.visible, noWait); err != nil {
 			return nil, err
 		}

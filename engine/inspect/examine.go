@@ -213,11 +213,14 @@ func (x *examiner) examine() error {
 	if err := x.readIdentity(); err != nil {
 		return err
 	}
+	// Whose files they are before what is in them; the mark before the table, which it judges.
 	x.readMark()
 	tags := x.readRegisters()
 	x.readMarks()
 	x.readTable()
 	x.readTags(tags)
+	// From the table's end on, as an opening reads it: what is before is in the table, and was cut
+	// or may be.
 	report := x.readLog(x.Table.End)
 	x.noteLog(report)
 	if x.lostLog(report) {
@@ -264,6 +267,7 @@ func (x *examiner) fault(path string, err error, what string, rows ...[2]int64) 
 	case err != nil:
 		f.What = err.Error()
 	}
+	// Also for one that is told already.
 	x.Sound = false
 	if !slices.ContainsFunc(x.Faults, func(g Fault) bool { return reflect.DeepEqual(f, g) }) {
 		x.Faults = append(x.Faults, f)
@@ -397,6 +401,8 @@ func (x *examiner) readMarks() {
 // readTags holds the tags against what was noted of them.
 func (x *examiner) readTags(noted map[string]int64) {
 	path := filepath.Join(x.dir, table.Dir)
+	// By the register, which is the bucket's own: files of tags that it does not know are another
+	// program's.
 	stray, err := table.StrayTags(vfs.OS, path, noted)
 	if err != nil {
 		x.stop(path, err)
@@ -449,6 +455,7 @@ func (x *examiner) readTable() {
 		return
 	}
 	x.Table.Version, x.Table.Rows, x.Table.End, x.Table.Bytes = head.Number, head.Rows, head.NextRowID, head.Bytes
+	// No open would take it, nor any version after it: ids would be given twice.
 	if head.Rows > head.NextRowID {
 		x.stop(table.Dir, fmt.Errorf("the table has %d rows and its next row id is %d", head.Rows, head.NextRowID))
 	}
@@ -479,6 +486,7 @@ func (x *examiner) noteVersion(v *lance.Version) {
 	case v.Torn != nil:
 		x.note("%s %s, and is set aside", manifest, *v.Torn)
 	}
+	// A version that is above the mark may have flaws, and was never promised to anybody.
 	for _, f := range v.Flaws {
 		file := filepath.Join(table.Dir, f.File)
 		if durable {
@@ -556,6 +564,7 @@ func countRows(path string, version uint64) (rows int64, err error) {
 		return 0, err
 	}
 	defer s.Release()
+	// All columns, as a page of one may be damaged and those of the others not.
 	r, err := s.Read(0, s.NextRowID(), nil, 0)
 	if err != nil {
 		return 0, err

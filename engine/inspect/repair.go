@@ -184,6 +184,8 @@ func count(rows [][2]int64) (n int64) {
 
 // steps says what apply, and the opening after it, do.
 func (p *plan) steps() (steps []string) {
+	// In the order in which apply and the opening do them, as a person reads them before saying
+	// yes.
 	step := func(format string, args ...any) { steps = append(steps, fmt.Sprintf(format, args...)) }
 	for _, file := range p.x.unread {
 		switch file {
@@ -219,6 +221,8 @@ func (p *plan) steps() (steps []string) {
 	if p.ringFault != nil {
 		step("keep the damaged %s as %s.broken", layout.RingFile, layout.RingFile)
 	}
+	// What is lost at the end is one step, whatever it is lost by: the bucket is shorter after
+	// that.
 	ends := false
 	for _, r := range p.lost {
 		if r[1] < 0 || r[1] > p.log.End {

@@ -35,7 +35,7 @@ func (s *Store) checkpoint(clean bool) error {
 	if err != nil {
 		return fmt.Errorf("kv: checkpoint: %w", err)
 	}
-	s.checkpointed = s.o.now()
+	s.checkpointed = s.o.Now()
 	s.doubts.settle(sequence)
 	return s.catalog.forget(first)
 }

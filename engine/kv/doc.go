@@ -2,9 +2,9 @@
 // values, and of anything else that may be computed again. It may forget a block; it never returns bytes other than those that
 // were set last.
 //
-//	Exists, Get, Set, Submit ...          any goroutine, or a server for those of other processes
+//	Exists, Get, Set, Submit ...          any goroutine, or package remote for those of other processes
 //	  |
-//	queue      loads | stores             bounded; loads have workers of their own, stores are shed
+//	transfer   loads | stores             bounded; loads have workers of their own, stores are shed
 //	  |
 //	index      hash of namespace and key -> slot, page, length, checksum; 38 to 40 bytes a key, no pointers
 //	  |
@@ -74,20 +74,6 @@
 // With Options.ReadOnly a store is opened beside its owner, without a lock and without a write: from the checkpoint, the journals
 // and the headers of blocks that these do not tell of, as after a crash of the owner at that moment. What the owner replaces or
 // forgets afterwards no longer has its header, and is a miss there.
-//
-// # Serving
-//
-// A [Server] gives other processes the verbs of a store over a unix socket or TCP; a [Client] is what they have in its place, with
-// the same methods ([Blocks]). The protocol stands in wire.go. A client has one connection for lookups, and one for each block
-// that it moves at a time, each for one request after the other, so that nothing waits behind a block. Blocks go from the segment
-// file to the socket (sendfile) and from there into the reader's memory, who compares them with their checksums; sets are
-// received into memory, and while those of others fill it a client waits. A connection has a goroutine; one whose client takes
-// longer than 30 seconds to send or to take what it has begun is ended. All connections of a client end when one does. Without
-// any, keys are not there and sets fail, and the client connects anew. Sets and deletes of one key are sent one after the other,
-// in the order in which they were submitted.
-//
-// Leases of clients are given for 10 seconds at most. Longer ones, and pins, which are leases without an end, are given anew
-// while the connection lasts, so that they end with it, or with the server.
 //
 // # What a crash costs
 //

@@ -75,8 +75,8 @@ func (s *Store) emptySegment() (*segment, error) {
 			}
 			full = err // there may be segments to empty
 		}
-		if s.rings.leavingCount() > 1 || tries == mostTries || s.o.now().Before(s.fullUntil) {
-			s.fullUntil = s.o.now().Add(fullFor)
+		if s.rings.leavingCount() > 1 || tries == mostTries || s.o.Now().Before(s.fullUntil) {
+			s.fullUntil = s.o.Now().Add(fullFor)
 			return nil, errors.Join(errFull, full)
 		}
 		if err := s.recycle(); err != nil {

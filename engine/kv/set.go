@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine/blob"
+	"github.com/persisting/persisting/engine/kv/transfer"
 )
 
 // put stores one block, whose set has that number among those of its key.
@@ -14,16 +15,16 @@ func (s *Store) put(o *owner, key []byte, pieces [][]byte, length uint32, ttl ti
 	hash := o.hash(key)
 	if ref, page := s.same(o, hash, key, pieces, length); ref != noRef && s.confirm(hash, ref, page, number) {
 		s.stats.setPresent.Add(1)
-		return Present
+		return transfer.Present
 	}
 	if s.isSick() {
 		s.stats.setFailed.Add(1)
-		return Failed
+		return transfer.Failed
 	}
 	known := s.ghosts.has(hash)
 	if s.o.Admission == "second_hit" && !known && s.sketch.seen(hash) == 0 {
 		s.stats.setRefused.Add(1)
-		return Refused
+		return transfer.Refused
 	}
 	g, page, err := s.reserve(s.policy.first(known), length)
 	if err != nil {
@@ -31,7 +32,7 @@ func (s *Store) put(o *owner, key []byte, pieces [][]byte, length uint32, ttl ti
 	}
 	defer g.endWrite()
 	h := blob.Header{
-		Sequence: s.sequence.Add(1), Written: s.o.now().UnixNano(), Length: length, Expires: s.expiry(ttl),
+		Sequence: s.sequence.Add(1), Written: s.o.Now().UnixNano(), Length: length, Expires: s.expiry(ttl),
 		Namespace: o.namespace, Salt: o.salt, Key: key,
 	}
 	err = g.Write(page, &h, pieces)
@@ -47,11 +48,11 @@ func (s *Store) put(o *owner, key []byte, pieces [][]byte, length uint32, ttl ti
 		g.Return(page, length)
 		s.sicken("store a block", err)
 		s.stats.setFailed.Add(1)
-		return Failed
+		return transfer.Failed
 	}
 	s.stats.sets.Add(1)
 	s.stats.writtenBytes.Add(blob.TakenBytes(length))
-	return OK
+	return transfer.OK
 }
 
 // discard makes sure that a block whose set has failed, but which may be whole on the disk, is not found by the next opening.
@@ -66,14 +67,14 @@ func (s *Store) noRoom(err error) int8 {
 	switch {
 	case errors.Is(err, errTooLong):
 		s.stats.setRefused.Add(1)
-		return TooLong
+		return transfer.TooLong
 	case errors.Is(err, errFull):
 		s.stats.setFull.Add(1)
-		return Full
+		return transfer.Full
 	}
 	s.sicken("find room", err)
 	s.stats.setFailed.Add(1)
-	return Failed
+	return transfer.Failed
 }
 
 // expiry is when a block ends that is set now.
@@ -84,7 +85,7 @@ func (s *Store) expiry(ttl time.Duration) uint32 {
 	if ttl <= 0 {
 		return 0
 	}
-	at := s.o.now().Add(ttl + time.Second - 1).Unix()
+	at := s.o.Now().Add(ttl + time.Second - 1).Unix()
 	return uint32(min(at, math.MaxUint32))
 }
 

@@ -7,16 +7,9 @@ import (
 
 // start begins the background work.
 func (s *Store) start() {
-	s.loads = newQueue(s.runLoad)
-	s.stores = newQueue(s.runStore)
-	for range s.o.Workers {
-		s.working.Go(s.loads.work)
-	}
-	for range (s.o.Workers + 1) / 2 {
-		s.working.Go(s.stores.work)
-	}
+	s.mover.Start(s.runLoad, s.runStore, s.o.Workers)
 	if !s.o.manual && !s.o.ReadOnly {
-		s.working.Go(s.upkeep)
+		s.mover.Go(s.upkeep)
 	}
 }
 
@@ -44,7 +37,7 @@ func (s *Store) keepUp() {
 		}
 	}
 	pending, broken := s.catalog.state()
-	if broken || pending > s.journalLimit() || pending > 0 && s.o.now().Sub(s.lastCheckpoint()) > checkpointEvery {
+	if broken || pending > s.journalLimit() || pending > 0 && s.o.Now().Sub(s.lastCheckpoint()) > checkpointEvery {
 		if err := s.checkpoint(false); err != nil {
 			s.o.Logger.Warn("checkpoint failed", "error", err)
 		}
@@ -68,9 +61,7 @@ func (s *Store) Close() error {
 	}
 	s.metrics.Close()
 	close(s.stop)
-	s.loads.close()
-	s.stores.close()
-	s.working.Wait()
+	s.mover.Stop()
 	s.alive.Lock()
 	defer s.alive.Unlock()
 	if s.o.ReadOnly {

@@ -106,6 +106,7 @@ func unsliced(data arrow.ArrayData) arrow.ArrayData {
 			child = part(child, data)
 			defer child.Release()
 		}
+		// Whether it was moved or not, as what is below may begin late for itself.
 		children[i] = unsliced(child)
 		defer children[i].Release()
 	}
@@ -140,6 +141,7 @@ func movedBuffers(data arrow.ArrayData) []*memory.Buffer {
 			buffers[i] = rebased(offsets[int32](data))
 		default:
 			buffers[i] = newBuffer(int(bitutil.BytesForBits(int64(data.Len()))))
+			// Bits cannot be sliced by bytes, which is all the trouble with booleans and bitmaps.
 			bitutil.CopyBitmap(b.Bytes(), data.Offset(), data.Len(), buffers[i].Bytes(), 0)
 		}
 	}

@@ -232,6 +232,7 @@ func (c *columns) project(names []string) (*arrow.Schema, []string, error) {
 		if !ok {
 			return nil, nil, fmt.Errorf("%w: no column %q", ErrSchema, name)
 		}
+		// A result with a column twice is none that a dict or a data frame can be.
 		if slices.Contains(names[:i], name) {
 			return nil, nil, fmt.Errorf("%w: column %q is asked for twice", ErrInvalid, name)
 		}

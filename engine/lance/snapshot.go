@@ -56,6 +56,7 @@ func newSnapshot(handle snapshotHandle, dir string, known *columns) (*Snapshot, 
 		dataBytes: int64(i.data_bytes),
 		schema:    uint64(i.schema),
 	}}
+	// The caller's, who releases it once.
 	s.refs.Store(1)
 	// Most versions have the columns of the one before: to read a schema takes longer than to
 	// append a row.

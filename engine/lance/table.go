@@ -71,6 +71,8 @@ func creatable(dir string, schema *arrow.Schema, cfg Config, batches []arrow.Rec
 		return nil, err
 	}
 	for _, b := range batches {
+		// Lance would take them for what the schema says, and write other values or fail in the
+		// middle.
 		if !slices.EqualFunc(b.Schema().Fields(), schema.Fields(), sameColumn) {
 			return nil, fmt.Errorf("%w: a batch has the columns %v, the table %v", ErrSchema, b.Schema().Fields(), schema.Fields())
 		}
@@ -207,6 +209,8 @@ func (t *Table) AddColumns(fields []arrow.Field, metadata arrow.Metadata) (*Snap
 	if len(fields) == 0 && metadata.Len() == 0 {
 		return t.Snapshot()
 	}
+	// With the compression of the bucket as it is opened now: columns that are there keep what they
+	// were made with.
 	stored, err := storedSchema(arrow.NewSchema(fields, &metadata), t.compression)
 	if err != nil {
 		return nil, err

@@ -48,6 +48,7 @@ func (g *Budget) SetLimit(bytes int64) error {
 		return fmt.Errorf("%w: want at least %d bytes, got %d", ErrBudget, minBudgetBytes, bytes)
 	}
 	g.limit.Store(bytes)
+	// A smaller limit may be exceeded already: members make room at once, and not at the next put.
 	g.add(0)
 	return nil
 }
@@ -94,6 +95,8 @@ func (g *Budget) add(bytes int64) {
 
 // Set says what the member takes now, in bytes. One caller at a time.
 func (s *Share) Set(bytes int64) {
+	// The difference, so that the sum of all is kept by one addition and no member is asked for its
+	// part.
 	delta := bytes - s.bytes
 	s.bytes = bytes
 	s.budget.add(delta)

@@ -177,6 +177,7 @@ func Parse(text []byte) (Options, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return o, nil
 	}
+	// Option by option and not into the struct: each fault gets its name, and all of them are told.
 	var given map[string]json.RawMessage
 	if err := json.Unmarshal(text, &given); err != nil {
 		return o, &engine.OptionError{Faults: []string{"not a JSON object: " + err.Error()}}
@@ -193,6 +194,7 @@ func Parse(text []byte) (Options, error) {
 		}
 	}
 	var more *engine.OptionError
+	// What could not be read has its default still, of whose bounds there is nothing to say.
 	if len(faults) == 0 {
 		more = o.faults()
 	}
@@ -200,6 +202,8 @@ func Parse(text []byte) (Options, error) {
 		faults = append(faults, more.Faults...)
 	}
 	if len(faults) > 0 {
+		// A map has no order, and a text that changes from run to run cannot be tested or looked
+		// up.
 		slices.Sort(faults)
 		return o, &engine.OptionError{Faults: faults}
 	}
@@ -232,6 +236,7 @@ func (o Options) Validate() error {
 
 func (o Options) faults() *engine.OptionError {
 	var faults []string
+	// Each says what would be right, with the value that is not.
 	want := func(ok bool, format string, args ...any) {
 		if !ok {
 			faults = append(faults, fmt.Sprintf(format, args...))
@@ -273,6 +278,7 @@ func setSeconds(dst *time.Duration, v json.RawMessage) error {
 	if err := unmarshal(&s, v, want); err != nil {
 		return err
 	}
+	// More than a Duration holds would come out as another time, maybe one within the bounds.
 	if math.Abs(s) > maxInterval.Seconds()*10 {
 		s = math.Copysign(maxInterval.Seconds()*10, s)
 	}

@@ -62,7 +62,10 @@ func (t *times) known() (rows int64) {
 func (t *times) note(rows, first int64, now time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	// A copy, so that memory keeps what the file has where it cannot be written.
 	entries := slices.DeleteFunc(slices.Clone(t.entries), func(e timed) bool { return e.Rows <= first })
+	// The last one moves on until it is a step away from the one before: the newest rows are in it,
+	// however many flushes bring them.
 	if n := len(entries); n > 1 && now.Sub(entries[n-2].Time).Abs() < t.step {
 		entries = entries[:n-1]
 	}

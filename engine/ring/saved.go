@@ -130,6 +130,8 @@ func parse(memory []byte, path string, bucket [16]byte) (Saved, error) {
 }
 
 func (s *Saved) read(r *Ring) error {
+	// Another size is not another version, which the number before says: the file was cut, or is
+	// longer than it ever was.
 	if len(r.memory) != fileBytes || order.Uint64(r.memory[48:]) != Capacity {
 		return r.damaged("%d bytes, want %d", len(r.memory), fileBytes)
 	}
@@ -145,6 +147,8 @@ func (s *Saved) read(r *Ring) error {
 		return r.damaged("checksum of the preamble")
 	}
 	s.Preamble = preamble
+	// From the oldest entry that may be needed. The engine frees space when the log has it, so some
+	// of these may be in the log as well, and Following passes them over.
 	r.next.Store(r.load(tailAt))
 	for {
 		e, err := r.take()

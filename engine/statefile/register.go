@@ -147,6 +147,8 @@ func decode(content []byte, isText bool) (map[string]int64, error) {
 
 // unseal returns the numbers of a register that is text.
 func unseal(text []byte) (numbers map[string]int64, err error) {
+	// The oldest form. One with a checksum has a text among its values, and so is no object of
+	// numbers.
 	if err := json.Unmarshal(text, &numbers); err == nil && len(numbers) > 0 {
 		return numbers, nil // without a checksum
 	}

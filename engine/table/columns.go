@@ -43,6 +43,7 @@ func (t *Table) step(schema *arrow.Schema, steps []Step) (*lance.Snapshot, error
 // withColumns returns the newest version of the table, after it was given the columns
 // of schema that it lacks.
 func (t *Table) withColumns(schema *arrow.Schema) (*lance.Snapshot, error) {
+	// A bucket whose columns were declared before any row makes its table here, without one.
 	table := t.lance()
 	if table == nil {
 		return t.create(schema)

@@ -72,6 +72,7 @@ func (t *Table) Indexes() ([]Index, error) {
 		return nil, Fault(err)
 	}
 	if progress != nil {
+		// One that is built anew is there already, and goes on answering meanwhile.
 		i := slices.IndexFunc(indexes, func(i Index) bool { return i.Name == progress.Name })
 		if i < 0 {
 			indexes = append(indexes, Index{Index: lance.Index{Name: progress.Name}, Progress: progress})

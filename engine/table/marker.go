@@ -73,6 +73,8 @@ func ReadMarker(filesystem vfs.FS, dir string) (*Marker, error) {
 	if err != nil {
 		return m, fmt.Errorf("engine: read mark of the table: %w", err)
 	}
+	// Both are written by most changes, so one that is damaged leaves the other. Where they differ,
+	// an announcement or a crash came between, and the newer counts if it is sound.
 	for i := range 2 {
 		if s, ok := decodeSlot(b, i); ok && (!m.exists || s.Sequence > m.state.Sequence) {
 			m.state, m.exists = s, true

@@ -260,6 +260,7 @@ func readAll(s Sight, first, count int64, noWait bool) (arrow.Record, error) {
 		return nil, fmt.Errorf("engine: read table: %w", err)
 	}
 	defer reader.Close()
+	// Lance gives large rows in more batches than were asked for.
 	var parts []arrow.Record
 	defer func() { batch.ReleaseAll(parts) }()
 	for {
@@ -272,6 +273,7 @@ func readAll(s Sight, first, count int64, noWait bool) (arrow.Record, error) {
 		}
 		parts = append(parts, rec)
 	}
+	// The caller has counted the rows that are left, and there was one at least.
 	if len(parts) == 0 {
 		return nil, fmt.Errorf("%w: the table has no rows from offset %d on", engine.ErrCorrupt, first)
 	}

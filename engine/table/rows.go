@@ -41,6 +41,7 @@ func (t *Table) add(schema *arrow.Schema, batches []arrow.Record, from int64) (*
 	if table == nil {
 		return t.create(schema, batches...)
 	}
+	// Only after a failure: it takes a look at the disk.
 	if t.unsure {
 		if err := t.endsAt(table, from); err != nil {
 			return nil, err

@@ -160,6 +160,8 @@ func (t *Table) Commits() ([]lance.Commit, error) {
 	if table == nil {
 		return nil, nil
 	}
+	// By Lance, which lists its directory: versions that were committed and not marked are among
+	// them.
 	return table.Commits()
 }
 

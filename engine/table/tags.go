@@ -246,10 +246,14 @@ func (t *Table) restoreTags() error {
 	for _, s := range stray {
 		switch {
 		case !s.Gone:
+			// The version is kept by nothing until then, so this is done before the table can be
+			// cleaned up.
 			t.o.Logger.Warn("a tag is written anew", "tag", s.String())
 			err = t.writeTag(s.Name, s.Version)
 		case t.o.Salvage:
 			t.o.Logger.Error("a tag is forgotten", "tag", s.String())
+			// The file first: with the note gone and the file there, Lance would go on looking for
+			// the version.
 			if err = statefile.KeepBroken(TagPath(t.path, s.Name)); err == nil {
 				err = t.tagged.Change(func(versions map[string]int64) { delete(versions, s.Name) })
 			}

@@ -88,6 +88,7 @@ func join(schema *arrow.Schema, chunks []Chunk, rows int64) ([]arrow.Record, err
 			sum += chunks[n].Record.NumRows()
 			n++
 		}
+		// Columns that came later are null in rows of before, of which the chunks know nothing.
 		recs, err := Align(chunks[:n], schema)
 		var joined arrow.Record
 		if err == nil {

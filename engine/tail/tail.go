@@ -151,6 +151,8 @@ func (t *Tail) Replace(parts []Chunk, joined ...arrow.Record) {
 	}
 	old := t.chunks[i : i+len(parts)]
 	for j := range parts {
+		// The very chunks and not their offsets: one that was cut and filled again could have the
+		// same.
 		if old[j].First != parts[j].First || old[j].Record != parts[j].Record || old[j].packed != parts[j].packed {
 			return
 		}

@@ -52,6 +52,7 @@ func (p *presence) remove(ranges []marks.Range) {
 // look returns the rows below end that have values in columns, a set for each, or one of all rows where no column is asked for.
 // The sets are the presence's own: the caller holds p.mu, and as long as it reads them.
 func (p *presence) look(columns []string, end int64) ([]*marks.Set, error) {
+	// Then every row that is left counts, which takes a set as well: removed rows are gaps.
 	if len(columns) == 0 {
 		columns = []string{anyColumn}
 	}
@@ -100,6 +101,8 @@ func (p *presence) read(name string, column *seen, end int64) error {
 	if err != nil {
 		return err
 	}
+	// Rows that were removed have no place in the batches, so a row's offset is not its place among
+	// them.
 	place := places{runs: cursor.Offsets()}
 	err = eachBatch(cursor, func(rec arrow.Record) error {
 		note(rec, name, &column.rows, &place)
@@ -111,6 +114,8 @@ func (p *presence) read(name string, column *seen, end int64) error {
 // ask asks the table for the rows that have a value. An answer may have rows behind the end that was asked for, which came
 // meanwhile: they are in the set already when the next look begins at that end.
 func (p *presence) ask(name string, column *seen) error {
+	// No column but the offsets: the filter reads the one that matters, and an index of it answers
+	// without that.
 	q := table.Query{Columns: []string{}, WithOffset: true}
 	if name != anyColumn {
 		q.Filter = "`" + strings.ReplaceAll(name, "`", "``") + "` IS NOT NULL"

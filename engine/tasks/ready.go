@@ -61,6 +61,7 @@ func (t *Tasks) ready(task string, columns []string, do func(first int64, rows u
 	if err != nil {
 		return err
 	}
+	// A task that was never heard of has consumed nothing.
 	marked := t.marks.Of(task)
 	if marked == nil {
 		marked = &marks.Set{}
@@ -74,9 +75,12 @@ func (t *Tasks) ready(task string, columns []string, do func(first int64, rows u
 		for _, set := range sets {
 			rows &= set.Word(at)
 		}
+		// Rows before the first that is left may be in the sets: these are not made anew for a
+		// removal from the front.
 		if at < first {
 			rows &= ^uint64(0) << (first - at)
 		}
+		// And rows behind the end, which came while a column was asked for.
 		if end-at < 64 {
 			rows &= 1<<(end-at) - 1
 		}

@@ -104,6 +104,7 @@ func acceptsGzip(header string) bool {
 	for one := range strings.SplitSeq(header, ",") {
 		name, weight, weighted := strings.Cut(one, ";")
 		if strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			// A weight of 0 is a refusal.
 			q, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimSpace(weight), "q="), 64)
 			return !weighted || err == nil && q > 0
 		}

@@ -52,6 +52,7 @@ type dirEntry struct {
 // below root, which exists, is on it.
 func NewDisk(root string) (*Disk, error) {
 	d := &Disk{root: root, files: map[uint64]*diskInode{}, synced: map[string]map[string]dirEntry{}}
+	// What is there when the test begins has survived before: all of it counts as synced.
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.IsDir() {
 			return err
@@ -99,6 +100,7 @@ func (d *Disk) Unsynced(path string) (changed bool, names []string, err error) {
 	if err != nil {
 		return false, nil, err
 	}
+	// A file is there after a power failure only if every name on the way to it is.
 	for at := path; at != d.root; at = filepath.Dir(at) {
 		if _, ok := d.synced[filepath.Dir(at)][filepath.Base(at)]; !ok {
 			names = append(names, at)
@@ -135,6 +137,8 @@ func (d *Disk) syncDir(path string) error {
 		return err
 	}
 	for name, e := range entries {
+		// A file that is not known was made past the seam. It is held from now on, so that it is
+		// there in an image even when its name goes.
 		if e.dir || d.files[e.number] != nil {
 			continue
 		}
@@ -416,6 +420,8 @@ func (d *Disk) MkdirAll(path string) error {
 		if err := os.MkdirAll(path, 0o755); err != nil {
 			return err
 		}
+		// Durable by itself, as vfs promises: the name of each directory is on the disk when it
+		// returns.
 		for ; len(path) > len(d.root); path = filepath.Dir(path) {
 			info, err := os.Stat(path)
 			if err != nil {

@@ -6,16 +6,13 @@ Memory goes over the boundary as addresses, and nothing is copied. Whoever calls
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 from array import array
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
-from persisting._arguments import text
-from persisting._engine import boundary
-from persisting._engine.handles import Handle
-from persisting._engine.library import as_json, call, library, string
+from persisting._engine import boundary, functions
+from persisting._engine.handles import Handle, method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,91 +89,41 @@ class Params(Handle):
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool) -> None:
         self.path = os.fspath(path)
-        functions = library()
-        number = ctypes.c_uint64()
-        flags = boundary.OPEN_READ_ONLY if read_only else 0
-        call(functions.persisting_params_open, os.fsencode(self.path), flags, byref(number))
-        name = f"the parameter store {self.path}"
-        super().__init__(number.value, functions.persisting_params_close, name)
+        number = functions.params_open(self.path, open_read_only=read_only)
+        super().__init__(number, functions.params_close, f"the parameter store {self.path}")
+
+    collect = method(functions.params_collect)
+    delete_tag = method(functions.params_delete_tag)
+    get = method(functions.params_get)
+    names = method(functions.params_list)
+    set_tag = method(functions.params_set_tag)
+    verify = method(functions.params_verify)
 
     def save(self, name: str, tensors: Tensors, options: Mapping[str, Any]) -> dict[str, Any]:
         """Store tensors as the next version; waits for the disk."""
         struct, kept = tensors.columns()
-        found: dict[str, Any] = self._json(
-            library().persisting_params_save, text("name", name), byref(struct), as_json(options)
-        )
+        found = self._use(functions.params_save, name, byref(struct), options)
         kept.clear()
         return found
-
-    def names(self) -> list[dict[str, Any]]:
-        """Return what the catalog has of all names."""
-        found: list[dict[str, Any]] = self._json(library().persisting_params_list)
-        return found
-
-    def get(self, name: str) -> dict[str, Any]:
-        """Return what the catalog has of a name."""
-        found: dict[str, Any] = self._json(library().persisting_params_get, text("name", name))
-        return found
-
-    def set_tag(self, name: str, tag: str, reference: str, expect: int) -> int:
-        """Move a tag and return the version that it names."""
-        out = ctypes.c_int64()
-        self._use(
-            library().persisting_params_set_tag,
-            text("name", name),
-            text("tag", tag),
-            text("version", reference),
-            expect,
-            byref(out),
-        )
-        return out.value
-
-    def delete_tag(self, name: str, tag: str, expect: int) -> None:
-        """Remove a tag."""
-        function = library().persisting_params_delete_tag
-        self._use(function, text("name", name), text("tag", tag), expect)
 
     def delete(self, name: str, versions: Sequence[int]) -> None:
         """Remove versions, or all for none."""
         chosen = array("q", versions)
-        function = library().persisting_params_delete
-        self._use(function, text("name", name), _address(chosen), len(versions))
-
-    def verify(self, name: str) -> dict[str, Any]:
-        """Read and check all versions of a name, or of all names."""
-        found: dict[str, Any] = self._json(library().persisting_params_verify, text("name", name))
-        return found
-
-    def collect(self) -> dict[str, Any]:
-        """Remove files that nothing needs."""
-        found: dict[str, Any] = self._json(library().persisting_params_collect)
-        return found
-
-    def _json(self, function: Any, *arguments: Any) -> Any:
-        return json.loads(string(self._use, function, *arguments))
+        self._use(functions.params_delete, name, _address(chosen), len(versions))
 
     def open(self, name: str, reference: str) -> Weights:
         """Open a version."""
-        number = ctypes.c_uint64()
-        self._use(
-            library().persisting_weights_open,
-            text("name", name),
-            text("version", reference),
-            byref(number),
-        )
-        return Weights(number.value, f"version {reference} of {name!r}")
+        number = self._use(functions.weights_open, name, reference)
+        return Weights(number, f"version {reference} of {name!r}")
 
 
 class Weights(Handle):
     """An open version. Its methods may be called from any thread."""
 
     def __init__(self, number: int, name: str) -> None:
-        super().__init__(number, library().persisting_weights_close, name)
+        super().__init__(number, functions.weights_close, name)
 
-    def describe(self) -> dict[str, Any]:
-        """Return what the version is."""
-        found: dict[str, Any] = json.loads(string(self._use, library().persisting_weights_describe))
-        return found
+    describe = method(functions.weights_describe)
 
     def load(
         self,
@@ -188,13 +135,19 @@ class Weights(Handle):
         verify: bool,
     ) -> None:
         """Read parts of tensors to addresses; waits for the disk."""
-        count = len(numbers)
-        flags = 0 if verify else boundary.UNVERIFIED
-        columns = map(_address, (numbers, offsets, addresses, lengths))
-        self._use(library().persisting_weights_load, count, *columns, flags)
+        numbers_at, offsets_at, addresses_at, lengths_at = map(
+            _address, (numbers, offsets, addresses, lengths)
+        )
+        self._use(
+            functions.weights_load,
+            len(numbers),
+            numbers_at,
+            offsets_at,
+            addresses_at,
+            lengths_at,
+            unverified=not verify,
+        )
 
     def diff(self, other: Weights) -> dict[str, Any]:
         """Return how another version differs from this one."""
-        function = library().persisting_weights_diff
-        found: dict[str, Any] = json.loads(string(self._use, function, other._number))
-        return found
+        return self._use(functions.weights_diff, other._number)

@@ -1,9 +1,11 @@
-package kv
+package remote
 
 import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/persisting/persisting/engine/kv"
 )
 
 const (
@@ -17,8 +19,9 @@ const (
 
 // shared is what the clients of a server have in common.
 type shared struct {
-	store *Store
-	room  room // for what is being received
+	store   *kv.Store
+	options kv.Options
+	room    room // for what is being received
 
 	mutex  sync.Mutex // guards pinned
 	pinned int64      // bytes that clients have pinned
@@ -28,8 +31,8 @@ type shared struct {
 func (s *shared) pins(bytes int64) error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if now := s.pinned + s.store.pinned.Load(); now+bytes > s.store.o.CapacityBytes/2 {
-		return fmt.Errorf("%w: %d bytes are pinned", ErrPinned, now)
+	if now := s.pinned + s.store.PinnedBytes(); now+bytes > s.options.CapacityBytes/2 {
+		return fmt.Errorf("%w: %d bytes are pinned", kv.ErrPinned, now)
 	}
 	s.pinned += bytes
 	return nil

@@ -1,4 +1,4 @@
-package kv
+package transfer
 
 // Results of a key of a batch; those above 0 are success.
 const (

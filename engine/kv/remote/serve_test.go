@@ -1,10 +1,11 @@
-package kv
+package remote
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,21 +13,41 @@ import (
 	"testing"
 	"time"
 
-	"github.com/persisting/persisting/vfs"
+	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/kv/transfer"
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// tiny are options of a store of few and small segments.
+func tiny() kv.Options {
+	return kv.Options{CapacityBytes: 12 * (136 << 10), SegmentBytes: 128 << 10, Workers: 2}
+}
+
+// payload is what a key's n-th version holds.
+func payload(key string, n, length int) []byte {
+	rng := rand.New(rand.NewPCG(uint64(n), uint64(len(key))<<32|uint64(length)))
+	b := make([]byte, length)
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+	copy(b, fmt.Sprintf("%s version %d ", key, n))
+	return b
+}
 
 // served is a store with a server, in this process.
 type served struct {
 	t      *testing.T
-	o      Options
+	o      kv.Options
 	dir    string
-	store  *Store
+	store  *kv.Store
 	server *Server
 }
 
-func serve(t *testing.T, change func(*Options)) *served {
+func serve(t *testing.T, change func(*kv.Options)) *served {
 	t.Helper()
-	s := &served{t: t, o: tiny(vfs.OS), dir: t.TempDir()}
+	s := &served{t: t, o: tiny(), dir: t.TempDir()}
 	if change != nil {
 		change(&s.o)
 	}
@@ -41,10 +62,10 @@ func (s *served) address() string { return "unix:" + s.socket() }
 func (s *served) start() {
 	s.t.Helper()
 	var err error
-	if s.store, err = Open(filepath.Join(s.dir, "kv"), s.o); err != nil {
+	if s.store, err = kv.Open(filepath.Join(s.dir, "kv"), s.o); err != nil {
 		s.t.Fatal(err)
 	}
-	if s.server, err = s.store.Serve(ServeOptions{Socket: s.socket(), Listen: "127.0.0.1:0"}); err != nil {
+	if s.server, err = Serve(s.store, ServeOptions{Socket: s.socket(), Listen: "127.0.0.1:0"}); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -66,7 +87,7 @@ func (s *served) client(address string) *Client {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() {
-		if err := c.Close(); err != nil && !errors.Is(err, ErrClosed) {
+		if err := c.Close(); err != nil && !errors.Is(err, kv.ErrClosed) {
 			s.t.Error(err)
 		}
 	})
@@ -76,19 +97,19 @@ func (s *served) client(address string) *Client {
 	return c
 }
 
-func put(t testing.TB, c Blocks, space uint32, key string, value []byte) int8 {
+func put(t testing.TB, c kv.Blocks, space uint32, key string, value []byte) int8 {
 	t.Helper()
-	b := &Batch{Space: space, Items: []Item{{Key: []byte(key), Pieces: [][]byte{value[:len(value)/3], value[len(value)/3:]}}}, Results: make([]int8, 1)}
+	b := &transfer.Batch{Space: space, Items: []transfer.Item{{Key: []byte(key), Pieces: [][]byte{value[:len(value)/3], value[len(value)/3:]}}}, Results: make([]int8, 1)}
 	if err := c.Set(b); err != nil {
 		t.Fatal(err)
 	}
 	return b.Results[0]
 }
 
-func fetch(t testing.TB, c Blocks, space uint32, key string, length int) ([]byte, int8) {
+func fetch(t testing.TB, c kv.Blocks, space uint32, key string, length int) ([]byte, int8) {
 	t.Helper()
 	into := make([]byte, length)
-	b := &Batch{Space: space, Items: []Item{{Key: []byte(key), Pieces: [][]byte{into[:length/2], into[length/2:]}}}, Results: make([]int8, 1)}
+	b := &transfer.Batch{Space: space, Items: []transfer.Item{{Key: []byte(key), Pieces: [][]byte{into[:length/2], into[length/2:]}}}, Results: make([]int8, 1)}
 	if err := c.Get(b); err != nil {
 		t.Fatal(err)
 	}
@@ -106,23 +127,23 @@ func TestTheVerbsOverASocket(t *testing.T) {
 		for _, length := range []int{0, 1, 4095, 4096, 4097, 60000} {
 			key := fmt.Sprintf("%s %d", address, length)
 			want := payload(key, 1, length)
-			if r := put(t, c, other, key, want); r != OK {
+			if r := put(t, c, other, key, want); r != transfer.OK {
 				t.Fatalf("%s: set: %d", key, r)
 			}
-			if got, r := fetch(t, c, other, key, length); r != OK || !bytes.Equal(got, want) {
+			if got, r := fetch(t, c, other, key, length); r != transfer.OK || !bytes.Equal(got, want) {
 				t.Errorf("%s: get: %d", key, r)
 			}
-			if r := put(t, c, other, key, want); r != Present {
+			if r := put(t, c, other, key, want); r != transfer.Present {
 				t.Errorf("%s: set again: %d", key, r)
 			}
-			if _, r := fetch(t, c, other, key, length+1); r != Length {
+			if _, r := fetch(t, c, other, key, length+1); r != transfer.Length {
 				t.Errorf("%s: get of another length: %d", key, r)
 			}
-			if _, r := fetch(t, c, 0, key, length); r != Absent {
+			if _, r := fetch(t, c, 0, key, length); r != transfer.Absent {
 				t.Errorf("%s: get in another namespace: %d", key, r)
 			}
 		}
-		if r := put(t, c, other, "long", make([]byte, tinySegment)); r != TooLong {
+		if r := put(t, c, other, "long", make([]byte, 128<<10)); r != transfer.TooLong {
 			t.Errorf("a set of a whole segment: %d", r)
 		}
 		first := fmt.Sprintf("%s 1", address)
@@ -151,7 +172,7 @@ func TestTheVerbsOverASocket(t *testing.T) {
 		if err := errors.Join(c.Flush(), c.SetQuota("salt", 1<<40)); err != nil {
 			t.Error(err)
 		}
-		if page, next, err := c.Keys("model "+address, Cursor{}, 4); len(page) != 4 || next == nil || err != nil {
+		if page, next, err := c.Keys("model "+address, kv.Cursor{}, 4); len(page) != 4 || next == nil || err != nil {
 			t.Errorf("%d keys, %v, %v", len(page), next, err)
 		}
 		if st, err := c.Report(); err != nil || st.Namespaces["model "+address].Keys != 6 || st.Salts["salt"].QuotaBytes != 1<<40 || st.Disconnected != "" {
@@ -160,7 +181,7 @@ func TestTheVerbsOverASocket(t *testing.T) {
 		if v, err := c.Verify(); err != nil || !v.Sound || v.Keys < 6 {
 			t.Errorf("%+v, %v", v, err)
 		}
-		if err := c.Evict(1); !errors.Is(err, ErrInvalid) {
+		if err := c.Evict(1); !errors.Is(err, kv.ErrInvalid) {
 			t.Error(err)
 		}
 		if ok, err := c.Delete(other, []byte(first)); !ok || err != nil {
@@ -173,14 +194,14 @@ func TestTheVerbsOverASocket(t *testing.T) {
 }
 
 func TestManyKeysAtOnce(t *testing.T) {
-	s := serve(t, func(o *Options) { o.CapacityBytes, o.SegmentBytes = 256<<20, 8<<20 })
+	s := serve(t, func(o *kv.Options) { o.CapacityBytes, o.SegmentBytes = 256<<20, 8<<20 })
 	c := s.client(s.address())
 	const count = 3*maxAsked + 7
-	b := &Batch{Results: make([]int8, count)}
+	b := &transfer.Batch{Results: make([]int8, count)}
 	keys := make([][]byte, count)
 	for i := range keys {
 		keys[i] = fmt.Appendf(nil, "key %d", i)
-		b.Items = append(b.Items, Item{Key: keys[i], Pieces: [][]byte{payload("many", i, 10)}})
+		b.Items = append(b.Items, transfer.Item{Key: keys[i], Pieces: [][]byte{payload("many", i, 10)}})
 	}
 	if err := c.Set(b); err != nil {
 		t.Fatal(err)
@@ -190,7 +211,7 @@ func TestManyKeysAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range keys {
-		if b.Results[i] != OK || lengths[i] != 10 {
+		if b.Results[i] != transfer.OK || lengths[i] != 10 {
 			t.Fatalf("key %d: result %d, length %d", i, b.Results[i], lengths[i])
 		}
 		b.Items[i].Pieces = [][]byte{make([]byte, 10)}
@@ -202,7 +223,7 @@ func TestManyKeysAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, item := range b.Items {
-		if b.Results[i] != OK || !bytes.Equal(item.Pieces[0], payload("many", i, 10)) {
+		if b.Results[i] != transfer.OK || !bytes.Equal(item.Pieces[0], payload("many", i, 10)) {
 			t.Fatalf("key %d: result %d", i, b.Results[i])
 		}
 	}
@@ -215,17 +236,17 @@ func TestADeadServerIsMisses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := put(t, c, space, "key", payload("key", 1, 9000)); r != OK {
+	if r := put(t, c, space, "key", payload("key", 1, 9000)); r != transfer.OK {
 		t.Fatal(r)
 	}
 	s.stop()
 	if n, err := c.Exists(space, []byte("key"), time.Second); n != -1 || err != nil {
 		t.Errorf("exists: %d, %v", n, err)
 	}
-	if _, r := fetch(t, c, space, "key", 9000); r != Failed {
+	if _, r := fetch(t, c, space, "key", 9000); r != transfer.Failed {
 		t.Errorf("get: %d", r)
 	}
-	if r := put(t, c, space, "other", payload("other", 1, 9000)); r != Failed {
+	if r := put(t, c, space, "other", payload("other", 1, 9000)); r != transfer.Failed {
 		t.Errorf("set: %d", r)
 	}
 	for name, verb := range map[string]func(uint32, []byte) (bool, error){"pin": c.Pin, "unpin": c.Unpin, "delete": c.Delete} {
@@ -246,7 +267,7 @@ func TestADeadServerIsMisses(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if got, r := fetch(t, c, space, "key", 9000); r != OK || !bytes.Equal(got, payload("key", 1, 9000)) {
+	if got, r := fetch(t, c, space, "key", 9000); r != transfer.OK || !bytes.Equal(got, payload("key", 1, 9000)) {
 		t.Errorf("after the server has come back: %d", r)
 	}
 }
@@ -263,17 +284,17 @@ func TestNobodyServes(t *testing.T) {
 	if _, err := c.Space("", ""); err != nil {
 		t.Error(err)
 	}
-	if _, r := fetch(t, c, 0, "key", 1); r != Failed {
+	if _, r := fetch(t, c, 0, "key", 1); r != transfer.Failed {
 		t.Errorf("get: %d", r)
 	}
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := c.Close(); !errors.Is(err, ErrClosed) {
+	if err := c.Close(); !errors.Is(err, kv.ErrClosed) {
 		t.Error(err)
 	}
 	for _, wrong := range []string{"", "unix", "unix:", "http://x", "/tmp/x"} {
-		if c, err := Connect(wrong, ConnectOptions{}); !errors.Is(err, ErrInvalid) {
+		if c, err := Connect(wrong, ConnectOptions{}); !errors.Is(err, kv.ErrInvalid) {
 			t.Errorf("%q: %v, %v", wrong, c, err)
 		}
 	}
@@ -293,11 +314,11 @@ func TestWhereAServerListens(t *testing.T) {
 		"nowhere": {}, "served already": {Socket: s.socket()}, "no socket": {Socket: file},
 		"everywhere": {Listen: ":0"}, "others": {Listen: "0.0.0.0:0"}, "no address": {Listen: "x"},
 	} {
-		if v, err := s.store.Serve(o); err == nil {
+		if v, err := Serve(s.store, o); err == nil {
 			t.Errorf("%s: %v", name, v.Close())
 		}
 	}
-	v, err := s.store.Serve(ServeOptions{Listen: "0.0.0.0:0", AllowRemote: true})
+	v, err := Serve(s.store, ServeOptions{Listen: "0.0.0.0:0", AllowRemote: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,10 +360,10 @@ func (s *served) visit() net.Conn {
 }
 
 func TestAReaderThatDoesNotReadHoldsNobody(t *testing.T) {
-	s := serve(t, func(o *Options) { o.CapacityBytes, o.SegmentBytes = 64<<20, 8<<20 })
+	s := serve(t, func(o *kv.Options) { o.CapacityBytes, o.SegmentBytes = 64<<20, 8<<20 })
 	c := s.client(s.address())
 	want := payload("large", 1, 4<<20)
-	if r := put(t, c, 0, "large", want); r != OK {
+	if r := put(t, c, 0, "large", want); r != transfer.OK {
 		t.Fatal(r)
 	}
 	for range 20 {
@@ -359,10 +380,10 @@ func TestAReaderThatDoesNotReadHoldsNobody(t *testing.T) {
 	}
 	began := time.Now()
 	for i := range 20 {
-		if got, r := fetch(t, c, 0, "large", 4<<20); r != OK || !bytes.Equal(got, want) {
+		if got, r := fetch(t, c, 0, "large", 4<<20); r != transfer.OK || !bytes.Equal(got, want) {
 			t.Fatalf("get: %d", r)
 		}
-		if r := put(t, c, 0, fmt.Sprint(i), payload("x", i, 1000)); r != OK {
+		if r := put(t, c, 0, fmt.Sprint(i), payload("x", i, 1000)); r != transfer.OK {
 			t.Fatalf("set: %d", r)
 		}
 	}
@@ -377,9 +398,9 @@ func TestAReaderThatDoesNotReadHoldsNobody(t *testing.T) {
 func TestLeasesAndPinsEndWithTheConnection(t *testing.T) {
 	var mu sync.Mutex
 	clock := time.Unix(1e9, 0)
-	s := serve(t, func(o *Options) {
+	s := serve(t, func(o *kv.Options) {
 		o.Policy = "fifo"
-		o.now = func() time.Time {
+		o.Now = func() time.Time {
 			mu.Lock()
 			defer mu.Unlock()
 			return clock
@@ -403,14 +424,14 @@ func TestLeasesAndPinsEndWithTheConnection(t *testing.T) {
 	}
 	churn := func(n int) {
 		for i := range 3 * int(s.o.CapacityBytes/20000) {
-			if r := put(t, s.store, 0, fmt.Sprint(n, i), payload("churn", n*1000+i, 15000)); r != OK {
+			if r := put(t, s.store, 0, fmt.Sprint(n, i), payload("churn", n*1000+i, 15000)); r != transfer.OK {
 				t.Fatal(r)
 			}
 		}
 	}
 	c, watcher := s.client(s.address()), s.client(s.address())
 	for _, key := range []string{"leased", "pinned"} {
-		if r := put(t, c, 0, key, payload(key, 1, 20000)); r != OK {
+		if r := put(t, c, 0, key, payload(key, 1, 20000)); r != transfer.OK {
 			t.Fatal(r)
 		}
 	}
@@ -462,10 +483,10 @@ func TestPinsOfClientsTakeHalfAtMost(t *testing.T) {
 	refused := false
 	for i := range 40 {
 		key := fmt.Sprint(i)
-		if r := put(t, c, 0, key, payload(key, 1, 30000)); r != OK {
+		if r := put(t, c, 0, key, payload(key, 1, 30000)); r != transfer.OK {
 			t.Fatal(r)
 		}
-		if _, err := c.Pin(0, []byte(key)); errors.Is(err, ErrPinned) {
+		if _, err := c.Pin(0, []byte(key)); errors.Is(err, kv.ErrPinned) {
 			refused = true
 			break
 		} else if err != nil {
@@ -483,9 +504,9 @@ func TestTheLastSubmittedWinsOverASocket(t *testing.T) {
 	for round := range 20 {
 		key := fmt.Sprintf("key %d", round)
 		tickets := 0
-		var kept []*Batch
+		var kept []*transfer.Batch
 		for n := range 30 {
-			b := &Batch{Items: []Item{{Key: []byte(key), Pieces: [][]byte{payload(key, n, 500)}}}, Results: make([]int8, 1)}
+			b := &transfer.Batch{Items: []transfer.Item{{Key: []byte(key), Pieces: [][]byte{payload(key, n, 500)}}}, Results: make([]int8, 1)}
 			if _, err := c.SubmitSet(b); err != nil {
 				t.Fatal(err)
 			}
@@ -502,9 +523,9 @@ func TestTheLastSubmittedWinsOverASocket(t *testing.T) {
 		}
 		got, r := fetch(t, c, 0, key, 500)
 		switch {
-		case round%2 == 1 && r != Absent:
+		case round%2 == 1 && r != transfer.Absent:
 			t.Errorf("round %d: after a delete: %d", round, r)
-		case round%2 == 0 && (r != OK || !bytes.Equal(got, payload(key, 29, 500))):
+		case round%2 == 0 && (r != transfer.OK || !bytes.Equal(got, payload(key, 29, 500))):
 			t.Errorf("round %d: not the last: %d", round, r)
 		}
 	}
@@ -513,22 +534,25 @@ func TestTheLastSubmittedWinsOverASocket(t *testing.T) {
 func TestDamageIsAMissOverASocket(t *testing.T) {
 	s := serve(t, nil)
 	c := s.client(s.address())
-	if r := put(t, c, 0, "key", payload("key", 1, 9000)); r != OK {
+	if r := put(t, c, 0, "key", payload("key", 1, 9000)); r != transfer.OK {
 		t.Fatal(r)
 	}
-	g := s.store.openOfTest()
-	file, err := os.OpenFile(s.store.blobs.Path(g.Slot), os.O_RDWR, 0)
+	places, err := s.store.Locate(0, [][]byte{[]byte("key")}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(places[0].Path, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if _, err := file.WriteAt([]byte{0xee}, int64(g.entries.at(0).page)*4096+4096+8000); err != nil {
+	if _, err := file.WriteAt([]byte{0xee}, places[0].Offset+8000); err != nil {
 		t.Fatal(err)
 	}
-	if _, r := fetch(t, c, 0, "key", 9000); r != Damaged {
+	if _, r := fetch(t, c, 0, "key", 9000); r != transfer.Damaged {
 		t.Errorf("first: %d", r)
 	}
-	if _, r := fetch(t, c, 0, "key", 9000); r != Absent {
+	if _, r := fetch(t, c, 0, "key", 9000); r != transfer.Absent {
 		t.Errorf("then: %d", r)
 	}
 	if st := s.store.Stats(); st.Misses["damaged"] != 1 {
@@ -537,7 +561,7 @@ func TestDamageIsAMissOverASocket(t *testing.T) {
 }
 
 func TestManyClientsAtOnce(t *testing.T) {
-	s := serve(t, func(o *Options) { o.CapacityBytes, o.SegmentBytes = 32<<20, 1<<20 })
+	s := serve(t, func(o *kv.Options) { o.CapacityBytes, o.SegmentBytes = 32<<20, 1<<20 })
 	var all sync.WaitGroup
 	for n := range 4 {
 		c := s.client(s.server.Addresses()[n%2])
@@ -546,9 +570,9 @@ func TestManyClientsAtOnce(t *testing.T) {
 				key := fmt.Sprint(i % 50)
 				if i%3 == 0 {
 					put(t, c, 0, key, payload(key, 1, 20000))
-				} else if got, r := fetch(t, c, 0, key, 20000); r == OK && !bytes.Equal(got, payload(key, 1, 20000)) {
+				} else if got, r := fetch(t, c, 0, key, 20000); r == transfer.OK && !bytes.Equal(got, payload(key, 1, 20000)) {
 					t.Errorf("client %d: wrong bytes of %s", n, key)
-				} else if r != OK && r != Absent {
+				} else if r != transfer.OK && r != transfer.Absent {
 					t.Errorf("client %d: %d", n, r)
 				}
 			}
@@ -568,12 +592,12 @@ func FuzzServer(f *testing.F) {
 	}
 	f.Add([]byte{255, 255, 255, 255, 1})
 	f.Add(make([]byte, 64))
-	s := &served{dir: f.TempDir(), o: tiny(vfs.OS)}
-	store, err := Open(filepath.Join(s.dir, "kv"), s.o)
+	s := &served{dir: f.TempDir(), o: tiny()}
+	store, err := kv.Open(filepath.Join(s.dir, "kv"), s.o)
 	if err != nil {
 		f.Fatal(err)
 	}
-	server, err := store.Serve(ServeOptions{Socket: s.socket()})
+	server, err := Serve(store, ServeOptions{Socket: s.socket()})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -1,11 +1,14 @@
-package kv
+package remote
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/persisting/persisting/engine/kv"
 )
 
 // The protocol between a server and its clients, version 1. Numbers are little-endian.
@@ -40,6 +43,8 @@ const (
 	maxFrameBytes = 16 << 20
 )
 
+var le = binary.LittleEndian
+
 // Operations.
 const (
 	opSpace = iota + 1
@@ -56,7 +61,7 @@ const (
 )
 
 // Statuses.
-var wireErrors = []error{nil, ErrInvalid, ErrPinned, ErrClosed, ErrReadOnly, errRemote}
+var wireErrors = []error{nil, kv.ErrInvalid, kv.ErrPinned, kv.ErrClosed, kv.ErrReadOnly, errRemote}
 
 // ErrProtocol is returned where the other side does not speak this protocol.
 var ErrProtocol = errors.New("kv: not the protocol")
@@ -165,7 +170,7 @@ func decodeKeys(b []byte) (k keyed, rest []byte, err error) {
 // time is the amount as milliseconds.
 func (k *keyed) time() (time.Duration, error) {
 	if k.amount > uint64(maxTime/time.Millisecond) {
-		return 0, fmt.Errorf("%w: %d milliseconds, want at most %d", ErrInvalid, k.amount, maxTime/time.Millisecond)
+		return 0, fmt.Errorf("%w: %d milliseconds, want at most %d", kv.ErrInvalid, k.amount, maxTime/time.Millisecond)
 	}
 	return time.Duration(k.amount) * time.Millisecond, nil
 }
@@ -175,15 +180,15 @@ const maxTime = 100 * 365 * 24 * time.Hour
 
 // call is the content of a request that is made seldom.
 type call struct {
-	Verb      string   `json:"verb"` // keys, answered by a Page, drop, quota, stats, verify, evict, flush, locate
-	Namespace string   `json:"namespace,omitempty"`
-	Salt      string   `json:"salt,omitempty"`
-	From      Cursor   `json:"from"`
-	Space     uint32   `json:"space,omitempty"`
-	Keys      [][]byte `json:"keys,omitempty"`
-	Lease     uint64   `json:"lease_ms,omitempty"`
-	Bytes     int64    `json:"bytes,omitempty"`
-	Limit     int      `json:"limit,omitempty"`
+	Verb      string    `json:"verb"` // keys, answered by a Page, drop, quota, stats, verify, evict, flush, locate
+	Namespace string    `json:"namespace,omitempty"`
+	Salt      string    `json:"salt,omitempty"`
+	From      kv.Cursor `json:"from"`
+	Space     uint32    `json:"space,omitempty"`
+	Keys      [][]byte  `json:"keys,omitempty"`
+	Lease     uint64    `json:"lease_ms,omitempty"`
+	Bytes     int64     `json:"bytes,omitempty"`
+	Limit     int       `json:"limit,omitempty"`
 }
 
 func decodeCall(b []byte) (c call, err error) {

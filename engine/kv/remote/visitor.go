@@ -1,4 +1,4 @@
-package kv
+package remote
 
 import (
 	"bytes"
@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"sync"
 	"time"
 
 	"github.com/persisting/persisting/engine/blob"
+	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/kv/transfer"
 )
 
 // visitor is a connection of a client.
@@ -27,23 +28,25 @@ type visitor struct {
 
 // hold is a lease, or a pin, of a client.
 type hold struct {
-	upTo  uint32 // tick; noEnd of a pin
-	bytes int64  // of a pin
+	upTo  time.Time // without meaning for a pin, which has no end
+	bytes int64     // of a pin
 }
 
-const noEnd = math.MaxUint32
-
+// renew gives what the client holds another grant, but none beyond its end.
 func (c *visitor) renew() {
-	s := c.store
-	now, most := s.tick(), s.leaseUpTo(grant)
+	now := c.options.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for hash, h := range c.held {
-		if h.upTo <= now {
+		left := grant
+		if h.bytes == 0 {
+			left = min(grant, h.upTo.Sub(now))
+		}
+		if left <= 0 {
 			delete(c.held, hash)
 			continue
 		}
-		s.renew(hash, min(h.upTo, most))
+		c.store.Renew(hash, left)
 	}
 }
 
@@ -80,8 +83,8 @@ func (c *visitor) greet() error {
 	s := c.store
 	welcome := append([]byte(wireMagic), 0, 0, 0, 0, 0, 0, 0, 0)
 	le.PutUint32(welcome[8:], wireVersion)
-	id := s.blobs.ID()
-	welcome = le.AppendUint64(append(welcome, id[:]...), uint64(s.blobs.MaxLength()))
+	id := s.ID()
+	welcome = le.AppendUint64(append(welcome, id[:]...), uint64(s.MaxLength()))
 	if _, err := c.Write(welcome); err != nil {
 		return err
 	}
@@ -156,7 +159,7 @@ func each(keys [][]byte, change func([]byte) (bool, error)) ([]byte, error) {
 			return nil, err
 		}
 		if ok {
-			results[i] = byte(OK)
+			results[i] = byte(transfer.OK)
 		}
 	}
 	return results, nil
@@ -180,39 +183,51 @@ func (c *visitor) look(op uint8, k *keyed) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := c.store
-	o, err := s.space(k.space)
-	if err != nil {
+	if op == opPrefix {
+		n, err := c.store.Prefix(k.space, k.keys, min(lease, grant))
+		if err == nil {
+			err = c.holdAll(k.space, k.keys[:n], lease)
+		}
+		return le.AppendUint64(nil, uint64(n)), err
+	}
+	lengths := make([]int64, len(k.keys))
+	if err := c.store.ExistsAll(k.space, k.keys, min(lease, grant), lengths); err != nil {
 		return nil, err
 	}
-	lengths := make([]byte, 0, 8*len(k.keys))
-	upTo := s.leaseUpTo(min(lease, grant))
-	var found uint64
-	for _, key := range k.keys {
-		length := s.exists(o, key, upTo)
-		if length < 0 && op == opPrefix {
-			break
-		}
+	var found [][]byte
+	answer := make([]byte, 0, 8*len(lengths))
+	for i, length := range lengths {
 		if length >= 0 && lease > grant {
-			c.hold(o.hash(key), s.leaseUpTo(lease))
+			found = append(found, k.keys[i])
 		}
-		found++
-		lengths = le.AppendUint64(lengths, uint64(length))
+		answer = le.AppendUint64(answer, uint64(length))
 	}
-	if op == opPrefix {
-		return le.AppendUint64(nil, found), nil
-	}
-	return lengths, nil
+	return answer, c.holdAll(k.space, found, lease)
 }
 
-func (c *visitor) hold(hash uint64, upTo uint32) {
+// holdAll notes leases that are longer than a grant, to be given anew.
+func (c *visitor) holdAll(space uint32, keys [][]byte, lease time.Duration) error {
+	if lease <= grant {
+		return nil
+	}
+	upTo := c.options.Now().Add(lease)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h, known := c.held[hash]
-	if known || len(c.held) < maxHeld {
-		h.upTo = max(h.upTo, upTo)
+	for _, key := range keys {
+		hash, err := c.store.Hash(space, key)
+		if err != nil {
+			return err
+		}
+		h, known := c.held[hash]
+		if !known && len(c.held) >= maxHeld {
+			continue
+		}
+		if h.upTo.Before(upTo) {
+			h.upTo = upTo
+		}
 		c.held[hash] = h
 	}
+	return nil
 }
 
 // pin keeps a block while the client is connected.
@@ -221,11 +236,11 @@ func (c *visitor) pin(space uint32, key []byte) (bool, error) {
 	if err != nil || length < 0 {
 		return false, err
 	}
-	o, err := c.store.space(space)
+	hash, err := c.store.Hash(space, key)
 	if err != nil {
 		return false, err
 	}
-	hash, taken := o.hash(key), blob.TakenBytes(uint32(length))
+	taken := blob.TakenBytes(uint32(length))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.held[hash].bytes > 0 {
@@ -234,7 +249,7 @@ func (c *visitor) pin(space uint32, key []byte) (bool, error) {
 	if err := c.pins(taken); err != nil {
 		return false, err
 	}
-	c.held[hash] = hold{upTo: noEnd, bytes: taken}
+	c.held[hash] = hold{bytes: taken}
 	return true, nil
 }
 
@@ -243,11 +258,10 @@ func (c *visitor) unpin(space uint32, key []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	o, err := c.store.space(space)
+	hash, err := c.store.Hash(space, key)
 	if err != nil {
 		return false, err
 	}
-	hash := o.hash(key)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if h := c.held[hash]; h.bytes > 0 {
@@ -270,12 +284,12 @@ func (c *visitor) forget() {
 // suspect reads a block that a client says is not sound. If it is not, it is dropped, as by a Get.
 func (c *visitor) suspect(k *keyed) error {
 	s := c.store
-	if len(k.keys) != 1 || k.amount > uint64(s.blobs.MaxLength()) {
+	if len(k.keys) != 1 || k.amount > uint64(s.MaxLength()) {
 		return fmt.Errorf("%w: %d suspects of %d bytes", ErrProtocol, len(k.keys), k.amount)
 	}
-	b := &Batch{
+	b := &transfer.Batch{
 		Space: k.space, Results: make([]int8, 1),
-		Items: []Item{{Key: k.keys[0], Pieces: [][]byte{make([]byte, k.amount)}}},
+		Items: []transfer.Item{{Key: k.keys[0], Pieces: [][]byte{make([]byte, k.amount)}}},
 	}
 	return s.Get(b)
 }
@@ -289,7 +303,7 @@ func (c *visitor) call(b []byte) ([]byte, error) {
 	var answer any
 	switch asked.Verb {
 	case "keys":
-		var page Page
+		var page kv.Page
 		page.Keys, page.Next, err = s.Keys(asked.Namespace, asked.From, min(asked.Limit, maxPage))
 		answer = page
 	case "drop":
@@ -328,36 +342,19 @@ func (c *visitor) load(f frame) error {
 	if err != nil || len(rest) > 0 || len(k.keys) != 1 {
 		return errors.Join(err, fmt.Errorf("%w: a load of %d keys, %d bytes behind", ErrProtocol, len(k.keys), len(rest)))
 	}
-	s := c.store
-	if !s.enter() {
-		return c.send(f.failure(ErrClosed))
-	}
-	defer s.exit()
-	o, err := s.space(k.space)
+	l, result, err := c.store.Lend(k.space, k.keys[0], int64(k.amount))
 	if err != nil {
 		return c.send(f.failure(err))
 	}
-	began := s.o.now()
-	l, result := s.lend(o, k.keys[0], int64(k.amount), (*segment).Check)
-	defer func() { s.metrics.LoadDone(s.o.now().Sub(began)) }()
 	answer := frame{op: f.op, id: f.id, content: []byte{byte(result)}}
-	if result != OK {
+	if result != transfer.OK {
 		return c.send(answer)
 	}
-	defer l.segment.leave()
-	err = c.send(answer)
-	if err == nil {
-		err = l.segment.Send(c.Conn, l.page, uint32(k.amount))
+	defer l.Return()
+	if err := c.send(answer); err != nil {
+		return err
 	}
-	if errors.Is(err, blob.ErrDisk) {
-		s.bad(l.hash, l.ref, l.page, err)
-	}
-	if err != nil {
-		return err // what was begun cannot be taken back
-	}
-	s.stats.hits.Add(1)
-	s.stats.readBytes.Add(int64(k.amount))
-	return nil
+	return l.Send(c.Conn)
 }
 
 // set receives a block. Where others are received that take all the room, it waits, and so does the client.
@@ -368,8 +365,8 @@ func (c *visitor) set(f frame) error {
 	}
 	s := c.store
 	length := le.Uint64(rest)
-	if length > uint64(s.blobs.MaxLength()) {
-		return fmt.Errorf("%w: a set of %d bytes, want at most %d", ErrProtocol, length, s.blobs.MaxLength())
+	if length > uint64(s.MaxLength()) {
+		return fmt.Errorf("%w: a set of %d bytes, want at most %d", ErrProtocol, length, s.MaxLength())
 	}
 	key := bytes.Clone(k.keys[0])
 	c.room.take(int64(length))
@@ -385,7 +382,7 @@ func (c *visitor) set(f frame) error {
 	if err != nil {
 		return c.send(f.failure(err))
 	}
-	b := &Batch{Space: k.space, TTL: ttl, Items: []Item{{Key: key, Pieces: [][]byte{block}}}, Results: make([]int8, 1)}
+	b := &transfer.Batch{Space: k.space, TTL: ttl, Items: []transfer.Item{{Key: key, Pieces: [][]byte{block}}}, Results: make([]int8, 1)}
 	if err := s.Set(b); err != nil {
 		return c.send(f.failure(err))
 	}

@@ -1,10 +1,13 @@
-package kv
+package remote
 
 import (
 	"sync"
 
 	"github.com/zeebo/xxh3"
 )
+
+// stripes is among how many turns the keys are divided.
+const stripes = 256
 
 // turns has those who change the same key do so in the order in which they have asked for a turn.
 type turns struct {

@@ -1,4 +1,4 @@
-package kv
+package remote
 
 import (
 	"encoding/json"
@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine/blob"
+	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/kv/transfer"
 )
 
 // ConnectOptions are those of a client.
@@ -33,7 +35,7 @@ type ConnectOptions struct {
 // Client is a store that another process serves. While there is no connection, keys are not there and sets fail; a connection is
 // made anew in the background.
 type Client struct {
-	mover
+	mover    transfer.Mover
 	address  string
 	network  string
 	place    string
@@ -54,11 +56,11 @@ func Connect(address string, o ConnectOptions) (*Client, error) {
 	c := &Client{address: address, stop: make(chan struct{}), backlog: o.MaxStoreBacklogBytes}
 	var known bool
 	if c.network, c.place, known = strings.Cut(address, ":"); !known || c.place == "" || c.network != "unix" && c.network != "tcp" {
-		return nil, fmt.Errorf("%w: address is %q, want unix:PATH or tcp:HOST:PORT", ErrInvalid, address)
+		return nil, fmt.Errorf("%w: address is %q, want unix:PATH or tcp:HOST:PORT", kv.ErrInvalid, address)
 	}
 	if o.Workers < 0 || o.Workers > 256 || o.MaxStoreBacklogBytes < 0 || o.LoadDeadline < 0 || o.LoadDeadline > 1e6 {
 		return nil, fmt.Errorf("%w: workers is %d, max_store_backlog %d, load_deadline %v, want 0 to 256, at least 0, 0 to 1e6",
-			ErrInvalid, o.Workers, o.MaxStoreBacklogBytes, o.LoadDeadline)
+			kv.ErrInvalid, o.Workers, o.MaxStoreBacklogBytes, o.LoadDeadline)
 	}
 	if o.Workers == 0 {
 		o.Workers = min(16, 4*runtime.GOMAXPROCS(0))
@@ -75,21 +77,15 @@ func Connect(address string, o ConnectOptions) (*Client, error) {
 		return nil, err
 	}
 	c.take(first, err)
-	c.loads, c.stores = newQueue(c.runLoad), newQueue(c.runStore)
-	for range o.Workers {
-		c.working.Go(c.loads.work)
-	}
-	for range (o.Workers + 1) / 2 {
-		c.working.Go(c.stores.work)
-	}
-	c.working.Go(func() { c.keep(first, o.Workers) })
+	c.mover.Start(c.runLoad, c.runStore, o.Workers)
+	c.mover.Go(func() { c.keep(first, o.Workers) })
 	return c, nil
 }
 
 // Space is Store.Space.
 func (c *Client) Space(namespace, salt string) (uint32, error) {
 	if n := len(namespace) + len(salt); n > blob.MaxNamesBytes/2 {
-		return 0, fmt.Errorf("%w: namespace and salt have %d bytes, want at most %d", ErrInvalid, n, blob.MaxNamesBytes/2)
+		return 0, fmt.Errorf("%w: namespace and salt have %d bytes, want at most %d", kv.ErrInvalid, n, blob.MaxNamesBytes/2)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,7 +116,7 @@ func (c *Client) aboutKeys(op uint8, space uint32, keys [][]byte, amount uint64,
 		part := keys[first:min(first+maxAsked, len(keys))]
 		for _, key := range part {
 			if len(key) > blob.MaxNamesBytes {
-				return fmt.Errorf("%w: a key has %d bytes, want at most %d", ErrInvalid, len(key), blob.MaxNamesBytes)
+				return fmt.Errorf("%w: a key has %d bytes, want at most %d", kv.ErrInvalid, len(key), blob.MaxNamesBytes)
 			}
 		}
 		content := (&keyed{n, amount, part}).encode()
@@ -241,8 +237,8 @@ func (c *Client) call(asked call, answer any) error {
 }
 
 // Keys is Store.Keys, of at most 1000 keys.
-func (c *Client) Keys(namespace string, from Cursor, limit int) ([]Key, *Cursor, error) {
-	var page Page
+func (c *Client) Keys(namespace string, from kv.Cursor, limit int) ([]kv.Key, *kv.Cursor, error) {
+	var page kv.Page
 	err := c.call(call{Verb: "keys", Namespace: namespace, From: from, Limit: limit}, &page)
 	return page.Keys, page.Next, err
 }
@@ -259,7 +255,7 @@ func (c *Client) SetQuota(salt string, bytes int64) error {
 }
 
 // Verify is Store.Verify.
-func (c *Client) Verify() (found Verified, err error) {
+func (c *Client) Verify() (found kv.Verified, err error) {
 	err = c.call(call{Verb: "verify"}, &found)
 	return found, err
 }
@@ -271,8 +267,8 @@ func (c *Client) Evict(bytes int64) error { return c.call(call{Verb: "evict", By
 func (c *Client) Flush() error { return c.call(call{Verb: "flush"}, nil) }
 
 // Report is what the server says of its store; without one, why there is none.
-func (c *Client) Report() (Stats, error) {
-	st := Stats{Misses: map[string]int64{}, NotStored: map[string]int64{}, Namespaces: map[string]Usage{}, Salts: map[string]Usage{}}
+func (c *Client) Report() (kv.Stats, error) {
+	st := kv.Stats{Misses: map[string]int64{}, NotStored: map[string]int64{}, Namespaces: map[string]kv.Usage{}, Salts: map[string]kv.Usage{}}
 	err := c.call(call{Verb: "stats"}, &st)
 	if errors.Is(err, ErrDisconnected) {
 		st.Disconnected = err.Error()
@@ -284,175 +280,175 @@ func (c *Client) Report() (Stats, error) {
 // Close ends the client: what is on its way fails. Closing twice is an [ErrClosed].
 func (c *Client) Close() error {
 	if c.closed.Swap(true) {
-		return ErrClosed
+		return kv.ErrClosed
 	}
 	close(c.stop)
-	c.loads.close()
-	c.stores.close()
-	c.working.Wait()
+	c.mover.Stop()
 	return nil
 }
 
 // prepare is that of a store.
-func (c *Client) prepare(b *Batch) (*work, error) {
+func (c *Client) prepare(b *transfer.Batch) (*transfer.Work, error) {
 	if c.closed.Load() {
-		return nil, ErrClosed
+		return nil, kv.ErrClosed
 	}
 	if len(b.Results) != len(b.Items) {
-		return nil, fmt.Errorf("%w: %d results for %d items", ErrInvalid, len(b.Results), len(b.Items))
+		return nil, fmt.Errorf("%w: %d results for %d items", kv.ErrInvalid, len(b.Results), len(b.Items))
 	}
-	w := &work{Batch: b, lengths: make([]int64, len(b.Items)), begun: time.Now()}
 	for i := range b.Items {
-		for _, p := range b.Items[i].Pieces {
-			w.lengths[i] += int64(len(p))
-		}
 		if n := len(b.Items[i].Key); n > blob.MaxNamesBytes {
-			return nil, fmt.Errorf("%w: key %d has %d bytes, want at most %d", ErrInvalid, i, n, blob.MaxNamesBytes)
+			return nil, fmt.Errorf("%w: key %d has %d bytes, want at most %d", kv.ErrInvalid, i, n, blob.MaxNamesBytes)
 		}
 	}
-	return w, nil
+	return transfer.NewWork(b, time.Now()), nil
 }
 
-func (c *Client) prepareLoads(b *Batch) (*work, error) {
+func (c *Client) prepareLoads(b *transfer.Batch) (*transfer.Work, error) {
 	w, err := c.prepare(b)
 	if err != nil {
 		return nil, err
 	}
-	w.all()
+	w.All()
 	return w, nil
 }
 
-func (c *Client) prepareStores(b *Batch, most int64) (*work, error) {
+func (c *Client) prepareStores(b *transfer.Batch, most int64) (*transfer.Work, error) {
 	w, err := c.prepare(b)
 	if err != nil {
 		return nil, err
 	}
-	w.numbers = make([]uint64, len(b.Items))
+	w.Numbers = make([]uint64, len(b.Items))
 	for i := range b.Items {
-		if !c.stores.hold(w.lengths[i], most) {
-			b.Results[i] = Shed
+		if !c.mover.Stores.Hold(w.Lengths[i], most) {
+			b.Results[i] = transfer.Shed
 			continue
 		}
 		hash := turnOf(b.Space, b.Items[i].Key)
-		w.numbers[i] = c.turns[hash%stripes].begin(hash)
-		w.todo = append(w.todo, i)
+		w.Numbers[i] = c.turns[hash%stripes].begin(hash)
+		w.Todo = append(w.Todo, i)
 	}
 	return w, nil
 }
 
 // Get is Store.Get.
-func (c *Client) Get(b *Batch) error {
+func (c *Client) Get(b *transfer.Batch) error {
 	w, err := c.prepareLoads(b)
 	if err == nil {
-		c.wait(c.loads, w)
+		c.mover.Wait(c.mover.Loads, w)
 	}
 	return err
 }
 
 // Set is Store.Set.
-func (c *Client) Set(b *Batch) error {
+func (c *Client) Set(b *transfer.Batch) error {
 	w, err := c.prepareStores(b, math.MaxInt64)
 	if err == nil {
-		c.wait(c.stores, w)
+		c.mover.Wait(c.mover.Stores, w)
 	}
 	return err
 }
 
 // SubmitGet is Store.SubmitGet.
-func (c *Client) SubmitGet(b *Batch) (uint64, error) {
+func (c *Client) SubmitGet(b *transfer.Batch) (uint64, error) {
 	w, err := c.prepareLoads(b)
 	if err != nil {
 		return 0, err
 	}
-	return c.submit(c.loads, w), nil
+	return c.mover.Submit(c.mover.Loads, w), nil
 }
 
 // SubmitSet is Store.SubmitSet.
-func (c *Client) SubmitSet(b *Batch) (uint64, error) {
+func (c *Client) SubmitSet(b *transfer.Batch) (uint64, error) {
 	w, err := c.prepareStores(b, c.backlog)
 	if err != nil {
 		return 0, err
 	}
-	return c.submit(c.stores, w), nil
+	return c.mover.Submit(c.mover.Stores, w), nil
 }
 
+// SetBell is Store.SetBell.
+func (c *Client) SetBell(ring func()) { c.mover.SetBell(ring) }
+
+// Drain is Store.Drain.
+func (c *Client) Drain(tickets []uint64) int { return c.mover.Drain(tickets) }
+
 // runLoad asks for one block.
-func (c *Client) runLoad(w *work, i int) {
-	result := Shed
-	if time.Since(w.begun) <= c.deadline && !c.closed.Load() {
+func (c *Client) runLoad(w *transfer.Work, i int) {
+	result := transfer.Shed
+	if time.Since(w.Begun) <= c.deadline && !c.closed.Load() {
 		result = c.transfer(w, i, c.load)
 	}
-	w.end(i, result)
+	w.End(i, result)
 }
 
 // runStore sends one block, when those of the same key that were submitted before have been.
-func (c *Client) runStore(w *work, i int) {
+func (c *Client) runStore(w *transfer.Work, i int) {
 	hash := turnOf(w.Space, w.Items[i].Key)
 	t := &c.turns[hash%stripes]
-	t.wait(hash, w.numbers[i])
-	result := Shed
+	t.wait(hash, w.Numbers[i])
+	result := transfer.Shed
 	if !c.closed.Load() {
 		result = c.transfer(w, i, c.store)
 	}
 	t.end(hash)
-	c.stores.release(w.lengths[i])
-	w.end(i, result)
+	c.mover.Stores.Release(w.Lengths[i])
+	w.End(i, result)
 }
 
 // transfer runs an item on a connection of its own; without any it has failed.
-func (c *Client) transfer(w *work, i int, run func(*session, *link, uint32, *work, int) (int8, error)) int8 {
+func (c *Client) transfer(w *transfer.Work, i int, run func(*session, *link, uint32, *transfer.Work, int) (int8, error)) int8 {
 	s, err := c.live()
 	if err != nil {
-		return Failed
+		return transfer.Failed
 	}
 	n, err := s.number(c, w.Space)
 	if err != nil {
-		return Failed
+		return transfer.Failed
 	}
 	select {
 	case l := <-s.data:
 		result, err := run(s, l, n, w, i)
 		s.data <- l
 		if err != nil {
-			return Failed
+			return transfer.Failed
 		}
 		return result
 	case <-s.broken:
-		return Failed
+		return transfer.Failed
 	}
 }
 
-func (c *Client) load(s *session, l *link, space uint32, w *work, i int) (result int8, err error) {
+func (c *Client) load(s *session, l *link, space uint32, w *transfer.Work, i int) (result int8, err error) {
 	item := w.Items[i]
-	if w.lengths[i] > s.maxLength {
-		return Length, nil // there is none of that length
+	if w.Lengths[i] > s.maxLength {
+		return transfer.Length, nil // there is none of that length
 	}
-	asked := (&keyed{space, uint64(w.lengths[i]), [][]byte{item.Key}}).encode()
+	asked := (&keyed{space, uint64(w.Lengths[i]), [][]byte{item.Key}}).encode()
 	err = s.ask(l, opLoad, asked, c.deadline, nil, func(r io.Reader, b []byte) error {
 		if len(b) != 1 {
 			return fmt.Errorf("%w: %d results of a load", ErrProtocol, len(b))
 		}
-		if result = int8(b[0]); result != OK {
+		if result = int8(b[0]); result != transfer.OK {
 			return nil
 		}
 		c.mu.Lock()
 		namespace := c.spaces[w.Space][0]
 		c.mu.Unlock()
-		return blob.Receive(r, s.id, blob.Want{Length: uint32(w.lengths[i]), Namespace: namespace, Key: item.Key}, item.Pieces)
+		return blob.Receive(r, s.id, blob.Want{Length: uint32(w.Lengths[i]), Namespace: namespace, Key: item.Key}, item.Pieces)
 	})
 	if errors.Is(err, blob.ErrBlock) {
 		nothing := func(io.Reader, []byte) error { return nil }
-		return Damaged, s.ask(l, opSuspect, asked, c.deadline, nil, nothing)
+		return transfer.Damaged, s.ask(l, opSuspect, asked, c.deadline, nil, nothing)
 	}
 	return result, err
 }
 
-func (c *Client) store(s *session, l *link, space uint32, w *work, i int) (result int8, err error) {
-	if w.lengths[i] > s.maxLength {
-		return TooLong, nil
+func (c *Client) store(s *session, l *link, space uint32, w *transfer.Work, i int) (result int8, err error) {
+	if w.Lengths[i] > s.maxLength {
+		return transfer.TooLong, nil
 	}
 	content := (&keyed{space, milliseconds(w.TTL), [][]byte{w.Items[i].Key}}).encode()
-	content = le.AppendUint64(content, uint64(w.lengths[i]))
+	content = le.AppendUint64(content, uint64(w.Lengths[i]))
 	err = s.ask(l, opSet, content, c.deadline+patience, w.Items[i].Pieces, func(_ io.Reader, b []byte) error {
 		if len(b) != 1 {
 			return fmt.Errorf("%w: %d results of a set", ErrProtocol, len(b))
@@ -464,21 +460,21 @@ func (c *Client) store(s *session, l *link, space uint32, w *work, i int) (resul
 }
 
 // Locate is Store.Locate, with the paths that the server has.
-func (c *Client) Locate(space uint32, keys [][]byte, lease time.Duration) ([]*Location, error) {
-	all := make([]*Location, 0, len(keys))
+func (c *Client) Locate(space uint32, keys [][]byte, lease time.Duration) ([]*kv.Location, error) {
+	all := make([]*kv.Location, 0, len(keys))
 	s, err := c.live()
 	if err != nil {
-		return make([]*Location, len(keys)), missing(err)
+		return make([]*kv.Location, len(keys)), missing(err)
 	}
 	n, err := s.number(c, space)
 	if err != nil {
-		return make([]*Location, len(keys)), missing(err)
+		return make([]*kv.Location, len(keys)), missing(err)
 	}
 	for first := 0; first < len(keys); first += maxAsked {
-		var found []*Location
+		var found []*kv.Location
 		asked := call{Verb: "locate", Space: n, Keys: keys[first:min(first+maxAsked, len(keys))], Lease: milliseconds(lease)}
 		if err := c.call(asked, &found); err != nil {
-			return make([]*Location, len(keys)), missing(err)
+			return make([]*kv.Location, len(keys)), missing(err)
 		}
 		if len(found) != len(asked.Keys) {
 			return nil, fmt.Errorf("%w: %d places of %d keys", ErrProtocol, len(found), len(asked.Keys))
@@ -505,7 +501,7 @@ func (c *Client) keep(s *session, workers int) {
 			case <-s.broken:
 				c.take(nil, s.reason)
 			case <-c.stop:
-				s.fail(ErrClosed)
+				s.fail(kv.ErrClosed)
 				return
 			}
 		}
@@ -556,7 +552,7 @@ func (c *Client) connect(s *session) (*link, error) {
 // live returns the session there is.
 func (c *Client) live() (*session, error) {
 	if c.closed.Load() {
-		return nil, ErrClosed
+		return nil, kv.ErrClosed
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -576,7 +572,7 @@ func (s *session) number(c *Client, space uint32) (uint32, error) {
 	c.mu.Lock()
 	if int64(space) >= int64(len(c.spaces)) {
 		c.mu.Unlock()
-		return 0, fmt.Errorf("%w: there is no space %d", ErrInvalid, space)
+		return 0, fmt.Errorf("%w: there is no space %d", kv.ErrInvalid, space)
 	}
 	names := c.spaces[space]
 	c.mu.Unlock()

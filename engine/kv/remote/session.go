@@ -1,4 +1,4 @@
-package kv
+package remote
 
 import (
 	"errors"
@@ -10,6 +10,9 @@ import (
 
 	"github.com/persisting/persisting/engine/blob"
 )
+
+// ErrDisconnected is returned by what cannot be answered without a server.
+var ErrDisconnected = errors.New("kv: no connection to the server of the store")
 
 // session is the connections to one server, which all end when one does.
 type session struct {

@@ -1,4 +1,4 @@
-package kv
+package remote
 
 import (
 	"errors"
@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/persisting/persisting/engine/kv"
 )
 
 // ServeOptions say where a store is served.
@@ -44,9 +46,10 @@ type Server struct {
 }
 
 // Serve begins to serve a store. The server is to be closed before the store.
-func (s *Store) Serve(o ServeOptions) (*Server, error) {
-	v := &Server{shared: shared{store: s}, o: o, logger: s.o.Logger, open: map[*visitor]struct{}{}, stop: make(chan struct{})}
-	v.shared.room.init(s.o.MaxStoreBacklogBytes)
+func Serve(s *kv.Store, o ServeOptions) (*Server, error) {
+	of := s.Options()
+	v := &Server{shared: shared{store: s, options: of}, o: o, logger: of.Logger, open: map[*visitor]struct{}{}, stop: make(chan struct{})}
+	v.shared.room.init(of.MaxStoreBacklogBytes)
 	if err := v.listen(); err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
@@ -59,7 +62,7 @@ func (s *Store) Serve(o ServeOptions) (*Server, error) {
 
 func (v *Server) listen() error {
 	if v.o.Socket == "" && v.o.Listen == "" {
-		return fmt.Errorf("%w: neither socket nor listen says where to serve", ErrInvalid)
+		return fmt.Errorf("%w: neither socket nor listen says where to serve", kv.ErrInvalid)
 	}
 	if v.o.Socket != "" {
 		l, err := listenUnix(v.o.Socket)
@@ -84,14 +87,14 @@ func (v *Server) listen() error {
 func checkAddress(address string, remote bool) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return fmt.Errorf("%w: listen is %q, want an address such as 127.0.0.1:9642: %w", ErrInvalid, address, err)
+		return fmt.Errorf("%w: listen is %q, want an address such as 127.0.0.1:9642: %w", kv.ErrInvalid, address, err)
 	}
 	ip := net.ParseIP(host)
 	if host == "localhost" || ip != nil && ip.IsLoopback() || remote {
 		return nil
 	}
 	return fmt.Errorf("%w: listen is %q, which other machines can reach, and whoever does may read and write everything: "+
-		"want an address of the loopback interface, or allow_remote", ErrInvalid, address)
+		"want an address of the loopback interface, or allow_remote", kv.ErrInvalid, address)
 }
 
 // listenUnix makes a socket that only this user may connect to: it gets its name when it has its mode. One that a process has
@@ -140,7 +143,7 @@ func (v *Server) Close() error {
 	v.mu.Lock()
 	if v.closed {
 		v.mu.Unlock()
-		return ErrClosed
+		return kv.ErrClosed
 	}
 	v.closed = true
 	close(v.stop)
