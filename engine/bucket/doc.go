@@ -16,8 +16,8 @@
 //	  follower  has the rows of a bucket that another process has open   follow.go, in place of all above but rows
 //	  core      where the bucket is, its options, its log and table      core.go
 //
-// A part knows those below it. An opening, which recovers a bucket, makes what they begin with (survey.go,
-// replay.go, recover.go). No files depend on each other in a circle.
+// A part knows those below it. An opening puts them together (open.go); it recovers a bucket, and makes what they begin
+// with (survey.go, replay.go, recover.go). No files depend on each other in a circle.
 //
 // What needs no bucket is a package of its own: options has what can be chosen, tail the rows in memory, retention
 // says which are kept, tasks what was consumed of them, and waker tells who waits for them.

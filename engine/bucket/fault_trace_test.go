@@ -4,13 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"github.com/persisting/persisting/engine/options"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/persisting/persisting/engine/options"
 )
 
 // TestOrderOfSystemCalls finds the order of writing in what strace sees of a

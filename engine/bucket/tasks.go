@@ -8,9 +8,6 @@ import (
 	"github.com/persisting/persisting/engine/tasks"
 )
 
-// Tasks are what tasks have consumed of the rows, and can consume.
-func (b *Bucket) Tasks() *tasks.Tasks { return b.tasks }
-
 // consumed is the bucket as tasks see it.
 type consumed struct{ *Bucket }
 

@@ -1,10 +1,11 @@
 package bucket
 
 import (
-	"github.com/persisting/persisting/engine/options"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/persisting/persisting/engine/options"
 )
 
 // sized makes a table whose fragments have so many rows each.

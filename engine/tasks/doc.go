@@ -1,5 +1,6 @@
 // Package tasks knows which rows of a bucket each of some tasks has consumed, and which it can consume next.
 //
+//	rows.go      what is asked of the bucket
 //	tasks.go     what has been consumed: changes, in a journal; the opening of it
 //	ready.go     what can be consumed: the rows that have a value in some columns and are not marked
 //	presence.go  which rows have a value in which columns, looked at once

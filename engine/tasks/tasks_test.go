@@ -212,7 +212,7 @@ func TestEachRowIsLookedAtOnce(t *testing.T) {
 		t.Errorf("%d reads for two columns, want 2", rows.reads)
 	}
 	rows.changes++
-	ready(t, tasks, "a", "id")
+	ready(t, tasks, "b", "id")
 	if rows.reads != 3 {
 		t.Errorf("%d reads after a change, want 3", rows.reads)
 	}
