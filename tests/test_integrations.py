@@ -168,6 +168,8 @@ def test_a_second_connector_works_without_a_store(
 def test_options_that_are_wrong_raise_when_the_engine_starts(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="capacity"):
         Connector(str(tmp_path / "kv"), "much")
+    with pytest.raises(InvalidArgumentError, match="capacity is missing"):
+        Connector(str(tmp_path / "kv"))
     with pytest.raises(InvalidArgumentError, match="policy"):
         Connector(str(tmp_path / "kv"), CAPACITY, policy="newest")
     with pytest.raises(TypeError, match="colour"):

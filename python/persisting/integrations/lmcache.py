@@ -68,9 +68,9 @@ class Adapter(L2AdapterInterface):
     Parameters
     ----------
     adapter_params
-        `path`, of a directory or the address of a process that serves a store, and `capacity`, for
-        an address that of the store there; further options of `KVStore`; `namespace` and `revision`
-        as of `Connector`.
+        `path`, of a directory or the address of a process that serves a store, and `capacity`,
+        which an address needs not: it has that of the store there; further options of `KVStore`;
+        `namespace` and `revision` as of `Connector`.
     l1_memory_desc
         LMCache's memory, which needs no registration.
 
@@ -84,8 +84,8 @@ class Adapter(L2AdapterInterface):
     def __init__(self, adapter_params: Mapping[str, Any], l1_memory_desc: Any = None) -> None:
         options = dict(adapter_params)
         path = options.pop("path")
-        capacity = in_bytes(options["capacity"], "capacity")
-        super().__init__(max_capacity_bytes=capacity)
+        capacity = options.get("capacity")
+        super().__init__(max_capacity_bytes=in_bytes(capacity, "capacity") if capacity else 0)
         namespace = namespace_in(options.pop("namespace", ""), options.pop("revision", ""))
         self._tier = Tier(path, namespace, options)
         self._bell, *self._fds = (_eventfd() for _ in range(4))
@@ -144,8 +144,9 @@ class Adapter(L2AdapterInterface):
             return
         for salt, numbers in self._groups(task).items():
             memory = Memory()
-            for i in numbers:
-                memory.add_raw(objects[i].data_ptr, task.sizes[i])
+            memory.add_rows(
+                [objects[i].data_ptr for i in numbers], [task.sizes[i] for i in numbers]
+            )
             memory.kept = list(objects)
             keys = [encode(task.keys[i]) for i in numbers]
             if task.is_load:
@@ -335,9 +336,8 @@ class Adapter(L2AdapterInterface):
         """Return the bytes that are taken, also by what an earlier process has stored."""
         stats = self._tier.stats()
         salts = {salt: u["bytes"] for salt, u in stats.get("salts", {}).items() if u["bytes"]}
-        return AdapterUsage(
-            stats.get("bytes", 0), self._max_capacity_bytes, MappingProxyType(salts)
-        )
+        capacity = stats.get("capacity_bytes", self._max_capacity_bytes)
+        return AdapterUsage(stats.get("bytes", 0), capacity, MappingProxyType(salts))
 
     def report_status(self) -> dict[str, Any]:
         """Return whether the store works, and its statistics."""

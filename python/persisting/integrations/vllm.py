@@ -61,7 +61,7 @@ class PersistingTier(SecondaryTierManager):
         Directory of the store. Each data parallel rank has one of its own below it. Or the address
         of a process that serves one, which all ranks share.
     capacity
-        Bytes that it may take, or text such as ``"500 GiB"``.
+        Bytes that it may take, or text such as ``"500 GiB"``; of an address that of the server.
     revision
         Of the weights. Blocks of one are not found under another, so change it with the weights.
     namespace
@@ -88,7 +88,7 @@ class PersistingTier(SecondaryTierManager):
         backpressure_detector: Any = None,
         *,
         path: str,
-        capacity: int | str,
+        capacity: int | str | None = None,
         revision: str = "",
         namespace: str | None = None,
         locality: str | None = None,
