@@ -184,6 +184,5 @@ def _encoded(keys: Iterable[str]) -> list[bytes]:
 
 def _memory(buffers: Iterable[Any], *, writable: bool) -> Memory:
     memory = Memory()
-    for buffer in buffers:
-        memory.add(buffer, writable=writable)
+    memory.add_views(list(buffers), writable=writable)
     return memory

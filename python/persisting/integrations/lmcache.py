@@ -392,9 +392,10 @@ def _cursor(token: str) -> Any:
 
 def bitmap(bits: Sequence[bool]) -> Bitmap:
     """Return LMCache's form of bits."""
-    made = Bitmap(len(bits))
-    for i, bit in enumerate(bits):
-        if bit:
+    head = bits.index(False) if False in bits else len(bits)
+    made = Bitmap(len(bits), head)  # most have no more than that
+    for i in range(head, len(bits)):
+        if bits[i]:
             made.set(i)
     return made
 

@@ -206,7 +206,8 @@ class PersistingTier(SecondaryTierManager):
 
     def _memory(self, chunks: Sequence[int]) -> Memory:
         memory = Memory()
-        memory.add_rows([self._address + c * self._length for c in chunks], self._length)
+        rows = [self._address + c * self._length for c in chunks]
+        memory.add_rows(rows, [self._length] * len(rows))
         return memory
 
     @harmless(lambda: ())
