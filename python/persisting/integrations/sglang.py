@@ -405,7 +405,8 @@ class HiCache(HiCacheStorage):
 
 def _writer(config: HiCacheStorageConfig) -> int:
     """Return the tensor parallel rank that stores for this one, which may be itself."""
-    return config.dcp_rank if config.is_mla_model else config.tp_rank
+    rank: int = config.dcp_rank if config.is_mla_model else config.tp_rank
+    return rank
 
 
 def _rank(config: HiCacheStorageConfig) -> str:

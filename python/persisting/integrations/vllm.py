@@ -24,7 +24,8 @@ from vllm.v1.kv_offload.base import Locality, LookupResult, Medium, RequestOfflo
 from vllm.v1.kv_offload.tiering.base import JobResult, SecondaryTierManager
 
 from persisting._engine.kv import STORED, Memory, address_of
-from persisting.integrations._tier import LEASE_MS, Tier, harmless, is_address, logger, namespace_of
+from persisting.integrations._tier import LEASE_MS, Tier, harmless, logger, namespace_of
+from persisting.kv._addresses import is_address
 from persisting.kv._batches import REFUSED, Batches
 
 if TYPE_CHECKING:
