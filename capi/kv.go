@@ -220,34 +220,39 @@ func (m batchMemory) batch(space C.uint32_t, ttlMs C.int64_t) (*transfer.Batch, 
 		Space: uint32(space), Items: make([]transfer.Item, m.count), TTL: ttl,
 		Results: unsafe.Slice((*int8)(m.results), m.count),
 	}
-	next := 0
+	total := 0
 	for i, pieces := range unsafe.Slice(m.pieces, m.count) {
 		if pieces < 0 {
 			return nil, fmt.Errorf("%w: pieces[%d] is %d", errArgument, i, pieces)
 		}
-		if batch.Items[i], err = m.item(keys[i], next, int(pieces)); err != nil {
-			return nil, err
-		}
-		next += int(pieces)
+		total += int(pieces)
+	}
+	all, err := m.memory(total)
+	if err != nil {
+		return nil, err
+	}
+	for i, pieces := range unsafe.Slice(m.pieces, m.count) {
+		batch.Items[i] = transfer.Item{Key: keys[i], Pieces: all[:pieces:pieces]}
+		all = all[pieces:]
 	}
 	return batch, nil
 }
 
-func (m batchMemory) item(key []byte, next, pieces int) (transfer.Item, error) {
-	item := transfer.Item{Key: key, Pieces: make([][]byte, pieces)}
-	addresses := unsafe.Slice(m.addresses, next+pieces)[next:]
-	lengths := unsafe.Slice(m.lengths, next+pieces)[next:]
-	for j := range item.Pieces {
+// memory is that of all pieces of all keys, in one slice.
+func (m batchMemory) memory(count int) ([][]byte, error) {
+	all := make([][]byte, count)
+	addresses, lengths := unsafe.Slice(m.addresses, count), unsafe.Slice(m.lengths, count)
+	for j := range all {
 		if lengths[j] < 0 || lengths[j] > 0 && addresses[j] == 0 {
-			return item, fmt.Errorf("%w: piece %d has %d bytes at address %#x", errArgument, next+j, lengths[j], addresses[j])
+			return nil, fmt.Errorf("%w: piece %d has %d bytes at address %#x", errArgument, j, lengths[j], addresses[j])
 		}
 		if lengths[j] > 0 {
 			// The address came as a number, which the compiler cannot follow, and stands for memory that C owns.
 			at := *(*unsafe.Pointer)(unsafe.Pointer(&addresses[j]))
-			item.Pieces[j] = unsafe.Slice((*byte)(at), lengths[j])
+			all[j] = unsafe.Slice((*byte)(at), lengths[j])
 		}
 	}
-	return item, nil
+	return all, nil
 }
 
 // moveBatch has the engine read or write a batch.

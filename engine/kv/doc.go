@@ -58,6 +58,24 @@
 // lease, are moved in any case; a segment that has more than 1/2 of such, 3/4 if there is no other, is passed over. A segment is
 // filled anew when the last reader has left it; nobody waits for that: a set that finds no segment fails.
 //
+// # Opening
+//
+// What is read is in three layers, each newer than the one before: the checkpoint, the journals from the one that it names, and
+// the headers of blocks that neither tells of. The last are at the end of the segments that were being filled, so that an opening
+// after a crash reads few headers and one after Close none. The layers overlap, since a checkpoint is written while blocks are
+// set, and each may repeat what the one before has said; what decides is the sequence of a block, never the order of reading.
+//
+// A damaged layer costs time and no more: a frame of the checkpoint that is not sound has its segment read by its headers, a
+// checkpoint without its end has all of them read, and a journal that ends early has the open segments read from where the
+// checkpoint has left them. So whatever is derived may be removed, and the answer stays the same.
+//
+// # Sets of one key
+//
+// Several may be on their way at once, on different workers. Each has a number, given when it was submitted, and the highest
+// that has ended wins: a slower, earlier one ends as if it had been replaced at once. A delete takes a number as well, so that
+// what was submitted before it does not come back after it. Numbers are kept only while something is on its way, and cost
+// nothing afterwards.
+//
 // # Order of writing
 //
 // A set: the block; with sync "each", its fdatasync; the journal; the index; the dead mark of the block it replaces. A segment is

@@ -10,7 +10,8 @@ import (
 	"github.com/persisting/persisting/engine/kv/transfer"
 )
 
-// put stores one block, whose set has that number among those of its key.
+// put stores one block, whose set has that number among those of its key. What makes a set unnecessary is looked at before what
+// makes it impossible, so that bytes that are there already are a success also on a disk that takes no writes.
 func (s *Store) put(o *owner, key []byte, pieces [][]byte, length uint32, ttl time.Duration, number uint64) int8 {
 	hash := o.hash(key)
 	if ref, page := s.same(o, hash, key, pieces, length); ref != noRef && s.confirm(hash, ref, page, number) {
@@ -120,7 +121,8 @@ func (s *Store) same(o *owner, hash uint64, key []byte, pieces [][]byte, length 
 	return ref, page
 }
 
-// confirm ends a set of bytes that are there already, unless another set has replaced them meanwhile.
+// confirm ends a set of bytes that are there already, unless another set has replaced them meanwhile. It takes its number's turn
+// as one that has written would: an earlier set of other bytes that ends later loses.
 func (s *Store) confirm(hash uint64, ref, page uint32, number uint64) bool {
 	stripe := &s.keys[hash%stripes]
 	stripe.Lock()
@@ -137,7 +139,8 @@ func (s *Store) confirm(hash uint64, ref, page uint32, number uint64) bool {
 	return true
 }
 
-// publish makes a block that is written whole the one of its key.
+// publish makes a block that is written whole the one of its key. The journal comes before the index: what can be read was noted,
+// and a crash does not bring back what it has replaced.
 func (s *Store) publish(g *segment, sequence uint64, e entry, number uint64) error {
 	stripe := &s.keys[e.hash%stripes]
 	stripe.Lock()

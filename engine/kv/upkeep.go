@@ -30,6 +30,7 @@ func (s *Store) upkeep() {
 	}
 }
 
+// keepUp is one turn of upkeep. What fails is logged and tried again a second later: nobody waits for it who could be told.
 func (s *Store) keepUp() {
 	if s.o.Sync == "interval" {
 		if err := errors.Join(s.syncSegments(), s.catalog.sync()); err != nil {
@@ -70,7 +71,7 @@ func (s *Store) Close() error {
 	return errors.Join(s.checkpoint(true), s.release())
 }
 
-// release lets go of all files.
+// release lets go of all files. The lock is the last, so that who opens the store next finds nobody writing.
 func (s *Store) release() error {
 	err := s.catalog.close()
 	for _, g := range s.allSegments() {
