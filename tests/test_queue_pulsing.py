@@ -106,13 +106,13 @@ async def test_keys_survive_a_restart_of_the_system(tmp_path: Path) -> None:
         await kv.kv_put("a", {"x": np.array([7, 8])}, "p")
         await kv.kv_put("a", {"x": np.array([9, 9])}, "other partition")
         other = KVInterface(Queue("kv", str(tmp_path)))
-        assert [key for key, _ in await other.kv_list("p")] == ["a", "b", "c", "d"]
+        assert [key for key, _ in await other.kv_list("p")] == ["b", "c", "d", "a"]
         await other.kv_clear(["b", "nope"], "p")
         with pytest.raises(ValueError, match="duplicate keys"):
             await kv.kv_batch_put(["e", "e"], [{}, {}], "p")
     async with started():
         kv = KVInterface(Queue("kv", str(tmp_path)))
-        assert await kv.kv_list("p") == [("a", {}), ("c", {"n": (3, 4)}), ("d", {"n": 4})]
+        assert await kv.kv_list("p") == [("c", {"n": (3, 4)}), ("d", {"n": 4}), ("a", {})]
         got = await kv.kv_batch_get(["c", "b", "a"], "p")
         assert same(got, [{"x": np.array([4, 5])}, {"x": np.array([7, 8])}])
         assert await kv.kv_batch_get(["b"], "p") == []

@@ -8,6 +8,7 @@ Examples
 """
 
 from persisting.queue._backend import LanceBackend, PersistingBackend
+from persisting.queue._columns import to_tensordict
 from persisting.queue._kv import KVInterface
 from persisting.queue._queue import Queue, QueueReader, QueueWriter
 from persisting.queue.metadata import BatchMeta, FieldMeta, SampleMeta
@@ -22,4 +23,5 @@ __all__ = [
     "QueueReader",
     "QueueWriter",
     "SampleMeta",
+    "to_tensordict",
 ]

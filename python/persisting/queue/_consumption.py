@@ -275,8 +275,13 @@ def _given(sampler: BaseSampler, task: str, sampling: dict[str, Any]) -> dict[st
     """Return what a sampler is called with: task and partition too, if it takes them."""
     known = inspect.signature(sampler.sample).parameters
     takes_all = any(each.kind is each.VAR_KEYWORD for each in known.values())
-    more = {"task_name": task, "partition_id": "default"}
-    return {**{name: more[name] for name in more if takes_all or name in known}, **sampling}
+    given = {"task_name": task, "partition_id": "default", **sampling}
+    optional = {"task_name", "partition_id"}
+    return {
+        name: value
+        for name, value in given.items()
+        if takes_all or name in known or name not in optional
+    }
 
 
 def _indexes(meta: BatchMeta | Mapping[str, Any]) -> list[int]:

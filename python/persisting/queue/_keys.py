@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from persisting._records import decode
@@ -71,7 +72,7 @@ class Keys:
         partition
             The partition.
         keys
-            The keys; None is all that there are, in the order in which they were first put.
+            The keys; None is all that there are, in the order of their offsets.
         earlier
             Whether to return those as well that a newer record of the key has taken the place of.
 
@@ -91,7 +92,7 @@ class Keys:
                 if offsets:
                     offsets = offsets if earlier else offsets[-1:]
                     found += [(key, offset, self._tags.get(offset, {})) for offset in offsets]
-            return found
+            return found if keys is not None else sorted(found, key=itemgetter(1))
 
     def _presence(self, count: int) -> Callable[[int], bool]:
         """Return what says whether the record at an offset is there, fit to be asked so often.

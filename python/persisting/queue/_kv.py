@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from persisting._errors import InvalidArgumentError
+from persisting.queue._columns import is_tensordict, rows_of
 from persisting.queue._keys import KEY, PARTITION, TAG
 from persisting.queue.metadata import BatchMeta
 
@@ -60,7 +61,8 @@ class KVInterface:
         SchemaError
             As `Queue.put`.
         """
-        record = [dict(data)] if isinstance(data, Mapping) else data
+        is_record = isinstance(data, Mapping) and not is_tensordict(data)
+        record = [dict(data)] if is_record else data
         await self._put([key], record, partition_id, None if tag is None else [tag])
 
     async def kv_batch_put(
@@ -124,7 +126,7 @@ class KVInterface:
         return records
 
     async def kv_list(self, partition_id: str) -> list[tuple[str, dict[str, Any]]]:
-        """Return the keys of a partition with their tags, in the order in which they came."""
+        """Return the keys of a partition with their tags, in the order of their records."""
         _, told = await self._find(partition_id, {"keys": None})
         return [(each["key"], each["tag"]) for each in told.values()]
 
@@ -174,8 +176,8 @@ def _with(data: Any, count: int, ours: dict[str, list[Any]]) -> Any:
 
     Rows of a tensor are left in it: on the way to another process each would bring all of it.
     """
-    if hasattr(data, "batch_size") and not data.batch_size:  # a TensorDict that is one row
-        data = [dict(data.items())]
+    if is_tensordict(data) and (not data.batch_size or hasattr(data, "tensordicts")):
+        data = rows_of(data)
     if isinstance(data, list):
         _check(count, len(data), {name for row in data for name in row})
         return [
