@@ -258,6 +258,68 @@ func persistingParamsCollectGo(id C.persisting_params, out **C.char, e *C.struct
 	}, arg("out_json", out))
 }
 
+//export persistingParamsBeginGo
+func persistingParamsBeginGo(id C.persisting_params, name *C.char, ranks C.int32_t, out **C.char, e *C.struct_persisting_error) C.persisting_status {
+	return onParams(id, e, func(s *params.Store) error {
+		transaction, err := s.Begin(C.GoString(name), int(ranks))
+		if err != nil {
+			return err
+		}
+		return toJSON(transaction, out)
+	}, arg("name", name), arg("out_json", out))
+}
+
+// piecesOf are the tensors of a call with the tensors that they are boxes of.
+func piecesOf(c *C.struct_persisting_tensors, wholes, offsets *C.int64_t) ([]params.Piece, error) {
+	tensors, err := tensorsOf(c)
+	if err != nil {
+		return nil, err
+	}
+	pieces := make([]params.Piece, len(tensors))
+	begin := uintptr(0)
+	for i, tensor := range tensors {
+		rank := len(tensor.Shape)
+		pieces[i] = params.Piece{
+			Tensor:  tensor,
+			Whole:   append([]int64{}, unsafe.Slice((*int64)(element(wholes, begin)), rank)...),
+			Offsets: append([]int64{}, unsafe.Slice((*int64)(element(offsets, begin)), rank)...),
+		}
+		begin += uintptr(rank)
+	}
+	return pieces, nil
+}
+
+//export persistingParamsPartGo
+func persistingParamsPartGo(id C.persisting_params, transaction *C.char, rank C.int32_t, tensors *C.struct_persisting_tensors, wholes, offsets *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onParams(id, e, func(s *params.Store) error {
+		pieces, err := piecesOf(tensors, wholes, offsets)
+		if err != nil {
+			return err
+		}
+		return s.Part(C.GoString(transaction), int(rank), pieces)
+	}, arg("transaction", transaction), arg("tensors", tensors), arg("wholes", wholes), arg("offsets", offsets))
+}
+
+//export persistingParamsCommitGo
+func persistingParamsCommitGo(id C.persisting_params, transaction, options *C.char, out **C.char, e *C.struct_persisting_error) C.persisting_status {
+	return onParams(id, e, func(s *params.Store) error {
+		o, err := parseSaveOptions(C.GoString(options))
+		if err != nil {
+			return err
+		}
+		entry, err := s.Commit(C.GoString(transaction), o)
+		if err != nil {
+			return err
+		}
+		return toJSON(entry, out)
+	}, arg("transaction", transaction), arg("save_options", options), arg("out_json", out))
+}
+
+//export persistingParamsAbortGo
+func persistingParamsAbortGo(id C.persisting_params, transaction *C.char, e *C.struct_persisting_error) C.persisting_status {
+	return onParams(id, e, func(s *params.Store) error { return s.Abort(C.GoString(transaction)) }, arg("transaction", transaction))
+}
+
 //export persistingParamsCloseGo
 func persistingParamsCloseGo(id C.persisting_params, e *C.struct_persisting_error) C.persisting_status {
 	return guard(e, func() error { return shut(kindParams, uint64(id), (*params.Store).Close) })

@@ -33,6 +33,8 @@ class Tensors:
         self._addresses = array("Q")
         self._lengths = array("q")
         self._ties = array("i")
+        self._wholes = array("q")
+        self._offsets = array("q")
 
     def add(
         self, name: str, dtype: str, shape: Sequence[int], address: int, length: int, tie: int
@@ -45,6 +47,26 @@ class Tensors:
         self._addresses.append(address)
         self._lengths.append(length)
         self._ties.append(tie)
+
+    def add_box(
+        self,
+        name: str,
+        dtype: str,
+        shape: Sequence[int],
+        address: int,
+        length: int,
+        tie: int,
+        whole: Sequence[int],
+        offsets: Sequence[int],
+    ) -> None:
+        """Add a box of a tensor with the shape `whole`; those of a part are all added so."""
+        self.add(name, dtype, shape, address, length, tie)
+        self._wholes.extend(whole)
+        self._offsets.extend(offsets)
+
+    def boxes(self) -> tuple[int, int]:
+        """Return where the shapes of the tensors are that the boxes are of, and their offsets."""
+        return _address(self._wholes), _address(self._offsets)
 
     def columns(self) -> tuple[boundary.Tensors, list[Any]]:
         """Return the struct and what must live as long as it is used."""
@@ -107,6 +129,30 @@ class Params(Handle):
         )
         kept.clear()
         return found
+
+    def begin(self, name: str, ranks: int) -> str:
+        """Begin a version of many ranks and return its transaction."""
+        found: str = self._json(library().persisting_params_begin, text("name", name), ranks)
+        return found
+
+    def part(self, transaction: str, rank: int, tensors: Tensors) -> None:
+        """Store the part of a rank; waits for the disk."""
+        struct, kept = tensors.columns()
+        function = library().persisting_params_part
+        where = text("transaction", transaction)
+        self._use(function, where, rank, byref(struct), *tensors.boxes())
+        kept.clear()
+
+    def commit(self, transaction: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a version of the parts."""
+        where = text("transaction", transaction)
+        function = library().persisting_params_commit
+        found: dict[str, Any] = self._json(function, where, as_json(options))
+        return found
+
+    def abort(self, transaction: str) -> None:
+        """End a transaction."""
+        self._use(library().persisting_params_abort, text("transaction", transaction))
 
     def names(self) -> list[dict[str, Any]]:
         """Return what the catalog has of all names."""
