@@ -1098,7 +1098,40 @@ persisting_status persisting_params_verify(persisting_params params, const char*
 persisting_status persisting_params_collect(persisting_params params, char** out_json,
                                             struct persisting_error* error);
 
-/* Closes the store; versions of it that are open stay so. */
+/*
+ * Begins a version of a name that `ranks` processes write, each its part, from any process
+ * that sees the directory. The result is the transaction. It lives until
+ * this store is closed, or until it is committed or aborted; what is left of a dead one is
+ * removed by persisting_params_collect.
+ */
+persisting_status persisting_params_begin(persisting_params params, const char* name, int32_t ranks,
+                                          char** out_transaction, struct persisting_error* error);
+
+/*
+ * Stores the part of a rank, from 0, once; durable when it returns. Each tensor is a box of
+ * one: `wholes` has the shapes of those, and `offsets` where in them the boxes begin, as
+ * `dims` of `tensors` has the shapes of the boxes. Memory is read until the call returns.
+ * Errors: NOT_FOUND for a transaction that has ended, CONFLICT for a second part of a rank.
+ */
+persisting_status persisting_params_part(persisting_params params, const char* transaction, int32_t rank,
+                                         const struct persisting_tensors* tensors, const int64_t* wholes,
+                                         const int64_t* offsets, struct persisting_error* error);
+
+/*
+ * Makes a version of the parts; options and result are as of persisting_params_save. Nothing
+ * is seen before. Nothing changes, and it can be called again, where parts are missing or
+ * the newest version is not the one that is expected: CONFLICT; where parts overlap, leave
+ * an element out, or differ in dtype or shape: INVALID_ARGUMENT.
+ */
+persisting_status persisting_params_commit(persisting_params params, const char* transaction,
+                                           PERSISTING_JSON const char* save_options, char** out_json,
+                                           struct persisting_error* error);
+
+/* Ends a transaction and removes what its ranks have written. Errors: NOT_FOUND. */
+persisting_status persisting_params_abort(persisting_params params, const char* transaction,
+                                          struct persisting_error* error);
+
+/* Closes the store, and ends its transactions; versions of it that are open stay so. */
 persisting_status persisting_params_close(persisting_params params, struct persisting_error* error);
 
 /* ---- weights ----------------------------------------------------------- */
@@ -1113,7 +1146,9 @@ persisting_status persisting_weights_open(persisting_params params, const char* 
 /*
  * What a version is, as JSON: {"name", "version", "created", "tags", "bytes", "stored",
  * "metadata", "tensors": {"names", "dtypes", "shapes", "bytes", "ties"}}, the latter arrays
- * of the same length, in the order in which the tensors were saved.
+ * of the same length, in the order in which the tensors were saved. A box of a tensor, from
+ * persisting_params_part, is one with the name "\0box:4x6:0x3:w": NUL, "box:", the shape of
+ * the tensor, where the box begins in it, and the name of the tensor.
  */
 persisting_status persisting_weights_describe(persisting_weights weights, char** out_json,
                                               struct persisting_error* error);

@@ -190,6 +190,7 @@ class World:
         self.bucket = self.cursor = self.columns = self.server = self.view = self.kv = 0
         self.kv_server = 0
         self.params = self.weights = 0
+        self.transactions = [b"", b""]
         self.tensors = tensors()
         self.block = (ctypes.c_ubyte * 16)()
         self.results = (ctypes.c_int8 * 2)()
@@ -213,6 +214,16 @@ class World:
         for _ in range(3):
             assert self.call("persisting_params_save").status == Status.OK
         self.weights = self.call("persisting_weights_open").number("out_weights")
+        self.transactions = [self.begin() for _ in range(2)]  # the second one has its part
+        part = self.call("persisting_params_part", transaction=self.transactions[1])
+        assert part.status == Status.OK
+
+    def begin(self) -> bytes:
+        """Begin a version of one rank and return its transaction."""
+        address = self.call("persisting_params_begin").number("out_transaction")
+        text = ctypes.string_at(address)
+        assert self.call("persisting_string_free", string=address).status == Status.OK
+        return text
 
     def open(self, path: Path, options: bytes | None = b'{"flush_interval": 0}') -> int:
         """Open a bucket and return its handle."""
@@ -249,6 +260,7 @@ class World:
 
     def values(self, function: header.Function, batch: Exported | None) -> dict[str, Any]:
         """Return arguments with which a function succeeds; out-parameters are left out."""
+        parameters = {p.name for p in function.parameters}
         values: dict[str, Any] = {
             "bucket": self.bucket,
             "cursor": self.cursor,
@@ -271,7 +283,7 @@ class World:
             "table": bytes(self.directory / "bucket" / "data.lance"),
             "options": None,
             "string": None,
-            "offsets": (c_int64 * 2)(2, 0),
+            "offsets": (c_int64 * 2)(2, 0) if "rank" not in parameters else (c_int64 * 3)(),
             "count": 2,
             "offset": 0,
             "rows": ROWS,
@@ -319,6 +331,10 @@ class World:
             "numbers": (c_int64 * 2)(0, 1),
             "out_lengths": (c_int64 * 2)(),
             "tickets": (ctypes.c_uint64 * 2)(),
+            "transaction": self.transactions[function.name == "persisting_params_commit"],
+            "rank": 0,
+            "ranks": 1,
+            "wholes": (c_int64 * 3)(4, 2, 8),
             "byte_offsets": (c_int64 * 2)(0, 0),
         }
         if batch is not None:
