@@ -12,6 +12,7 @@ import (
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/engine/params"
+	"github.com/persisting/persisting/engine/trajectory"
 	"github.com/persisting/persisting/wal"
 	"github.com/persisting/persisting/wal/segment"
 )
@@ -98,6 +99,10 @@ var statuses = []struct {
 	{params.ErrNotFound, C.PERSISTING_NOT_FOUND},
 	{params.ErrConflict, C.PERSISTING_CONFLICT},
 	{params.ErrClosed, C.PERSISTING_CLOSED},
+	{trajectory.ErrInvalid, C.PERSISTING_INVALID_ARGUMENT},
+	{trajectory.ErrNotFound, C.PERSISTING_NOT_FOUND},
+	{trajectory.ErrConflict, C.PERSISTING_CONFLICT},
+	{trajectory.ErrDuplicate, C.PERSISTING_DUPLICATE},
 	{engine.ErrClosed, C.PERSISTING_CLOSED},
 	{engine.ErrReadOnly, C.PERSISTING_READ_ONLY},
 	{engine.ErrDisowned, C.PERSISTING_POISONED},

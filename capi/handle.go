@@ -23,6 +23,8 @@ const (
 	kindParams   kind = 8
 	kindWeights  kind = 9
 
+	kindTrajectories kind = 10
+
 	kindShift = 56
 )
 
@@ -46,6 +48,8 @@ func (k kind) String() string {
 		return "params"
 	case kindWeights:
 		return "weights"
+	case kindTrajectories:
+		return "trajectories"
 	}
 	return fmt.Sprintf("kind %d", uint64(k))
 }

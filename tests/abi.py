@@ -74,6 +74,8 @@ MESSAGE = bytes(rows().serialize())
 
 def sample(name: str) -> pa.RecordBatch:
     """Return a batch, or one with a schema, that the function of that name takes."""
+    if name == "persisting_trajectories_append":
+        return rows().append_column("version", pa.array([0] * ROWS, pa.int32()))
     if name in _NEW:
         return pa.RecordBatch.from_pydict({"new": [1]})
     return rows().select(["n"]) if name == "persisting_bucket_cast_column" else rows()
@@ -173,7 +175,7 @@ def tensors(**changes: Any) -> Tensors:
 NO_ERROR = object()
 
 # Statuses whose errors have a number besides.
-NUMBERED = (Status.REMOVED, Status.LOCKED)
+NUMBERED = (Status.REMOVED, Status.LOCKED, Status.DUPLICATE)
 
 
 class World:
@@ -183,7 +185,7 @@ class World:
         self.directory = directory
         self.bucket = self.cursor = self.columns = self.server = self.view = self.kv = 0
         self.kv_server = 0
-        self.params = self.weights = 0
+        self.params = self.weights = self.trajectories = 0
         self.tensors = tensors()
         self.block = (ctypes.c_ubyte * 16)()
         self.results = (ctypes.c_int8 * 2)()
@@ -207,6 +209,16 @@ class World:
         for _ in range(3):
             assert self.call("persisting_params_save").status == Status.OK
         self.weights = self.call("persisting_weights_open").number("out_weights")
+
+    def open_trajectories(self) -> None:
+        """Open a store with two episodes, of which the first has three steps."""
+        path = bytes(self.directory / "trajectories")
+        opened = self.call("persisting_trajectories_open", path=path)
+        self.trajectories = opened.number("out_trajectories")
+        for identity in (b'{"id": "one"}', b'{"id": "two"}'):
+            begun = self.call("persisting_trajectories_begin", episode=identity)
+            assert begun.status == Status.OK
+        assert self.call("persisting_trajectories_append").status == Status.OK
 
     def open(self, path: Path, options: bytes | None = b'{"flush_interval": 0}') -> int:
         """Open a bucket and return its handle."""
@@ -314,6 +326,15 @@ class World:
             "versions": (c_int64 * 2)(1, 2),
             "numbers": (c_int64 * 2)(0, 1),
             "byte_offsets": (c_int64 * 2)(0, 0),
+            "trajectories": self.trajectories,
+            "trajectory_options": b"{}",
+            "episode": b'{"id": "one"}',
+            "episodes_query": b'{"filter": "number > 0"}',
+            "number": 0,
+            "step": 0,
+            "ending": b'{"steps": 3, "terminated": true, "metadata": {"seed": 1}}',
+            "id": b"one",
+            "idle_ms": 0,
         }
         if batch is not None:
             values |= {"array": byref(batch.array), "schema": byref(batch.schema)}
@@ -332,6 +353,8 @@ class World:
             self.indexed = True
             index = b'{"column": "n", "type": "btree"}'
             self.call("persisting_bucket_create_index", index=index)
+        if "trajectories" in parameters and not self.trajectories:
+            self.open_trajectories()
         if batch is None and "schema" in parameters:
             batch = Exported(sample(name))
             if "array" not in parameters:
@@ -371,6 +394,7 @@ class World:
             "kv",
             "weights",
             "params",
+            "trajectories",
         ):
             handle = getattr(self, name)
             getattr(library(), f"persisting_{name}_close")(handle, None)

@@ -43,6 +43,7 @@ GO_LAYERS = [
     "engine/layout",
     "engine/inspect",
     "engine/bucket",
+    "engine/trajectory",
     "capi",
 ]
 
@@ -67,6 +68,7 @@ PYTHON_LAYERS = [
     "persisting.queue",
     "persisting.kv",
     "persisting.params",
+    "persisting.trajectory",
     "persisting.integrations",
     "persisting._cli",
     "persisting.__main__",
