@@ -12,6 +12,7 @@ import (
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/engine/params"
+	"github.com/persisting/persisting/engine/trajectory"
 	"github.com/persisting/persisting/wal"
 	"github.com/persisting/persisting/wal/segment"
 )
@@ -67,6 +68,14 @@ func succeeds[H, T any](method func(H) T) func(H) (T, error) {
 	return func(of H) (T, error) { return method(of), nil }
 }
 
+// succeedsBoth is succeeds for two results.
+func succeedsBoth[H, T, U any](method func(H) (T, U)) func(H) (T, U, error) {
+	return func(of H) (T, U, error) {
+		t, u := method(of)
+		return t, u, nil
+	}
+}
+
 // fail fills *e, whose text the caller owns from then on, and returns the status.
 func fail(e *C.struct_persisting_error, err error) C.persisting_status {
 	// At the very end, where all errors pass: the advice about descriptors is right wherever they
@@ -106,6 +115,10 @@ var statuses = []struct {
 	{params.ErrNotFound, C.PERSISTING_NOT_FOUND},
 	{params.ErrConflict, C.PERSISTING_CONFLICT},
 	{params.ErrClosed, C.PERSISTING_CLOSED},
+	{trajectory.ErrInvalid, C.PERSISTING_INVALID_ARGUMENT},
+	{trajectory.ErrNotFound, C.PERSISTING_NOT_FOUND},
+	{trajectory.ErrConflict, C.PERSISTING_CONFLICT},
+	{trajectory.ErrDuplicate, C.PERSISTING_DUPLICATE},
 	{engine.ErrClosed, C.PERSISTING_CLOSED},
 	{engine.ErrReadOnly, C.PERSISTING_READ_ONLY},
 	{engine.ErrDisowned, C.PERSISTING_POISONED},

@@ -12,6 +12,7 @@ import (
 	"github.com/persisting/persisting/engine/kv/remote"
 	"github.com/persisting/persisting/engine/params"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/trajectory"
 	"github.com/persisting/persisting/metrics/exporter"
 )
 
@@ -26,6 +27,8 @@ type (
 	openKVServer = *remote.Server
 	openParams   = *params.Store
 	openWeights  = *params.Weights
+
+	openTrajectories = *trajectory.Store
 )
 
 // kindShift is where the kind of a handle begins.

@@ -40,7 +40,7 @@ func persistingKvOpenGo(path, options *C.char, out *C.persisting_kv, e *C.struct
 	})
 }
 
-func onKV(id C.persisting_kv, e *C.struct_persisting_error, half func(kv.Blocks) error, arguments ...argument) C.persisting_status {
+func onKV(id C.persisting_kv, e *C.struct_persisting_error, half func(openKV) error, arguments ...argument) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(arguments...); err != nil {
 			return err

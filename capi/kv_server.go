@@ -67,7 +67,7 @@ func persistingKvServerAddressesGo(id C.persisting_kv_server, out **C.char, e *C
 		if err := need(arg("out_json", out)); err != nil {
 			return err
 		}
-		return with(kindKVServer, uint64(id), func(v *remote.Server) error { return toJSON(v.Addresses(), out) })
+		return with(kindKVServer, uint64(id), func(v openKVServer) error { return toJSON(v.Addresses(), out) })
 	})
 }
 

@@ -23,7 +23,7 @@ func persistingWeightsOpenGo(id C.persisting_params, name, reference *C.char, ou
 	}, arg("name", name), arg("reference", reference), arg("out_weights", out))
 }
 
-func onWeights(id C.persisting_weights, e *C.struct_persisting_error, half func(*params.Weights) error, arguments ...argument) C.persisting_status {
+func onWeights(id C.persisting_weights, e *C.struct_persisting_error, half func(openWeights) error, arguments ...argument) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(arguments...); err != nil {
 			return err

@@ -288,7 +288,7 @@ def test_views_are_added_at_once_and_kept() -> None:
     del memory
     whole.extend(b"more")
     some = Memory()
-    some.add_views([memoryview(b"abc"), memoryview(b""), bytearray(4)], writable=False)
+    some.add_views([memoryview(b"abc"), memoryview(b""), memoryview(bytearray(4))], writable=False)
     assert some.sizes() == [3, 0, 4]
     with pytest.raises(InvalidArgumentError, match="read-only"):
         Memory().add_views([memoryview(bytearray(1)), memoryview(b"abc")], writable=True)

@@ -50,6 +50,7 @@ GO_LAYERS = [
     "engine/retention",
     "engine/inspect",
     "engine/bucket",
+    "engine/trajectory",
     "capi",
 ]
 
@@ -75,6 +76,7 @@ PYTHON_LAYERS = [
     "persisting.queue",
     "persisting.kv",
     "persisting.params",
+    "persisting.trajectory",
     "persisting.integrations",
     "persisting._cli",
     "persisting.__main__",
