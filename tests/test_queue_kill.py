@@ -9,17 +9,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-import os
 import random
-import signal
-import subprocess
-import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from persisting import KVInterface, Queue
-from tests.support import ROOT, command
+from tests.support import Doomed, command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,24 +160,12 @@ class Life:
     def live(self, seed: int, chance: random.Random) -> None:
         """Run a program and kill it after some calls and a moment; look at what it left."""
         due = self.done + chance.randrange(60)
-        with subprocess.Popen(
-            command("trainer", self.directory, seed),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as program:
-            assert program.stdout is not None
-            assert program.stderr is not None
-            kill = (program.pid, signal.SIGKILL)
-            killer = threading.Timer(chance.uniform(0, 0.03), os.kill, kill)
-            for line in program.stdout:
-                if line.endswith("\n"):
-                    self.note(line)
-                if killer.ident is None and self.done >= due:
-                    killer.start()
-            assert program.wait(60) == -signal.SIGKILL, program.stderr.read()
-            killer.join()
+        program = Doomed(command("trainer", self.directory, seed), chance.uniform(0, 0.03))
+        for line in program.lines():
+            if line.endswith("\n"):
+                self.note(line)
+            if self.done >= due:
+                program.doom()
         self.check()
 
     def check(self) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +10,7 @@ import pytest
 
 from persisting.trajectory import TrajectoryStore
 from tests.programs.trajectory_writer import length, step
-from tests.support import ROOT, command
+from tests.support import Doomed, command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,24 +35,14 @@ class Told:
 def live(directory: Path, chance: random.Random, told: Told) -> None:
     """Run a writer and kill it after some lines and a moment."""
     due = chance.randrange(60)
-    with subprocess.Popen(
-        command("trajectory_writer", directory, told.ended + 1),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as writer:
-        assert writer.stdout is not None
-        assert writer.stderr is not None
-        killer = threading.Timer(chance.uniform(0, 0.03), os.kill, (writer.pid, signal.SIGKILL))
-        for line in writer.stdout:
-            if line.endswith("\n"):
-                told.note(line)
-            due -= 1
-            if killer.ident is None and due < 0:
-                killer.start()
-        assert writer.wait(60) == -signal.SIGKILL, writer.stderr.read()
-        killer.join()
+    argv = command("trajectory_writer", directory, told.ended + 1)
+    writer = Doomed(argv, chance.uniform(0, 0.03))
+    for line in writer.lines():
+        if line.endswith("\n"):
+            told.note(line)
+        due -= 1
+        if due < 0:
+            writer.doom()
 
 
 def check(directory: Path, told: Told) -> None:
