@@ -4,9 +4,7 @@ package main
 import "C"
 
 import (
-	"encoding/json"
 	"fmt"
-	"strings"
 
 	"github.com/persisting/persisting/engine/kv"
 	"github.com/persisting/persisting/engine/kv/remote"
@@ -19,7 +17,7 @@ func persistingKvConnectGo(address, options *C.char, out *C.persisting_kv, e *C.
 			return err
 		}
 		var o remote.ConnectOptions
-		if err := decodeOptions("connect_options", options, &o); err != nil {
+		if err := parseJSON("connect_options", []byte(C.GoString(options)), &o); err != nil {
 			return err
 		}
 		c, err := remote.Connect(C.GoString(address), o)
@@ -31,16 +29,6 @@ func persistingKvConnectGo(address, options *C.char, out *C.persisting_kv, e *C.
 	})
 }
 
-// decodeOptions reads a JSON object whose names must all be known.
-func decodeOptions(name string, options *C.char, into any) error {
-	d := json.NewDecoder(strings.NewReader(C.GoString(options)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return fmt.Errorf("%w: %s: JSON: %w", errArgument, name, err)
-	}
-	return nil
-}
-
 //export persistingKvServeGo
 func persistingKvServeGo(id C.persisting_kv, options *C.char, out *C.persisting_kv_server, e *C.struct_persisting_error) C.persisting_status {
 	return onKV(id, e, func(s kv.Blocks) error {
@@ -49,7 +37,7 @@ func persistingKvServeGo(id C.persisting_kv, options *C.char, out *C.persisting_
 			return fmt.Errorf("%w: kv is a connection to a server, and cannot be served", errArgument)
 		}
 		var o remote.ServeOptions
-		if err := decodeOptions("serve_options", options, &o); err != nil {
+		if err := parseJSON("serve_options", []byte(C.GoString(options)), &o); err != nil {
 			return err
 		}
 		v, err := remote.Serve(store, o)

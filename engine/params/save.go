@@ -380,15 +380,13 @@ func (v *saving) publish(n *Name, entry *Entry, o SaveOptions) error {
 		return fmt.Errorf("%w: the newest version of %q is %d, not %d (0 is none)", ErrConflict, n.Name, n.Latest, *o.Expect)
 	}
 	fsys := v.s.o.FS
-	own := map[ident]bool{}
 	for _, id := range v.made {
-		own[id] = true
 		if err := fsys.Rename(v.packPath(id), v.s.packPath(id)); err != nil {
 			return err
 		}
 		v.moved = append(v.moved, id)
 	}
-	if err := v.shared(own); err != nil {
+	if err := v.shared(); err != nil {
 		return err
 	}
 	if err := fsys.Rename(v.manifestPath(), v.s.manifestPath(v.id)); err != nil {
@@ -408,9 +406,9 @@ func (v *saving) publish(n *Name, entry *Entry, o SaveOptions) error {
 }
 
 // shared fails with errVanished unless the packs are there that the version needs and does not bring.
-func (v *saving) shared(own map[ident]bool) error {
+func (v *saving) shared() error {
 	for _, id := range v.m.packs {
-		if own[id] {
+		if slices.Contains(v.made, id) {
 			continue
 		}
 		if _, err := v.s.o.FS.Stat(v.s.packPath(id)); errors.Is(err, fs.ErrNotExist) {

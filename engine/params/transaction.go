@@ -169,7 +169,7 @@ func (v *saving) join(t *transaction, rank int) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := v.shared(v.own()); err != nil {
+	if err := v.shared(); err != nil {
 		return err
 	}
 	if err := fsys.SyncDir(v.s.path(packs)); err != nil {
@@ -182,14 +182,6 @@ func (v *saving) join(t *transaction, rank int) error {
 		return errors.Join(err, v.s.remove(path)) // the packs of a part that failed are removed
 	}
 	return nil
-}
-
-func (v *saving) own() map[ident]bool {
-	own := map[ident]bool{}
-	for _, id := range v.made {
-		own[id] = true
-	}
-	return own
 }
 
 // Commit makes a version of the parts: all of a transaction must be there, and each element of each tensor in one of them. If
@@ -365,7 +357,7 @@ func (v *saving) bring() error {
 		}
 		v.made, v.stored = append(v.made, id), v.stored+info.Size
 	}
-	if err := v.shared(v.own()); errors.Is(err, errVanished) {
+	if err := v.shared(); errors.Is(err, errVanished) {
 		return damaged(v.s.path(packs), "a pack of the transaction %v is gone", v.stage)
 	} else if err != nil {
 		return err

@@ -1,5 +1,5 @@
 // Package trajectory keeps the steps of episodes, as training by reinforcement reads and writes them, in one directory: what was
-// acknowledged survives a crash, each step is there once, and all of a batch is drawn and copied in one call.
+// acknowledged survives a crash, and each step is there once.
 //
 //	Begin, Append, Finish, CloseLost     Read, Steps, Episodes     any goroutine of the process that has the store open
 //	   |                                     |
