@@ -48,9 +48,11 @@ func (s *Store) Delete(space uint32, key []byte) (bool, error) {
 		g.users.Add(1) // until the mark is there
 		s.dropLocked(t, g, e)
 		return func() error {
+			// The journal comes first, as in publish: after a crash no index names a block that is marked.
+			err := s.catalog.append(frameDead, placeContent(g, page))
 			s.markDead(g, page)
 			s.stats.deleted.Add(1)
-			if err := s.catalog.append(frameDead, placeContent(g, page)); err != nil {
+			if err != nil {
 				return s.failed("note that a block is deleted", err)
 			}
 			return nil

@@ -409,6 +409,47 @@ func TestABlockThatIsReplacedMeanwhile(t *testing.T) {
 	}
 }
 
+// TestAKillInADelete ends the process before each of the operations of a delete: the block is there after it or is not, and is
+// not damaged.
+func TestAKillInADelete(t *testing.T) {
+	for n := int64(1); ; n++ {
+		nth := &faultfs.Nth{}
+		f := newFixture(t, func(o *Options) {
+			mem := o.FS.(*faultfs.Mem)
+			o.FS = &faultfs.Hook{FS: mem, Before: func(op faultfs.Op) error {
+				if nth.N > 0 && nth.Before(op) != nil {
+					mem.Kill()
+				}
+				return nil
+			}}
+		})
+		f.must("key", 10000)
+		if err := f.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		nth.Err, nth.N = faultfs.ErrCrashed, n
+		_, _ = f.Delete(0, []byte("key"))
+		done := nth.Count() < n
+		nth.N = 0
+		f.mem.Kill()
+		f.abandon()
+		f.Store = nil
+		f.reopen()
+		if got := get(t, f.Store, 0, "key"); got != nil && !bytes.Equal(got, payload("key", 1, 10000)) {
+			t.Errorf("killed before operation %d: %d other bytes", n, len(got))
+		}
+		if m := f.Stats().Misses; m["damaged"]+m["failed"] > 0 {
+			t.Errorf("killed before operation %d: misses %v", n, m)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+		if done {
+			return
+		}
+	}
+}
+
 // TestTouchWaitsForNoDisk has a pin of a key wait for the journal, which must not be waited for by a touch of the same key.
 func TestTouchWaitsForNoDisk(t *testing.T) {
 	var hung atomic.Bool
