@@ -78,8 +78,9 @@
 //
 // # Order of writing
 //
-// A set: the block; with sync "each", its fdatasync; the journal; the index; the dead mark of the block it replaces. A segment is
-// emptied: copies of what stays, synced with the journal; its new epoch; the index. A checkpoint: the next journal is made; the
+// A set: the block; with sync "each", its fdatasync; the journal; the index; the dead mark of the block it replaces. A delete: the
+// index; the journal; the dead mark. A segment is emptied: copies of what stays, each with the sequence of its block and with the
+// key held, synced with the journal; its new epoch; the index. A checkpoint: the next journal is made; the
 // segments are synced; the checkpoint is written, synced and renamed; the journals before are removed.
 //
 // # Locks

@@ -179,7 +179,7 @@ func (s *Store) sort(g *segment) (must, worth []candidate) {
 }
 
 // empty moves the blocks that stay and forgets the others. The copies are on the disk before the segment is void: a crash in
-// between finds both, and the one with the higher sequence is taken.
+// between finds both, and either will do.
 func (s *Store) empty(g *segment, stay []candidate) error {
 	slices.SortFunc(stay, func(a, b candidate) int { return cmp.Compare(a.entry.page, b.entry.page) })
 	for _, c := range stay {
@@ -237,13 +237,7 @@ func (s *Store) move(from *segment, c candidate) error {
 		return err
 	}
 	defer to.endWrite()
-	h.Sequence, h.Pinned, h.Expires = s.sequence.Add(1), c.entry.pinned(), c.entry.expires
-	if err := to.Write(page, &h, [][]byte{buffer}); err != nil {
-		to.Return(page, c.entry.length)
-		return err
-	}
-	s.stats.movedBytes.Add(blob.TakenBytes(c.entry.length))
-	return s.publishMove(c, to, h.Sequence, page)
+	return s.moveTo(to, page, c, &h, buffer)
 }
 
 // reserveMove is reserve while a segment is emptied: there is always one that is free for that.
@@ -269,11 +263,12 @@ func (s *Store) reserveMove(length uint32) (*segment, uint32, error) {
 	}
 }
 
-// publishMove makes a copy the block of its key, if the key has the same block still: it may have been set, deleted or found to be
-// damaged while the copy was written, and the copy is left to die with its segment then.
-func (s *Store) publishMove(c candidate, to *segment, sequence uint64, page uint32) error {
+// moveTo writes a copy and makes it the block of its key, if the key has the same block still: it may have been set, deleted or
+// found to be damaged while it was read. What changes an entry, but for leases and reads, waits for the stripe meanwhile, and the
+// copy keeps the sequence of the block: a copy that the journal does not tell of yet is never newer than what has replaced it, and
+// an opening after a crash finds nothing old in it.
+func (s *Store) moveTo(to *segment, page uint32, c candidate, h *blob.Header, content []byte) error {
 	e := c.entry
-	e.page = page
 	stripe := &s.keys[e.hash%stripes]
 	stripe.Lock()
 	defer stripe.Unlock()
@@ -282,13 +277,20 @@ func (s *Store) publishMove(c candidate, to *segment, sequence uint64, page uint
 	old := s.lookAt(t, e.hash, c.ref, c.entry.page)
 	if old == nil {
 		t.mu.Unlock()
+		to.Return(page, e.length)
 		return nil
 	}
 	e.lease, e.expires = old.lease, old.expires
 	e.state = e.state&^pinnedBit | old.state&pinnedBit
 	t.mu.Unlock()
-	// What changes the entry meanwhile, but for leases and reads, waits for the stripe.
-	if err := s.notePublish(to, sequence, &e); err != nil {
+	h.Pinned, h.Expires = e.pinned(), e.expires
+	if err := to.Write(page, h, [][]byte{content}); err != nil {
+		to.Return(page, e.length)
+		return err
+	}
+	s.stats.movedBytes.Add(blob.TakenBytes(e.length))
+	e.page = page
+	if err := s.notePublish(to, h.Sequence, &e); err != nil {
 		return err
 	}
 	t.mu.Lock()

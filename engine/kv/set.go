@@ -45,7 +45,7 @@ func (s *Store) put(o *owner, key []byte, pieces [][]byte, length uint32, ttl ti
 		err = s.publish(g, h.Sequence, e, number)
 	}
 	if err != nil {
-		s.discard(g, &h, hash)
+		s.discard(g, page, h.Sequence, hash)
 		g.Return(page, length)
 		s.sicken("store a block", err)
 		s.stats.setFailed.Add(1)
@@ -56,10 +56,10 @@ func (s *Store) put(o *owner, key []byte, pieces [][]byte, length uint32, ttl ti
 	return transfer.OK
 }
 
-// discard makes sure that a block whose set has failed, but which may be whole on the disk, is not found by the next opening.
-func (s *Store) discard(g *segment, h *blob.Header, hash uint64) {
-	if g.MarkDead(h.Page) != nil {
-		s.doubts.add(hash, h.Sequence)
+// discard makes sure that a block that is not that of its key, but may be whole on the disk, is not found by the next opening.
+func (s *Store) discard(g *segment, page uint32, sequence, hash uint64) {
+	if g.MarkDead(page) != nil {
+		s.doubts.add(hash, sequence)
 	}
 }
 
@@ -146,6 +146,7 @@ func (s *Store) publish(g *segment, sequence uint64, e entry, number uint64) err
 	stripe.Lock()
 	defer stripe.Unlock()
 	if !s.ordersOf(e.hash).wins(e.hash, number) {
+		s.discard(g, e.page, sequence, e.hash)
 		return nil // as if it had been replaced at once
 	}
 	if err := s.notePublish(g, sequence, &e); err != nil {

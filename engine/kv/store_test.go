@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -447,6 +448,53 @@ func TestAKillInADelete(t *testing.T) {
 		if done {
 			return
 		}
+	}
+}
+
+// TestADeleteBesideAMove deletes a key while a copy of its block is written, which comes before or after it; what the next opening
+// finds after a kill is that it was deleted.
+func TestADeleteBesideAMove(t *testing.T) {
+	var copying atomic.Bool
+	deleted := make(chan error, 1)
+	var f *fixture
+	f = newFixture(t, func(o *Options) {
+		o.FS = &faultfs.Hook{FS: o.FS, Before: func(op faultfs.Op) error {
+			if op.Name == "writeat" && strings.HasSuffix(op.Path, ".seg") && copying.CompareAndSwap(true, false) {
+				did := make(chan struct{})
+				go func() {
+					_, err := f.Delete(0, []byte("key"))
+					close(did)
+					deleted <- err
+				}()
+				select {
+				case <-did:
+				case <-time.After(50 * time.Millisecond): // it waits for the copy
+				}
+			}
+			return nil
+		}}
+	})
+	f.must("key", 10000)
+	o, err := f.space(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := o.hash([]byte("key"))
+	shard := f.index.shard(hash)
+	e, ref := f.look(shard, hash)
+	copying.Store(true)
+	f.recycling.Lock()
+	err = f.move(f.segmentOf(ref), candidate{ref: ref, entry: *e})
+	f.recycling.Unlock()
+	if err := errors.Join(err, <-deleted); err != nil {
+		t.Fatal(err)
+	}
+	f.mem.Kill()
+	f.abandon()
+	f.Store = nil
+	f.reopen()
+	if f.has("key") {
+		t.Error("the key was deleted and is there")
 	}
 }
 
