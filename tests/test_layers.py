@@ -34,6 +34,7 @@ GO_LAYERS = [
     "engine/marks",
     "engine/blob",
     "engine/kv",
+    "engine/delta",
     "engine/params",
     "engine/lance",
     "engine/batch",

@@ -20,8 +20,9 @@ type Entry struct {
 	Version  uint64          `json:"version"`
 	Created  int64           `json:"created"` // Unix milliseconds
 	Tensors  int             `json:"tensors"`
-	Bytes    int64           `json:"bytes"`  // of all tensors
-	Stored   int64           `json:"stored"` // bytes that it added to the store
+	Bytes    int64           `json:"bytes"`          // of all tensors
+	Stored   int64           `json:"stored"`         // bytes that it added to the store
+	Base     uint64          `json:"base,omitempty"` // version that changes were told from, 0 for none
 	Metadata json.RawMessage `json:"metadata,omitempty"`
 	Manifest ident           `json:"manifest"`
 	Sum      string          `json:"sum"` // checksum of the manifest
