@@ -20,14 +20,14 @@ func persistingParamsOpenGo(path *C.char, flags C.uint32_t, out *C.persisting_pa
 		if err := need(arg("path", path), arg("out_params", out)); err != nil {
 			return err
 		}
-		if err := checkFlags(flags, C.PERSISTING_OPEN_READ_ONLY); err != nil {
+		if err := checkFlags(flags, C.PERSISTING_OPEN_READ_ONLY|C.PERSISTING_KEEP); err != nil {
 			return err
 		}
 		dir := C.GoString(path)
 		if dir == "" {
 			return fmt.Errorf("%w: path is empty", errArgument)
 		}
-		s, err := params.Open(dir, params.Options{ReadOnly: flags&C.PERSISTING_OPEN_READ_ONLY != 0})
+		s, err := params.Open(dir, params.Options{ReadOnly: flags&C.PERSISTING_OPEN_READ_ONLY != 0, Keep: flags&C.PERSISTING_KEEP != 0})
 		if err != nil {
 			return err
 		}
@@ -124,6 +124,7 @@ type saveOptions struct {
 	Tags     []string        `json:"tags"`
 	Metadata json.RawMessage `json:"metadata"`
 	Expect   *uint64         `json:"expect"`
+	Base     string          `json:"base"`
 }
 
 func parseSaveOptions(text string) (params.SaveOptions, error) {
@@ -131,7 +132,7 @@ func parseSaveOptions(text string) (params.SaveOptions, error) {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&o); err != nil {
-		return params.SaveOptions{}, fmt.Errorf("%w: save_options: want a JSON object with tags, metadata and expect: %w", errArgument, err)
+		return params.SaveOptions{}, fmt.Errorf("%w: save_options: want a JSON object with tags, metadata, expect and base: %w", errArgument, err)
 	}
 	if len(o.Metadata) > 0 && !bytes.HasPrefix(o.Metadata, []byte("{")) {
 		return params.SaveOptions{}, fmt.Errorf("%w: save_options: metadata is %.40s, want an object", errArgument, o.Metadata)

@@ -147,6 +147,9 @@ typedef uint64_t persisting_weights; /* one version of parameters, open */
 /* Do not check what is read. */
 #define PERSISTING_UNVERIFIED 128u
 
+/* persisting_params_open: a copy of what was saved last of each name stays in memory. */
+#define PERSISTING_KEEP 256u
+
 /* Read up to the first row that was removed, and return PERSISTING_REMOVED when the
  * first row of the read was: row i of the read has the offset offset + i. */
 #define PERSISTING_RUN 2u
@@ -979,8 +982,9 @@ persisting_status persisting_kv_close(persisting_kv kv, struct persisting_error*
 
 /*
  * Opens the store of parameters in the directory `path`, which is created if missing
- * unless `flags` has PERSISTING_OPEN_READ_ONLY. Several processes may have it open. Waits
- * for the disk. Errors: INVALID_ARGUMENT, also for a directory that holds something
+ * unless `flags` has PERSISTING_OPEN_READ_ONLY. With PERSISTING_KEEP a copy of what this
+ * handle saved last of each name stays in memory, and the next save is told from that
+ * instead of from the disk. Several processes may have it open. Waits for the disk. Errors: INVALID_ARGUMENT, also for a directory that holds something
  * else, NOT_FOUND, CORRUPT, STORAGE.
  */
 persisting_status persisting_params_open(const char* path, uint32_t flags, persisting_params* out_params,
@@ -1012,7 +1016,8 @@ struct persisting_tensors {
  * the disk and seen by all; when it fails, there is nothing of it. Memory is read until
  * then, and must not change. `save_options` is a JSON object: "tags" (names that are to
  * name the version), "metadata" (an object), "expect" (the newest version, 0 for none;
- * CONFLICT if it is another). The result is what persisting_params_list has of a version.
+ * CONFLICT if it is another), "base" (the version that changes within tensors are told
+ * from, or a tag, or "latest", of which there may be none; empty: none). The result is what persisting_params_list has of a version.
  * Bytes that any version of the store has are not stored again.
  */
 persisting_status persisting_params_save(persisting_params params, const char* name,
@@ -1022,7 +1027,7 @@ persisting_status persisting_params_save(persisting_params params, const char* n
 /*
  * The names as a JSON array of {"name", "latest", "next", "tags", "versions": [{"version",
  * "created" (Unix milliseconds), "tensors", "bytes", "stored" (bytes that it added),
- * "metadata", "manifest", "sum"}]}.
+ * "base" (0 for none, or left out), "metadata", "manifest", "sum"}]}.
  */
 persisting_status persisting_params_list(persisting_params params, char** out_json, struct persisting_error* error);
 
@@ -1080,8 +1085,14 @@ persisting_status persisting_weights_open(persisting_params params, const char* 
 
 /*
  * What a version is, as JSON: {"name", "version", "created", "tags", "bytes", "stored",
- * "metadata", "tensors": {"names", "dtypes", "shapes", "bytes", "ties"}}, the latter arrays
- * of the same length, in the order in which the tensors were saved.
+ * "base" (0 for none), "metadata"}.
+ */
+persisting_status persisting_weights_entry(persisting_weights weights, char** out_json,
+                                           struct persisting_error* error);
+
+/*
+ * The same with "tensors": {"names", "dtypes", "shapes", "bytes", "ties"}, arrays of the
+ * same length, in the order in which the tensors were saved.
  */
 persisting_status persisting_weights_describe(persisting_weights weights, char** out_json,
                                               struct persisting_error* error);
@@ -1095,6 +1106,19 @@ persisting_status persisting_weights_describe(persisting_weights weights, char**
 persisting_status persisting_weights_load(persisting_weights weights, int64_t count, const int64_t* numbers,
                                           const int64_t* byte_offsets, const uint64_t* addresses,
                                           const int64_t* lengths, uint32_t flags, struct persisting_error* error);
+
+/*
+ * Makes the memory of `count` tensors, given as to persisting_weights_load but each as a
+ * whole, and which is that of the version `other`, that of this version, at the cost of
+ * what changed. A tensor that `other` has not, or that has changed too much, is loaded.
+ * Every block is checked before and after, unless `flags` has PERSISTING_UNVERIFIED: what
+ * is of this version already is left alone, so a call that failed can be made again;
+ * memory that is of neither version is CONFLICT. The result is {"same", "told", "loaded"
+ * (numbers of tensors), "read" (bytes)}.
+ */
+persisting_status persisting_weights_pull(persisting_weights weights, persisting_weights other, int64_t count,
+                                          const int64_t* numbers, const uint64_t* addresses, const int64_t* lengths,
+                                          uint32_t flags, char** out_json, struct persisting_error* error);
 
 /*
  * How another version differs, which is of the same store or not: {"changes": [{"name",

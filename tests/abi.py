@@ -317,6 +317,8 @@ class World:
         }
         if batch is not None:
             values |= {"array": byref(batch.array), "schema": byref(batch.schema)}
+        if function.name == "persisting_weights_pull":  # which looks at what is there
+            values["addresses"] = self.tensors.addresses
         return {p.name: values[p.name] for p in function.parameters if not p.is_out}
 
     def call(

@@ -61,7 +61,9 @@ STRINGS = {
     "persisting_params_verify",
     "persisting_params_collect",
     "persisting_weights_describe",
+    "persisting_weights_entry",
     "persisting_weights_diff",
+    "persisting_weights_pull",
 }
 
 
@@ -436,6 +438,12 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("weights_load", {"numbers": (ctypes.c_int64 * 2)(-1)}, Status.INVALID_ARGUMENT, "-1"),
         ("weights_load", {"byte_offsets": (ctypes.c_int64 * 2)(1)}, Status.INVALID_ARGUMENT, "one"),
         ("weights_load", {"addresses": (ctypes.c_uint64 * 2)()}, Status.INVALID_ARGUMENT, "0x0"),
+        ("weights_pull", {"flags": 1}, Status.INVALID_ARGUMENT, "0x1"),
+        ("weights_pull", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("weights_pull", {"numbers": (ctypes.c_int64 * 2)(0, 2)}, Status.INVALID_ARGUMENT, "2"),
+        ("weights_pull", {"lengths": (ctypes.c_int64 * 2)(16)}, Status.INVALID_ARGUMENT, "whole"),
+        ("weights_pull", {"addresses": (ctypes.c_uint64 * 2)()}, Status.INVALID_ARGUMENT, "0x0"),
+        ("weights_pull", {"other": 5}, Status.INVALID_HANDLE, "weights"),
         ("weights_diff", {"other": 5}, Status.INVALID_HANDLE, "weights"),
     ],
 )

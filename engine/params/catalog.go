@@ -262,25 +262,36 @@ func (s *Store) Get(name string) (*Name, error) {
 	return n, err
 }
 
+// catalog returns what the catalog has of all names.
 func (s *Store) catalog() ([]*Name, error) {
 	if err := s.open(); err != nil {
 		return nil, err
 	}
+	all := []*Name{}
+	err := s.walk(func(n *Name, err error) error {
+		all = append(all, n)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// walk reads the catalog of each name, or learns why it cannot, until each fails.
+func (s *Store) walk(each func(*Name, error) error) error {
 	files, err := s.o.FS.ReadDir(s.path(catalogDir))
 	if err != nil {
-		return nil, fmt.Errorf("params: catalog: %w", err)
+		return fmt.Errorf("params: catalog: %w", err)
 	}
-	all := []*Name{}
 	for _, file := range files {
 		name, ok := nameOf(file)
 		if !ok {
 			continue
 		}
-		n, err := s.read(name)
-		if err != nil {
-			return nil, err
+		if err := each(s.read(name)); err != nil {
+			return err
 		}
-		all = append(all, n)
 	}
-	return all, nil
+	return nil
 }

@@ -223,15 +223,11 @@ func manifestSum(whole []byte) sum {
 
 // readManifest reads a manifest, whose checksum the catalog has.
 func readManifest(fsys vfs.FS, path, want string) (*manifest, error) {
-	f, err := fsys.Open(path)
+	f, size, err := openSized(fsys, path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
 	if size < manifestHeaderBytes+8*manifestColumns || size > maxManifestBytes {
 		return nil, damaged(path, "it has %d bytes, and is no manifest", size)
 	}

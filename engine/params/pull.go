@@ -138,7 +138,6 @@ type pulling struct {
 	name   string
 	layers []*openLayer // none where it is the same
 	sums   []sum        // of it
-
 }
 
 // tensor finds the layers that lead to a tensor, nil where it has to be loaded.

@@ -55,24 +55,16 @@ func (s *Store) readable(name string) (all []*Name, faults []string, err error) 
 		}
 		return []*Name{n}, []string{}, nil
 	}
-	files, err := s.o.FS.ReadDir(s.path(catalogDir))
-	if err != nil {
-		return nil, nil, fmt.Errorf("params: verify: %w", err)
-	}
 	faults = []string{}
-	for _, file := range files {
-		name, ok := nameOf(file)
-		if !ok {
-			continue
-		}
-		n, err := s.read(name)
+	err = s.walk(func(n *Name, err error) error {
 		if err != nil {
 			faults = append(faults, err.Error())
-			continue
+			return nil
 		}
 		all = append(all, n)
-	}
-	return all, faults, nil
+		return nil
+	})
+	return all, faults, err
 }
 
 type verifier struct {

@@ -18,7 +18,7 @@ from persisting._engine.handles import Handle
 from persisting._engine.library import as_json, call, library, string
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class Tensors:
@@ -45,6 +45,18 @@ class Tensors:
         self._addresses.append(address)
         self._lengths.append(length)
         self._ties.append(tie)
+
+    def copy(self, memory: Callable[[int], int]) -> None:
+        """Have tensors lie in copies: `memory` returns an address with room for so many bytes."""
+        copies: dict[tuple[int, int], int] = {}
+        for i, length in enumerate(self._lengths):
+            if not length:
+                continue
+            lies = (self._addresses[i], length)
+            if lies not in copies:
+                copies[lies] = memory(length)
+                ctypes.memmove(copies[lies], *lies)
+            self._addresses[i] = copies[lies]
 
     def columns(self) -> tuple[boundary.Tensors, list[Any]]:
         """Return the struct and what must live as long as it is used."""
@@ -88,13 +100,15 @@ class Params(Handle):
         Directory of the store.
     read_only
         Whether it must be there, and is not made.
+    keep
+        Whether a copy of what was saved last stays in memory.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, read_only: bool) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool, keep: bool) -> None:
         self.path = os.fspath(path)
         functions = library()
         number = ctypes.c_uint64()
-        flags = boundary.OPEN_READ_ONLY if read_only else 0
+        flags = (boundary.OPEN_READ_ONLY if read_only else 0) | (boundary.KEEP if keep else 0)
         call(functions.persisting_params_open, os.fsencode(self.path), flags, byref(number))
         name = f"the parameter store {self.path}"
         super().__init__(number.value, functions.persisting_params_close, name)
@@ -173,8 +187,13 @@ class Weights(Handle):
     def __init__(self, number: int, name: str) -> None:
         super().__init__(number, library().persisting_weights_close, name)
 
+    def entry(self) -> dict[str, Any]:
+        """Return what the version is, without its tensors."""
+        found: dict[str, Any] = json.loads(string(self._use, library().persisting_weights_entry))
+        return found
+
     def describe(self) -> dict[str, Any]:
-        """Return what the version is."""
+        """Return what the version is, with its tensors."""
         found: dict[str, Any] = json.loads(string(self._use, library().persisting_weights_describe))
         return found
 
@@ -192,6 +211,25 @@ class Weights(Handle):
         flags = 0 if verify else boundary.UNVERIFIED
         columns = map(_address, (numbers, offsets, addresses, lengths))
         self._use(library().persisting_weights_load, count, *columns, flags)
+
+    def pull(
+        self,
+        before: Weights,
+        numbers: array[int],
+        addresses: array[int],
+        lengths: array[int],
+        *,
+        verify: bool,
+    ) -> dict[str, Any]:
+        """Make tensors at addresses, which are those of another version, those of this one."""
+        count = len(numbers)
+        flags = 0 if verify else boundary.UNVERIFIED
+        columns = [_address(column) for column in (numbers, addresses, lengths)]
+        function = library().persisting_weights_pull
+        found: dict[str, Any] = json.loads(
+            string(self._use, function, before._number, count, *columns, flags)
+        )
+        return found
 
     def diff(self, other: Weights) -> dict[str, Any]:
         """Return how another version differs from this one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,41 +10,53 @@ from typing import TYPE_CHECKING, Any, Literal
 from persisting._arguments import integer
 from persisting._errors import InvalidArgumentError, NotFoundError
 from persisting.params._files import is_file
+from persisting.params._infos import TensorInfo
 from persisting.params._memory import Destination, destination, existing
+from persisting.params._patches import Patch, patch, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from typing_extensions import Self
 
     from persisting._engine.params import Weights as Handle
 
 Framework = Literal["numpy", "torch", "bytes"]
+Arrays = Literal["numpy", "torch"]
 _FRAMEWORKS = ("numpy", "torch", "bytes")
 
 Rows = slice | tuple[int, int]
 
 
 @dataclass(frozen=True)
-class TensorInfo:
-    """What is stored of a tensor.
+class Pulled:
+    """What a pull did.
 
     Attributes
     ----------
-    dtype : str
-        A tag: that of safetensors where it has one, as ``"BF16"``.
-    shape : tuple of int
-        Its dimensions; of ``F4`` and ``F6`` in values, not in bytes.
-    nbytes : int
-        Its size.
-    tie : int
-        The same number, not 0, for tensors of the version that were one in memory.
+    version : int
+        Which the tensors are of now.
+    same, told, loaded : int
+        Numbers of tensors that were the same already, that were made of what was in memory, and
+        that were read as a whole.
+    read : int
+        Bytes that were read.
     """
 
-    dtype: str
-    shape: tuple[int, ...]
-    nbytes: int
-    tie: int = 0
+    version: int
+    same: int
+    told: int
+    loaded: int
+    read: int
+
+
+@dataclass
+class _Described:
+    """The tensors of a version, with their numbers, and its files."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    tensors: dict[str, TensorInfo] = field(default_factory=dict)
+    files: dict[str, TensorInfo] = field(default_factory=dict)
 
 
 class Weights:
@@ -61,14 +74,12 @@ class Weights:
         Tags that named it when it was opened.
     metadata : dict
         What it was saved with.
-    tensors : dict of str to TensorInfo
-        What there is, in the order in which it was saved.
     """
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         try:
-            found = handle.describe()
+            found = handle.entry()
         except BaseException:
             handle.close()
             raise
@@ -76,14 +87,27 @@ class Weights:
         self.version: int = found["version"]
         self.tags: tuple[str, ...] = tuple(found["tags"])
         self.metadata: dict[str, Any] = found.get("metadata") or {}
-        self._numbers: dict[str, int] = {}
-        self.tensors: dict[str, TensorInfo] = {}
-        self._files: dict[str, TensorInfo] = {}
-        columns = found["tensors"].values()
+
+    @functools.cached_property
+    def _described(self) -> _Described:
+        """What there is, which takes a while of many tensors, and is often not asked for."""
+        found = _Described()
+        columns = self._handle.describe()["tensors"].values()
         for number, (name, dtype, shape, nbytes, tie) in enumerate(zip(*columns, strict=True)):
-            self._numbers[name] = number
-            infos = self._files if is_file(name) else self.tensors
+            found.numbers[name] = number
+            infos = found.files if is_file(name) else found.tensors
             infos[name] = TensorInfo(dtype, tuple(shape), nbytes, tie)
+        return found
+
+    @property
+    def tensors(self) -> dict[str, TensorInfo]:
+        """What there is, in the order in which it was saved."""
+        return self._described.tensors
+
+    @property
+    def _files(self) -> dict[str, TensorInfo]:
+        """Files that came with an imported version."""
+        return self._described.files
 
     def close(self) -> None:
         """Let the files go. A second call does nothing."""
@@ -137,14 +161,42 @@ class Weights:
                 if whole and info.tie:
                     tied[info.tie] = place.value
             found[name] = place.value
-            reads.add(self._numbers[name], begin, place)
+            reads.add(self._described.numbers[name], begin, place)
         reads.run(self._handle, verify)
         return found
+
+    def pull(self, tensors: Mapping[str, Any], before: Weights, *, verify: bool = True) -> Pulled:
+        """Make tensors of another version those of this one, as `ParameterStore.pull` does."""
+        reads = _Reads()
+        for name, value in tensors.items():
+            info = self.tensors.get(name)
+            if info is None:
+                raise NotFoundError(f"version {self.version} of {self.name!r} has no {name!r}")
+            place = existing(name, value, info.dtype, info.shape, info.nbytes)
+            reads.add(self._described.numbers[name], 0, place)
+        return Pulled(version=self.version, **reads.pull(self._handle, before._handle, verify))
+
+    def patches(self, before: Weights, *, framework: Arrays = "numpy") -> Iterator[Patch]:
+        """Tell what changed since another version, as `ParameterStore.patches` does."""
+        if framework not in ("numpy", "torch"):
+            raise InvalidArgumentError(f"framework is {framework!r}, want 'numpy' or 'torch'")
+        changes = before._handle.diff(self._handle)["changes"]
+        changed = {change["name"]: change["kind"] for change in changes}
+        for name, info in self.tensors.items():
+            if name not in changed:
+                continue
+            now = self.load(keys=[name], framework="bytes")[name]
+            known = before.tensors.get(name)
+            if known is None or (known.dtype, known.shape) != (info.dtype, info.shape):
+                yield whole(name, info, now, framework)
+                continue
+            old = before.load(keys=[name], framework="bytes")[name]
+            yield patch(name, info, old, now, framework)
 
     def _read_bytes(self, name: str, begin: int, into: memoryview) -> None:
         """Read a part of a tensor or of a file into a buffer."""
         reads = _Reads()
-        reads.add(self._numbers[name], begin, _buffer(into))
+        reads.add(self._described.numbers[name], begin, _buffer(into))
         reads.run(self._handle, True)
 
 
@@ -175,6 +227,9 @@ class _Reads:
 
     def run(self, handle: Handle, verify: bool) -> None:
         handle.load(self.numbers, self.offsets, self.addresses, self.lengths, verify=verify)
+
+    def pull(self, handle: Handle, before: Handle, verify: bool) -> dict[str, int]:
+        return handle.pull(before, self.numbers, self.addresses, self.lengths, verify=verify)
 
 
 def _part(name: str, info: TensorInfo, rows: Rows | None) -> tuple[int, tuple[int, ...], int]:
