@@ -30,13 +30,13 @@ func Apply(code Code, width int, payload, block []byte) error {
 	case Sparse, Plane:
 		switch width {
 		case 1:
-			return apply[uint8](code, payload, block)
+			return apply[uint8, int8](code, payload, block)
 		case 2:
-			return apply[uint16](code, payload, block)
+			return apply[uint16, int16](code, payload, block)
 		case 4:
-			return apply[uint32](code, payload, block)
+			return apply[uint32, int32](code, payload, block)
 		case 8:
-			return apply[uint64](code, payload, block)
+			return apply[uint64, int64](code, payload, block)
 		}
 	}
 	return ErrPayload
@@ -49,7 +49,7 @@ func check(sense bool) error {
 	return nil
 }
 
-func apply[T element](code Code, payload, block []byte) (err error) {
+func apply[T element, S signed](code Code, payload, block []byte) (err error) {
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
 	if code == Sparse {
@@ -64,12 +64,12 @@ func apply[T element](code Code, payload, block []byte) (err error) {
 		return ErrPayload
 	}
 	if code == Sparse {
-		return applySparse(s.gaps, s.ulps, viewOf[T](payload), viewOf[T](block))
+		return applySparse[T, S](s.gaps, s.ulps, viewOf[T](payload), viewOf[T](block))
 	}
-	return applyPlane(s.ulps, viewOf[T](payload), viewOf[T](block))
+	return applyPlane[T, S](s.ulps, viewOf[T](payload), viewOf[T](block))
 }
 
-func applySparse[T element](gaps, ulps []byte, values, block []T) error {
+func applySparse[T element, S signed](gaps, ulps []byte, values, block []T) error {
 	at, next := -1, 0
 	for _, gap := range gaps {
 		if at += int(gap); gap == far {
@@ -81,7 +81,7 @@ func applySparse[T element](gaps, ulps []byte, values, block []T) error {
 		ulp := ulps[next]
 		next++
 		if ulp != escape {
-			block[at] = unordered(ordered(block[at]) + T(int8(ulp)))
+			block[at] = unordered[T, S](ordered[T, S](block[at]) + T(int8(ulp)))
 			continue
 		}
 		if len(values) == 0 {
@@ -92,13 +92,13 @@ func applySparse[T element](gaps, ulps []byte, values, block []T) error {
 	return check(next == len(ulps) && len(values) == 0)
 }
 
-func applyPlane[T element](ulps []byte, values, block []T) error {
+func applyPlane[T element, S signed](ulps []byte, values, block []T) error {
 	if len(ulps) != len(block) {
 		return ErrPayload
 	}
 	for i, ulp := range ulps {
 		if ulp != escape {
-			block[i] = unordered(ordered(block[i]) + T(int8(ulp)))
+			block[i] = unordered[T, S](ordered[T, S](block[i]) + T(int8(ulp)))
 			continue
 		}
 		if len(values) == 0 {

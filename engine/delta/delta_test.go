@@ -144,12 +144,12 @@ func TestSizes(t *testing.T) {
 func TestOrder(t *testing.T) {
 	last := uint16(0)
 	for i := range 1 << 16 {
-		if got := ordered(uint16(i)); unordered(got) != uint16(i) {
-			t.Fatalf("%#x comes back as %#x", i, unordered(got))
+		if got := ordered[uint16, int16](uint16(i)); unordered[uint16, int16](got) != uint16(i) {
+			t.Fatalf("%#x comes back as %#x", i, unordered[uint16, int16](got))
 		}
 	}
 	for i, value := range []float32{float32(math.Inf(-1)), -1, -1e-30, float32(math.Copysign(0, -1)), 0, 1e-30, 1, float32(math.Inf(1))} {
-		bits := ordered(uint16(math.Float32bits(value) >> 16))
+		bits := ordered[uint16, int16](uint16(math.Float32bits(value) >> 16))
 		if i > 0 && bits <= last {
 			t.Errorf("%v is not above what is below it", value)
 		}

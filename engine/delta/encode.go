@@ -38,22 +38,22 @@ type Coder struct {
 func (c *Coder) Encode(payload []byte, width int, base, target []byte) (Code, []byte) {
 	switch width {
 	case 2:
-		return encode[uint16](c, payload, base, target)
+		return encode[uint16, int16](c, payload, base, target)
 	case 4:
-		return encode[uint32](c, payload, base, target)
+		return encode[uint32, int32](c, payload, base, target)
 	case 8:
-		return encode[uint64](c, payload, base, target)
+		return encode[uint64, int64](c, payload, base, target)
 	}
-	return encode[uint8](c, payload, base, target)
+	return encode[uint8, int8](c, payload, base, target)
 }
 
-func encode[T element](c *Coder, payload, base, target []byte) (Code, []byte) {
+func encode[T element, S signed](c *Coder, payload, base, target []byte) (Code, []byte) {
 	begun := len(payload)
 	elements := len(target) / size[T]()
 	found := Sparse
-	if c.gaps, c.ulps, c.escapes = c.gaps[:0], c.ulps[:0], c.escapes[:0]; !scan[T](c, base, target, elements*sparseShare/100) {
+	if c.gaps, c.ulps, c.escapes = c.gaps[:0], c.ulps[:0], c.escapes[:0]; !scan[T, S](c, base, target, elements*sparseShare/100) {
 		c.ulps, c.escapes = c.ulps[:0], c.escapes[:0]
-		if found = Plane; !plane[T](c, base, target) {
+		if found = Plane; !plane[T, S](c, base, target) {
 			return Raw, payload
 		}
 	}
@@ -72,10 +72,10 @@ func encode[T element](c *Coder, payload, base, target []byte) (Code, []byte) {
 
 // scan notes what changed, unless that is more than limit. What did not is passed by in steps of 32 bytes: one such step in seven
 // has a change where a hundredth of the elements of 16 bits has.
-func scan[T element](c *Coder, base, target []byte, limit int) bool {
+func scan[T element, S signed](c *Coder, base, target []byte, limit int) bool {
 	olds, news := viewOf[uint64](base), viewOf[uint64](target)
 	olds = olds[:len(news)]
-	s := scanner[T]{c: c, per: 8 / size[T](), last: -1}
+	s := scanner[T, S]{c: c, per: 8 / size[T](), last: -1}
 	i := 0
 	for ; i+4 <= len(news); i += 4 {
 		a, b := olds[i:i+4:i+4], news[i:i+4:i+4]
@@ -102,14 +102,14 @@ func scan[T element](c *Coder, base, target []byte, limit int) bool {
 }
 
 // scanner is a scan under way.
-type scanner[T element] struct {
+type scanner[T element, S signed] struct {
 	c    *Coder
 	per  int // elements in a word
 	last int // element that changed last
 }
 
 // word looks at the elements of the i-th word.
-func (s *scanner[T]) word(i int, before, after uint64) {
+func (s *scanner[T, S]) word(i int, before, after uint64) {
 	width := 8 * size[T]()
 	for changed := before ^ after; changed != 0; {
 		shift := bits.TrailingZeros64(changed) / width * width
@@ -118,22 +118,22 @@ func (s *scanner[T]) word(i int, before, after uint64) {
 	}
 }
 
-func (s *scanner[T]) change(at int, before, after T) {
+func (s *scanner[T, S]) change(at int, before, after T) {
 	gap := at - s.last - 1
 	s.last = at
 	for ; gap >= far; gap -= far {
 		s.c.gaps = append(s.c.gaps, far)
 	}
 	s.c.gaps = append(s.c.gaps, byte(gap))
-	ulp := difference(before, after)
+	ulp := difference[T, S](before, after)
 	if s.c.ulps = append(s.c.ulps, ulp); ulp == escape {
 		s.c.escapes = append(s.c.escapes, bytesOf([]T{after})...)
 	}
 }
 
 // difference is in ulps, and [escape] where that is no int8.
-func difference[T element](before, after T) byte {
-	ulps := ordered(after) - ordered(before)
+func difference[T element, S signed](before, after T) byte {
+	ulps := ordered[T, S](after) - ordered[T, S](before)
 	if ulps+127 > 254 {
 		return escape
 	}
@@ -141,7 +141,7 @@ func difference[T element](before, after T) byte {
 }
 
 // plane notes how each element changed, unless too many did.
-func plane[T element](c *Coder, base, target []byte) bool {
+func plane[T element, S signed](c *Coder, base, target []byte) bool {
 	before, after := viewOf[T](base), viewOf[T](target)
 	before = before[:len(after)]
 	if cap(c.ulps) < len(after) {
@@ -150,7 +150,7 @@ func plane[T element](c *Coder, base, target []byte) bool {
 	c.ulps = c.ulps[:len(after)]
 	limit, changed := len(after)*planeShare/100, 0
 	for i, now := range after {
-		ulp := difference(before[i], now)
+		ulp := difference[T, S](before[i], now)
 		if c.ulps[i] = ulp; ulp == 0 {
 			continue
 		}

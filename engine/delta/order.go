@@ -2,9 +2,13 @@ package delta
 
 import "unsafe"
 
-// element are the bits of a number.
+// element are the bits of a number, signed those of an integer that is as wide, which leaves its sign when it is shifted away.
 type element interface {
 	uint8 | uint16 | uint32 | uint64
+}
+
+type signed interface {
+	int8 | int16 | int32 | int64
 }
 
 // widths are the bytes of the elements of floating-point dtypes, by their tags.
@@ -31,13 +35,11 @@ func bytesOf[T element](view []T) []byte {
 func size[T element]() int { return int(unsafe.Sizeof(T(0))) }
 
 // ordered puts bits in the order of the floats that they are: the sign is flipped, and of negative ones all other bits as well.
-func ordered[T element](bits T) T {
-	top := 8*size[T]() - 1
-	return bits ^ (-(bits >> top) | 1<<top)
+func ordered[T element, S signed](bits T) T {
+	return bits ^ (T(S(bits)>>(8*unsafe.Sizeof(bits)-1)) | ^(^T(0) >> 1))
 }
 
 // unordered is the opposite.
-func unordered[T element](order T) T {
-	top := 8*size[T]() - 1
-	return order ^ ((order>>top - 1) | 1<<top)
+func unordered[T element, S signed](order T) T {
+	return order ^ (^T(S(order)>>(8*unsafe.Sizeof(order)-1)) | ^(^T(0) >> 1))
 }
