@@ -1,12 +1,6 @@
 package delta
 
-import (
-	"errors"
-	"sync"
-)
-
-// ErrPayload is returned for a payload that no [Coder] makes for a block of that length.
-var ErrPayload = errors.New("delta: the payload makes no sense")
+import "sync"
 
 // scratch has room for the streams of a payload.
 type scratch struct {
@@ -40,13 +34,6 @@ func Apply(code Code, width int, payload, block []byte) error {
 		}
 	}
 	return ErrPayload
-}
-
-func check(sense bool) error {
-	if !sense {
-		return ErrPayload
-	}
-	return nil
 }
 
 func apply[T element, S signed](code Code, payload, block []byte) (err error) {

@@ -2,23 +2,7 @@ package delta
 
 import "math/bits"
 
-// Code is how a block is told.
-type Code uint8
-
-// The codes. None ever changes.
 const (
-	Same Code = iota
-	Raw
-	Sparse
-	Plane
-)
-
-const (
-	// escape stands for a difference that is no int8; the new value is beside it.
-	escape = 0x80
-	// far is the gap that another one follows.
-	far = 0xff
-
 	// sparseShare and planeShare are how many of 100 elements may change.
 	sparseShare = 20
 	planeShare  = 60
