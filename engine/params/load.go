@@ -3,6 +3,7 @@ package params
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -174,7 +175,7 @@ type ReadError struct {
 	Err    error
 }
 
-func (e *ReadError) Error() string { return "params: tensor \"" + e.Tensor + "\": " + e.Err.Error() }
+func (e *ReadError) Error() string { return fmt.Sprintf("params: tensor %q: %v", e.Tensor, e.Err) }
 
 // Unwrap returns what failed.
 func (e *ReadError) Unwrap() error { return e.Err }
