@@ -66,6 +66,14 @@ func succeeds[H, T any](method func(H) T) func(H) (T, error) {
 	return func(of H) (T, error) { return method(of), nil }
 }
 
+// succeedsBoth is succeeds for two results.
+func succeedsBoth[H, T, U any](method func(H) (T, U)) func(H) (T, U, error) {
+	return func(of H) (T, U, error) {
+		t, u := method(of)
+		return t, u, nil
+	}
+}
+
 // fail fills *e, whose text the caller owns from then on, and returns the status.
 func fail(e *C.struct_persisting_error, err error) C.persisting_status {
 	err = lance.Advised(err)

@@ -1,76 +1,32 @@
 package main
 
-// #include "shim.h"
-import "C"
-
 import (
-	"encoding/json"
 	"fmt"
-	"strings"
 
 	"github.com/persisting/persisting/engine/kv"
 )
 
-//export persistingKvConnectGo
-func persistingKvConnectGo(address, options *C.char, out *C.persisting_kv, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error {
-		if err := need(arg("address", address), arg("connect_options", options), arg("out_kv", out)); err != nil {
-			return err
-		}
-		var o kv.ConnectOptions
-		if err := decodeOptions("connect_options", options, &o); err != nil {
-			return err
-		}
-		c, err := kv.Connect(C.GoString(address), o)
-		if err != nil {
-			return err
-		}
-		*out = C.persisting_kv(handles.add(kindKV, c))
-		return nil
-	})
-}
+var (
+	kvServerAddresses = succeeds((*kv.Server).Addresses)
+	kvServerClose     = (*kv.Server).Close
+)
 
-// decodeOptions reads a JSON object whose names must all be known.
-func decodeOptions(name string, options *C.char, into any) error {
-	d := json.NewDecoder(strings.NewReader(C.GoString(options)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return fmt.Errorf("%w: %s: JSON: %w", errArgument, name, err)
+func kvConnect(address string, options []byte) (*kv.Client, error) {
+	var o kv.ConnectOptions
+	if err := parseJSON("connect_options", options, &o); err != nil {
+		return nil, err
 	}
-	return nil
+	return kv.Connect(address, o)
 }
 
-//export persistingKvServeGo
-func persistingKvServeGo(id C.persisting_kv, options *C.char, out *C.persisting_kv_server, e *C.struct_persisting_error) C.persisting_status {
-	return onKV(id, e, func(s kv.Blocks) error {
-		store, ok := s.(*kv.Store)
-		if !ok {
-			return fmt.Errorf("%w: kv is a connection to a server, and cannot be served", errArgument)
-		}
-		var o kv.ServeOptions
-		if err := decodeOptions("serve_options", options, &o); err != nil {
-			return err
-		}
-		v, err := store.Serve(o)
-		if err != nil {
-			return err
-		}
-		*out = C.persisting_kv_server(handles.add(kindKVServer, v))
-		return nil
-	}, arg("serve_options", options), arg("out_kv_server", out))
-}
-
-//export persistingKvServerAddressesGo
-func persistingKvServerAddressesGo(id C.persisting_kv_server, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error {
-		if err := need(arg("out_json", out)); err != nil {
-			return err
-		}
-		return with(kindKVServer, uint64(id), func(v *kv.Server) error { return toJSON(v.Addresses(), out) })
-	})
-}
-
-//export persistingKvServerCloseGo
-func persistingKvServerCloseGo(id C.persisting_kv_server, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error { return shut(kindKVServer, uint64(id), (*kv.Server).Close) })
+func kvServe(s kv.Blocks, options []byte) (*kv.Server, error) {
+	store, ok := s.(*kv.Store)
+	if !ok {
+		return nil, fmt.Errorf("%w: kv is a connection to a server, and cannot be served", errArgument)
+	}
+	var o kv.ServeOptions
+	if err := parseJSON("serve_options", options, &o); err != nil {
+		return nil, err
+	}
+	return store.Serve(o)
 }

@@ -8,13 +8,9 @@ import (
 var (
 	viewClose  = (*table.View).Close
 	viewOpen   = (*bucket.Bucket).At
+	viewRows   = succeedsBoth((*table.View).Rows)
 	viewSchema = succeeds((*table.View).Schema)
 )
-
-func viewRows(v *table.View) (rows, end int64, err error) {
-	rows, end = v.Rows()
-	return rows, end, nil
-}
 
 func viewRead(v *table.View, offset, count int64, run bool) (*table.Cursor, error) {
 	if err := checkRange(offset, count); err != nil {

@@ -6,31 +6,14 @@ import "C"
 import (
 	"encoding/json"
 	"fmt"
-	"unsafe"
 
 	"github.com/persisting/persisting/engine/params"
 )
 
-//export persistingWeightsOpenGo
-func persistingWeightsOpenGo(id C.persisting_params, name, reference *C.char, out *C.persisting_weights, e *C.struct_persisting_error) C.persisting_status {
-	return onParams(id, e, func(s *params.Store) error {
-		w, err := s.Open(C.GoString(name), C.GoString(reference))
-		if err != nil {
-			return err
-		}
-		*out = C.persisting_weights(handles.add(kindWeights, w))
-		return nil
-	}, arg("name", name), arg("reference", reference), arg("out_weights", out))
-}
-
-func onWeights(id C.persisting_weights, e *C.struct_persisting_error, half func(*params.Weights) error, arguments ...argument) C.persisting_status {
-	return guard(e, func() error {
-		if err := need(arguments...); err != nil {
-			return err
-		}
-		return with(kindWeights, uint64(id), half)
-	})
-}
+var (
+	weightsClose = (*params.Weights).Close
+	weightsOpen  = (*params.Store).Open
+)
 
 // weightsDescribed is what a version is.
 type weightsDescribed struct {
@@ -50,7 +33,7 @@ type weightsDescribed struct {
 	} `json:"tensors"`
 }
 
-func describeWeights(w *params.Weights) *weightsDescribed {
+func weightsDescribe(w *params.Weights) (*weightsDescribed, error) {
 	d := &weightsDescribed{
 		Name: w.Name, Version: w.Entry.Version, Created: w.Entry.Created, Tags: append([]string{}, w.Tags...),
 		Bytes: w.Entry.Bytes, Stored: w.Entry.Stored, Metadata: w.Entry.Metadata,
@@ -63,42 +46,25 @@ func describeWeights(w *params.Weights) *weightsDescribed {
 		t.Names[i], t.DTypes[i], t.Bytes[i], t.Ties[i] = tensor.Name, tensor.DType, tensor.Bytes, tensor.Tie
 		t.Shapes[i] = append([]int64{}, tensor.Shape...)
 	}
-	return d
+	return d, nil
 }
 
-//export persistingWeightsDescribeGo
-func persistingWeightsDescribeGo(id C.persisting_weights, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onWeights(id, e, func(w *params.Weights) error { return toJSON(describeWeights(w), out) }, arg("out_json", out))
-}
-
-//export persistingWeightsLoadGo
-func persistingWeightsLoadGo(id C.persisting_weights, count C.int64_t, numbers, offsets *C.int64_t, addresses *C.uint64_t, lengths *C.int64_t, flags C.uint32_t, e *C.struct_persisting_error) C.persisting_status {
-	return onWeights(id, e, func(w *params.Weights) error {
-		if count < 0 || count > maxTensors {
-			return fmt.Errorf("%w: count is %d, want 0 to %d", errArgument, count, maxTensors)
+func weightsLoad(w *params.Weights, count int64, numbers, offsets *C.int64_t, addresses *C.uint64_t, lengths *C.int64_t, unverified bool) error {
+	if count < 0 || count > maxTensors {
+		return fmt.Errorf("%w: count is %d, want 0 to %d", errArgument, count, maxTensors)
+	}
+	wants := make([]params.Want, count)
+	for i := range wants {
+		at := uintptr(i)
+		into, err := borrowed(*element(addresses, at), *element(lengths, at))
+		if err != nil {
+			return err
 		}
-		wants := make([]params.Want, count)
-		at, sizes := unsafe.Slice(addresses, count), unsafe.Slice(lengths, count)
-		for i := range wants {
-			into, err := borrowed(at[i], sizes[i])
-			if err != nil {
-				return err
-			}
-			number, offset := *element(numbers, uintptr(i)), *element(offsets, uintptr(i))
-			wants[i] = params.Want{Tensor: int(number), Offset: int64(offset), Into: into}
-		}
-		return w.Load(wants, flags&C.PERSISTING_UNVERIFIED == 0)
-	}, arg("numbers", numbers), arg("byte_offsets", offsets), arg("addresses", addresses), arg("lengths", lengths))
+		wants[i] = params.Want{Tensor: int(*element(numbers, at)), Offset: int64(*element(offsets, at)), Into: into}
+	}
+	return w.Load(wants, !unverified)
 }
 
-//export persistingWeightsDiffGo
-func persistingWeightsDiffGo(id, other C.persisting_weights, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onWeights(id, e, func(from *params.Weights) error {
-		return beside(kindWeights, uint64(other), func(to *params.Weights) error { return toJSON(params.Diff(from, to), out) })
-	}, arg("out_json", out))
-}
-
-//export persistingWeightsCloseGo
-func persistingWeightsCloseGo(id C.persisting_weights, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error { return shut(kindWeights, uint64(id), (*params.Weights).Close) })
+func weightsDiff(from, to *params.Weights) (*params.Difference, error) {
+	return params.Diff(from, to), nil
 }
