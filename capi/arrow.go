@@ -22,6 +22,7 @@ func importColumns(s *C.struct_ArrowSchema) (columns *arrow.Schema, err error) {
 	if s.release == nil {
 		return nil, fmt.Errorf("%w: schema is released already", errArgument)
 	}
+	// Before the import, which takes the schema over and releases it.
 	all := zonesOf(s)
 	columns, err = cdata.ImportCArrowSchema(cdata.SchemaFromPtr(uintptr(unsafe.Pointer(s))))
 	if err != nil {
@@ -46,6 +47,8 @@ func importBatch(a *C.struct_ArrowArray, s *C.struct_ArrowSchema) (rec arrow.Rec
 	if err != nil {
 		return nil, err
 	}
+	// What the importer does with an array that is not what its schema says cannot be recovered
+	// from: it reads beyond buffers.
 	if err := checkArray(arrow.StructOf(schema.Fields()...), a, 0, ""); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/bucket"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +21,6 @@ import "C"
 
 var (
 	bucketAcknowledged   = succeeds((*bucket.Bucket).Acknowledged)
-	bucketClear          = (*bucket.Bucket).Clear
 	bucketClose          = (*bucket.Bucket).Close
 	bucketCommit         = (*bucket.Bucket).Commit
 	bucketCompact        = (*bucket.Bucket).Compact
@@ -28,8 +28,6 @@ var (
 	bucketDelete         = (*bucket.Bucket).Delete
 	bucketFirstFrom      = (*bucket.Bucket).FirstFrom
 	bucketFlush          = (*bucket.Bucket).Flush
-	bucketMark           = (*bucket.Bucket).Mark
-	bucketMarked         = (*bucket.Bucket).Marked
 	bucketOpenRing       = (*bucket.Bucket).OpenRing
 	bucketRenew          = (*bucket.Bucket).Renew
 	bucketRestore        = (*bucket.Bucket).Restore
@@ -37,13 +35,12 @@ var (
 	bucketStats          = succeeds((*bucket.Bucket).Stats)
 	bucketTag            = (*bucket.Bucket).Tag
 	bucketTruncateBefore = (*bucket.Bucket).TruncateBefore
-	bucketUnmark         = (*bucket.Bucket).Unmark
 	bucketUntag          = (*bucket.Bucket).Untag
 	bucketVersions       = (*bucket.Bucket).Versions
 )
 
-func bucketOpen(dir string, options []byte) (*bucket.Bucket, error) {
-	o, err := bucket.ParseOptions(options)
+func bucketOpen(dir string, chosen []byte) (*bucket.Bucket, error) {
+	o, err := options.Parse(chosen)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +49,7 @@ func bucketOpen(dir string, options []byte) (*bucket.Bucket, error) {
 }
 
 func bucketOpenReadOnly(dir string) (*bucket.Bucket, error) {
-	o := bucket.DefaultOptions()
+	o := options.Default()
 	o.Logger, o.Budget = messages.Logger("engine"), budget
 	return bucket.OpenReadOnly(dir, o)
 }
@@ -98,11 +95,15 @@ func put(b *bucket.Bucket, rows bucket.Batch, flags C.uint32_t, waitNs C.int64_t
 		return err
 	}
 	if waitNs != 0 {
+		// A time that is up is no error of the put: the rows are there, and the caller sees by the
+		// number that they are not acknowledged yet.
 		if err := bucketWait(b, end, int64(waitNs)); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
 	}
 	acknowledged := b.Acknowledged()
+	// Only where it has to wait: a caller whose rows are acknowledged by now looks at the number,
+	// and at no descriptor.
 	if acknowledged < end && flags&C.PERSISTING_NOTIFY != 0 {
 		b.Notify(end)
 	}
@@ -131,10 +132,10 @@ func bucketNotify(b *bucket.Bucket, rows int64) error {
 
 func bucketSetBell(b *bucket.Bucket, fd int32) error {
 	if fd < 0 {
-		b.SetBell(nil)
+		b.SetWaker(nil)
 		return nil
 	}
-	b.SetBell(func(rows int64, over bool) {
+	b.SetWaker(func(rows int64, over bool) {
 		number := uint64(rows)
 		if over {
 			number += C.PERSISTING_OVER
@@ -149,6 +150,7 @@ func bucketSetBell(b *bucket.Bucket, fd int32) error {
 func ring(fd int32, number uint64) {
 	var text [8]byte
 	binary.NativeEndian.PutUint64(text[:], number)
+	// Eight bytes, which a pipe takes as a whole or not at all.
 	_, _ = unix.Write(int(fd), text[:])
 }
 

@@ -45,6 +45,7 @@ func exportRecord(rec arrow.Record, out *C.struct_ArrowArray) {
 	if rec == nil {
 		return
 	}
+	// arrow/go exports a slice of a struct with its offset, and again with fields that begin there.
 	whole := lance.Exportable(rec)
 	rec.Release()
 	defer whole.Release()

@@ -21,5 +21,7 @@ func directoryInspect(dir string) (inspect.Examination, error) {
 }
 
 func directoryRepair(dir string, apply bool) (inspect.Repaired, error) {
+	// Without a handle, so a panic is of this call: what it worked on is a directory that nobody
+	// has open.
 	return contained(func() (inspect.Repaired, error) { return inspect.Repair(dir, apply, bucket.Salvage) })
 }

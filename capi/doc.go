@@ -13,6 +13,19 @@
 //
 // A half that has no such form, as one that borrows memory, is an export in the
 // file of its noun, and is not made.
+//
+// # Layers
+//
+// Above all of Go, and the only package that knows C's types. What calls it is in another language: Python's _engine, or a program in C.
+//
+// # Concurrency
+//
+// Each function may be called from any thread. A call holds a reference to its handle; a close ends the handle for calls to come, ends
+// what those that run wait for, and returns when they have. A thread that is in a call holds no lock of this package.
+//
+// # What a crash costs
+//
+// The handles. Nothing is on disk that this package writes.
 package main
 
 func main() {}

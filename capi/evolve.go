@@ -7,15 +7,18 @@ import (
 	"github.com/persisting/persisting/engine/bucket"
 )
 
-var (
-	bucketDeclare      = (*bucket.Bucket).Declare
-	bucketDropColumn   = (*bucket.Bucket).DropColumn
-	bucketFillColumn   = (*bucket.Bucket).FillColumn
-	bucketRenameColumn = (*bucket.Bucket).RenameColumn
-)
+func bucketDeclare(b *bucket.Bucket, columns *arrow.Schema) error {
+	return b.Columns().Declare(columns)
+}
+
+func bucketDropColumn(b *bucket.Bucket, name string) error { return b.Columns().Drop(name) }
+
+func bucketFillColumn(b *bucket.Bucket, row arrow.Record) error { return b.Columns().Fill(row) }
+
+func bucketRenameColumn(b *bucket.Bucket, name, to string) error { return b.Columns().Rename(name, to) }
 
 func bucketAddColumns(b *bucket.Bucket, columns *arrow.Schema) error {
-	return b.AddColumns(columns.Fields())
+	return b.Columns().Add(columns.Fields())
 }
 
 func bucketComputeColumn(b *bucket.Bucket, column *arrow.Schema, expression string) error {
@@ -26,7 +29,7 @@ func bucketComputeColumn(b *bucket.Bucket, column *arrow.Schema, expression stri
 	if f.Type.ID() == arrow.NULL {
 		f.Type = nil
 	}
-	return b.ComputeColumn(f, expression)
+	return b.Columns().Compute(f, expression)
 }
 
 func bucketCastColumn(b *bucket.Bucket, column *arrow.Schema) error {
@@ -34,7 +37,7 @@ func bucketCastColumn(b *bucket.Bucket, column *arrow.Schema) error {
 	if err != nil {
 		return err
 	}
-	return b.CastColumn(f)
+	return b.Columns().Cast(f)
 }
 
 func oneField(columns *arrow.Schema) (arrow.Field, error) {

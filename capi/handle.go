@@ -9,8 +9,10 @@ import (
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/bucket"
 	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/kv/remote"
 	"github.com/persisting/persisting/engine/params"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/trajectory"
 	"github.com/persisting/persisting/metrics/exporter"
 )
 
@@ -22,9 +24,11 @@ type (
 	openServer   = *exporter.Server
 	openView     = *table.View
 	openKV       = kv.Blocks
-	openKVServer = *kv.Server
+	openKVServer = *remote.Server
 	openParams   = *params.Store
 	openWeights  = *params.Weights
+
+	openTrajectories = *trajectory.Store
 )
 
 // kindShift is where the kind of a handle begins.
@@ -70,6 +74,7 @@ func (e *entry) contain(err *error) {
 	*err = engine.Panicked(with)
 	e.broken.CompareAndSwap(nil, err)
 	if e.bucket != nil {
+		// The bucket has work of its own that goes on with what the call has left half done.
 		e.bucket.Break(*err)
 	}
 }
@@ -79,6 +84,8 @@ func (t *handleTable) add(k kind, value any) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.last++
+	// One counter for all kinds: even if the top byte were lost, no number would be another
+	// handle's.
 	id := uint64(k)<<kindShift | t.last
 	e := &entry{value: value}
 	e.bucket, _ = value.(*bucket.Bucket)
@@ -122,6 +129,8 @@ func (t *handleTable) use(k kind, id uint64) (*entry, error) {
 	defer t.mu.Unlock()
 	e, err := t.find(k, id)
 	if err == nil {
+		// Under the lock under which a handle ends: whoever shuts it either sees this call, and
+		// waits for it, or the call does not find it.
 		e.users.Add(1)
 	}
 	return e, err
@@ -134,6 +143,7 @@ func with[T any](k kind, id uint64, f func(T) error) (err error) {
 		return err
 	}
 	defer e.users.Done()
+	// After the reference is taken, so that a close which comes now waits for this answer.
 	if err := e.fault(); err != nil {
 		return err
 	}

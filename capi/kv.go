@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/kv/transfer"
 )
 
 var (
@@ -105,28 +106,44 @@ func kvLocate(s kv.Blocks, space uint32, keys [][]byte, leaseMs int64) ([]*kv.Lo
 
 // batchOf is what the engine is asked for. It may outlive the call, so the keys are copied; the
 // memory is C's, and no Go pointer is ever stored in it.
-func batchOf(space uint32, keys [][]byte, pieces []int32, addresses *C.uint64_t, lengths *C.int64_t, ttlMs int64, results []int8) (*kv.Batch, error) {
+func batchOf(space uint32, keys [][]byte, pieces []int32, addresses *C.uint64_t, lengths *C.int64_t, ttlMs int64, results []int8) (*transfer.Batch, error) {
 	ttl, err := lease(ttlMs, "ttl_ms")
 	if err != nil {
 		return nil, err
 	}
-	b := &kv.Batch{Space: space, Items: make([]kv.Item, len(keys)), TTL: ttl, Results: results}
-	next := 0
+	total := 0
 	for i, count := range pieces {
 		if count < 0 {
 			return nil, fmt.Errorf("%w: pieces[%d] is %d", errArgument, i, count)
 		}
-		end := next + int(count)
-		at, sizes := unsafe.Slice(addresses, end)[next:], unsafe.Slice(lengths, end)[next:]
-		b.Items[i] = kv.Item{Key: slices.Clone(keys[i]), Pieces: make([][]byte, count)}
-		for j := range b.Items[i].Pieces {
-			if b.Items[i].Pieces[j], err = borrowed(at[j], sizes[j]); err != nil {
-				return nil, fmt.Errorf("piece %d: %w", next+j, err)
-			}
-		}
-		next = end
+		total += int(count)
+	}
+	// One slice for the pieces of all keys and one for the keys, not two for each key.
+	memory, err := memoryAt(addresses, lengths, total)
+	if err != nil {
+		return nil, err
+	}
+	names := slices.Concat(keys...)
+	b := &transfer.Batch{Space: space, Items: make([]transfer.Item, len(keys)), TTL: ttl, Results: results}
+	for i, count := range pieces {
+		size := len(keys[i])
+		b.Items[i] = transfer.Item{Key: names[:size:size], Pieces: memory[:count:count]}
+		names, memory = names[size:], memory[count:]
 	}
 	return b, nil
+}
+
+// memoryAt are pieces of memory that C owns.
+func memoryAt(addresses *C.uint64_t, lengths *C.int64_t, count int) ([][]byte, error) {
+	all := make([][]byte, count)
+	at, sizes := unsafe.Slice(addresses, count), unsafe.Slice(lengths, count)
+	for i := range all {
+		var err error
+		if all[i], err = borrowed(at[i], sizes[i]); err != nil {
+			return nil, fmt.Errorf("piece %d: %w", i, err)
+		}
+	}
+	return all, nil
 }
 
 func kvLoad(s kv.Blocks, space uint32, keys [][]byte, pieces []int32, addresses *C.uint64_t, lengths *C.int64_t, results []int8) error {
@@ -184,8 +201,8 @@ func changeKeys(keys [][]byte, results []int8, change func(key []byte) (bool, er
 		if err != nil {
 			return err
 		}
-		if results[i] = kv.Absent; there {
-			results[i] = kv.OK
+		if results[i] = transfer.Absent; there {
+			results[i] = transfer.OK
 		}
 	}
 	return nil

@@ -4,29 +4,30 @@ import (
 	"fmt"
 
 	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/kv/remote"
 )
 
 var (
-	kvServerAddresses = succeeds((*kv.Server).Addresses)
-	kvServerClose     = (*kv.Server).Close
+	kvServerAddresses = succeeds((*remote.Server).Addresses)
+	kvServerClose     = (*remote.Server).Close
 )
 
-func kvConnect(address string, options []byte) (*kv.Client, error) {
-	var o kv.ConnectOptions
+func kvConnect(address string, options []byte) (*remote.Client, error) {
+	var o remote.ConnectOptions
 	if err := parseJSON("connect_options", options, &o); err != nil {
 		return nil, err
 	}
-	return kv.Connect(address, o)
+	return remote.Connect(address, o)
 }
 
-func kvServe(s kv.Blocks, options []byte) (*kv.Server, error) {
+func kvServe(s kv.Blocks, options []byte) (*remote.Server, error) {
 	store, ok := s.(*kv.Store)
 	if !ok {
 		return nil, fmt.Errorf("%w: kv is a connection to a server, and cannot be served", errArgument)
 	}
-	var o kv.ServeOptions
+	var o remote.ServeOptions
 	if err := parseJSON("serve_options", options, &o); err != nil {
 		return nil, err
 	}
-	return store.Serve(o)
+	return remote.Serve(store, o)
 }

@@ -31,6 +31,8 @@ func persistingVersionGo(out **C.char, e *C.struct_persisting_error) C.persistin
 //export persistingStringFreeGo
 func persistingStringFreeGo(s *C.char, e *C.struct_persisting_error) C.persisting_status {
 	return guard(e, func() error {
+		// Here and not by the caller's free, which may be of another allocator than that of this
+		// library.
 		C.free(unsafe.Pointer(s))
 		return nil
 	})

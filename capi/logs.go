@@ -32,6 +32,7 @@ type logged struct {
 }
 
 func logNext(longestNs int64) (logged, error) {
+	// Below zero is for ever: the thread of a caller that has nothing else to do.
 	ctx, cancel := context.Background(), func() {}
 	if longestNs >= 0 {
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(longestNs))

@@ -20,12 +20,22 @@ func namesIn(text []byte) (names []string, err error) {
 	return names, nil
 }
 
+func bucketMark(b *bucket.Bucket, task string, offsets []int64) error {
+	return b.Tasks().Mark(task, offsets)
+}
+
+func bucketUnmark(b *bucket.Bucket, task string) error { return b.Tasks().Unmark(task) }
+
+func bucketMarked(b *bucket.Bucket) (map[string]int64, error) { return b.Tasks().Marked() }
+
+func bucketClear(b *bucket.Bucket, offsets []int64) (int64, error) { return b.Tasks().Clear(offsets) }
+
 func bucketTakeReady(b *bucket.Bucket, task string, columns []byte, into []int64) (int, error) {
 	names, err := namesIn(columns)
 	if err != nil {
 		return 0, err
 	}
-	taken, err := b.TakeReady(task, names, int64(len(into)))
+	taken, err := b.Tasks().Take(task, names, int64(len(into)))
 	return copy(into, taken), err
 }
 
@@ -34,7 +44,7 @@ func bucketReady(b *bucket.Bucket, task string, columns, bits []byte) error {
 	if err != nil {
 		return err
 	}
-	return b.Ready(task, names, func(first int64, rows uint64) bool {
+	return b.Tasks().Ready(task, names, func(first int64, rows uint64) bool {
 		if first/8 >= int64(len(bits)) {
 			return false
 		}

@@ -15,6 +15,7 @@ import (
 )
 
 var (
+	paramsAbort   = (*params.Store).Abort
 	paramsClose   = (*params.Store).Close
 	paramsCollect = (*params.Store).Collect
 	paramsGet     = (*params.Store).Get
@@ -167,4 +168,44 @@ func paramsDelete(s *params.Store, name string, versions *C.int64_t, count int64
 		chosen[i] = uint64(version)
 	}
 	return s.Delete(name, chosen)
+}
+
+func paramsBegin(s *params.Store, name string, ranks int32) (string, error) {
+	return s.Begin(name, int(ranks))
+}
+
+// piecesOf are the tensors of a call with the tensors that they are boxes of.
+func piecesOf(c *C.struct_persisting_tensors, wholes, offsets *C.int64_t) ([]params.Piece, error) {
+	tensors, err := tensorsOf(c)
+	if err != nil {
+		return nil, err
+	}
+	pieces := make([]params.Piece, len(tensors))
+	begin := uintptr(0)
+	for i, tensor := range tensors {
+		rank := len(tensor.Shape)
+		pieces[i] = params.Piece{
+			Tensor:  tensor,
+			Whole:   append([]int64{}, unsafe.Slice((*int64)(element(wholes, begin)), rank)...),
+			Offsets: append([]int64{}, unsafe.Slice((*int64)(element(offsets, begin)), rank)...),
+		}
+		begin += uintptr(rank)
+	}
+	return pieces, nil
+}
+
+func paramsPart(s *params.Store, transaction string, rank int32, tensors *C.struct_persisting_tensors, wholes, offsets *C.int64_t) error {
+	pieces, err := piecesOf(tensors, wholes, offsets)
+	if err != nil {
+		return err
+	}
+	return s.Part(transaction, int(rank), pieces)
+}
+
+func paramsCommit(s *params.Store, transaction string, options []byte) (*params.Entry, error) {
+	o, err := parseSaveOptions(options)
+	if err != nil {
+		return nil, err
+	}
+	return s.Commit(transaction, o)
 }

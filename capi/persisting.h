@@ -112,12 +112,14 @@ enum {
   PERSISTING_REMOVED = 14,         /* the row at that offset was removed */
   PERSISTING_CONFLICT = 15,        /* something is not as the caller expects it; nothing was changed */
   PERSISTING_READ_ONLY = 16,       /* the bucket was opened for reading */
+  PERSISTING_DUPLICATE = 17,       /* something else is stored in that place; nothing was changed */
   PERSISTING_INTERNAL = 99         /* a panic inside the library; close the handle */
 };
 
 /* detail is, of PERSISTING_REMOVED, the first offset after the one asked for whose row is
  * left, or that of the next row to be appended when there is none; of PERSISTING_LOCKED the
- * process that holds the directory, 0 where that is not known; of all others 0. */
+ * process that holds the directory, 0 where that is not known; of PERSISTING_DUPLICATE the
+ * step; of all others 0. */
 struct persisting_error {
   persisting_status code;
   char* message;
@@ -134,6 +136,7 @@ typedef uint64_t persisting_kv; /* an open store of blocks under keys, here or i
 typedef uint64_t persisting_kv_server; /* what serves a store to other processes */
 typedef uint64_t persisting_params; /* an open store of parameters */
 typedef uint64_t persisting_weights; /* one version of parameters, open */
+typedef uint64_t persisting_trajectories; /* an open store of trajectories */
 
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
@@ -152,6 +155,9 @@ typedef uint64_t persisting_weights; /* one version of parameters, open */
 
 /* Do not check what is read. */
 #define PERSISTING_UNVERIFIED 128u
+
+/* The row is the last observation of an episode, which no action followed. */
+#define PERSISTING_FINAL 256u
 
 /* Read up to the first row that was removed, and return PERSISTING_REMOVED when the
  * first row of the read was: row i of the read has the offset offset + i. */
@@ -1098,7 +1104,40 @@ persisting_status persisting_params_verify(persisting_params params, const char*
 persisting_status persisting_params_collect(persisting_params params, char** out_json,
                                             struct persisting_error* error);
 
-/* Closes the store; versions of it that are open stay so. */
+/*
+ * Begins a version of a name that `ranks` processes write, each its part, from any process
+ * that sees the directory. The result is the transaction. It lives until
+ * this store is closed, or until it is committed or aborted; what is left of a dead one is
+ * removed by persisting_params_collect.
+ */
+persisting_status persisting_params_begin(persisting_params params, const char* name, int32_t ranks,
+                                          char** out_transaction, struct persisting_error* error);
+
+/*
+ * Stores the part of a rank, from 0, once; durable when it returns. Each tensor is a box of
+ * one: `wholes` has the shapes of those, and `offsets` where in them the boxes begin, as
+ * `dims` of `tensors` has the shapes of the boxes. Memory is read until the call returns.
+ * Errors: NOT_FOUND for a transaction that has ended, CONFLICT for a second part of a rank.
+ */
+persisting_status persisting_params_part(persisting_params params, const char* transaction, int32_t rank,
+                                         const struct persisting_tensors* tensors, const int64_t* wholes,
+                                         const int64_t* offsets, struct persisting_error* error);
+
+/*
+ * Makes a version of the parts; options and result are as of persisting_params_save. Nothing
+ * is seen before. Nothing changes, and it can be called again, where parts are missing or
+ * the newest version is not the one that is expected: CONFLICT; where parts overlap, leave
+ * an element out, or differ in dtype or shape: INVALID_ARGUMENT.
+ */
+persisting_status persisting_params_commit(persisting_params params, const char* transaction,
+                                           PERSISTING_JSON const char* save_options, char** out_json,
+                                           struct persisting_error* error);
+
+/* Ends a transaction and removes what its ranks have written. Errors: NOT_FOUND. */
+persisting_status persisting_params_abort(persisting_params params, const char* transaction,
+                                          struct persisting_error* error);
+
+/* Closes the store, and ends its transactions; versions of it that are open stay so. */
 persisting_status persisting_params_close(persisting_params params, struct persisting_error* error);
 
 /* ---- weights ----------------------------------------------------------- */
@@ -1113,7 +1152,9 @@ persisting_status persisting_weights_open(persisting_params params, const char* 
 /*
  * What a version is, as JSON: {"name", "version", "created", "tags", "bytes", "stored",
  * "metadata", "tensors": {"names", "dtypes", "shapes", "bytes", "ties"}}, the latter arrays
- * of the same length, in the order in which the tensors were saved.
+ * of the same length, in the order in which the tensors were saved. A box of a tensor, from
+ * persisting_params_part, is one with the name "\0box:4x6:0x3:w": NUL, "box:", the shape of
+ * the tensor, where the box begins in it, and the name of the tensor.
  */
 persisting_status persisting_weights_describe(persisting_weights weights, char** out_json,
                                               struct persisting_error* error);
@@ -1138,6 +1179,125 @@ persisting_status persisting_weights_diff(persisting_weights weights, persisting
 
 /* Ends the use of a version. */
 persisting_status persisting_weights_close(persisting_weights weights, struct persisting_error* error);
+
+/* ---- trajectories ------------------------------------------------------ */
+
+/*
+ * Opens the store of trajectories in the directory `path`, which is created if missing
+ * unless `flags` has PERSISTING_OPEN_READ_ONLY: then it is read as it is, beside the
+ * process that has it open. `trajectory_options` is an object: "wal_sync_interval"
+ * (seconds, 1 by default). Waits for the disk. Errors: INVALID_ARGUMENT, also for a directory
+ * that holds something else, NOT_FOUND, LOCKED, CORRUPT, WAL, STORAGE.
+ */
+persisting_status persisting_trajectories_open(PERSISTING_PATH const char* path,
+                                               PERSISTING_TAKES(OPEN_READ_ONLY) uint32_t flags,
+                                               PERSISTING_JSON const char* trajectory_options,
+                                               persisting_trajectories* out_trajectories,
+                                               struct persisting_error* error);
+
+/*
+ * Begins an episode, or goes on with one that is open. `episode` is an object: "id",
+ * "group", "env" (texts) and "attempt" (from 0). A higher attempt supersedes one that has
+ * not ended. The result is its number and the next step that it lacks. Acknowledged when it
+ * returns. Errors: CONFLICT, for a lower attempt, or one that was closed as lost.
+ */
+persisting_status persisting_trajectories_begin(persisting_trajectories trajectories,
+                                                PERSISTING_JSON const char* episode,
+                                                int64_t* out_number, int64_t* out_next,
+                                                struct persisting_error* error);
+
+/*
+ * Stores steps of an episode, from `step` on, with PERSISTING_FINAL its last observation.
+ * The batch has the column "version" (int32) and those of the user, of which a last
+ * observation may lack some; the first step gives them their types. Steps that are there
+ * already, with the same content, are passed over; `out_stored` is how many were not.
+ * Acknowledged when it returns. Errors: CONFLICT, for a gap and for an episode that has
+ * ended, DUPLICATE, SCHEMA, NOT_FOUND.
+ */
+persisting_status persisting_trajectories_append(persisting_trajectories trajectories, int64_t number, int64_t step,
+                                                 struct ArrowArray* array, struct ArrowSchema* schema,
+                                                 PERSISTING_TAKES(FINAL) uint32_t flags, int64_t* out_stored,
+                                                 struct persisting_error* error);
+
+/*
+ * Ends an episode. `ending` is an object: "steps" (how many it has), "terminated",
+ * "truncated" and "metadata" (an object). To end it again in the same way does nothing.
+ * Acknowledged when it returns. Errors: CONFLICT, NOT_FOUND.
+ */
+persisting_status persisting_trajectories_finish(persisting_trajectories trajectories, int64_t number,
+                                                 PERSISTING_JSON const char* ending, struct persisting_error* error);
+
+/*
+ * Closes as lost the open episodes to which nothing was added for `idle_ms` milliseconds;
+ * the result is how many.
+ */
+persisting_status persisting_trajectories_close_lost(persisting_trajectories trajectories, int64_t idle_ms,
+                                                     int64_t* out_count, struct persisting_error* error);
+
+/*
+ * The newest attempt of an episode: {"number", "id", "group", "env", "attempt", "state" ("open",
+ * "ended", "lost"), "steps", "terminated", "truncated", "final_observation", "metadata"}.
+ * Errors: NOT_FOUND.
+ */
+persisting_status persisting_trajectories_describe(persisting_trajectories trajectories, const char* id,
+                                                   char** out_json, struct persisting_error* error);
+
+/* The acknowledged steps of an episode in their order, and then its last observation. Errors: NOT_FOUND. */
+persisting_status persisting_trajectories_read(persisting_trajectories trajectories, int64_t number,
+                                               persisting_cursor* out_cursor, struct persisting_error* error);
+
+/* The steps at `count` offsets, in that order. Errors: NOT_FOUND. */
+persisting_status persisting_trajectories_take(persisting_trajectories trajectories,
+                                               PERSISTING_OF(count) const int64_t* offsets,
+                                               int64_t count, persisting_cursor* out_cursor,
+                                               struct persisting_error* error);
+
+/*
+ * Answers a query, see persisting_bucket_query, over the rows of steps. They are steps of
+ * all episodes, and last observations: persisting_trajectories_are_steps says which are
+ * steps of episodes that are open or have ended, by their offsets.
+ */
+persisting_status persisting_trajectories_steps(persisting_trajectories trajectories,
+                                                PERSISTING_JSON const char* query,
+                                                persisting_cursor* out_cursor, struct persisting_error* error);
+
+/* Sets a byte for each of `count` offsets: 1 for a step that counts, else 0. */
+persisting_status persisting_trajectories_are_steps(persisting_trajectories trajectories,
+                                                    PERSISTING_OF(count) const int64_t* offsets, int64_t count,
+                                                    PERSISTING_OF(count) uint8_t* out_bytes,
+                                                    struct persisting_error* error);
+
+/*
+ * Answers a query over what happened to episodes, a row each: persisting_trajectories_are_episodes
+ * says which rows are the newest ones of their episode, by their offsets and its number.
+ */
+persisting_status persisting_trajectories_episodes(persisting_trajectories trajectories,
+                                                   PERSISTING_JSON const char* episodes_query,
+                                                   persisting_cursor* out_cursor, struct persisting_error* error);
+
+/* Sets a byte for each of `count` rows: 1 for the newest of its episode, else 0. */
+persisting_status persisting_trajectories_are_episodes(persisting_trajectories trajectories,
+                                                       PERSISTING_OF(count) const int64_t* offsets,
+                                                       PERSISTING_OF(count) const int64_t* numbers, int64_t count,
+                                                       PERSISTING_OF(count) uint8_t* out_bytes,
+                                                       struct persisting_error* error);
+
+/* The columns of steps; none before the first step. */
+persisting_status persisting_trajectories_schema(persisting_trajectories trajectories,
+                                                 struct ArrowSchema* out_schema, struct persisting_error* error);
+
+/* Brings what is acknowledged into the tables; waits for the disk. */
+persisting_status persisting_trajectories_flush(persisting_trajectories trajectories, struct persisting_error* error);
+
+/*
+ * {"path", "steps" and "final_observations" (of open and ended episodes), "rows", "open", "ended",
+ * "lost", "superseded" (episodes), "steps_bucket", "episodes_bucket" (see persisting_bucket_stats)}.
+ */
+persisting_status persisting_trajectories_stats(persisting_trajectories trajectories, char** out_json,
+                                                struct persisting_error* error);
+
+/* Closes the store; waits for the disk. */
+persisting_status persisting_trajectories_close(persisting_trajectories trajectories, struct persisting_error* error);
 
 #ifdef __cplusplus
 }

@@ -31,6 +31,7 @@ func asked[H, T any](answer func(H, table.Query, []float64) (T, error)) func(H, 
 		if err != nil {
 			return none, err
 		}
+		// The search goes on in a cursor after the call, in which the vector is no longer lent.
 		return answer(of, q, slices.Clone(vector))
 	}
 }

@@ -182,6 +182,10 @@ def stale(w: World, kind: str) -> int:
         handle = w.call("persisting_weights_open").number("out_weights")
         assert w.call("persisting_weights_close", weights=handle).status == Status.OK
         return handle
+    if kind == "trajectories":
+        handle = w.call("persisting_trajectories_open").number("out_trajectories")
+        assert w.call("persisting_trajectories_close", trajectories=handle).status == Status.OK
+        return handle
     handle = w.open(w.directory / "stale")
     assert w.call("persisting_bucket_close", bucket=handle).status == Status.OK
     return handle
@@ -427,6 +431,27 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("params_save", {"save_options": b'{"x": 1}'}, Status.INVALID_ARGUMENT, '"x"'),
         ("params_save", {"save_options": b'{"metadata": 1}'}, Status.INVALID_ARGUMENT, "metadata"),
         ("params_save", {"save_options": b'{"expect": 9}'}, Status.CONFLICT, "9"),
+        ("params_begin", {"name": b""}, Status.INVALID_ARGUMENT, "name"),
+        ("params_begin", {"ranks": 0}, Status.INVALID_ARGUMENT, "0"),
+        ("params_part", {"transaction": b"x"}, Status.INVALID_ARGUMENT, '"x"'),
+        ("params_part", {"transaction": b"0" * 32}, Status.NOT_FOUND, "0000"),
+        ("params_part", {"rank": 1}, Status.INVALID_ARGUMENT, "want 0 to 0"),
+        ("params_part", {"rank": -1}, Status.INVALID_ARGUMENT, "-1"),
+        (
+            "params_part",
+            {"offsets": (ctypes.c_int64 * 3)(1, 0, 0)},
+            Status.INVALID_ARGUMENT,
+            "not within shape",
+        ),
+        (
+            "params_part",
+            {"wholes": (ctypes.c_int64 * 3)(4, 2, 7)},
+            Status.INVALID_ARGUMENT,
+            "not within shape [2 7]",
+        ),
+        ("params_commit", {"save_options": b'{"x": 1}'}, Status.INVALID_ARGUMENT, '"x"'),
+        ("params_commit", {"save_options": b'{"expect": 9}'}, Status.CONFLICT, "9"),
+        ("params_abort", {"transaction": b"0" * 32}, Status.NOT_FOUND, "0000"),
         ("params_get", {"name": b"nope"}, Status.NOT_FOUND, "nope"),
         ("params_set_tag", {"expect": -2}, Status.INVALID_ARGUMENT, "-2"),
         ("params_set_tag", {"expect": 7}, Status.CONFLICT, "7"),
@@ -444,6 +469,40 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("weights_load", {"byte_offsets": (ctypes.c_int64 * 2)(1)}, Status.INVALID_ARGUMENT, "one"),
         ("weights_load", {"addresses": (ctypes.c_uint64 * 2)()}, Status.INVALID_ARGUMENT, "0x0"),
         ("weights_diff", {"other": 5}, Status.INVALID_HANDLE, "weights"),
+        ("trajectories_open", {"path": b""}, Status.INVALID_ARGUMENT, "path"),
+        ("trajectories_open", {"path": b"/dev/null/x"}, Status.STORAGE, "/dev/null"),
+        ("trajectories_open", {"flags": 1}, Status.INVALID_ARGUMENT, "0x1"),
+        ("trajectories_open", {"flags": 64}, Status.NOT_FOUND, "another"),
+        ("trajectories_open", {"trajectory_options": b"{"}, Status.INVALID_ARGUMENT, "options"),
+        (
+            "trajectories_open",
+            {"trajectory_options": b'{"wal_sync_interval": -1}'},
+            Status.INVALID_ARGUMENT,
+            "wal_sync_interval is -1",
+        ),
+        ("trajectories_begin", {"episode": b'{"x": 1}'}, Status.INVALID_ARGUMENT, '"x"'),
+        ("trajectories_begin", {"episode": b"{}"}, Status.INVALID_ARGUMENT, "id"),
+        ("trajectories_append", {"number": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("trajectories_append", {"number": 9}, Status.NOT_FOUND, "9"),
+        ("trajectories_append", {"flags": 1}, Status.INVALID_ARGUMENT, "0x1"),
+        ("trajectories_append", {"step": 4}, Status.CONFLICT, "gap"),
+        ("trajectories_append", {"step": 1}, Status.DUPLICATE, "step 1"),
+        ("trajectories_append", {"step": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("trajectories_append", {"flags": 256}, Status.INVALID_ARGUMENT, "one last observation"),
+        ("trajectories_finish", {"ending": b'{"steps": 2}'}, Status.CONFLICT, "3 steps"),
+        ("trajectories_finish", {"ending": b'{"metadata": 1}'}, Status.INVALID_ARGUMENT, "object"),
+        ("trajectories_close_lost", {"idle_ms": -1}, Status.INVALID_ARGUMENT, "idle_ms"),
+        ("trajectories_describe", {"id": b"%s"}, Status.NOT_FOUND, "%s"),
+        ("trajectories_read", {"number": 2}, Status.NOT_FOUND, "2"),
+        ("trajectories_take", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("trajectories_steps", {"query": b"{"}, Status.INVALID_ARGUMENT, "query"),
+        ("trajectories_steps", {"query": b'{"filter": "x > 0"}'}, Status.INVALID_ARGUMENT, "x"),
+        (
+            "trajectories_are_episodes",
+            {"numbers": (ctypes.c_int64 * 2)(0, 7)},
+            Status.NOT_FOUND,
+            "7",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused(

