@@ -252,6 +252,8 @@ def kinds_text(header: Header) -> str:
         *(f"\t{kind_name(noun):<{width}} kind = {number}" for number, noun in nouns),
         ")",
         "",
-        f"func (k kind) String() string {{ return [...]string{{{names}}}[k] }}",
+        "func (k kind) String() string {",
+        f"\treturn [...]string{{{names}}}[k]",
+        "}",
     ]
     return "\n".join(lines) + "\n"

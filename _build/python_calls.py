@@ -185,7 +185,7 @@ class Call:
         body = [
             *self.before,
             "error = Error()",
-            f"if library().{self.function.name}({', '.join([*self.arguments, 'error'])}):",
+            f"if c.{self.function.name}({', '.join([*self.arguments, 'error'])}):",
             "    raise exception(error)",
             *self.after,
         ]
@@ -211,7 +211,7 @@ def functions_text(header: Header) -> str:
     ]
     structs = [struct_name(name) for name in header.structs if name.startswith("persisting_")]
     names = sorted({*header.flags, *structs, "ArrowSchema"} - {"OVER"})
-    library = ["as_json", "capsule_pointer", "exception", "library", "schema_in", "taken"]
+    library = ["as_json", "c", "capsule_pointer", "exception", "schema_in", "taken"]
     types = sorted({*CTYPES.values(), "byref", "c_uint64"})
     blocks = [
         f'"""The functions that C declares. {NOTE}"""',

@@ -9,7 +9,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/bucket"
 	"github.com/persisting/persisting/engine/options"
@@ -32,6 +31,7 @@ var (
 	bucketOpenRing       = (*bucket.Bucket).OpenRing
 	bucketRenew          = (*bucket.Bucket).Renew
 	bucketRestore        = (*bucket.Bucket).Restore
+	bucketSchema         = succeedsBoth((*bucket.Bucket).Schema)
 	bucketStats          = succeeds((*bucket.Bucket).Stats)
 	bucketTag            = (*bucket.Bucket).Tag
 	bucketTruncateBefore = (*bucket.Bucket).TruncateBefore
@@ -201,9 +201,4 @@ func persistingBucketGetGo(id C.persisting_bucket, offset, count C.int64_t, out 
 			return nil
 		})
 	})
-}
-
-func bucketSchema(b *bucket.Bucket) (*arrow.Schema, uint64, error) {
-	schema, version := b.Schema()
-	return schema, version, nil
 }
