@@ -19,7 +19,7 @@ FILES = 16 << 10
 """About what a version takes besides: the last pages of its two files and the list of layers."""
 
 
-class Block(nn.Module):
+class Block(nn.Module):  # type: ignore[misc]
     """A layer of a transformer."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Block(nn.Module):
         return x + self.down(nn.functional.silu(self.up(self.between(x))))
 
 
-class Transformer(nn.Module):
+class Transformer(nn.Module):  # type: ignore[misc]
     """A transformer of 5 million parameters."""
 
     def __init__(self) -> None:
