@@ -23,8 +23,8 @@ var (
 	paramsVerify  = (*params.Store).Verify
 )
 
-func paramsOpen(dir string, readOnly bool) (*params.Store, error) {
-	return params.Open(dir, params.Options{ReadOnly: readOnly})
+func paramsOpen(dir string, readOnly, keep bool) (*params.Store, error) {
+	return params.Open(dir, params.Options{ReadOnly: readOnly, Keep: keep})
 }
 
 // maxTensors bounds what one call takes, far above what any model has.
@@ -106,6 +106,7 @@ func parseSaveOptions(text []byte) (params.SaveOptions, error) {
 		Tags     []string        `json:"tags"`
 		Metadata json.RawMessage `json:"metadata"`
 		Expect   *uint64         `json:"expect"`
+		Base     string          `json:"base"`
 	}
 	if err := parseJSON("save_options", text, &o); err != nil {
 		return params.SaveOptions{}, err
@@ -170,8 +171,8 @@ func paramsDelete(s *params.Store, name string, versions *C.int64_t, count int64
 	return s.Delete(name, chosen)
 }
 
-func paramsBegin(s *params.Store, name string, ranks int32) (string, error) {
-	return s.Begin(name, int(ranks))
+func paramsBegin(s *params.Store, name string, ranks int32, base string) (string, error) {
+	return s.Begin(name, int(ranks), base)
 }
 
 // piecesOf are the tensors of a call with the tensors that they are boxes of.
@@ -206,6 +207,9 @@ func paramsCommit(s *params.Store, transaction string, options []byte) (*params.
 	o, err := parseSaveOptions(options)
 	if err != nil {
 		return nil, err
+	}
+	if o.Base != "" {
+		return nil, fmt.Errorf("%w: save_options: base is %q, and is that of persisting_params_begin", errArgument, o.Base)
 	}
 	return s.Commit(transaction, o)
 }

@@ -11,20 +11,28 @@ import (
 )
 
 var (
-	weightsClose = (*params.Weights).Close
-	weightsOpen  = (*params.Store).Open
+	weightsClose    = (*params.Weights).Close
+	weightsDescribe = succeeds(describeWeights)
+	weightsEntry    = succeeds(entryOfWeights)
+	weightsOpen     = (*params.Store).Open
 )
 
-// weightsDescribed is what a version is.
-type weightsDescribed struct {
+// weightsEntryOf is what a version is.
+type weightsEntryOf struct {
 	Name     string          `json:"name"`
 	Version  uint64          `json:"version"`
 	Created  int64           `json:"created"`
 	Tags     []string        `json:"tags"`
 	Bytes    int64           `json:"bytes"`
 	Stored   int64           `json:"stored"`
+	Base     uint64          `json:"base"`
 	Metadata json.RawMessage `json:"metadata,omitempty"`
-	Tensors  struct {
+}
+
+// weightsDescribed is the same with its tensors.
+type weightsDescribed struct {
+	weightsEntryOf
+	Tensors struct {
 		Names  []string  `json:"names"`
 		DTypes []string  `json:"dtypes"`
 		Shapes [][]int64 `json:"shapes"`
@@ -33,11 +41,15 @@ type weightsDescribed struct {
 	} `json:"tensors"`
 }
 
-func weightsDescribe(w *params.Weights) (*weightsDescribed, error) {
-	d := &weightsDescribed{
+func entryOfWeights(w *params.Weights) weightsEntryOf {
+	return weightsEntryOf{
 		Name: w.Name, Version: w.Entry.Version, Created: w.Entry.Created, Tags: append([]string{}, w.Tags...),
-		Bytes: w.Entry.Bytes, Stored: w.Entry.Stored, Metadata: w.Entry.Metadata,
+		Bytes: w.Entry.Bytes, Stored: w.Entry.Stored, Base: w.Entry.Base, Metadata: w.Entry.Metadata,
 	}
+}
+
+func describeWeights(w *params.Weights) *weightsDescribed {
+	d := &weightsDescribed{weightsEntryOf: entryOfWeights(w)}
 	all := w.Tensors()
 	t := &d.Tensors
 	t.Names, t.DTypes = make([]string, len(all)), make([]string, len(all))
@@ -46,23 +58,43 @@ func weightsDescribe(w *params.Weights) (*weightsDescribed, error) {
 		t.Names[i], t.DTypes[i], t.Bytes[i], t.Ties[i] = tensor.Name, tensor.DType, tensor.Bytes, tensor.Tie
 		t.Shapes[i] = append([]int64{}, tensor.Shape...)
 	}
-	return d, nil
+	return d
 }
 
-func weightsLoad(w *params.Weights, count int64, numbers, offsets *C.int64_t, addresses *C.uint64_t, lengths *C.int64_t, unverified bool) error {
+// wantsOf are whole tensors and the memory of each.
+func wantsOf(count int64, numbers *C.int64_t, addresses *C.uint64_t, lengths *C.int64_t) ([]params.Want, error) {
 	if count < 0 || count > maxTensors {
-		return fmt.Errorf("%w: count is %d, want 0 to %d", errArgument, count, maxTensors)
+		return nil, fmt.Errorf("%w: count is %d, want 0 to %d", errArgument, count, maxTensors)
 	}
 	wants := make([]params.Want, count)
 	for i := range wants {
 		at := uintptr(i)
 		into, err := borrowed(*element(addresses, at), *element(lengths, at))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		wants[i] = params.Want{Tensor: int(*element(numbers, at)), Offset: int64(*element(offsets, at)), Into: into}
+		wants[i] = params.Want{Tensor: int(*element(numbers, at)), Into: into}
+	}
+	return wants, nil
+}
+
+func weightsLoad(w *params.Weights, count int64, numbers, offsets *C.int64_t, addresses *C.uint64_t, lengths *C.int64_t, unverified bool) error {
+	wants, err := wantsOf(count, numbers, addresses, lengths)
+	if err != nil {
+		return err
+	}
+	for i := range wants {
+		wants[i].Offset = int64(*element(offsets, uintptr(i)))
 	}
 	return w.Load(wants, !unverified)
+}
+
+func weightsPull(to, from *params.Weights, count int64, numbers *C.int64_t, addresses *C.uint64_t, lengths *C.int64_t, unverified bool) (*params.Pulled, error) {
+	wants, err := wantsOf(count, numbers, addresses, lengths)
+	if err != nil {
+		return nil, err
+	}
+	return to.Pull(from, wants, !unverified)
 }
 
 func weightsDiff(from, to *params.Weights) (*params.Difference, error) {
