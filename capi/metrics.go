@@ -12,7 +12,7 @@ import (
 
 // buckets holds the metrics of all open buckets, registry what is exported.
 var (
-	buckets  = metrics.NewSet(version, processState)
+	buckets  = metrics.NewSet(release, processState)
 	registry = prometheus.NewRegistry()
 )
 

@@ -144,10 +144,7 @@ typedef uint64_t persisting_trajectories; /* an open store of trajectories */
 /* Ring the bell when the rows of this append are acknowledged. */
 #define PERSISTING_NOTIFY 8u
 
-/* Append nothing: only say whether the batch can be appended. */
-#define PERSISTING_CHECK 16u
-
-/* A call with PERSISTING_CHECK said so of this batch: do not look at its values again. */
+/* persisting_bucket_check has said that the batch can be appended: do not look at its values again. */
 #define PERSISTING_CHECKED 32u
 
 /* Open what is there, and make nothing. */
@@ -310,16 +307,21 @@ persisting_status persisting_bucket_renew(persisting_bucket bucket, PERSISTING_T
  * With PERSISTING_NO_WAIT in `flags` the call returns PERSISTING_WOULD_BLOCK,
  * and has stored nothing, where it would have to wait for a flush or a change
  * of the schema. With PERSISTING_NOTIFY it ends with persisting_bucket_notify of
- * the end of the batch, unless `*out_acknowledged` has reached that. Who has several
- * batches of which all or none must be stored calls with PERSISTING_CHECK for each
- * of them before, which leaves the out-parameters alone, and then with
- * PERSISTING_CHECKED.
+ * the end of the batch, unless `*out_acknowledged` has reached that.
  */
 persisting_status persisting_bucket_append(persisting_bucket bucket, struct ArrowArray* array,
                                            struct ArrowSchema* schema,
-                                           PERSISTING_TAKES(NO_WAIT | NOTIFY | CHECK | CHECKED) uint32_t flags,
+                                           PERSISTING_TAKES(NO_WAIT | NOTIFY | CHECKED) uint32_t flags,
                                            int64_t wait_ns, int64_t* out_first, int64_t* out_acknowledged,
                                            struct persisting_error* error);
+
+/*
+ * Says whether a batch can be appended, and appends nothing. Who has several batches of which all or
+ * none must be stored calls it for each of them, and then appends them with PERSISTING_CHECKED.
+ */
+persisting_status persisting_bucket_check(persisting_bucket bucket, struct ArrowArray* array,
+                                          struct ArrowSchema* schema, PERSISTING_TAKES(NO_WAIT) uint32_t flags,
+                                          struct persisting_error* error);
 
 /*
  * persisting_bucket_append for the rows of one encapsulated record batch message
@@ -332,7 +334,7 @@ persisting_status persisting_bucket_append(persisting_bucket bucket, struct Arro
  * https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format
  */
 persisting_status persisting_bucket_append_message(persisting_bucket bucket, persisting_columns columns,
-                                                   const void* message, int64_t size,
+                                                   PERSISTING_OF(size) const void* message, int64_t size,
                                                    PERSISTING_TAKES(NO_WAIT | NOTIFY) uint32_t flags, int64_t wait_ns,
                                                    int64_t* out_first, int64_t* out_acknowledged,
                                                    struct persisting_error* error);

@@ -17,7 +17,7 @@ func serverStart(options []byte) (*exporter.Server, error) {
 		return nil, fmt.Errorf("%w: %w", errArgument, err)
 	}
 	s, err := exporter.Start(o, exporter.Source{
-		Gatherer: registry, Set: buckets, Version: version, Logger: messages.Logger("server"),
+		Gatherer: registry, Set: buckets, Version: release, Logger: messages.Logger("server"),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errArgument, err)

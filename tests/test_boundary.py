@@ -630,7 +630,7 @@ def test_what_would_wait_is_refused_and_consumed(w: World) -> None:
 
 
 def test_a_check_stores_nothing(w: World) -> None:
-    check, checked = 16, 32
+    checked = 32
     unfit = pa.RecordBatch.from_pydict({"n": ["text"]})
     latin = pa.array([b"\xe9"]).cast(pa.string(), safe=False)
     for part, status in (
@@ -639,7 +639,7 @@ def test_a_check_stores_nothing(w: World) -> None:
         (pa.RecordBatch.from_pydict({"latin": latin}), Status.SCHEMA),
     ):
         batch = Exported(part)
-        found = w.call("persisting_bucket_append", batch=batch, flags=check)
+        found = w.call("persisting_bucket_check", batch=batch)
         assert found.status == status
         assert found.untouched
         assert is_consumed(batch)

@@ -121,9 +121,7 @@ class Bucket(Queryable):
             checked=checked,
         )
 
-    def check(self, batch: pa.RecordBatch, *, no_wait: bool = False) -> None:
-        """Raise the SchemaError that `append` would raise, and store nothing."""
-        self._use(functions.bucket_append, batch, 0, no_wait=no_wait, check=True)
+    check = method(functions.bucket_check)
 
     def append_message(
         self, columns: Columns, message: bytes, *, no_wait: bool = False, notify: bool = False
