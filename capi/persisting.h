@@ -957,12 +957,12 @@ persisting_status persisting_kv_locate(persisting_kv kv, uint32_t space, const v
 /* Removes keys; results as of persisting_kv_load. */
 persisting_status persisting_kv_delete(persisting_kv kv, uint32_t space, const void* keys,
                                        PERSISTING_OF(count) const int32_t* key_sizes, int64_t count,
-                                       PERSISTING_OF(count) int8_t* results, struct persisting_error* error);
+                                       PERSISTING_OF(count) int8_t* out_results, struct persisting_error* error);
 
 /* Counts a read of each key without reading; with `ttl_ms` > 0 it ends after that time from now. */
 persisting_status persisting_kv_touch(persisting_kv kv, uint32_t space, const void* keys,
                                       PERSISTING_OF(count) const int32_t* key_sizes, int64_t count, int64_t ttl_ms,
-                                      PERSISTING_OF(count) int8_t* results, struct persisting_error* error);
+                                      PERSISTING_OF(count) int8_t* out_results, struct persisting_error* error);
 
 /*
  * Keeps blocks until they are unpinned (`yes` 1) or no longer (0), also when the
@@ -971,7 +971,7 @@ persisting_status persisting_kv_touch(persisting_kv kv, uint32_t space, const vo
  */
 persisting_status persisting_kv_pin(persisting_kv kv, uint32_t space, const void* keys,
                                     PERSISTING_OF(count) const int32_t* key_sizes, int64_t count, uint32_t yes,
-                                    PERSISTING_OF(count) int8_t* results, struct persisting_error* error);
+                                    PERSISTING_OF(count) int8_t* out_results, struct persisting_error* error);
 
 /*
  * Up to `count` keys of a namespace as JSON: {"keys": [{"key" (base64), "salt",
@@ -1295,7 +1295,7 @@ persisting_status persisting_trajectories_steps(persisting_trajectories trajecto
 /* Sets a byte for each of `count` offsets: 1 for a step that counts, else 0. */
 persisting_status persisting_trajectories_are_steps(persisting_trajectories trajectories,
                                                     PERSISTING_OF(count) const int64_t* offsets, int64_t count,
-                                                    PERSISTING_OF(count) uint8_t* out_bytes,
+                                                    PERSISTING_OF(count) uint8_t* answers,
                                                     struct persisting_error* error);
 
 /*
@@ -1310,7 +1310,7 @@ persisting_status persisting_trajectories_episodes(persisting_trajectories traje
 persisting_status persisting_trajectories_are_episodes(persisting_trajectories trajectories,
                                                        PERSISTING_OF(count) const int64_t* offsets,
                                                        PERSISTING_OF(count) const int64_t* numbers, int64_t count,
-                                                       PERSISTING_OF(count) uint8_t* out_bytes,
+                                                       PERSISTING_OF(count) uint8_t* answers,
                                                        struct persisting_error* error);
 
 /* The columns of steps; none before the first step. */
