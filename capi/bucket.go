@@ -104,7 +104,7 @@ func bucketNotify(b *bucket.Bucket, rows int64) error {
 	return nil
 }
 
-func bucketSetBell(b *bucket.Bucket, fd int32) error {
+func bucketSetWaker(b *bucket.Bucket, fd int32) error {
 	if fd < 0 {
 		b.SetWaker(nil)
 		return nil
@@ -114,14 +114,14 @@ func bucketSetBell(b *bucket.Bucket, fd int32) error {
 		if over {
 			number += C.PERSISTING_OVER
 		}
-		ring(fd, number)
+		wake(fd, number)
 	})
 	return nil
 }
 
-// ring writes a number to a descriptor. A pipe has room for all that is asked for, an
+// wake writes a number to a descriptor. A pipe has room for all that is asked for, an
 // eventfd takes more than there is to tell, and a closed one wants nothing.
-func ring(fd int32, number uint64) {
+func wake(fd int32, number uint64) {
 	var text [8]byte
 	binary.NativeEndian.PutUint64(text[:], number)
 	// Eight bytes, which a pipe takes as a whole or not at all.

@@ -185,12 +185,12 @@ func kvDrain(s kv.Blocks, count int64, tickets *C.uint64_t) (int, error) {
 	return s.Drain(unsafe.Slice((*uint64)(tickets), count)), nil
 }
 
-func kvSetBell(s kv.Blocks, fd int32) error {
+func kvSetWaker(s kv.Blocks, fd int32) error {
 	if fd < 0 {
-		s.SetBell(nil)
+		s.SetWaker(nil)
 		return nil
 	}
-	s.SetBell(func() { ring(fd, 1) })
+	s.SetWaker(func() { wake(fd, 1) })
 	return nil
 }
 

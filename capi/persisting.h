@@ -141,7 +141,7 @@ typedef uint64_t persisting_trajectories; /* an open store of trajectories */
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
 
-/* Ring the bell when the rows of this append are acknowledged. */
+/* Call the waker when the rows of this append are acknowledged. */
 #define PERSISTING_NOTIFY 8u
 
 /* persisting_bucket_check has said that the batch can be appended: do not look at its values again. */
@@ -386,7 +386,7 @@ persisting_status persisting_bucket_wait(persisting_bucket bucket, int64_t rows,
  * none; plus PERSISTING_OVER when the bucket was poisoned or closed. -1 is for
  * none. The descriptor stays the caller's and must stay open until it is replaced.
  */
-persisting_status persisting_bucket_set_bell(persisting_bucket bucket, int32_t fd, struct persisting_error* error);
+persisting_status persisting_bucket_set_waker(persisting_bucket bucket, int32_t fd, struct persisting_error* error);
 #define PERSISTING_OVER (UINT64_C(1) << 62)
 
 /*
@@ -939,9 +939,9 @@ persisting_status persisting_kv_drain(persisting_kv kv, int64_t count, uint64_t*
  * Has 8 bytes, the number 1, be written to the descriptor `fd`, an eventfd that does
  * not block, when there are tickets to drain and there were none; -1 is for none.
  * The descriptor stays the caller's, who closes it after the store or another
- * persisting_kv_set_bell.
+ * persisting_kv_set_waker.
  */
-persisting_status persisting_kv_set_bell(persisting_kv kv, int32_t fd, struct persisting_error* error);
+persisting_status persisting_kv_set_waker(persisting_kv kv, int32_t fd, struct persisting_error* error);
 
 /*
  * Where the payload of each key lies, for those who read the files by ways of their

@@ -153,7 +153,7 @@ class Bucket(Queryable):
     acknowledged = method(functions.bucket_acknowledged)
     notify = method(functions.bucket_notify)
     renew = method(functions.bucket_renew)
-    set_bell = method(functions.bucket_set_bell)
+    set_waker = method(functions.bucket_set_waker)
 
     def wait(self, rows: int, timeout_ns: int = -1) -> None:
         """Wait until `rows` rows are acknowledged, at most `timeout_ns` nanoseconds."""

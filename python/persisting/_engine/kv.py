@@ -202,7 +202,7 @@ class Store(Handle):
     locate = method(functions.kv_locate)
     pin = method(functions.kv_pin)
     prefix = method(functions.kv_prefix)
-    set_bell = method(functions.kv_set_bell)
+    set_waker = method(functions.kv_set_waker)
     set_quota = method(functions.kv_set_quota)
     space = method(functions.kv_space)
     stats = method(functions.kv_stats)
