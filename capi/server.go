@@ -11,6 +11,8 @@ var (
 	serverClose   = (*exporter.Server).Close
 )
 
+// serverStart says of every fault that it is the caller's: an address that is taken, or a file of TLS that is not there, is for
+// him to change.
 func serverStart(options []byte) (*exporter.Server, error) {
 	o, err := exporter.ParseOptions(options)
 	if err != nil {
