@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -59,6 +60,9 @@ func bucketAppend(b *bucket.Bucket, rec arrow.Record, noWait, notify, checked bo
 }
 
 func bucketAppendMessage(b *bucket.Bucket, columns *batch.MessageSchema, message []byte, noWait, notify bool, waitNs int64) (first, acknowledged int64, err error) {
+	if len(message) > math.MaxInt32 {
+		return 0, 0, fmt.Errorf("%w: size %d, want 0 to %d", errArgument, len(message), math.MaxInt32)
+	}
 	return put(b, bucket.Message{Columns: columns, Bytes: message}, noWait, notify, waitNs)
 }
 

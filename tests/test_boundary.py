@@ -349,6 +349,7 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("log_levels", {"levels": b'{"levels": {"x": 1}}'}, Status.INVALID_ARGUMENT, '"x"'),
         ("log_levels", {"levels": b'{"level": 1}'}, Status.INVALID_ARGUMENT, "level"),
         ("bucket_append", {"flags": 2}, Status.INVALID_ARGUMENT, "0x2"),
+        ("bucket_append_message", {"size": 1 << 31}, Status.INVALID_ARGUMENT, "size 2147483648"),
         ("bucket_wait", {"rows": ROWS + 1, "timeout_ns": 0}, Status.TIMEOUT, ""),
         ("bucket_wait", {"rows": ROWS + 1, "timeout_ns": 10**6}, Status.TIMEOUT, ""),
         ("bucket_read", {"offset": -1}, Status.INVALID_ARGUMENT, "-1"),
