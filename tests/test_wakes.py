@@ -210,7 +210,7 @@ class Model:
                 if not self.has("let the log go on after a fault of the table"):
                     fault = fault or s.poisoned
                 yield go(("end",)) if fault else go()
-            # Writer._appending, Bucket.append, capi placed()
+            # Writer._appending, Bucket.Append, capi put()
             case ("ask", n, on_thread):
                 asked = s.waker and not s.waiting
                 if not self.has("ask before the append"):
