@@ -82,6 +82,7 @@ func kvFind(s kv.Blocks, space uint32, key []byte, leaseMs int64) (int64, error)
 	if err != nil {
 		return 0, err
 	}
+	// In every other call the length of a key has 32 bits, and so it has in the files.
 	if len(key) > math.MaxInt32 {
 		return 0, fmt.Errorf("%w: size is %d, want 0 to %d", errArgument, len(key), math.MaxInt32)
 	}
@@ -185,16 +186,16 @@ func kvDrain(s kv.Blocks, count int64, tickets *C.uint64_t) (int, error) {
 	return s.Drain(unsafe.Slice((*uint64)(tickets), count)), nil
 }
 
-func kvSetBell(s kv.Blocks, fd int32) error {
+func kvSetWaker(s kv.Blocks, fd int32) error {
 	if fd < 0 {
-		s.SetBell(nil)
+		s.SetWaker(nil)
 		return nil
 	}
-	s.SetBell(func() { ring(fd, 1) })
+	s.SetWaker(func() { wake(fd, 1) })
 	return nil
 }
 
-// changeKeys has the engine change each key.
+// changeKeys has the engine change each key. What was changed before an error stays so: keys have nothing to do with each other.
 func changeKeys(keys [][]byte, results []int8, change func(key []byte) (bool, error)) error {
 	for i, key := range keys {
 		there, err := change(key)
@@ -242,6 +243,7 @@ func kvKeys(s kv.Blocks, namespace string, cursor []byte, count int64) (page kv.
 			return page, fmt.Errorf("%w: cursor_json: %w", errArgument, err)
 		}
 	}
+	// A page of no keys has a list of none, and not null, as the list is what a caller goes through.
 	keys, next, err := s.Keys(namespace, from, int(count))
 	return kv.Page{Keys: append([]kv.Key{}, keys...), Next: next}, err
 }

@@ -41,6 +41,7 @@ func tensorsOf(c *C.struct_persisting_tensors) ([]params.Tensor, error) {
 	if c.count < 0 || c.count > maxTensors {
 		return nil, fmt.Errorf("%w: tensors.count is %d, want 0 to %d", errArgument, c.count, maxTensors)
 	}
+	// By name: a column that was forgotten would be read all the same, and end the process.
 	err := need(
 		argument{"tensors.names", c.names == nil}, arg("tensors.name_sizes", c.name_sizes), arg("tensors.dtypes", c.dtypes),
 		arg("tensors.dtype_numbers", c.dtype_numbers), arg("tensors.ranks", c.ranks), arg("tensors.dims", c.dims),
@@ -49,6 +50,7 @@ func tensorsOf(c *C.struct_persisting_tensors) ([]params.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Behind the line feed of the last tag is one piece more, which is no tag.
 	columns := tensorColumns{c, strings.Split(C.GoString(c.dtypes), "\n")}
 	tensors := make([]params.Tensor, c.count)
 	names, dims := uintptr(0), uintptr(0)
@@ -60,7 +62,7 @@ func tensorsOf(c *C.struct_persisting_tensors) ([]params.Tensor, error) {
 	return tensors, nil
 }
 
-// element is the i-th of an array.
+// element is the i-th of an array, of which nobody has said how long it is: the columns before say how far it is read.
 func element[T any](array *T, i uintptr) *T {
 	return (*T)(unsafe.Add(unsafe.Pointer(array), i*unsafe.Sizeof(*array)))
 }
@@ -79,6 +81,7 @@ func (t tensorColumns) read(tensor *params.Tensor, i uintptr, names, dims *uintp
 	if err != nil {
 		return err
 	}
+	// Names and shapes are copied, which the catalog keeps. The data is read where it is, and not after the call.
 	name := unsafe.Slice((*byte)(unsafe.Add(t.c.names, *names)), size)
 	shape := unsafe.Slice((*int64)(element(t.c.dims, *dims)), rank)
 	*tensor = params.Tensor{
@@ -111,6 +114,7 @@ func parseSaveOptions(text []byte) (params.SaveOptions, error) {
 	if err := parseJSON("save_options", text, &o); err != nil {
 		return params.SaveOptions{}, err
 	}
+	// Kept as the text that it came as. That it is JSON has been seen, so what it begins with says what it is.
 	if len(o.Metadata) > 0 && !bytes.HasPrefix(o.Metadata, []byte("{")) {
 		return params.SaveOptions{}, fmt.Errorf("%w: save_options: metadata is %.40s, want an object", errArgument, o.Metadata)
 	}
@@ -163,7 +167,7 @@ func paramsDelete(s *params.Store, name string, versions *C.int64_t, count int64
 	}
 	chosen := make([]uint64, count)
 	for i, version := range unsafe.Slice(versions, count) {
-		if version < 1 {
+		if version < 1 { // what -1 and 0 mean elsewhere, any and none, would remove more than was meant
 			return fmt.Errorf("%w: versions[%d] is %d, want at least 1", errArgument, i, version)
 		}
 		chosen[i] = uint64(version)

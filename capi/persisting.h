@@ -141,13 +141,10 @@ typedef uint64_t persisting_trajectories; /* an open store of trajectories */
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
 
-/* Ring the bell when the rows of this append are acknowledged. */
+/* Call the waker when the rows of this append are acknowledged. */
 #define PERSISTING_NOTIFY 8u
 
-/* Append nothing: only say whether the batch can be appended. */
-#define PERSISTING_CHECK 16u
-
-/* A call with PERSISTING_CHECK said so of this batch: do not look at its values again. */
+/* persisting_bucket_check has said that the batch can be appended: do not look at its values again. */
 #define PERSISTING_CHECKED 32u
 
 /* Open what is there, and make nothing. */
@@ -310,16 +307,21 @@ persisting_status persisting_bucket_renew(persisting_bucket bucket, PERSISTING_T
  * With PERSISTING_NO_WAIT in `flags` the call returns PERSISTING_WOULD_BLOCK,
  * and has stored nothing, where it would have to wait for a flush or a change
  * of the schema. With PERSISTING_NOTIFY it ends with persisting_bucket_notify of
- * the end of the batch, unless `*out_acknowledged` has reached that. Who has several
- * batches of which all or none must be stored calls with PERSISTING_CHECK for each
- * of them before, which leaves the out-parameters alone, and then with
- * PERSISTING_CHECKED.
+ * the end of the batch, unless `*out_acknowledged` has reached that.
  */
 persisting_status persisting_bucket_append(persisting_bucket bucket, struct ArrowArray* array,
                                            struct ArrowSchema* schema,
-                                           PERSISTING_TAKES(NO_WAIT | NOTIFY | CHECK | CHECKED) uint32_t flags,
+                                           PERSISTING_TAKES(NO_WAIT | NOTIFY | CHECKED) uint32_t flags,
                                            int64_t wait_ns, int64_t* out_first, int64_t* out_acknowledged,
                                            struct persisting_error* error);
+
+/*
+ * Says whether a batch can be appended, and appends nothing. Who has several batches of which all or
+ * none must be stored calls it for each of them, and then appends them with PERSISTING_CHECKED.
+ */
+persisting_status persisting_bucket_check(persisting_bucket bucket, struct ArrowArray* array,
+                                          struct ArrowSchema* schema, PERSISTING_TAKES(NO_WAIT) uint32_t flags,
+                                          struct persisting_error* error);
 
 /*
  * persisting_bucket_append for the rows of one encapsulated record batch message
@@ -332,7 +334,7 @@ persisting_status persisting_bucket_append(persisting_bucket bucket, struct Arro
  * https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format
  */
 persisting_status persisting_bucket_append_message(persisting_bucket bucket, persisting_columns columns,
-                                                   const void* message, int64_t size,
+                                                   PERSISTING_OF(size) const void* message, int64_t size,
                                                    PERSISTING_TAKES(NO_WAIT | NOTIFY) uint32_t flags, int64_t wait_ns,
                                                    int64_t* out_first, int64_t* out_acknowledged,
                                                    struct persisting_error* error);
@@ -384,7 +386,7 @@ persisting_status persisting_bucket_wait(persisting_bucket bucket, int64_t rows,
  * none; plus PERSISTING_OVER when the bucket was poisoned or closed. -1 is for
  * none. The descriptor stays the caller's and must stay open until it is replaced.
  */
-persisting_status persisting_bucket_set_bell(persisting_bucket bucket, int32_t fd, struct persisting_error* error);
+persisting_status persisting_bucket_set_waker(persisting_bucket bucket, int32_t fd, struct persisting_error* error);
 #define PERSISTING_OVER (UINT64_C(1) << 62)
 
 /*
@@ -937,9 +939,9 @@ persisting_status persisting_kv_drain(persisting_kv kv, int64_t count, uint64_t*
  * Has 8 bytes, the number 1, be written to the descriptor `fd`, an eventfd that does
  * not block, when there are tickets to drain and there were none; -1 is for none.
  * The descriptor stays the caller's, who closes it after the store or another
- * persisting_kv_set_bell.
+ * persisting_kv_set_waker.
  */
-persisting_status persisting_kv_set_bell(persisting_kv kv, int32_t fd, struct persisting_error* error);
+persisting_status persisting_kv_set_waker(persisting_kv kv, int32_t fd, struct persisting_error* error);
 
 /*
  * Where the payload of each key lies, for those who read the files by ways of their
@@ -955,12 +957,12 @@ persisting_status persisting_kv_locate(persisting_kv kv, uint32_t space, const v
 /* Removes keys; results as of persisting_kv_load. */
 persisting_status persisting_kv_delete(persisting_kv kv, uint32_t space, const void* keys,
                                        PERSISTING_OF(count) const int32_t* key_sizes, int64_t count,
-                                       PERSISTING_OF(count) int8_t* results, struct persisting_error* error);
+                                       PERSISTING_OF(count) int8_t* out_results, struct persisting_error* error);
 
 /* Counts a read of each key without reading; with `ttl_ms` > 0 it ends after that time from now. */
 persisting_status persisting_kv_touch(persisting_kv kv, uint32_t space, const void* keys,
                                       PERSISTING_OF(count) const int32_t* key_sizes, int64_t count, int64_t ttl_ms,
-                                      PERSISTING_OF(count) int8_t* results, struct persisting_error* error);
+                                      PERSISTING_OF(count) int8_t* out_results, struct persisting_error* error);
 
 /*
  * Keeps blocks until they are unpinned (`yes` 1) or no longer (0), also when the
@@ -969,7 +971,7 @@ persisting_status persisting_kv_touch(persisting_kv kv, uint32_t space, const vo
  */
 persisting_status persisting_kv_pin(persisting_kv kv, uint32_t space, const void* keys,
                                     PERSISTING_OF(count) const int32_t* key_sizes, int64_t count, uint32_t yes,
-                                    PERSISTING_OF(count) int8_t* results, struct persisting_error* error);
+                                    PERSISTING_OF(count) int8_t* out_results, struct persisting_error* error);
 
 /*
  * Up to `count` keys of a namespace as JSON: {"keys": [{"key" (base64), "salt",
@@ -1293,7 +1295,7 @@ persisting_status persisting_trajectories_steps(persisting_trajectories trajecto
 /* Sets a byte for each of `count` offsets: 1 for a step that counts, else 0. */
 persisting_status persisting_trajectories_are_steps(persisting_trajectories trajectories,
                                                     PERSISTING_OF(count) const int64_t* offsets, int64_t count,
-                                                    PERSISTING_OF(count) uint8_t* out_bytes,
+                                                    PERSISTING_OF(count) uint8_t* answers,
                                                     struct persisting_error* error);
 
 /*
@@ -1308,7 +1310,7 @@ persisting_status persisting_trajectories_episodes(persisting_trajectories traje
 persisting_status persisting_trajectories_are_episodes(persisting_trajectories trajectories,
                                                        PERSISTING_OF(count) const int64_t* offsets,
                                                        PERSISTING_OF(count) const int64_t* numbers, int64_t count,
-                                                       PERSISTING_OF(count) uint8_t* out_bytes,
+                                                       PERSISTING_OF(count) uint8_t* answers,
                                                        struct persisting_error* error);
 
 /* The columns of steps; none before the first step. */

@@ -11,8 +11,10 @@ import (
 )
 
 var (
-	weightsClose = (*params.Weights).Close
-	weightsOpen  = (*params.Store).Open
+	weightsClose    = (*params.Weights).Close
+	weightsDescribe = succeeds(describeWeights)
+	weightsEntry    = succeeds(entryOfWeights)
+	weightsOpen     = (*params.Store).Open
 )
 
 // weightsEntryOf is what a version is.
@@ -46,9 +48,7 @@ func entryOfWeights(w *params.Weights) weightsEntryOf {
 	}
 }
 
-func weightsEntry(w *params.Weights) (weightsEntryOf, error) { return entryOfWeights(w), nil }
-
-func weightsDescribe(w *params.Weights) (*weightsDescribed, error) {
+func describeWeights(w *params.Weights) *weightsDescribed {
 	d := &weightsDescribed{weightsEntryOf: entryOfWeights(w)}
 	all := w.Tensors()
 	t := &d.Tensors
@@ -58,7 +58,7 @@ func weightsDescribe(w *params.Weights) (*weightsDescribed, error) {
 		t.Names[i], t.DTypes[i], t.Bytes[i], t.Ties[i] = tensor.Name, tensor.DType, tensor.Bytes, tensor.Tie
 		t.Shapes[i] = append([]int64{}, tensor.Shape...)
 	}
-	return d, nil
+	return d
 }
 
 // wantsOf are whole tensors and the memory of each.

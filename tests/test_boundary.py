@@ -349,6 +349,7 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("log_levels", {"levels": b'{"levels": {"x": 1}}'}, Status.INVALID_ARGUMENT, '"x"'),
         ("log_levels", {"levels": b'{"level": 1}'}, Status.INVALID_ARGUMENT, "level"),
         ("bucket_append", {"flags": 2}, Status.INVALID_ARGUMENT, "0x2"),
+        ("bucket_append_message", {"size": 1 << 31}, Status.INVALID_ARGUMENT, "size 2147483648"),
         ("bucket_wait", {"rows": ROWS + 1, "timeout_ns": 0}, Status.TIMEOUT, ""),
         ("bucket_wait", {"rows": ROWS + 1, "timeout_ns": 10**6}, Status.TIMEOUT, ""),
         ("bucket_read", {"offset": -1}, Status.INVALID_ARGUMENT, "-1"),
@@ -630,7 +631,7 @@ def test_what_would_wait_is_refused_and_consumed(w: World) -> None:
 
 
 def test_a_check_stores_nothing(w: World) -> None:
-    check, checked = 16, 32
+    checked = 32
     unfit = pa.RecordBatch.from_pydict({"n": ["text"]})
     latin = pa.array([b"\xe9"]).cast(pa.string(), safe=False)
     for part, status in (
@@ -639,7 +640,7 @@ def test_a_check_stores_nothing(w: World) -> None:
         (pa.RecordBatch.from_pydict({"latin": latin}), Status.SCHEMA),
     ):
         batch = Exported(part)
-        found = w.call("persisting_bucket_append", batch=batch, flags=check)
+        found = w.call("persisting_bucket_check", batch=batch)
         assert found.status == status
         assert found.untouched
         assert is_consumed(batch)

@@ -71,23 +71,23 @@ func TestOneItemRunsOnItsCaller(t *testing.T) {
 	}
 }
 
-// TestOneBellForWhatIsThere rings once for all that ends before the first drain, and once more for what a drain leaves.
-func TestOneBellForWhatIsThere(t *testing.T) {
+// TestOneWakeForWhatIsThere wakes once for all that ends before the first drain, and once more for what a drain leaves.
+func TestOneWakeForWhatIsThere(t *testing.T) {
 	m := started(t, func(w *Work, i int) { w.End(i, OK) }, 1)
-	rung := 0
-	m.SetBell(func() { rung++ })
+	woken := 0
+	m.SetWaker(func() { woken++ })
 	for range 5 {
 		m.Submit(m.Stores, batch(0))
 	}
-	if rung != 1 {
-		t.Errorf("rang %d times for 5 batches", rung)
+	if woken != 1 {
+		t.Errorf("woke %d times for 5 batches", woken)
 	}
 	tickets := make([]uint64, 3)
-	if n := m.Drain(tickets); n != 3 || !slices.Equal(tickets, []uint64{1, 2, 3}) || rung != 2 {
-		t.Errorf("drained %d, %v, rang %d times", n, tickets, rung)
+	if n := m.Drain(tickets); n != 3 || !slices.Equal(tickets, []uint64{1, 2, 3}) || woken != 2 {
+		t.Errorf("drained %d, %v, woke %d times", n, tickets, woken)
 	}
-	if n := m.Drain(tickets); n != 2 || rung != 2 {
-		t.Errorf("drained %d, rang %d times", n, rung)
+	if n := m.Drain(tickets); n != 2 || woken != 2 {
+		t.Errorf("drained %d, woke %d times", n, woken)
 	}
 }
 
