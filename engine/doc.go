@@ -14,6 +14,7 @@
 //	    |
 //	lance       tables of Lance, by way of the native half
 //	memory      arena and budget of memory
+//	procs       how many goroutines run at a time
 //	statefile   a store's directory: its lock, its small files
 //	atfork      what a forked child must not keep
 //

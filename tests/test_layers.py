@@ -27,6 +27,7 @@ GO_LAYERS = [
     "wal/segment",
     "wal",
     "engine",
+    "engine/procs",
     "engine/memory",
     "engine/atfork",
     "engine/statefile",

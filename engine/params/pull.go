@@ -3,11 +3,11 @@ package params
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"unsafe"
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/delta"
+	"github.com/persisting/persisting/engine/procs"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -101,7 +101,7 @@ func (p *puller) close() error {
 func (p *puller) run(wants []Want) error {
 	places := p.v.m.places()
 	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
+	group.SetLimit(procs.Cores())
 	var units []unit
 	var failed error
 	for _, w := range wants {
