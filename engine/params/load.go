@@ -86,6 +86,9 @@ const (
 	jobBytes = 4 << 20
 	// gapBytes between two of them are read along.
 	gapBytes = 16 << 10
+	// aheadUnits is how many units before its turn the layers of one are asked for: they are small and lie in other packs, and
+	// all who read a tensor would wait for each of them.
+	aheadUnits = 64
 )
 
 // read reads units, several at a time. Without fault the first that fails ends it; else fault is told of each.
@@ -96,10 +99,16 @@ func (v *Weights) read(units []unit, verify bool, fault func(error)) error {
 	var group errgroup.Group
 	group.SetLimit(v.s.o.Readers)
 	var failed atomic.Bool
+	ahead := 0
 	for len(units) > 0 {
+		for ; ahead < min(aheadUnits, len(units)); ahead++ {
+			if c := units[ahead].chain; c != nil {
+				c.ask()
+			}
+		}
 		n := jobUnits(units)
 		job := units[:n]
-		units = units[n:]
+		units, ahead = units[n:], max(0, ahead-n)
 		group.Go(func() error {
 			if failed.Load() {
 				return nil
