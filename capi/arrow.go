@@ -22,6 +22,7 @@ func importColumns(s *C.struct_ArrowSchema) (columns *arrow.Schema, err error) {
 	if s.release == nil {
 		return nil, fmt.Errorf("%w: schema is released already", errArgument)
 	}
+	// Before the import, which takes the schema over and releases it.
 	all := zonesOf(s)
 	columns, err = cdata.ImportCArrowSchema(cdata.SchemaFromPtr(uintptr(unsafe.Pointer(s))))
 	if err != nil {
@@ -46,6 +47,8 @@ func importBatch(a *C.struct_ArrowArray, s *C.struct_ArrowSchema) (rec arrow.Rec
 	if err != nil {
 		return nil, err
 	}
+	// What the importer does with an array that is not what its schema says cannot be recovered
+	// from: it reads beyond buffers.
 	if err := checkArray(arrow.StructOf(schema.Fields()...), a, 0, ""); err != nil {
 		return nil, err
 	}
@@ -54,18 +57,6 @@ func importBatch(a *C.struct_ArrowArray, s *C.struct_ArrowSchema) (rec arrow.Rec
 		return nil, fmt.Errorf("%w: import batch: %w", errArgument, err)
 	}
 	return rec, nil
-}
-
-// importField takes over a schema of one field.
-func importField(s *C.struct_ArrowSchema) (arrow.Field, error) {
-	columns, err := importColumns(s)
-	if err != nil {
-		return arrow.Field{}, err
-	}
-	if columns.NumFields() != 1 {
-		return arrow.Field{}, fmt.Errorf("%w: schema has %d fields, want 1", errArgument, columns.NumFields())
-	}
-	return columns.Field(0), nil
 }
 
 func exportSchema(schema *arrow.Schema, out *C.struct_ArrowSchema) {

@@ -38,9 +38,12 @@ func checkArray(t arrow.DataType, a *C.struct_ArrowArray, rows int64, path strin
 	case a.n_children != C.int64_t(len(children)) || a.n_children > 0 && a.children == nil:
 		return fault("%d children, %s has %d", a.n_children, t, len(children))
 	}
+	// Addresses that are none, as Rust writes them for what is empty, must not be seen by Go's
+	// collector.
 	lance.Repoint(unsafe.Pointer(&a.buffers), 1)
 	lance.Repoint(unsafe.Pointer(&a.children), 1)
 	lance.Repoint(unsafe.Pointer(a.buffers), buffers)
+	// The bound above keeps this sum, and 64 times it, in 63 bits.
 	end := int64(a.offset + a.length)
 	pointers := unsafe.Slice(a.buffers, buffers)
 	if buffers > 0 && a.null_count > 0 && pointers[0] == nil {
@@ -66,6 +69,7 @@ func checkArray(t arrow.DataType, a *C.struct_ArrowArray, rows int64, path strin
 		values *= int64(l.Len())
 	}
 	for i, f := range children {
+		// With as many values as the parent's offsets reach to, whatever its own length is.
 		child := unsafe.Slice(a.children, len(children))[i]
 		name := f.Name
 		if path != "" {

@@ -29,10 +29,13 @@ func exportRows(rows bucket.Rows, out *C.struct_ArrowArray) {
 	if rec == nil {
 		return
 	}
+	// Whole columns, with the place of the rows in the struct around them.
 	columns := make([]arrow.ArrayData, rec.NumCols())
 	for i, c := range rec.Columns() {
 		columns[i] = c.Data()
 	}
+	// Counted first, so that one piece of memory has all: arrays, their pointers, and what releases
+	// them.
 	arrays, pointers := sizes(columns)
 	pointers++
 	const header, array, pointer = C.sizeof_struct_shim_batch, C.sizeof_struct_ArrowArray, C.sizeof_uintptr_t
@@ -43,6 +46,8 @@ func exportRows(rows bucket.Rows, out *C.struct_ArrowArray) {
 		pointers: unsafe.Slice((*unsafe.Pointer)(unsafe.Add(block, header+arrays*array)), pointers),
 	}
 	x.batch.arrays = C.int64_t(1 + arrays)
+	// The record stays referred to until the last array is released: its buffers are lent, not
+	// copied.
 	x.batch.record = C.uintptr_t(cgo.NewHandle(rec))
 	x.fill(out, rows.From, rows.To-rows.From, nil, columns)
 }
@@ -106,6 +111,8 @@ func (x *shared) fill(out *C.struct_ArrowArray, offset, length int64, data arrow
 		out.n_children = C.int64_t(len(children))
 		out.children = (**C.struct_ArrowArray)(unsafe.Pointer(&places[0]))
 	}
+	// The same for all arrays of the batch. A consumer may take one out and release the rest, so
+	// the piece of memory counts them.
 	out.private_data = unsafe.Pointer(x.batch)
 	out.release = (*[0]byte)(C.shim_release_shared)
 }

@@ -57,6 +57,7 @@ func (z zones) restore(t arrow.DataType) arrow.DataType {
 	case *arrow.StructType:
 		return arrow.StructOf(restore(t.Fields(), z.children)...)
 	case *arrow.MapType:
+		// A map is a list of structs of two: that is how C has its children.
 		key, item := z.children[0].children[0], z.children[0].children[1]
 		m := arrow.MapOfWithMetadata(key.restore(t.KeyType()), key.lost(), item.restore(t.ItemType()), item.lost())
 		m.SetItemNullable(item.nullable)

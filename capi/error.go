@@ -12,6 +12,7 @@ import (
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/engine/params"
+	"github.com/persisting/persisting/engine/trajectory"
 	"github.com/persisting/persisting/wal"
 	"github.com/persisting/persisting/wal/segment"
 )
@@ -41,6 +42,7 @@ func guard(e *C.struct_persisting_error, half func() error) (status C.persisting
 			status = fail(e, fmt.Errorf("%w: %s", errInternal, text))
 		}
 	}()
+	// Each call looks, since the one that panicked has told its own caller alone.
 	if text := panicked.Load(); text != nil {
 		return fail(e, fmt.Errorf("%w: the library is unusable after a %s", errInternal, *text))
 	}
@@ -50,19 +52,34 @@ func guard(e *C.struct_persisting_error, half func() error) (status C.persisting
 	return C.PERSISTING_OK
 }
 
-// contained is half for calls that share nothing with those that come after: a
-// panic is an error of this one.
-func contained(half func() error) (err error) {
+// contained is what f returns, for calls that share nothing with those that come
+// after: a panic is an error of this one.
+func contained[T any](f func() (T, error)) (result T, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%w: panic: %v\n%s", errInternal, r, debug.Stack())
 		}
 	}()
-	return half()
+	return f()
+}
+
+// succeeds is a method that returns no error as one that returns nil.
+func succeeds[H, T any](method func(H) T) func(H) (T, error) {
+	return func(of H) (T, error) { return method(of), nil }
+}
+
+// succeedsBoth is succeeds for two results.
+func succeedsBoth[H, T, U any](method func(H) (T, U)) func(H) (T, U, error) {
+	return func(of H) (T, U, error) {
+		t, u := method(of)
+		return t, u, nil
+	}
 }
 
 // fail fills *e, whose text the caller owns from then on, and returns the status.
 func fail(e *C.struct_persisting_error, err error) C.persisting_status {
+	// At the very end, where all errors pass: the advice about descriptors is right wherever they
+	// ran out.
 	err = lance.Advised(err)
 	return C.shim_fail(e, statusOf(err), C.int64_t(detailOf(err)), C.CString(err.Error()))
 }
@@ -98,6 +115,10 @@ var statuses = []struct {
 	{params.ErrNotFound, C.PERSISTING_NOT_FOUND},
 	{params.ErrConflict, C.PERSISTING_CONFLICT},
 	{params.ErrClosed, C.PERSISTING_CLOSED},
+	{trajectory.ErrInvalid, C.PERSISTING_INVALID_ARGUMENT},
+	{trajectory.ErrNotFound, C.PERSISTING_NOT_FOUND},
+	{trajectory.ErrConflict, C.PERSISTING_CONFLICT},
+	{trajectory.ErrDuplicate, C.PERSISTING_DUPLICATE},
 	{engine.ErrClosed, C.PERSISTING_CLOSED},
 	{engine.ErrReadOnly, C.PERSISTING_READ_ONLY},
 	{engine.ErrDisowned, C.PERSISTING_POISONED},
@@ -120,6 +141,8 @@ var statuses = []struct {
 // statusOf is the status of an error. What nothing else claims is the disk's: the rest that the engine passes on are errors of file
 // operations.
 func statusOf(err error) C.persisting_status {
+	// In their order, as an error can match several: a panic may wrap anything, and a poisoned
+	// bucket tells what poisoned it.
 	for _, s := range statuses {
 		if errors.Is(err, s.err) {
 			return s.status

@@ -1,86 +1,48 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/bucket"
 )
 
-// #include "shim.h"
-import "C"
-
-//export persistingBucketAddColumnsGo
-func persistingBucketAddColumnsGo(id C.persisting_bucket, s *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
-	defer C.shim_release_schema(s)
-	return onBucket(id, e, func(b *bucket.Bucket) error {
-		columns, err := importColumns(s)
-		if err != nil {
-			return err
-		}
-		return b.AddColumns(columns.Fields())
-	}, arg("schema", s))
+func bucketDeclare(b *bucket.Bucket, columns *arrow.Schema) error {
+	return b.Columns().Declare(columns)
 }
 
-//export persistingBucketFillColumnGo
-func persistingBucketFillColumnGo(id C.persisting_bucket, a *C.struct_ArrowArray, s *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
-	defer C.shim_release_array(a)
-	defer C.shim_release_schema(s)
-	return onBucket(id, e, func(b *bucket.Bucket) error {
-		row, err := importBatch(a, s)
-		if err != nil {
-			return err
-		}
-		defer row.Release()
-		return b.FillColumn(row)
-	}, arg("array", a), arg("schema", s))
+func bucketDropColumn(b *bucket.Bucket, name string) error { return b.Columns().Drop(name) }
+
+func bucketFillColumn(b *bucket.Bucket, row arrow.Record) error { return b.Columns().Fill(row) }
+
+func bucketRenameColumn(b *bucket.Bucket, name, to string) error { return b.Columns().Rename(name, to) }
+
+func bucketAddColumns(b *bucket.Bucket, columns *arrow.Schema) error {
+	return b.Columns().Add(columns.Fields())
 }
 
-//export persistingBucketComputeColumnGo
-func persistingBucketComputeColumnGo(id C.persisting_bucket, s *C.struct_ArrowSchema, expression *C.char, e *C.struct_persisting_error) C.persisting_status {
-	defer C.shim_release_schema(s)
-	return onBucket(id, e, func(b *bucket.Bucket) error {
-		f, err := importField(s)
-		if err != nil {
-			return err
-		}
-		if f.Type.ID() == arrow.NULL {
-			f.Type = nil
-		}
-		return b.ComputeColumn(f, C.GoString(expression))
-	}, arg("schema", s), arg("expression", expression))
+func bucketComputeColumn(b *bucket.Bucket, column *arrow.Schema, expression string) error {
+	f, err := oneField(column)
+	if err != nil {
+		return err
+	}
+	if f.Type.ID() == arrow.NULL {
+		f.Type = nil
+	}
+	return b.Columns().Compute(f, expression)
 }
 
-//export persistingBucketDropColumnGo
-func persistingBucketDropColumnGo(id C.persisting_bucket, name *C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *bucket.Bucket) error { return b.DropColumn(C.GoString(name)) }, arg("name", name))
+func bucketCastColumn(b *bucket.Bucket, column *arrow.Schema) error {
+	f, err := oneField(column)
+	if err != nil {
+		return err
+	}
+	return b.Columns().Cast(f)
 }
 
-//export persistingBucketRenameColumnGo
-func persistingBucketRenameColumnGo(id C.persisting_bucket, name, to *C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onBucket(id, e, func(b *bucket.Bucket) error {
-		return b.RenameColumn(C.GoString(name), C.GoString(to))
-	}, arg("name", name), arg("to", to))
-}
-
-//export persistingBucketCastColumnGo
-func persistingBucketCastColumnGo(id C.persisting_bucket, s *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
-	defer C.shim_release_schema(s)
-	return onBucket(id, e, func(b *bucket.Bucket) error {
-		f, err := importField(s)
-		if err != nil {
-			return err
-		}
-		return b.CastColumn(f)
-	}, arg("schema", s))
-}
-
-//export persistingBucketDeclareGo
-func persistingBucketDeclareGo(id C.persisting_bucket, s *C.struct_ArrowSchema, e *C.struct_persisting_error) C.persisting_status {
-	defer C.shim_release_schema(s)
-	return onBucket(id, e, func(b *bucket.Bucket) error {
-		columns, err := importColumns(s)
-		if err != nil {
-			return err
-		}
-		return b.Declare(columns)
-	}, arg("schema", s))
+func oneField(columns *arrow.Schema) (arrow.Field, error) {
+	if columns.NumFields() != 1 {
+		return arrow.Field{}, fmt.Errorf("%w: schema has %d fields, want 1", errArgument, columns.NumFields())
+	}
+	return columns.Field(0), nil
 }

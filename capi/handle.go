@@ -6,49 +6,33 @@ import (
 	"sync/atomic"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/bucket"
+	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/kv/remote"
+	"github.com/persisting/persisting/engine/params"
+	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/trajectory"
+	"github.com/persisting/persisting/metrics/exporter"
 )
 
-// kind is the noun that a handle stands for: its top byte.
-type kind uint64
+// What handles stand for.
+type (
+	openBucket   = *bucket.Bucket
+	openCursor   = *table.Cursor
+	openColumns  = *batch.MessageSchema
+	openServer   = *exporter.Server
+	openView     = *table.View
+	openKV       = kv.Blocks
+	openKVServer = *remote.Server
+	openParams   = *params.Store
+	openWeights  = *params.Weights
 
-const (
-	kindBucket   kind = 1
-	kindCursor   kind = 2
-	kindColumns  kind = 3
-	kindServer   kind = 4
-	kindView     kind = 5
-	kindKV       kind = 6
-	kindKVServer kind = 7
-	kindParams   kind = 8
-	kindWeights  kind = 9
-
-	kindShift = 56
+	openTrajectories = *trajectory.Store
 )
 
-func (k kind) String() string {
-	switch k {
-	case kindBucket:
-		return "bucket"
-	case kindCursor:
-		return "cursor"
-	case kindColumns:
-		return "columns"
-	case kindServer:
-		return "server"
-	case kindView:
-		return "view"
-	case kindKV:
-		return "kv"
-	case kindKVServer:
-		return "kv_server"
-	case kindParams:
-		return "params"
-	case kindWeights:
-		return "weights"
-	}
-	return fmt.Sprintf("kind %d", uint64(k))
-}
+// kindShift is where the kind of a handle begins.
+const kindShift = 56
 
 // handles is the table of what C callers hold. Numbers are never used again.
 var handles = handleTable{entries: map[uint64]*entry{}}
@@ -90,6 +74,7 @@ func (e *entry) contain(err *error) {
 	*err = engine.Panicked(with)
 	e.broken.CompareAndSwap(nil, err)
 	if e.bucket != nil {
+		// The bucket has work of its own that goes on with what the call has left half done.
 		e.bucket.Break(*err)
 	}
 }
@@ -99,6 +84,8 @@ func (t *handleTable) add(k kind, value any) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.last++
+	// One counter for all kinds: even if the top byte were lost, no number would be another
+	// handle's.
 	id := uint64(k)<<kindShift | t.last
 	e := &entry{value: value}
 	e.bucket, _ = value.(*bucket.Bucket)
@@ -142,6 +129,8 @@ func (t *handleTable) use(k kind, id uint64) (*entry, error) {
 	defer t.mu.Unlock()
 	e, err := t.find(k, id)
 	if err == nil {
+		// Under the lock under which a handle ends: whoever shuts it either sees this call, and
+		// waits for it, or the call does not find it.
 		e.users.Add(1)
 	}
 	return e, err
@@ -154,6 +143,7 @@ func with[T any](k kind, id uint64, f func(T) error) (err error) {
 		return err
 	}
 	defer e.users.Done()
+	// After the reference is taken, so that a close which comes now waits for this answer.
 	if err := e.fault(); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 )
@@ -15,5 +16,15 @@ func toJSON(v any, out **C.char) error {
 		return fmt.Errorf("%w: write JSON: %w", errInternal, err)
 	}
 	*out = C.CString(string(text))
+	return nil
+}
+
+// parseJSON reads the JSON of the argument name, whose members must all be known.
+func parseJSON(name string, text []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("%w: %s: JSON: %w", errArgument, name, err)
+	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/kv/transfer"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,7 +40,7 @@ func persistingKvOpenGo(path, options *C.char, out *C.persisting_kv, e *C.struct
 	})
 }
 
-func onKV(id C.persisting_kv, e *C.struct_persisting_error, half func(kv.Blocks) error, arguments ...argument) C.persisting_status {
+func onKV(id C.persisting_kv, e *C.struct_persisting_error, half func(openKV) error, arguments ...argument) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(arguments...); err != nil {
 			return err
@@ -206,7 +207,7 @@ func (m batchMemory) arguments(more ...argument) []argument {
 }
 
 // batch is what the engine is asked for. The memory is C's, so no Go pointer is ever stored in it.
-func (m batchMemory) batch(space C.uint32_t, ttlMs C.int64_t) (*kv.Batch, error) {
+func (m batchMemory) batch(space C.uint32_t, ttlMs C.int64_t) (*transfer.Batch, error) {
 	keys, err := m.copied()
 	if err != nil {
 		return nil, err
@@ -215,42 +216,47 @@ func (m batchMemory) batch(space C.uint32_t, ttlMs C.int64_t) (*kv.Batch, error)
 	if err != nil {
 		return nil, err
 	}
-	batch := &kv.Batch{
-		Space: uint32(space), Items: make([]kv.Item, m.count), TTL: ttl,
+	batch := &transfer.Batch{
+		Space: uint32(space), Items: make([]transfer.Item, m.count), TTL: ttl,
 		Results: unsafe.Slice((*int8)(m.results), m.count),
 	}
-	next := 0
+	total := 0
 	for i, pieces := range unsafe.Slice(m.pieces, m.count) {
 		if pieces < 0 {
 			return nil, fmt.Errorf("%w: pieces[%d] is %d", errArgument, i, pieces)
 		}
-		if batch.Items[i], err = m.item(keys[i], next, int(pieces)); err != nil {
-			return nil, err
-		}
-		next += int(pieces)
+		total += int(pieces)
+	}
+	all, err := m.memory(total)
+	if err != nil {
+		return nil, err
+	}
+	for i, pieces := range unsafe.Slice(m.pieces, m.count) {
+		batch.Items[i] = transfer.Item{Key: keys[i], Pieces: all[:pieces:pieces]}
+		all = all[pieces:]
 	}
 	return batch, nil
 }
 
-func (m batchMemory) item(key []byte, next, pieces int) (kv.Item, error) {
-	item := kv.Item{Key: key, Pieces: make([][]byte, pieces)}
-	addresses := unsafe.Slice(m.addresses, next+pieces)[next:]
-	lengths := unsafe.Slice(m.lengths, next+pieces)[next:]
-	for j := range item.Pieces {
+// memory is that of all pieces of all keys, in one slice.
+func (m batchMemory) memory(count int) ([][]byte, error) {
+	all := make([][]byte, count)
+	addresses, lengths := unsafe.Slice(m.addresses, count), unsafe.Slice(m.lengths, count)
+	for j := range all {
 		if lengths[j] < 0 || lengths[j] > 0 && addresses[j] == 0 {
-			return item, fmt.Errorf("%w: piece %d has %d bytes at address %#x", errArgument, next+j, lengths[j], addresses[j])
+			return nil, fmt.Errorf("%w: piece %d has %d bytes at address %#x", errArgument, j, lengths[j], addresses[j])
 		}
 		if lengths[j] > 0 {
 			// The address came as a number, which the compiler cannot follow, and stands for memory that C owns.
 			at := *(*unsafe.Pointer)(unsafe.Pointer(&addresses[j]))
-			item.Pieces[j] = unsafe.Slice((*byte)(at), lengths[j])
+			all[j] = unsafe.Slice((*byte)(at), lengths[j])
 		}
 	}
-	return item, nil
+	return all, nil
 }
 
-// transfer has the engine read or write a batch.
-func transfer(id C.persisting_kv, e *C.struct_persisting_error, space C.uint32_t, m batchMemory, ttlMs C.int64_t, half func(kv.Blocks, *kv.Batch) error, more ...argument) C.persisting_status {
+// moveBatch has the engine read or write a batch.
+func moveBatch(id C.persisting_kv, e *C.struct_persisting_error, space C.uint32_t, m batchMemory, ttlMs C.int64_t, half func(kv.Blocks, *transfer.Batch) error, more ...argument) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(m.arguments(more...)...); err != nil {
 			return err
@@ -265,27 +271,27 @@ func transfer(id C.persisting_kv, e *C.struct_persisting_error, space C.uint32_t
 
 //export persistingKvLoadGo
 func persistingKvLoadGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, results *C.int8_t, e *C.struct_persisting_error) C.persisting_status {
-	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, 0, kv.Blocks.Get)
+	return moveBatch(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, 0, kv.Blocks.Get)
 }
 
 //export persistingKvStoreGo
 func persistingKvStoreGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, ttlMs C.int64_t, results *C.int8_t, e *C.struct_persisting_error) C.persisting_status {
-	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, ttlMs, kv.Blocks.Set)
+	return moveBatch(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, ttlMs, kv.Blocks.Set)
 }
 
 //export persistingKvSubmitLoadGo
 func persistingKvSubmitLoadGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, results *C.int8_t, out *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, 0, submitted(kv.Blocks.SubmitGet, out), arg("out_ticket", out))
+	return moveBatch(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, 0, submitted(kv.Blocks.SubmitGet, out), arg("out_ticket", out))
 }
 
 //export persistingKvSubmitStoreGo
 func persistingKvSubmitStoreGo(id C.persisting_kv, space C.uint32_t, keys unsafe.Pointer, sizes *C.int32_t, count C.int64_t, pieces *C.int32_t, addresses *C.uint64_t, lengths *C.int64_t, ttlMs C.int64_t, results *C.int8_t, out *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	return transfer(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, ttlMs, submitted(kv.Blocks.SubmitSet, out), arg("out_ticket", out))
+	return moveBatch(id, e, space, batchMemory{batchKeys{keys, sizes, count}, pieces, addresses, lengths, results}, ttlMs, submitted(kv.Blocks.SubmitSet, out), arg("out_ticket", out))
 }
 
 // submitted writes the ticket of a batch.
-func submitted(submit func(kv.Blocks, *kv.Batch) (uint64, error), out *C.uint64_t) func(kv.Blocks, *kv.Batch) error {
-	return func(s kv.Blocks, batch *kv.Batch) error {
+func submitted(submit func(kv.Blocks, *transfer.Batch) (uint64, error), out *C.uint64_t) func(kv.Blocks, *transfer.Batch) error {
+	return func(s kv.Blocks, batch *transfer.Batch) error {
 		ticket, err := submit(s, batch)
 		if err != nil {
 			return err
@@ -340,8 +346,8 @@ func changeKeys(id C.persisting_kv, e *C.struct_persisting_error, b batchKeys, r
 				if err != nil {
 					return err
 				}
-				if found[i] = kv.Absent; there {
-					found[i] = kv.OK
+				if found[i] = transfer.Absent; there {
+					found[i] = transfer.OK
 				}
 			}
 			return nil

@@ -4,11 +4,10 @@ package main
 import "C"
 
 import (
-	"encoding/json"
 	"fmt"
-	"strings"
 
 	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/kv/remote"
 )
 
 //export persistingKvConnectGo
@@ -17,27 +16,17 @@ func persistingKvConnectGo(address, options *C.char, out *C.persisting_kv, e *C.
 		if err := need(arg("address", address), arg("connect_options", options), arg("out_kv", out)); err != nil {
 			return err
 		}
-		var o kv.ConnectOptions
-		if err := decodeOptions("connect_options", options, &o); err != nil {
+		var o remote.ConnectOptions
+		if err := parseJSON("connect_options", []byte(C.GoString(options)), &o); err != nil {
 			return err
 		}
-		c, err := kv.Connect(C.GoString(address), o)
+		c, err := remote.Connect(C.GoString(address), o)
 		if err != nil {
 			return err
 		}
 		*out = C.persisting_kv(handles.add(kindKV, c))
 		return nil
 	})
-}
-
-// decodeOptions reads a JSON object whose names must all be known.
-func decodeOptions(name string, options *C.char, into any) error {
-	d := json.NewDecoder(strings.NewReader(C.GoString(options)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return fmt.Errorf("%w: %s: JSON: %w", errArgument, name, err)
-	}
-	return nil
 }
 
 //export persistingKvServeGo
@@ -47,11 +36,11 @@ func persistingKvServeGo(id C.persisting_kv, options *C.char, out *C.persisting_
 		if !ok {
 			return fmt.Errorf("%w: kv is a connection to a server, and cannot be served", errArgument)
 		}
-		var o kv.ServeOptions
-		if err := decodeOptions("serve_options", options, &o); err != nil {
+		var o remote.ServeOptions
+		if err := parseJSON("serve_options", []byte(C.GoString(options)), &o); err != nil {
 			return err
 		}
-		v, err := store.Serve(o)
+		v, err := remote.Serve(store, o)
 		if err != nil {
 			return err
 		}
@@ -66,11 +55,11 @@ func persistingKvServerAddressesGo(id C.persisting_kv_server, out **C.char, e *C
 		if err := need(arg("out_json", out)); err != nil {
 			return err
 		}
-		return with(kindKVServer, uint64(id), func(v *kv.Server) error { return toJSON(v.Addresses(), out) })
+		return with(kindKVServer, uint64(id), func(v openKVServer) error { return toJSON(v.Addresses(), out) })
 	})
 }
 
 //export persistingKvServerCloseGo
 func persistingKvServerCloseGo(id C.persisting_kv_server, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error { return shut(kindKVServer, uint64(id), (*kv.Server).Close) })
+	return guard(e, func() error { return shut(kindKVServer, uint64(id), (*remote.Server).Close) })
 }

@@ -10,9 +10,6 @@ import (
 	"github.com/prometheus/common/expfmt"
 )
 
-// #include "shim.h"
-import "C"
-
 // buckets holds the metrics of all open buckets, registry what is exported.
 var (
 	buckets  = metrics.NewSet(version, processState)
@@ -28,48 +25,32 @@ func processState() metrics.Process {
 	}
 }
 
-//export persistingMetricsTextGo
-func persistingMetricsTextGo(out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error {
-		if err := need(arg("out_text", out)); err != nil {
-			return err
+func metricsText() (string, error) {
+	families, err := registry.Gather()
+	if err != nil {
+		return "", fmt.Errorf("%w: gather metrics: %w", errInternal, err)
+	}
+	var text bytes.Buffer
+	for _, f := range families {
+		if _, err := expfmt.MetricFamilyToText(&text, f); err != nil {
+			return "", fmt.Errorf("%w: write metrics: %w", errInternal, err)
 		}
-		families, err := registry.Gather()
-		if err != nil {
-			return fmt.Errorf("%w: gather metrics: %w", errInternal, err)
-		}
-		var text bytes.Buffer
-		for _, f := range families {
-			if _, err := expfmt.MetricFamilyToText(&text, f); err != nil {
-				return fmt.Errorf("%w: write metrics: %w", errInternal, err)
-			}
-		}
-		*out = C.CString(text.String())
-		return nil
-	})
+	}
+	return text.String(), nil
 }
 
-//export persistingMetricsJsonGo
-func persistingMetricsJsonGo(out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error {
-		if err := need(arg("out_json", out)); err != nil {
-			return err
-		}
-		families, err := metrics.Families(registry)
-		if err != nil {
-			return fmt.Errorf("%w: gather metrics: %w", errInternal, err)
-		}
-		return toJSON(families, out)
-	})
+func metricsJson() ([]metrics.Family, error) {
+	families, err := metrics.Families(registry)
+	if err != nil {
+		return nil, fmt.Errorf("%w: gather metrics: %w", errInternal, err)
+	}
+	return families, nil
 }
 
-//export persistingMetricsRetainGo
-func persistingMetricsRetainGo(yes C.uint32_t, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error {
-		if yes > 1 {
-			return fmt.Errorf("%w: yes is %d, want 0 or 1", errArgument, yes)
-		}
-		buckets.Retain(yes == 1)
-		return nil
-	})
+func metricsRetain(yes uint32) error {
+	if yes > 1 {
+		return fmt.Errorf("%w: yes is %d, want 0 or 1", errArgument, yes)
+	}
+	buckets.Retain(yes == 1)
+	return nil
 }

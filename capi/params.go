@@ -20,14 +20,13 @@ func persistingParamsOpenGo(path *C.char, flags C.uint32_t, out *C.persisting_pa
 		if err := need(arg("path", path), arg("out_params", out)); err != nil {
 			return err
 		}
-		if err := checkFlags(flags, C.PERSISTING_OPEN_READ_ONLY|C.PERSISTING_KEEP); err != nil {
-			return err
-		}
 		dir := C.GoString(path)
 		if dir == "" {
 			return fmt.Errorf("%w: path is empty", errArgument)
 		}
-		s, err := params.Open(dir, params.Options{ReadOnly: flags&C.PERSISTING_OPEN_READ_ONLY != 0, Keep: flags&C.PERSISTING_KEEP != 0})
+		s, err := params.Open(dir, params.Options{
+			ReadOnly: flags&C.PERSISTING_OPEN_READ_ONLY != 0, Keep: flags&C.PERSISTING_KEEP != 0,
+		})
 		if err != nil {
 			return err
 		}
@@ -44,6 +43,8 @@ func onParams(id C.persisting_params, e *C.struct_persisting_error, half func(*p
 		return with(kindParams, uint64(id), half)
 	})
 }
+
+var paramsAbort = (*params.Store).Abort
 
 // maxTensors bounds what one call takes, far above what any model has.
 const maxTensors = 1 << 31
@@ -257,6 +258,52 @@ func persistingParamsCollectGo(id C.persisting_params, out **C.char, e *C.struct
 		}
 		return toJSON(found, out)
 	}, arg("out_json", out))
+}
+
+func paramsBegin(s *params.Store, name string, ranks int32, base string) (string, error) {
+	return s.Begin(name, int(ranks), base)
+}
+
+// piecesOf are the tensors of a call with the tensors that they are boxes of.
+func piecesOf(c *C.struct_persisting_tensors, wholes, offsets *C.int64_t) ([]params.Piece, error) {
+	tensors, err := tensorsOf(c)
+	if err != nil {
+		return nil, err
+	}
+	pieces := make([]params.Piece, len(tensors))
+	begin := uintptr(0)
+	for i, tensor := range tensors {
+		rank := len(tensor.Shape)
+		pieces[i] = params.Piece{
+			Tensor:  tensor,
+			Whole:   append([]int64{}, unsafe.Slice((*int64)(element(wholes, begin)), rank)...),
+			Offsets: append([]int64{}, unsafe.Slice((*int64)(element(offsets, begin)), rank)...),
+		}
+		begin += uintptr(rank)
+	}
+	return pieces, nil
+}
+
+//export persistingParamsPartGo
+func persistingParamsPartGo(id C.persisting_params, transaction *C.char, rank C.int32_t, tensors *C.struct_persisting_tensors, wholes, offsets *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
+	return onParams(id, e, func(s *params.Store) error {
+		pieces, err := piecesOf(tensors, wholes, offsets)
+		if err != nil {
+			return err
+		}
+		return s.Part(C.GoString(transaction), int(rank), pieces)
+	}, arg("transaction", transaction), arg("tensors", tensors), arg("wholes", wholes), arg("offsets", offsets))
+}
+
+func paramsCommit(s *params.Store, transaction string, options []byte) (any, error) {
+	o, err := parseSaveOptions(string(options))
+	if err != nil {
+		return nil, err
+	}
+	if o.Base != "" {
+		return nil, fmt.Errorf("%w: save_options: base is %q, and is that of persisting_params_begin", errArgument, o.Base)
+	}
+	return s.Commit(transaction, o)
 }
 
 //export persistingParamsCloseGo

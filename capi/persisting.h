@@ -52,6 +52,12 @@ extern "C" {
 
 #define PERSISTING_ABI_VERSION 2
 
+#define PERSISTING_NULLABLE
+#define PERSISTING_OF(count)
+#define PERSISTING_TAKES(flags)
+#define PERSISTING_JSON
+#define PERSISTING_PATH
+
 #ifndef ARROW_C_DATA_INTERFACE
 #define ARROW_C_DATA_INTERFACE
 
@@ -106,12 +112,14 @@ enum {
   PERSISTING_REMOVED = 14,         /* the row at that offset was removed */
   PERSISTING_CONFLICT = 15,        /* something is not as the caller expects it; nothing was changed */
   PERSISTING_READ_ONLY = 16,       /* the bucket was opened for reading */
+  PERSISTING_DUPLICATE = 17,       /* something else is stored in that place; nothing was changed */
   PERSISTING_INTERNAL = 99         /* a panic inside the library; close the handle */
 };
 
 /* detail is, of PERSISTING_REMOVED, the first offset after the one asked for whose row is
  * left, or that of the next row to be appended when there is none; of PERSISTING_LOCKED the
- * process that holds the directory, 0 where that is not known; of all others 0. */
+ * process that holds the directory, 0 where that is not known; of PERSISTING_DUPLICATE the
+ * step; of all others 0. */
 struct persisting_error {
   persisting_status code;
   char* message;
@@ -128,6 +136,7 @@ typedef uint64_t persisting_kv; /* an open store of blocks under keys, here or i
 typedef uint64_t persisting_kv_server; /* what serves a store to other processes */
 typedef uint64_t persisting_params; /* an open store of parameters */
 typedef uint64_t persisting_weights; /* one version of parameters, open */
+typedef uint64_t persisting_trajectories; /* an open store of trajectories */
 
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
@@ -147,8 +156,11 @@ typedef uint64_t persisting_weights; /* one version of parameters, open */
 /* Do not check what is read. */
 #define PERSISTING_UNVERIFIED 128u
 
-/* persisting_params_open: a copy of what was saved last of each name stays in memory. */
-#define PERSISTING_KEEP 256u
+/* The row is the last observation of an episode, which no action followed. */
+#define PERSISTING_FINAL 256u
+
+/* A copy of what was saved last of each name stays in memory. */
+#define PERSISTING_KEEP 512u
 
 /* Read up to the first row that was removed, and return PERSISTING_REMOVED when the
  * first row of the read was: row i of the read has the offset offset + i. */
@@ -163,7 +175,7 @@ persisting_status persisting_abi_version(uint32_t* out_version, struct persistin
 persisting_status persisting_version(char** out_version, struct persisting_error* error);
 
 /* Gives a string back. NULL is allowed. */
-persisting_status persisting_string_free(char* string, struct persisting_error* error);
+persisting_status persisting_string_free(PERSISTING_NULLABLE char* string, struct persisting_error* error);
 
 struct persisting_usage {
   int64_t handles;         /* open handles of every kind */
@@ -193,7 +205,7 @@ persisting_status persisting_metrics_text(char** out_text, struct persisting_err
  * "labels" and a "value", or the "count", "sum" and "buckets" of a histogram:
  * {"le", "count"} each, cumulative, without the last bucket, which is "count".
  */
-persisting_status persisting_metrics_json(char** out_json, struct persisting_error* error);
+persisting_status persisting_metrics_json(char** out_list, struct persisting_error* error);
 
 /*
  * Whether (1 or 0) the last counts of buckets stay in the metrics when they are
@@ -212,7 +224,7 @@ persisting_status persisting_metrics_retain(uint32_t yes, struct persisting_erro
  * "password" (for basic authentication). Errors: INVALID_ARGUMENT, also for an
  * address that is taken.
  */
-persisting_status persisting_server_start(const char* server_options, persisting_server* out_server,
+persisting_status persisting_server_start(PERSISTING_JSON const char* server_options, persisting_server* out_server,
                                           struct persisting_error* error);
 
 /* The URL of the server, without a path. */
@@ -230,7 +242,7 @@ persisting_status persisting_server_close(persisting_server server, struct persi
  * debug, 20 info, 30 warning, 40 error; at first 30), "tracing" says whether
  * messages of work that took time come whatever their level (default false).
  */
-persisting_status persisting_log_levels(const char* levels, struct persisting_error* error);
+persisting_status persisting_log_levels(PERSISTING_JSON const char* levels, struct persisting_error* error);
 
 /*
  * Waits for messages, at most `longest_ns` nanoseconds (negative = without limit)
@@ -256,8 +268,9 @@ persisting_status persisting_log_next(int64_t longest_ns, char** out_json, struc
  * Lance table that is no bucket's, WAL for a damaged log, CORRUPT, STORAGE. A
  * bucket that is refused is left as it is.
  */
-persisting_status persisting_bucket_open(const char* path, const char* options, persisting_bucket* out_bucket,
-                                         struct persisting_error* error);
+persisting_status persisting_bucket_open(PERSISTING_PATH const char* path,
+                                         PERSISTING_NULLABLE PERSISTING_JSON const char* options,
+                                         persisting_bucket* out_bucket, struct persisting_error* error);
 
 /*
  * Opens the bucket in `directory` for reading, which another process may have open, or
@@ -268,16 +281,16 @@ persisting_status persisting_bucket_open(const char* path, const char* options, 
  * Errors: NOT_FOUND where there is no bucket, WAL, CORRUPT, STORAGE; calls on it as well, and
  * POISONED where the directory is another's by now, or a repair has gone back to an older version.
  */
-persisting_status persisting_bucket_open_read_only(const char* directory, persisting_bucket* out_bucket,
-                                                   struct persisting_error* error);
+persisting_status persisting_bucket_open_read_only(PERSISTING_PATH const char* directory,
+                                                   persisting_bucket* out_bucket, struct persisting_error* error);
 
 /*
  * Brings in what was acknowledged before the call began, of a bucket that is open for reading, as
  * every read does, and returns the number of rows that are acknowledged. With PERSISTING_NO_WAIT the
  * error is WOULD_BLOCK where that takes more than a look.
  */
-persisting_status persisting_bucket_renew(persisting_bucket bucket, uint32_t flags, int64_t* out_rows,
-                                          struct persisting_error* error);
+persisting_status persisting_bucket_renew(persisting_bucket bucket, PERSISTING_TAKES(NO_WAIT) uint32_t flags,
+                                          int64_t* out_rows, struct persisting_error* error);
 
 /*
  * Appends the rows of a record batch (a struct array). Columns that the bucket
@@ -303,8 +316,9 @@ persisting_status persisting_bucket_renew(persisting_bucket bucket, uint32_t fla
  * PERSISTING_CHECKED.
  */
 persisting_status persisting_bucket_append(persisting_bucket bucket, struct ArrowArray* array,
-                                           struct ArrowSchema* schema, uint32_t flags, int64_t wait_ns,
-                                           int64_t* out_first, int64_t* out_acknowledged,
+                                           struct ArrowSchema* schema,
+                                           PERSISTING_TAKES(NO_WAIT | NOTIFY | CHECK | CHECKED) uint32_t flags,
+                                           int64_t wait_ns, int64_t* out_first, int64_t* out_acknowledged,
                                            struct persisting_error* error);
 
 /*
@@ -318,8 +332,9 @@ persisting_status persisting_bucket_append(persisting_bucket bucket, struct Arro
  * https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format
  */
 persisting_status persisting_bucket_append_message(persisting_bucket bucket, persisting_columns columns,
-                                                   const void* message, int64_t size, uint32_t flags,
-                                                   int64_t wait_ns, int64_t* out_first, int64_t* out_acknowledged,
+                                                   const void* message, int64_t size,
+                                                   PERSISTING_TAKES(NO_WAIT | NOTIFY) uint32_t flags, int64_t wait_ns,
+                                                   int64_t* out_first, int64_t* out_acknowledged,
                                                    struct persisting_error* error);
 
 /*
@@ -340,8 +355,8 @@ persisting_status persisting_bucket_append_message(persisting_bucket bucket, per
  * which the word `watched` was 0, or that left less than half of the ring free.
  * The format of the file is described in the package comment of engine/ring.
  */
-persisting_status persisting_bucket_open_ring(persisting_bucket bucket, persisting_columns columns,
-                                              int64_t* out_next, struct persisting_error* error);
+persisting_status persisting_bucket_open_ring(persisting_bucket bucket, persisting_columns columns, int64_t* out_next,
+                                              struct persisting_error* error);
 
 /* Has what is in the ring taken out soon; does not wait. */
 persisting_status persisting_bucket_drain_ring(persisting_bucket bucket, struct persisting_error* error);
@@ -391,7 +406,8 @@ persisting_status persisting_bucket_notify(persisting_bucket bucket, int64_t row
  * returns PERSISTING_WOULD_BLOCK. For PERSISTING_RUN see
  * there.
  */
-persisting_status persisting_bucket_read(persisting_bucket bucket, int64_t offset, int64_t count, uint32_t flags,
+persisting_status persisting_bucket_read(persisting_bucket bucket, int64_t offset, int64_t count,
+                                         PERSISTING_TAKES(NO_WAIT | RUN) uint32_t flags,
                                          persisting_cursor* out_cursor, uint64_t* out_schema_version,
                                          struct persisting_error* error);
 
@@ -410,9 +426,10 @@ persisting_status persisting_bucket_get(persisting_bucket bucket, int64_t offset
  * occur more than once. An offset that does not exist gives
  * PERSISTING_NOT_FOUND, one whose row was removed PERSISTING_REMOVED.
  */
-persisting_status persisting_bucket_take(persisting_bucket bucket, const int64_t* offsets, int64_t count,
-                                         uint32_t flags, persisting_cursor* out_cursor,
-                                         uint64_t* out_schema_version, struct persisting_error* error);
+persisting_status persisting_bucket_take(persisting_bucket bucket, PERSISTING_OF(count) const int64_t* offsets,
+                                         int64_t count, PERSISTING_TAKES(NO_WAIT) uint32_t flags,
+                                         persisting_cursor* out_cursor, uint64_t* out_schema_version,
+                                         struct persisting_error* error);
 
 /* The columns of the bucket, and the version of that schema. */
 persisting_status persisting_bucket_schema(persisting_bucket bucket, struct ArrowSchema* out_schema,
@@ -468,16 +485,18 @@ persisting_status persisting_bucket_close(persisting_bucket bucket, struct persi
  * Errors: INVALID_ARGUMENT with what is wrong, for a filter that does not parse
  * with line and column; those of persisting_bucket_flush; STORAGE.
  */
-persisting_status persisting_bucket_query(persisting_bucket bucket, const char* query, const double* vector,
+persisting_status persisting_bucket_query(persisting_bucket bucket, PERSISTING_JSON const char* query,
+                                          PERSISTING_NULLABLE PERSISTING_OF(dimensions) const double* vector,
                                           int64_t dimensions, persisting_cursor* out_cursor,
                                           struct persisting_error* error);
 
-/* The number of rows that pass the filter `where`, of which all do if it is NULL. */
-persisting_status persisting_bucket_count(persisting_bucket bucket, const char* where, int64_t* out_rows,
-                                          struct persisting_error* error);
+/* The number of rows that pass the filter `filter`, of which all do if it is NULL. */
+persisting_status persisting_bucket_count(persisting_bucket bucket, PERSISTING_NULLABLE const char* filter,
+                                          int64_t* out_rows, struct persisting_error* error);
 
 /* The plan of a query as text; it names the indexes that are used. */
-persisting_status persisting_bucket_explain(persisting_bucket bucket, const char* query, const double* vector,
+persisting_status persisting_bucket_explain(persisting_bucket bucket, PERSISTING_JSON const char* query,
+                                            PERSISTING_NULLABLE PERSISTING_OF(dimensions) const double* vector,
                                             int64_t dimensions, char** out_text, struct persisting_error* error);
 
 /*
@@ -491,11 +510,11 @@ persisting_status persisting_bucket_explain(persisting_bucket bucket, const char
  *
  * Errors: INVALID_ARGUMENT, those of persisting_bucket_flush, STORAGE.
  */
-persisting_status persisting_bucket_create_index(persisting_bucket bucket, const char* index,
+persisting_status persisting_bucket_create_index(persisting_bucket bucket, PERSISTING_JSON const char* index,
                                                  struct persisting_error* error);
 
 /* Removes an index. NOT_FOUND with the names that there are. */
-persisting_status persisting_bucket_drop_index(persisting_bucket bucket, const char* index_name,
+persisting_status persisting_bucket_drop_index(persisting_bucket bucket, const char* name,
                                                struct persisting_error* error);
 
 /*
@@ -503,11 +522,11 @@ persisting_status persisting_bucket_drop_index(persisting_bucket bucket, const c
  * rows_unindexed, parts, bytes (null: unknown), details, and progress, which is
  * null or, while the index is being built, stage, completed, total and unit.
  */
-persisting_status persisting_bucket_indexes(persisting_bucket bucket, char** out_json,
+persisting_status persisting_bucket_indexes(persisting_bucket bucket, char** out_list,
                                             struct persisting_error* error);
 
 /* What Lance says of one index, as a JSON object. NOT_FOUND as above. */
-persisting_status persisting_bucket_index_stats(persisting_bucket bucket, const char* index_name, char** out_json,
+persisting_status persisting_bucket_index_stats(persisting_bucket bucket, const char* name, char** out_json,
                                                 struct persisting_error* error);
 
 /* ---- directory -------------------------------------------------------- */
@@ -527,14 +546,15 @@ persisting_status persisting_bucket_index_stats(persisting_bucket bucket, const 
  *
  * Errors: NOT_FOUND where there is no bucket, STORAGE. Damage is no error.
  */
-persisting_status persisting_directory_verify(const char* directory, uint32_t flags, char** out_json,
+persisting_status persisting_directory_verify(PERSISTING_PATH const char* directory,
+                                              PERSISTING_TAKES(QUICK) uint32_t flags, char** out_json,
                                               struct persisting_error* error);
 
 /*
  * persisting_directory_verify with PERSISTING_QUICK, and with the columns of the
  * bucket, the fragments and versions of its table and the segments of its log.
  */
-persisting_status persisting_directory_inspect(const char* directory, char** out_json,
+persisting_status persisting_directory_inspect(PERSISTING_PATH const char* directory, char** out_json,
                                                struct persisting_error* error);
 
 /*
@@ -548,7 +568,8 @@ persisting_status persisting_directory_inspect(const char* directory, char** out
  * Errors: NOT_FOUND, LOCKED while the bucket is open, CORRUPT with what is beyond
  * repair, STORAGE.
  */
-persisting_status persisting_directory_repair(const char* directory, uint32_t flags, char** out_json,
+persisting_status persisting_directory_repair(PERSISTING_PATH const char* directory,
+                                              PERSISTING_TAKES(APPLY) uint32_t flags, char** out_json,
                                               struct persisting_error* error);
 
 /*
@@ -558,8 +579,8 @@ persisting_status persisting_directory_repair(const char* directory, uint32_t fl
  *
  * Errors: NOT_FOUND where there is no table, STORAGE.
  */
-persisting_status persisting_directory_read(const char* table, persisting_cursor* out_cursor, int64_t* out_rows,
-                                            struct persisting_error* error);
+persisting_status persisting_directory_read(PERSISTING_PATH const char* table, persisting_cursor* out_cursor,
+                                            int64_t* out_rows, struct persisting_error* error);
 
 /* ---- changes of columns ------------------------------------------------ */
 
@@ -646,16 +667,16 @@ persisting_status persisting_bucket_consumers(persisting_bucket bucket, char** o
  * failure after the sync interval of the log. Errors: NOT_FOUND for an offset at
  * which there never was a row.
  */
-persisting_status persisting_bucket_mark(persisting_bucket bucket, const char* task, const int64_t* offsets,
-                                         int64_t count, struct persisting_error* error);
+persisting_status persisting_bucket_mark(persisting_bucket bucket, const char* task,
+                                         PERSISTING_OF(count) const int64_t* offsets, int64_t count,
+                                         struct persisting_error* error);
 
 /* Forgets, likewise, all that a task has consumed. */
 persisting_status persisting_bucket_unmark(persisting_bucket bucket, const char* task,
                                            struct persisting_error* error);
 
 /* How many rows each task has consumed, as a JSON object. */
-persisting_status persisting_bucket_marked(persisting_bucket bucket, char** out_json,
-                                           struct persisting_error* error);
+persisting_status persisting_bucket_marked(persisting_bucket bucket, char** out_json, struct persisting_error* error);
 
 /*
  * Marks, for a task, the first `limit` rows that it has not consumed and that have
@@ -663,8 +684,9 @@ persisting_status persisting_bucket_marked(persisting_bucket bucket, char** out_
  * not has no values. Their offsets, `*out_count` of them, are written to `offsets`,
  * an array of `limit`. No two calls for a task give the same row.
  */
-persisting_status persisting_bucket_take_ready(persisting_bucket bucket, const char* task, const char* columns_json,
-                                               int64_t limit, int64_t* offsets, int64_t* out_count,
+persisting_status persisting_bucket_take_ready(persisting_bucket bucket, const char* task,
+                                               PERSISTING_JSON const char* columns_json, int64_t limit,
+                                               PERSISTING_OF(limit) int64_t* offsets, int64_t* out_count,
                                                struct persisting_error* error);
 
 /*
@@ -672,22 +694,23 @@ persisting_status persisting_bucket_take_ready(persisting_bucket bucket, const c
  * i % 8 of byte i / 8 of `bits`, `size` zeroed bytes, is set for the row at offset i.
  * Rows behind those bits are left out.
  */
-persisting_status persisting_bucket_ready(persisting_bucket bucket, const char* task, const char* columns_json,
-                                          uint8_t* bits, int64_t size, struct persisting_error* error);
+persisting_status persisting_bucket_ready(persisting_bucket bucket, const char* task,
+                                          PERSISTING_JSON const char* columns_json, PERSISTING_OF(size) uint8_t* bits,
+                                          int64_t size, struct persisting_error* error);
 
 /*
  * Removes the rows at `count` offsets as persisting_bucket_delete does, and what is
  * noted of them for any task. Those that were removed before are passed over.
  * Errors: NOT_FOUND for an offset at which there never was a row.
  */
-persisting_status persisting_bucket_clear(persisting_bucket bucket, const int64_t* offsets, int64_t count,
-                                          int64_t* out_rows, struct persisting_error* error);
+persisting_status persisting_bucket_clear(persisting_bucket bucket, PERSISTING_OF(count) const int64_t* offsets,
+                                          int64_t count, int64_t* out_rows, struct persisting_error* error);
 
 /* ---- versions ------------------------------------------------------------ */
 
 /* The versions of the table that are there, the oldest first: a JSON array of
  * objects of version, time (RFC 3339), rows and tags. */
-persisting_status persisting_bucket_versions(persisting_bucket bucket, char** out_json,
+persisting_status persisting_bucket_versions(persisting_bucket bucket, char** out_list,
                                              struct persisting_error* error);
 
 /* Gives a version a name, and keeps compactions from removing it. */
@@ -695,8 +718,7 @@ persisting_status persisting_bucket_tag(persisting_bucket bucket, const char* na
                                         struct persisting_error* error);
 
 /* Takes a name away. Errors: NOT_FOUND. */
-persisting_status persisting_bucket_untag(persisting_bucket bucket, const char* name,
-                                          struct persisting_error* error);
+persisting_status persisting_bucket_untag(persisting_bucket bucket, const char* name, struct persisting_error* error);
 
 /* Gives the bucket the columns and the rows of an old version. Rows that came later
  * are removed; the next offset stays. Appends wait meanwhile. */
@@ -717,20 +739,23 @@ persisting_status persisting_view_rows(persisting_view view, int64_t* out_rows, 
                                        struct persisting_error* error);
 
 /* persisting_bucket_read for the version, with PERSISTING_RUN only; it may wait. */
-persisting_status persisting_view_read(persisting_view view, int64_t offset, int64_t count, uint32_t flags,
-                                       persisting_cursor* out_cursor, struct persisting_error* error);
+persisting_status persisting_view_read(persisting_view view, int64_t offset, int64_t count,
+                                       PERSISTING_TAKES(RUN) uint32_t flags, persisting_cursor* out_cursor,
+                                       struct persisting_error* error);
 
 /* persisting_bucket_query of the version. */
-persisting_status persisting_view_query(persisting_view view, const char* query, const double* vector,
+persisting_status persisting_view_query(persisting_view view, PERSISTING_JSON const char* query,
+                                        PERSISTING_NULLABLE PERSISTING_OF(dimensions) const double* vector,
                                         int64_t dimensions, persisting_cursor* out_cursor,
                                         struct persisting_error* error);
 
 /* persisting_bucket_count of the version. */
-persisting_status persisting_view_count(persisting_view view, const char* where, int64_t* out_rows,
-                                        struct persisting_error* error);
+persisting_status persisting_view_count(persisting_view view, PERSISTING_NULLABLE const char* filter,
+                                        int64_t* out_rows, struct persisting_error* error);
 
 /* persisting_bucket_explain of the version. */
-persisting_status persisting_view_explain(persisting_view view, const char* query, const double* vector,
+persisting_status persisting_view_explain(persisting_view view, PERSISTING_JSON const char* query,
+                                          PERSISTING_NULLABLE PERSISTING_OF(dimensions) const double* vector,
                                           int64_t dimensions, char** out_text, struct persisting_error* error);
 
 /* Lets go of the version; cursors stay readable. */
@@ -764,7 +789,7 @@ persisting_status persisting_cursor_next(persisting_cursor cursor, struct ArrowA
 
 /* The offsets of the rows of all batches of a read, in their order: a JSON array of
  * pairs of the first offset of a run and the one after its last. */
-persisting_status persisting_cursor_offsets(persisting_cursor cursor, char** out_json,
+persisting_status persisting_cursor_offsets(persisting_cursor cursor, char** out_list,
                                             struct persisting_error* error);
 
 /* Ends the read and lets go of the snapshot. */
@@ -797,8 +822,8 @@ persisting_status persisting_cursor_close(persisting_cursor cursor, struct persi
  * On a handle that is read-only, calls that would change something are
  * INVALID_ARGUMENT.
  */
-persisting_status persisting_kv_open(const char* path, const char* kv_options, persisting_kv* out_kv,
-                                     struct persisting_error* error);
+persisting_status persisting_kv_open(PERSISTING_PATH const char* path, PERSISTING_JSON const char* kv_options,
+                                     persisting_kv* out_kv, struct persisting_error* error);
 
 /*
  * Connects to a store that another process serves, at "unix:PATH" or
@@ -812,8 +837,8 @@ persisting_status persisting_kv_open(const char* path, const char* kv_options, p
  * the background. Calls wait for the server where they would not wait for a disk. What
  * is pinned is so while the connection lasts.
  */
-persisting_status persisting_kv_connect(const char* address, const char* connect_options, persisting_kv* out_kv,
-                                        struct persisting_error* error);
+persisting_status persisting_kv_connect(const char* address, PERSISTING_JSON const char* connect_options,
+                                        persisting_kv* out_kv, struct persisting_error* error);
 
 /*
  * Serves a store to other processes. `serve_options` is a JSON object: "socket" (path
@@ -822,11 +847,11 @@ persisting_status persisting_kv_connect(const char* address, const char* connect
  * everything). Close the server before the store. Errors: INVALID_ARGUMENT, STORAGE
  * when the address is taken.
  */
-persisting_status persisting_kv_serve(persisting_kv kv, const char* serve_options, persisting_kv_server* out_kv_server,
-                                      struct persisting_error* error);
+persisting_status persisting_kv_serve(persisting_kv kv, PERSISTING_JSON const char* serve_options,
+                                      persisting_kv_server* out_kv_server, struct persisting_error* error);
 
 /* The addresses that clients connect to, as a JSON array of strings. */
-persisting_status persisting_kv_server_addresses(persisting_kv_server kv_server, char** out_json,
+persisting_status persisting_kv_server_addresses(persisting_kv_server kv_server, char** out_list,
                                                  struct persisting_error* error);
 
 /* Ends the connections, and waits for what they do at this moment. */
@@ -837,7 +862,7 @@ persisting_status persisting_kv_server_close(persisting_kv_server kv_server, str
  * Keys of different namespaces are different; the salt is on whose account a block
  * goes and makes no difference to keys. Both are UTF-8 and may be empty.
  */
-persisting_status persisting_kv_space(persisting_kv kv, const char* name, const char* salt, uint32_t* out_space,
+persisting_status persisting_kv_space(persisting_kv kv, const char* namespace_, const char* salt, uint32_t* out_space,
                                       struct persisting_error* error);
 
 /*
@@ -845,18 +870,19 @@ persisting_status persisting_kv_space(persisting_kv kv, const char* name, const 
  * an array of `count`. For `lease_ms` milliseconds those that are there are not
  * forgotten. Never waits for a disk.
  */
-persisting_status persisting_kv_exists(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
-                                       int64_t count, int64_t lease_ms, int64_t* out_lengths,
-                                       struct persisting_error* error);
+persisting_status persisting_kv_exists(persisting_kv kv, uint32_t space, const void* keys,
+                                       PERSISTING_OF(count) const int32_t* key_sizes, int64_t count, int64_t lease_ms,
+                                       PERSISTING_OF(count) int64_t* out_lengths, struct persisting_error* error);
 
 /* persisting_kv_exists of one key of `size` bytes. */
-persisting_status persisting_kv_find(persisting_kv kv, uint32_t space, const void* key, int64_t size, int64_t lease_ms,
-                                     int64_t* out_length, struct persisting_error* error);
+persisting_status persisting_kv_find(persisting_kv kv, uint32_t space, PERSISTING_OF(size) const void* key,
+                                     int64_t size, int64_t lease_ms, int64_t* out_length,
+                                     struct persisting_error* error);
 
 /* How many keys from the first on exist, which get a lease. Never waits for a disk. */
-persisting_status persisting_kv_prefix(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
-                                       int64_t count, int64_t lease_ms, int64_t* out_keys,
-                                       struct persisting_error* error);
+persisting_status persisting_kv_prefix(persisting_kv kv, uint32_t space, const void* keys,
+                                       PERSISTING_OF(count) const int32_t* key_sizes, int64_t count, int64_t lease_ms,
+                                       int64_t* out_keys, struct persisting_error* error);
 
 /*
  * Reads the block of each key into memory: `pieces` has the number of pieces of
@@ -865,17 +891,20 @@ persisting_status persisting_kv_prefix(persisting_kv kv, uint32_t space, const v
  * the result, at `results`, an array of `count`, is not 1, the memory may hold
  * anything. Waits for the disk.
  */
-persisting_status persisting_kv_load(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
-                                     int64_t count, const int32_t* pieces, const uint64_t* addresses,
-                                     const int64_t* lengths, int8_t* results, struct persisting_error* error);
+persisting_status persisting_kv_load(persisting_kv kv, uint32_t space, const void* keys,
+                                     PERSISTING_OF(count) const int32_t* key_sizes, int64_t count,
+                                     PERSISTING_OF(count) const int32_t* pieces, const uint64_t* addresses,
+                                     const int64_t* lengths, PERSISTING_OF(count) int8_t* results,
+                                     struct persisting_error* error);
 
 /*
  * Stores a block for each key, from memory as in persisting_kv_load. It ends after
  * `ttl_ms` milliseconds, 0 = as the options say. Waits for the disk.
  */
-persisting_status persisting_kv_store(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
-                                      int64_t count, const int32_t* pieces, const uint64_t* addresses,
-                                      const int64_t* lengths, int64_t ttl_ms, int8_t* results,
+persisting_status persisting_kv_store(persisting_kv kv, uint32_t space, const void* keys,
+                                      PERSISTING_OF(count) const int32_t* key_sizes, int64_t count,
+                                      PERSISTING_OF(count) const int32_t* pieces, const uint64_t* addresses,
+                                      const int64_t* lengths, int64_t ttl_ms, PERSISTING_OF(count) int8_t* results,
                                       struct persisting_error* error);
 
 /*
@@ -884,8 +913,9 @@ persisting_status persisting_kv_store(persisting_kv kv, uint32_t space, const vo
  * or persisting_kv_close has ended.
  */
 persisting_status persisting_kv_submit_load(persisting_kv kv, uint32_t space, const void* keys,
-                                            const int32_t* key_sizes, int64_t count, const int32_t* pieces,
-                                            const uint64_t* addresses, const int64_t* lengths, int8_t* results,
+                                            PERSISTING_OF(count) const int32_t* key_sizes, int64_t count,
+                                            PERSISTING_OF(count) const int32_t* pieces, const uint64_t* addresses,
+                                            const int64_t* lengths, PERSISTING_OF(count) int8_t* results,
                                             uint64_t* out_ticket, struct persisting_error* error);
 
 /*
@@ -893,12 +923,14 @@ persisting_status persisting_kv_submit_load(persisting_kv kv, uint32_t space, co
  * max_store_backlog has no room are not stored.
  */
 persisting_status persisting_kv_submit_store(persisting_kv kv, uint32_t space, const void* keys,
-                                             const int32_t* key_sizes, int64_t count, const int32_t* pieces,
-                                             const uint64_t* addresses, const int64_t* lengths, int64_t ttl_ms,
-                                             int8_t* results, uint64_t* out_ticket, struct persisting_error* error);
+                                             PERSISTING_OF(count) const int32_t* key_sizes, int64_t count,
+                                             PERSISTING_OF(count) const int32_t* pieces, const uint64_t* addresses,
+                                             const int64_t* lengths, int64_t ttl_ms,
+                                             PERSISTING_OF(count) int8_t* results, uint64_t* out_ticket,
+                                             struct persisting_error* error);
 
-/* Up to `count` tickets that have ended, at `out_tickets`, an array of that many. */
-persisting_status persisting_kv_drain(persisting_kv kv, int64_t count, uint64_t* out_tickets, int64_t* out_count,
+/* Up to `count` tickets that have ended, at `tickets`, an array of that many. */
+persisting_status persisting_kv_drain(persisting_kv kv, int64_t count, uint64_t* tickets, int64_t* out_count,
                                       struct persisting_error* error);
 
 /*
@@ -916,36 +948,40 @@ persisting_status persisting_kv_set_bell(persisting_kv kv, int32_t fd, struct pe
  * it is not forgotten; where it is replaced or deleted meanwhile, the place may be used
  * for another, which the checksum tells. Never waits for a disk.
  */
-persisting_status persisting_kv_locate(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
-                                       int64_t count, int64_t lease_ms, char** out_json,
-                                       struct persisting_error* error);
+persisting_status persisting_kv_locate(persisting_kv kv, uint32_t space, const void* keys,
+                                       PERSISTING_OF(count) const int32_t* key_sizes, int64_t count, int64_t lease_ms,
+                                       char** out_list, struct persisting_error* error);
 
 /* Removes keys; results as of persisting_kv_load. */
-persisting_status persisting_kv_delete(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
-                                       int64_t count, int8_t* results, struct persisting_error* error);
+persisting_status persisting_kv_delete(persisting_kv kv, uint32_t space, const void* keys,
+                                       PERSISTING_OF(count) const int32_t* key_sizes, int64_t count,
+                                       PERSISTING_OF(count) int8_t* results, struct persisting_error* error);
 
 /* Counts a read of each key without reading; with `ttl_ms` > 0 it ends after that time from now. */
-persisting_status persisting_kv_touch(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
-                                      int64_t count, int64_t ttl_ms, int8_t* results, struct persisting_error* error);
+persisting_status persisting_kv_touch(persisting_kv kv, uint32_t space, const void* keys,
+                                      PERSISTING_OF(count) const int32_t* key_sizes, int64_t count, int64_t ttl_ms,
+                                      PERSISTING_OF(count) int8_t* results, struct persisting_error* error);
 
 /*
  * Keeps blocks until they are unpinned (`yes` 1) or no longer (0), also when the
  * store is opened again. Errors: INVALID_ARGUMENT when pinned blocks would take
  * more than half of the capacity; those before are pinned.
  */
-persisting_status persisting_kv_pin(persisting_kv kv, uint32_t space, const void* keys, const int32_t* key_sizes,
-                                    int64_t count, uint32_t yes, int8_t* results, struct persisting_error* error);
+persisting_status persisting_kv_pin(persisting_kv kv, uint32_t space, const void* keys,
+                                    PERSISTING_OF(count) const int32_t* key_sizes, int64_t count, uint32_t yes,
+                                    PERSISTING_OF(count) int8_t* results, struct persisting_error* error);
 
 /*
  * Up to `count` keys of a namespace as JSON: {"keys": [{"key" (base64), "salt",
  * "length", "pinned"}], "next"}. `cursor_json` is NULL or "next" of the page before;
  * "next" is null at the end. Keys that come or go meanwhile may be there or not.
  */
-persisting_status persisting_kv_keys(persisting_kv kv, const char* name, const char* cursor_json, int64_t count,
+persisting_status persisting_kv_keys(persisting_kv kv, const char* namespace_,
+                                     PERSISTING_NULLABLE PERSISTING_JSON const char* cursor_json, int64_t count,
                                      char** out_json, struct persisting_error* error);
 
 /* Removes all keys of a namespace, durably, and says how many there were. */
-persisting_status persisting_kv_drop(persisting_kv kv, const char* name, int64_t* out_keys,
+persisting_status persisting_kv_drop(persisting_kv kv, const char* namespace_, int64_t* out_keys,
                                      struct persisting_error* error);
 
 /* While blocks of a salt take more than `bytes`, they are the first that go; 0 = without bound. */
@@ -984,11 +1020,13 @@ persisting_status persisting_kv_close(persisting_kv kv, struct persisting_error*
  * Opens the store of parameters in the directory `path`, which is created if missing
  * unless `flags` has PERSISTING_OPEN_READ_ONLY. With PERSISTING_KEEP a copy of what this
  * handle saved last of each name stays in memory, and the next save is told from that
- * instead of from the disk. Several processes may have it open. Waits for the disk. Errors: INVALID_ARGUMENT, also for a directory that holds something
- * else, NOT_FOUND, CORRUPT, STORAGE.
+ * instead of from the disk. Several processes may have it open. Waits for the disk. Errors:
+ * INVALID_ARGUMENT, also for a directory that holds something else, NOT_FOUND, CORRUPT,
+ * STORAGE.
  */
-persisting_status persisting_params_open(const char* path, uint32_t flags, persisting_params* out_params,
-                                         struct persisting_error* error);
+persisting_status persisting_params_open(PERSISTING_PATH const char* path,
+                                         PERSISTING_TAKES(OPEN_READ_ONLY | KEEP) uint32_t flags,
+                                         persisting_params* out_params, struct persisting_error* error);
 
 /*
  * `count` tensors. `names` has the bytes of all names, one behind the other, and
@@ -1017,31 +1055,33 @@ struct persisting_tensors {
  * then, and must not change. `save_options` is a JSON object: "tags" (names that are to
  * name the version), "metadata" (an object), "expect" (the newest version, 0 for none;
  * CONFLICT if it is another), "base" (the version that changes within tensors are told
- * from, or a tag, or "latest", of which there may be none; empty: none). The result is what persisting_params_list has of a version.
- * Bytes that any version of the store has are not stored again.
+ * from, or a tag, or "latest", of which there may be none; empty: none). The result is what
+ * persisting_params_list has of a version. Bytes that any version of the store has are not
+ * stored again.
  */
 persisting_status persisting_params_save(persisting_params params, const char* name,
-                                         const struct persisting_tensors* tensors, const char* save_options,
-                                         char** out_json, struct persisting_error* error);
+                                         const struct persisting_tensors* tensors,
+                                         PERSISTING_JSON const char* save_options, char** out_json,
+                                         struct persisting_error* error);
 
 /*
  * The names as a JSON array of {"name", "latest", "next", "tags", "versions": [{"version",
  * "created" (Unix milliseconds), "tensors", "bytes", "stored" (bytes that it added),
  * "base" (0 for none, or left out), "metadata", "manifest", "sum"}]}.
  */
-persisting_status persisting_params_list(persisting_params params, char** out_json, struct persisting_error* error);
+persisting_status persisting_params_list(persisting_params params, char** out_list, struct persisting_error* error);
 
 /* One element of persisting_params_list. Errors: NOT_FOUND. */
 persisting_status persisting_params_get(persisting_params params, const char* name, char** out_json,
                                         struct persisting_error* error);
 
 /*
- * Has a tag name the version that `reference` means: a number, a tag, or "latest".
+ * Has a tag name the version that `version` means: a number, a tag, or "latest".
  * `expect` is the version that it names before, 0 for none, -1 for any; CONFLICT if it
  * is another. Durable when it returns.
  */
 persisting_status persisting_params_set_tag(persisting_params params, const char* name, const char* tag,
-                                            const char* reference, int64_t expect, int64_t* out_version,
+                                            const char* version, int64_t expect, int64_t* out_version,
                                             struct persisting_error* error);
 
 /* Removes a tag; `expect` as above. Errors: NOT_FOUND, CONFLICT. */
@@ -1071,16 +1111,51 @@ persisting_status persisting_params_verify(persisting_params params, const char*
 persisting_status persisting_params_collect(persisting_params params, char** out_json,
                                             struct persisting_error* error);
 
-/* Closes the store; versions of it that are open stay so. */
+/*
+ * Begins a version of a name that `ranks` processes write, each its part, from any process
+ * that sees the directory. Changes are told from the version `base`, as persisting_params_save
+ * has it; empty: from none. The result is the transaction. It lives until
+ * this store is closed, or until it is committed or aborted; what is left of a dead one is
+ * removed by persisting_params_collect. Errors: NOT_FOUND for a base that is not there.
+ */
+persisting_status persisting_params_begin(persisting_params params, const char* name, int32_t ranks, const char* base,
+                                          char** out_transaction, struct persisting_error* error);
+
+/*
+ * Stores the part of a rank, from 0, once; durable when it returns. Each tensor is a box of
+ * one: `wholes` has the shapes of those, and `offsets` where in them the boxes begin, as
+ * `dims` of `tensors` has the shapes of the boxes. Memory is read until the call returns.
+ * Errors: NOT_FOUND for a transaction that has ended, CONFLICT for a second part of a rank.
+ */
+persisting_status persisting_params_part(persisting_params params, const char* transaction, int32_t rank,
+                                         const struct persisting_tensors* tensors, const int64_t* wholes,
+                                         const int64_t* offsets, struct persisting_error* error);
+
+/*
+ * Makes a version of the parts; options, but for "base", and result are as of
+ * persisting_params_save. Nothing
+ * is seen before. Nothing changes, and it can be called again, where parts are missing or
+ * the newest version is not the one that is expected: CONFLICT; where parts overlap, leave
+ * an element out, or differ in dtype or shape: INVALID_ARGUMENT.
+ */
+persisting_status persisting_params_commit(persisting_params params, const char* transaction,
+                                           PERSISTING_JSON const char* save_options, char** out_json,
+                                           struct persisting_error* error);
+
+/* Ends a transaction and removes what its ranks have written. Errors: NOT_FOUND. */
+persisting_status persisting_params_abort(persisting_params params, const char* transaction,
+                                          struct persisting_error* error);
+
+/* Closes the store, and ends its transactions; versions of it that are open stay so. */
 persisting_status persisting_params_close(persisting_params params, struct persisting_error* error);
 
 /* ---- weights ----------------------------------------------------------- */
 
 /*
- * Opens the version of a name that `reference` means: a number, a tag, or "latest". It
+ * Opens the version of a name that `version` means: a number, a tag, or "latest". It
  * stays as it is, and can be read, until it is closed. Errors: NOT_FOUND, CORRUPT.
  */
-persisting_status persisting_weights_open(persisting_params params, const char* name, const char* reference,
+persisting_status persisting_weights_open(persisting_params params, const char* name, const char* version,
                                           persisting_weights* out_weights, struct persisting_error* error);
 
 /*
@@ -1092,7 +1167,9 @@ persisting_status persisting_weights_entry(persisting_weights weights, char** ou
 
 /*
  * The same with "tensors": {"names", "dtypes", "shapes", "bytes", "ties"}, arrays of the
- * same length, in the order in which the tensors were saved.
+ * same length, in the order in which the tensors were saved. A box of a tensor, from
+ * persisting_params_part, is one with the name "\0box:4x6:0x3:w": NUL, "box:", the shape of
+ * the tensor, where the box begins in it, and the name of the tensor.
  */
 persisting_status persisting_weights_describe(persisting_weights weights, char** out_json,
                                               struct persisting_error* error);
@@ -1105,7 +1182,8 @@ persisting_status persisting_weights_describe(persisting_weights weights, char**
  */
 persisting_status persisting_weights_load(persisting_weights weights, int64_t count, const int64_t* numbers,
                                           const int64_t* byte_offsets, const uint64_t* addresses,
-                                          const int64_t* lengths, uint32_t flags, struct persisting_error* error);
+                                          const int64_t* lengths, PERSISTING_TAKES(UNVERIFIED) uint32_t flags,
+                                          struct persisting_error* error);
 
 /*
  * Makes the memory of `count` tensors, given as to persisting_weights_load but each as a
@@ -1118,7 +1196,8 @@ persisting_status persisting_weights_load(persisting_weights weights, int64_t co
  */
 persisting_status persisting_weights_pull(persisting_weights weights, persisting_weights other, int64_t count,
                                           const int64_t* numbers, const uint64_t* addresses, const int64_t* lengths,
-                                          uint32_t flags, char** out_json, struct persisting_error* error);
+                                          PERSISTING_TAKES(UNVERIFIED) uint32_t flags, char** out_json,
+                                          struct persisting_error* error);
 
 /*
  * How another version differs, which is of the same store or not: {"changes": [{"name",
@@ -1129,6 +1208,125 @@ persisting_status persisting_weights_diff(persisting_weights weights, persisting
 
 /* Ends the use of a version. */
 persisting_status persisting_weights_close(persisting_weights weights, struct persisting_error* error);
+
+/* ---- trajectories ------------------------------------------------------ */
+
+/*
+ * Opens the store of trajectories in the directory `path`, which is created if missing
+ * unless `flags` has PERSISTING_OPEN_READ_ONLY: then it is read as it is, beside the
+ * process that has it open. `trajectory_options` is an object: "wal_sync_interval"
+ * (seconds, 1 by default). Waits for the disk. Errors: INVALID_ARGUMENT, also for a directory
+ * that holds something else, NOT_FOUND, LOCKED, CORRUPT, WAL, STORAGE.
+ */
+persisting_status persisting_trajectories_open(PERSISTING_PATH const char* path,
+                                               PERSISTING_TAKES(OPEN_READ_ONLY) uint32_t flags,
+                                               PERSISTING_JSON const char* trajectory_options,
+                                               persisting_trajectories* out_trajectories,
+                                               struct persisting_error* error);
+
+/*
+ * Begins an episode, or goes on with one that is open. `episode` is an object: "id",
+ * "group", "env" (texts) and "attempt" (from 0). A higher attempt supersedes one that has
+ * not ended. The result is its number and the next step that it lacks. Acknowledged when it
+ * returns. Errors: CONFLICT, for a lower attempt, or one that was closed as lost.
+ */
+persisting_status persisting_trajectories_begin(persisting_trajectories trajectories,
+                                                PERSISTING_JSON const char* episode,
+                                                int64_t* out_number, int64_t* out_next,
+                                                struct persisting_error* error);
+
+/*
+ * Stores steps of an episode, from `step` on, with PERSISTING_FINAL its last observation.
+ * The batch has the column "version" (int32) and those of the user, of which a last
+ * observation may lack some; the first step gives them their types. Steps that are there
+ * already, with the same content, are passed over; `out_stored` is how many were not.
+ * Acknowledged when it returns. Errors: CONFLICT, for a gap and for an episode that has
+ * ended, DUPLICATE, SCHEMA, NOT_FOUND.
+ */
+persisting_status persisting_trajectories_append(persisting_trajectories trajectories, int64_t number, int64_t step,
+                                                 struct ArrowArray* array, struct ArrowSchema* schema,
+                                                 PERSISTING_TAKES(FINAL) uint32_t flags, int64_t* out_stored,
+                                                 struct persisting_error* error);
+
+/*
+ * Ends an episode. `ending` is an object: "steps" (how many it has), "terminated",
+ * "truncated" and "metadata" (an object). To end it again in the same way does nothing.
+ * Acknowledged when it returns. Errors: CONFLICT, NOT_FOUND.
+ */
+persisting_status persisting_trajectories_finish(persisting_trajectories trajectories, int64_t number,
+                                                 PERSISTING_JSON const char* ending, struct persisting_error* error);
+
+/*
+ * Closes as lost the open episodes to which nothing was added for `idle_ms` milliseconds;
+ * the result is how many.
+ */
+persisting_status persisting_trajectories_close_lost(persisting_trajectories trajectories, int64_t idle_ms,
+                                                     int64_t* out_count, struct persisting_error* error);
+
+/*
+ * The newest attempt of an episode: {"number", "id", "group", "env", "attempt", "state" ("open",
+ * "ended", "lost"), "steps", "terminated", "truncated", "final_observation", "metadata"}.
+ * Errors: NOT_FOUND.
+ */
+persisting_status persisting_trajectories_describe(persisting_trajectories trajectories, const char* id,
+                                                   char** out_json, struct persisting_error* error);
+
+/* The acknowledged steps of an episode in their order, and then its last observation. Errors: NOT_FOUND. */
+persisting_status persisting_trajectories_read(persisting_trajectories trajectories, int64_t number,
+                                               persisting_cursor* out_cursor, struct persisting_error* error);
+
+/* The steps at `count` offsets, in that order. Errors: NOT_FOUND. */
+persisting_status persisting_trajectories_take(persisting_trajectories trajectories,
+                                               PERSISTING_OF(count) const int64_t* offsets,
+                                               int64_t count, persisting_cursor* out_cursor,
+                                               struct persisting_error* error);
+
+/*
+ * Answers a query, see persisting_bucket_query, over the rows of steps. They are steps of
+ * all episodes, and last observations: persisting_trajectories_are_steps says which are
+ * steps of episodes that are open or have ended, by their offsets.
+ */
+persisting_status persisting_trajectories_steps(persisting_trajectories trajectories,
+                                                PERSISTING_JSON const char* query,
+                                                persisting_cursor* out_cursor, struct persisting_error* error);
+
+/* Sets a byte for each of `count` offsets: 1 for a step that counts, else 0. */
+persisting_status persisting_trajectories_are_steps(persisting_trajectories trajectories,
+                                                    PERSISTING_OF(count) const int64_t* offsets, int64_t count,
+                                                    PERSISTING_OF(count) uint8_t* out_bytes,
+                                                    struct persisting_error* error);
+
+/*
+ * Answers a query over what happened to episodes, a row each: persisting_trajectories_are_episodes
+ * says which rows are the newest ones of their episode, by their offsets and its number.
+ */
+persisting_status persisting_trajectories_episodes(persisting_trajectories trajectories,
+                                                   PERSISTING_JSON const char* episodes_query,
+                                                   persisting_cursor* out_cursor, struct persisting_error* error);
+
+/* Sets a byte for each of `count` rows: 1 for the newest of its episode, else 0. */
+persisting_status persisting_trajectories_are_episodes(persisting_trajectories trajectories,
+                                                       PERSISTING_OF(count) const int64_t* offsets,
+                                                       PERSISTING_OF(count) const int64_t* numbers, int64_t count,
+                                                       PERSISTING_OF(count) uint8_t* out_bytes,
+                                                       struct persisting_error* error);
+
+/* The columns of steps; none before the first step. */
+persisting_status persisting_trajectories_schema(persisting_trajectories trajectories,
+                                                 struct ArrowSchema* out_schema, struct persisting_error* error);
+
+/* Brings what is acknowledged into the tables; waits for the disk. */
+persisting_status persisting_trajectories_flush(persisting_trajectories trajectories, struct persisting_error* error);
+
+/*
+ * {"path", "steps" and "final_observations" (of open and ended episodes), "rows", "open", "ended",
+ * "lost", "superseded" (episodes), "steps_bucket", "episodes_bucket" (see persisting_bucket_stats)}.
+ */
+persisting_status persisting_trajectories_stats(persisting_trajectories trajectories, char** out_json,
+                                                struct persisting_error* error);
+
+/* Closes the store; waits for the disk. */
+persisting_status persisting_trajectories_close(persisting_trajectories trajectories, struct persisting_error* error);
 
 #ifdef __cplusplus
 }

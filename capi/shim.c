@@ -5,6 +5,8 @@
 #include "shim.h"
 
 #include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +34,18 @@ persisting_status shim_fail(struct persisting_error* error, persisting_status co
   error->detail = detail;
   error->release = release_error;
   return code;
+}
+
+persisting_status shim_refuse(struct persisting_error* error, const char* format, ...) {
+  static const char prefix[] = "invalid argument: ";
+  char text[256];
+  va_list values;
+  va_start(values, format);
+  vsnprintf(text, sizeof text, format, values);
+  va_end(values);
+  char* message = malloc(sizeof prefix + strlen(text));
+  if (message != NULL) strcat(strcpy(message, prefix), text);
+  return shim_fail(error, PERSISTING_INVALID_ARGUMENT, 0, message);
 }
 
 void shim_release_array(struct ArrowArray* array) {

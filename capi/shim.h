@@ -11,6 +11,10 @@
  * is from malloc. */
 persisting_status shim_fail(struct persisting_error* error, persisting_status code, int64_t detail, char* message);
 
+/* shim_fail of INVALID_ARGUMENT with a text as printf makes it. */
+persisting_status shim_refuse(struct persisting_error* error, const char* format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* Not 0 in a process that was forked from one that had loaded the library. Every
  * function looks there before the Go runtime is entered, which does not survive a
  * fork, and returns shim_fail_forked. */

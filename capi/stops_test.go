@@ -12,6 +12,7 @@ import (
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/bucket"
 	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/options"
 )
 
 // TestPuts puts a message so many times as PUTS says, by the Go half of the C function. `python -m tests.stops` counts what one
@@ -21,7 +22,7 @@ func TestPuts(t *testing.T) {
 	if err != nil {
 		puts = 1
 	}
-	o := bucket.DefaultOptions()
+	o := options.Default()
 	o.FlushInterval = 0
 	b, err := bucket.Open(t.TempDir(), o)
 	must(t, err)

@@ -22,7 +22,7 @@ func persistingWeightsOpenGo(id C.persisting_params, name, reference *C.char, ou
 	}, arg("name", name), arg("reference", reference), arg("out_weights", out))
 }
 
-func onWeights(id C.persisting_weights, e *C.struct_persisting_error, half func(*params.Weights) error, arguments ...argument) C.persisting_status {
+func onWeights(id C.persisting_weights, e *C.struct_persisting_error, half func(openWeights) error, arguments ...argument) C.persisting_status {
 	return guard(e, func() error {
 		if err := need(arguments...); err != nil {
 			return err
@@ -31,8 +31,8 @@ func onWeights(id C.persisting_weights, e *C.struct_persisting_error, half func(
 	})
 }
 
-// weightsEntry is what a version is.
-type weightsEntry struct {
+// weightsEntryOf is what a version is.
+type weightsEntryOf struct {
 	Name     string          `json:"name"`
 	Version  uint64          `json:"version"`
 	Created  int64           `json:"created"`
@@ -45,7 +45,7 @@ type weightsEntry struct {
 
 // weightsDescribed is the same with its tensors.
 type weightsDescribed struct {
-	weightsEntry
+	weightsEntryOf
 	Tensors struct {
 		Names  []string  `json:"names"`
 		DTypes []string  `json:"dtypes"`
@@ -55,15 +55,17 @@ type weightsDescribed struct {
 	} `json:"tensors"`
 }
 
-func entryOfWeights(w *params.Weights) weightsEntry {
-	return weightsEntry{
+func weightsEntry(w *params.Weights) (any, error) { return entryOfWeights(w), nil }
+
+func entryOfWeights(w *params.Weights) weightsEntryOf {
+	return weightsEntryOf{
 		Name: w.Name, Version: w.Entry.Version, Created: w.Entry.Created, Tags: append([]string{}, w.Tags...),
 		Bytes: w.Entry.Bytes, Stored: w.Entry.Stored, Base: w.Entry.Base, Metadata: w.Entry.Metadata,
 	}
 }
 
 func describeWeights(w *params.Weights) *weightsDescribed {
-	d := &weightsDescribed{weightsEntry: entryOfWeights(w)}
+	d := &weightsDescribed{weightsEntryOf: entryOfWeights(w)}
 	all := w.Tensors()
 	t := &d.Tensors
 	t.Names, t.DTypes = make([]string, len(all)), make([]string, len(all))
@@ -73,11 +75,6 @@ func describeWeights(w *params.Weights) *weightsDescribed {
 		t.Shapes[i] = append([]int64{}, tensor.Shape...)
 	}
 	return d
-}
-
-//export persistingWeightsEntryGo
-func persistingWeightsEntryGo(id C.persisting_weights, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onWeights(id, e, func(w *params.Weights) error { return toJSON(entryOfWeights(w), out) }, arg("out_json", out))
 }
 
 //export persistingWeightsDescribeGo
@@ -105,9 +102,6 @@ func wantsOf(count C.int64_t, numbers *C.int64_t, addresses *C.uint64_t, lengths
 //export persistingWeightsLoadGo
 func persistingWeightsLoadGo(id C.persisting_weights, count C.int64_t, numbers, offsets *C.int64_t, addresses *C.uint64_t, lengths *C.int64_t, flags C.uint32_t, e *C.struct_persisting_error) C.persisting_status {
 	return onWeights(id, e, func(w *params.Weights) error {
-		if err := checkFlags(flags, C.PERSISTING_UNVERIFIED); err != nil {
-			return err
-		}
 		wants, err := wantsOf(count, numbers, addresses, lengths)
 		if err != nil {
 			return err
@@ -119,24 +113,12 @@ func persistingWeightsLoadGo(id C.persisting_weights, count C.int64_t, numbers, 
 	}, arg("numbers", numbers), arg("byte_offsets", offsets), arg("addresses", addresses), arg("lengths", lengths))
 }
 
-//export persistingWeightsPullGo
-func persistingWeightsPullGo(id, other C.persisting_weights, count C.int64_t, numbers *C.int64_t, addresses *C.uint64_t, lengths *C.int64_t, flags C.uint32_t, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onWeights(id, e, func(to *params.Weights) error {
-		if err := checkFlags(flags, C.PERSISTING_UNVERIFIED); err != nil {
-			return err
-		}
-		wants, err := wantsOf(count, numbers, addresses, lengths)
-		if err != nil {
-			return err
-		}
-		return beside(kindWeights, uint64(other), func(from *params.Weights) error {
-			pulled, err := to.Pull(from, wants, flags&C.PERSISTING_UNVERIFIED == 0)
-			if err != nil {
-				return err
-			}
-			return toJSON(pulled, out)
-		})
-	}, arg("numbers", numbers), arg("addresses", addresses), arg("lengths", lengths), arg("out_json", out))
+func weightsPull(to, from *params.Weights, count int64, numbers *C.int64_t, addresses *C.uint64_t, lengths *C.int64_t, unverified bool) (any, error) {
+	wants, err := wantsOf(C.int64_t(count), numbers, addresses, lengths)
+	if err != nil {
+		return nil, err
+	}
+	return to.Pull(from, wants, !unverified)
 }
 
 //export persistingWeightsDiffGo

@@ -4,7 +4,12 @@
 //	bucket      log + tail + table: an ordered,       kv         blocks under keys in a directory
 //	            append-only sequence of rows                     of bounded size
 //	    |                                                 |
-//	inspect     what is in a bucket's directory; repair,  blob       large values in segment files
+//	options     what can be chosen of a bucket        params     versions of tensors
+//	tasks       what tasks have consumed of it            |
+//	retention   which of its rows are kept            blob       large values in segment files
+//	tail        its rows in memory
+//	waker       who waits for them
+//	inspect     what is in a bucket's directory; repair,
 //	            clone
 //	layout      what a bucket's directory is made of
 //	    |
@@ -13,6 +18,8 @@
 //	batch       which batches can come together, and the messages in which they travel
 //	    |
 //	lance       tables of Lance, by way of the native half
+//	journal     changes of something small, in a log with a snapshot before it
+//	marks       which rows were marked, as sets of offsets
 //	memory      arena and budget of memory
 //	procs       how many goroutines run at a time
 //	statefile   a store's directory: its lock, its small files

@@ -10,4 +10,17 @@
 // of them; but where the attribute "asked" is true: whoever asked for the work knows
 // himself how long it took, and for whom. Others have the attribute "thread": it is
 // that of a caller, who asked for something else, or one of the engine.
+//
+// # Layers
+//
+// Above nothing of the project. Everything that logs is given a slog.Logger, and knows of no queue.
+//
+// # Concurrency
+//
+// A Queue may be used from any goroutine. Its lock is held for no more than an append or an exchange of two slices, so that a put that
+// logs waits for no reader; levels are atomics, as a message that is not wanted takes no lock.
+//
+// # What a crash costs
+//
+// The messages that nobody has taken yet. They are in memory alone.
 package logs

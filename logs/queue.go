@@ -51,6 +51,7 @@ func NewQueue() *Queue {
 
 // SetLevels changes levels, as Python counts, by component, and whether work is traced. It ends a wait for messages.
 func (q *Queue) SetLevels(levels map[string]int64, tracing bool) error {
+	// All are looked at first: half of a change is none that anybody asked for.
 	for c := range levels {
 		if q.levels[c] == nil {
 			return fmt.Errorf("logs: there is no component %q", c)
@@ -91,6 +92,8 @@ func (q *Queue) Next(ctx context.Context) (messages []Message, dropped int64) {
 
 func (q *Queue) add(m Message) {
 	q.mu.Lock()
+	// The newest is dropped, as what came first tells how it began; the count tells how much is
+	// missing.
 	if len(q.waiting) < Capacity {
 		q.waiting = append(q.waiting, m)
 	} else {
@@ -117,6 +120,8 @@ type handler struct {
 
 // Enabled implements slog.Handler.
 func (h *handler) Enabled(_ context.Context, l slog.Level) bool {
+	// Asked before anything of a message is made. A span has to pass, whatever its level, so it is
+	// decided for each when it is there.
 	return pythonLevel(l) >= h.level.Load() || h.queue.tracing.Load()
 }
 
@@ -135,6 +140,7 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 		return true
 	})
 	m.Attrs = attrs
+	// What was asked for is a span of the caller, who timed it.
 	m.Span = h.queue.tracing.Load() && attrs["operation"] != nil && attrs["asked"] != true
 	if m.Log || m.Span {
 		h.queue.add(m)
@@ -174,6 +180,7 @@ func plain(v slog.Value) any {
 	case slog.KindUint64:
 		return v.Uint64()
 	case slog.KindFloat64:
+		// JSON has no word for these, and would lose the whole message.
 		if f := v.Float64(); !math.IsNaN(f) && !math.IsInf(f, 0) {
 			return f
 		}

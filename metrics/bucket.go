@@ -152,6 +152,7 @@ func (b *Bucket) Recovered(records, torn int64, manifests int, missing int64) {
 
 // numbers are the counts and levels of the bucket at this moment.
 func (b *Bucket) numbers() numbers {
+	// First, as what it asks may take over puts, and these are counted on the way.
 	s := b.state() // which may count something
 	var n numbers
 	for i := range b.own {

@@ -35,6 +35,7 @@ func Families(g prometheus.Gatherer) ([]Family, error) {
 	if err != nil {
 		return nil, err
 	}
+	// From what Prometheus would get, so that this answer and that of the server can never differ.
 	all := make([]Family, 0, len(gathered))
 	for _, f := range gathered {
 		family := Family{Name: f.GetName(), Help: f.GetHelp(), Type: GaugeType}

@@ -22,4 +22,13 @@
 //
 // Everything may be called at any time. A scrape asks each bucket for its [State]
 // and must not make it wait; counting takes an atomic addition, timing a few.
+//
+// # Layers
+//
+// Above nothing of the project. What counts something is given a [Bucket] or a [Store], both of which do nothing where they are nil: so
+// nobody asks whether metrics are on. Packages exporter and reference stand above it.
+//
+// # What a crash costs
+//
+// All counts. Prometheus takes the fall of a counter for a new beginning.
 package metrics

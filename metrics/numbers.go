@@ -92,6 +92,8 @@ type numbers [countNumbers]float64
 func (n *numbers) add(o *numbers) {
 	for i := range n {
 		switch number(i) {
+		// What stands for several buckets is as late as the latest of them, and not as all
+		// together.
 		case lagSeconds, indexLag, lastFlushNanos:
 			n[i] = max(n[i], o[i])
 		default:
@@ -103,6 +105,8 @@ func (n *numbers) add(o *numbers) {
 
 // amplify works out the write amplification.
 func (n *numbers) amplify() {
+	// Of the sums, and not the sum or the mean of those of each: a bucket with few puts would count
+	// as one with many.
 	n[writeAmplification] = 0
 	if n[putBytes] > 0 {
 		n[writeAmplification] = (n[walBytesWritten] + n[tableBytesWritten]) / n[putBytes]
@@ -179,6 +183,8 @@ var errorPairs = [...]struct {
 
 // errorNumber is where an error is counted.
 func errorNumber(o Operation, k Kind) number {
+	// A kind that an operation does not list is counted with its last, which is that of the disk: a
+	// series for each pair would be many that never leave 0.
 	found := firstError
 	for i, p := range errorPairs {
 		if p.operation == o {

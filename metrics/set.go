@@ -73,6 +73,8 @@ func NewSet(version string, process func() Process) *Set {
 			s.columns[of] = append(s.columns[of], d.columns(s.descs[d.Name])...)
 		}
 	}
+	// There from the start with 0: an alert on their growth does not see a series that begins with
+	// 1.
 	for _, k := range []Kind{Invalid, Locked, Corrupt, Storage} {
 		s.failures.WithLabelValues(string(k))
 	}
@@ -109,6 +111,8 @@ func (s *Set) Store(path string, state func() StoreState) *Store {
 // s.mu.
 func (s *Set) join(l labels, m member) (labels, func(name string) prometheus.Observer) {
 	g, ok := s.groups[l]
+	// Series are for ever to Prometheus, and a program may open a bucket for each of its users.
+	// Beyond the limit they are counted together, and nothing is lost but their names.
 	if !ok && s.count(l.noun) >= s.limit {
 		l = l.noun.other()
 		g, ok = s.groups[l]
@@ -118,6 +122,8 @@ func (s *Set) join(l labels, m member) (labels, func(name string) prometheus.Obs
 		s.groups[l] = g
 	}
 	g.open = append(g.open, m)
+	// Found once, when the bucket is opened: to look a histogram up by its labels takes longer than
+	// to observe.
 	return l, func(name string) prometheus.Observer { return s.histos[name].With(l.match()) }
 }
 

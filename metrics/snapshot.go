@@ -40,6 +40,8 @@ func (b *Bucket) Snapshot() *Snapshot {
 		return nil
 	}
 	n := b.numbers()
+	// Each pair of operation and kind is a number of its own; here they are one for each operation,
+	// or for all.
 	failed := func(o Operation) (sum int64) {
 		for i, p := range errorPairs {
 			if o == "" || p.operation == o {

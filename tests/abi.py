@@ -74,6 +74,8 @@ MESSAGE = bytes(rows().serialize())
 
 def sample(name: str) -> pa.RecordBatch:
     """Return a batch, or one with a schema, that the function of that name takes."""
+    if name == "persisting_trajectories_append":
+        return rows().append_column("version", pa.array([0] * ROWS, pa.int32()))
     if name in _NEW:
         return pa.RecordBatch.from_pydict({"new": [1]})
     return rows().select(["n"]) if name == "persisting_bucket_cast_column" else rows()
@@ -172,8 +174,14 @@ def tensors(**changes: Any) -> Tensors:
 
 NO_ERROR = object()
 
+# Functions of an index that is there.
+INDEXED = ("persisting_bucket_drop_index", "persisting_bucket_index_stats")
+
+# Functions that take a version by a name.
+NAMED = ("persisting_params_set_tag", "persisting_weights_open")
+
 # Statuses whose errors have a number besides.
-NUMBERED = (Status.REMOVED, Status.LOCKED)
+NUMBERED = (Status.REMOVED, Status.LOCKED, Status.DUPLICATE)
 
 
 class World:
@@ -183,7 +191,8 @@ class World:
         self.directory = directory
         self.bucket = self.cursor = self.columns = self.server = self.view = self.kv = 0
         self.kv_server = 0
-        self.params = self.weights = 0
+        self.params = self.weights = self.trajectories = 0
+        self.transactions = [b"", b""]
         self.tensors = tensors()
         self.block = (ctypes.c_ubyte * 16)()
         self.results = (ctypes.c_int8 * 2)()
@@ -207,6 +216,26 @@ class World:
         for _ in range(3):
             assert self.call("persisting_params_save").status == Status.OK
         self.weights = self.call("persisting_weights_open").number("out_weights")
+        self.transactions = [self.begin() for _ in range(2)]  # the second one has its part
+        part = self.call("persisting_params_part", transaction=self.transactions[1])
+        assert part.status == Status.OK
+
+    def begin(self) -> bytes:
+        """Begin a version of one rank and return its transaction."""
+        address = self.call("persisting_params_begin").number("out_transaction")
+        text = ctypes.string_at(address)
+        assert self.call("persisting_string_free", string=address).status == Status.OK
+        return text
+
+    def open_trajectories(self) -> None:
+        """Open a store with two episodes, of which the first has three steps."""
+        path = bytes(self.directory / "trajectories")
+        opened = self.call("persisting_trajectories_open", path=path)
+        self.trajectories = opened.number("out_trajectories")
+        for identity in (b'{"id": "one"}', b'{"id": "two"}'):
+            begun = self.call("persisting_trajectories_begin", episode=identity)
+            assert begun.status == Status.OK
+        assert self.call("persisting_trajectories_append").status == Status.OK
 
     def open(self, path: Path, options: bytes | None = b'{"flush_interval": 0}') -> int:
         """Open a bucket and return its handle."""
@@ -243,13 +272,14 @@ class World:
 
     def values(self, function: header.Function, batch: Exported | None) -> dict[str, Any]:
         """Return arguments with which a function succeeds; out-parameters are left out."""
+        parameters = {p.name for p in function.parameters}
         values: dict[str, Any] = {
             "bucket": self.bucket,
             "cursor": self.cursor,
             "columns": self.columns,
             "view": self.view,
-            "version": 1,
-            "name": b"text",
+            "version": b"latest" if function.name in NAMED else 1,
+            "name": b"n_idx" if "_index" in function.name else b"text",
             "to": b"renamed",
             "expression": b"n + 1",
             "filter": b"n = 0",
@@ -265,7 +295,7 @@ class World:
             "table": bytes(self.directory / "bucket" / "data.lance"),
             "options": None,
             "string": None,
-            "offsets": (c_int64 * 2)(2, 0),
+            "offsets": (c_int64 * 2)(2, 0) if "rank" not in parameters else (c_int64 * 3)(),
             "count": 2,
             "offset": 0,
             "rows": ROWS,
@@ -282,9 +312,7 @@ class World:
             "query": b'{"filter": "n > 0"}',
             "vector": None,
             "dimensions": 0,
-            "where": b"n > 0",
             "index": b'{"column": "text", "type": "bitmap"}',
-            "index_name": b"n_idx",
             "kv": self.kv,
             "kv_options": b'{"capacity": 8388608}',
             "address": b"unix:/nobody/there",
@@ -309,11 +337,28 @@ class World:
             "tensors": byref(self.tensors),
             "save_options": b'{"metadata": {"step": 1}}' if self.weights else b'{"tags": ["tag"]}',
             "tag": b"tag",
-            "reference": b"latest",
+            "namespace_": b"text",
             "expect": -1,
             "versions": (c_int64 * 2)(1, 2),
             "numbers": (c_int64 * 2)(0, 1),
+            "out_lengths": (c_int64 * 2)(),
+            "out_bytes": (ctypes.c_uint8 * 2)(),
+            "tickets": (ctypes.c_uint64 * 2)(),
+            "transaction": self.transactions[function.name == "persisting_params_commit"],
+            "rank": 0,
+            "ranks": 1,
+            "base": b"latest",
+            "wholes": (c_int64 * 3)(4, 2, 8),
             "byte_offsets": (c_int64 * 2)(0, 0),
+            "trajectories": self.trajectories,
+            "trajectory_options": b"{}",
+            "episode": b'{"id": "one"}',
+            "episodes_query": b'{"filter": "number > 0"}',
+            "number": 0,
+            "step": 0,
+            "ending": b'{"steps": 3, "terminated": true, "metadata": {"seed": 1}}',
+            "id": b"one",
+            "idle_ms": 0,
         }
         if batch is not None:
             values |= {"array": byref(batch.array), "schema": byref(batch.schema)}
@@ -330,10 +375,12 @@ class World:
         """
         function = header.functions()[name]
         parameters = {p.name for p in function.parameters}
-        if "index_name" in parameters and not self.indexed:
+        if name in INDEXED and not self.indexed:
             self.indexed = True
             index = b'{"column": "n", "type": "btree"}'
             self.call("persisting_bucket_create_index", index=index)
+        if "trajectories" in parameters and not self.trajectories:
+            self.open_trajectories()
         if batch is None and "schema" in parameters:
             batch = Exported(sample(name))
             if "array" not in parameters:
@@ -373,6 +420,7 @@ class World:
             "kv",
             "weights",
             "params",
+            "trajectories",
         ):
             handle = getattr(self, name)
             getattr(library(), f"persisting_{name}_close")(handle, None)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from _build import boundary
-from _build.boundary import Function, Header, Parameter
+from _build.persisting_header import HEADER, Function, Header, Parameter, read
 
 __all__ = ["Function", "Parameter", "functions", "handle_of", "header"]
 
@@ -13,7 +12,7 @@ __all__ = ["Function", "Parameter", "functions", "handle_of", "header"]
 @functools.cache
 def header() -> Header:
     """Return what the header declares."""
-    return boundary.read(boundary.HEADER.read_text())
+    return read(HEADER.read_text())
 
 
 def functions() -> dict[str, Function]:

@@ -15,6 +15,7 @@ import persisting.kv
 import persisting.metrics
 import persisting.params
 import persisting.queue
+import persisting.trajectory
 from persisting import _errors
 from persisting._engine.bucket import Bucket
 from tests import header
@@ -76,6 +77,7 @@ def lines() -> Iterator[str]:
         persisting.queue,
         persisting.kv,
         persisting.params,
+        persisting.trajectory,
         persisting.metrics,
         _errors,
     ):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from persisting import LanceBackend
 
@@ -33,6 +35,38 @@ class Opener(Protocol):
 def command(program: str, *arguments: object) -> list[str]:
     """Return the command line of a module in tests/programs."""
     return [sys.executable, "-m", f"tests.programs.{program}", *map(str, arguments)]
+
+
+class Doomed:
+    """A program in tests/programs that is killed by SIGKILL while its lines are read.
+
+    Parameters
+    ----------
+    argv
+        Its command line, from `command`.
+    delay
+        Seconds from `doom` to its end.
+    """
+
+    def __init__(self, argv: list[str], delay: float) -> None:
+        self._process = subprocess.Popen(
+            argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self._killer = threading.Timer(delay, os.kill, (self._process.pid, signal.SIGKILL))
+
+    def doom(self) -> None:
+        """Have it killed after the delay; a second call does nothing."""
+        if self._killer.ident is None:
+            self._killer.start()
+
+    def lines(self) -> Iterator[str]:
+        """Yield what it prints until it is dead, which it must be of the signal."""
+        with self._process as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            yield from process.stdout
+            assert process.wait(60) == -signal.SIGKILL, process.stderr.read()
+            self._killer.join()
 
 
 def run(

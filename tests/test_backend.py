@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from persisting import LanceBackend, PersistingBackend, SchemaError
-from persisting._engine import metrics as engine_metrics
+from persisting._engine import functions
 from persisting._errors import NotFoundError
 from tests.support import within
 
@@ -347,19 +347,19 @@ async def test_metrics_may_be_off(
     stats = await backend.stats()
     assert "metrics" not in stats
     assert stats.keys() >= KEYS
-    assert str(bucket.parent) not in engine_metrics.text()
+    assert str(bucket.parent) not in functions.metrics_text()
 
 
 async def test_metrics_are_exported_while_the_bucket_is_open(backend: LanceBackend) -> None:
     await backend.put_batch(numbered(0, 12))
     topic, name = os.path.split(backend.storage_path)
-    text = engine_metrics.text()
+    text = functions.metrics_text()
     labels = f'bucket="{name}",operation="put",topic="{topic}"'
     assert f"persisting_records_total{{{labels}}} 12\n" in text
     labels = f'bucket="{name}",topic="{topic}"'
     assert f"persisting_buffer_size{{{labels}}} 12\n" in text
     await backend.aclose()
-    assert topic not in engine_metrics.text()
+    assert topic not in functions.metrics_text()
 
 
 async def test_replay_is_counted(opening: Opener, bucket: Path) -> None:

@@ -32,39 +32,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FUNCTIONS = header.functions()
-NULLABLE = {"options", "string", "where", "vector", "cursor_json"}
-STRINGS = {
-    "persisting_version",
-    "persisting_metrics_text",
-    "persisting_metrics_json",
-    "persisting_server_address",
-    "persisting_log_next",
-    "persisting_bucket_stats",
-    "persisting_directory_verify",
-    "persisting_directory_inspect",
-    "persisting_directory_repair",
-    "persisting_bucket_consumers",
-    "persisting_bucket_marked",
-    "persisting_bucket_versions",
-    "persisting_cursor_offsets",
-    "persisting_bucket_explain",
-    "persisting_bucket_indexes",
-    "persisting_bucket_index_stats",
-    "persisting_kv_keys",
-    "persisting_kv_stats",
-    "persisting_kv_verify",
-    "persisting_kv_locate",
-    "persisting_kv_server_addresses",
-    "persisting_params_save",
-    "persisting_params_list",
-    "persisting_params_get",
-    "persisting_params_verify",
-    "persisting_params_collect",
-    "persisting_weights_describe",
-    "persisting_weights_entry",
-    "persisting_weights_diff",
-    "persisting_weights_pull",
-}
+POINTERS = [
+    (function.name, parameter)
+    for function in FUNCTIONS.values()
+    for parameter in function.parameters
+    if parameter.is_pointer
+]
 
 
 @pytest.fixture
@@ -100,7 +73,7 @@ def test_the_arguments_of_these_tests_are_right(w: World, name: str) -> None:
     assert found.status == Status.OK
     for content in found.out.values():
         assert set(content) != {0xA5}
-    if name in STRINGS:
+    if any(p.ctype == "char**" for p in FUNCTIONS[name].parameters):
         (content,) = found.out.values()
         address = int.from_bytes(content[:8], "little")
         assert ctypes.string_at(address)
@@ -109,19 +82,13 @@ def test_the_arguments_of_these_tests_are_right(w: World, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameter"),
-    [
-        (function.name, parameter.name)
-        for function in FUNCTIONS.values()
-        for parameter in function.parameters
-        if parameter.is_pointer and parameter.name not in NULLABLE
-    ],
+    ("name", "parameter"), [(name, p.name) for name, p in POINTERS if not p.nullable]
 )
 def test_null_is_refused_by_name(w: World, name: str, parameter: str) -> None:
     batch = a_batch(name)
     found = w.call(name, batch=batch, **{parameter: None})
     assert found.status == Status.INVALID_ARGUMENT
-    assert parameter in found.message
+    assert found.message == f"invalid argument: {parameter.removesuffix('_')} is NULL"
     others = {n: content for n, content in found.out.items() if n != parameter}
     assert found._replace(out=others).untouched
     if batch is not None:
@@ -133,14 +100,52 @@ def test_null_is_refused_by_name(w: World, name: str, parameter: str) -> None:
     assert w.call("persisting_bucket_acknowledged").number("out_rows") == ROWS
 
 
-@pytest.mark.parametrize("parameter", sorted(NULLABLE))
-def test_null_is_allowed_where_the_header_says_so(w: World, parameter: str) -> None:
-    takers = [f for f in FUNCTIONS.values() if parameter in {p.name for p in f.parameters}]
-    assert takers
-    for function in takers:
-        found = w.call(function.name, **{parameter: None})
-        assert found.status == Status.OK
-        close_again(w, found)
+@pytest.mark.parametrize(
+    ("name", "parameter"), [(name, p.name) for name, p in POINTERS if p.nullable]
+)
+def test_null_is_allowed_where_the_header_says_so(w: World, name: str, parameter: str) -> None:
+    found = w.call(name, **{parameter: None})
+    assert found.status == Status.OK
+    close_again(w, found)
+
+
+WORDS = [
+    (name, parameter, wrong, says)
+    for name, function in FUNCTIONS.items()
+    for parameter in function.parameters
+    for wrong, says in (
+        *([({parameter.name: 1 << 31}, "unknown flags 0x80000000")] if parameter.takes else ()),
+        *([({parameter.name: b""}, f"{parameter.name} is empty")] if parameter.is_path else ()),
+        *([({parameter.many: -1}, f"{parameter.many} is -1, want at least 0")]
+          if parameter.many else ()),
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "says"), [(name, wrong, says) for name, _, wrong, says in WORDS]
+)
+def test_what_the_words_of_the_header_rule_out_is_refused(
+    w: World, name: str, wrong: dict[str, Any], says: str
+) -> None:
+    batch = a_batch(name)
+    found = w.call(name, batch=batch, **wrong)
+    assert (found.status, found.message) == (Status.INVALID_ARGUMENT, f"invalid argument: {says}")
+    assert found.untouched
+    assert is_consumed(batch)
+
+
+def test_all_flags_and_all_paths_have_their_words() -> None:
+    """A parameter of that name without the word would be checked by nobody."""
+    named = [p for function in FUNCTIONS.values() for p in function.parameters]
+    assert all(p.takes for p in named if p.name == "flags")
+    assert all(p.is_path for p in named if p.name in ("path", "directory"))
+
+
+def test_an_array_of_no_elements_may_be_null(w: World) -> None:
+    found = w.call("persisting_bucket_take", offsets=None, count=0)
+    assert found.status == Status.OK
+    close_again(w, found)
 
 
 def stale(w: World, kind: str) -> int:
@@ -176,6 +181,10 @@ def stale(w: World, kind: str) -> int:
     if kind == "weights":
         handle = w.call("persisting_weights_open").number("out_weights")
         assert w.call("persisting_weights_close", weights=handle).status == Status.OK
+        return handle
+    if kind == "trajectories":
+        handle = w.call("persisting_trajectories_open").number("out_trajectories")
+        assert w.call("persisting_trajectories_close", trajectories=handle).status == Status.OK
         return handle
     handle = w.open(w.directory / "stale")
     assert w.call("persisting_bucket_close", bucket=handle).status == Status.OK
@@ -422,16 +431,39 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("params_save", {"save_options": b'{"x": 1}'}, Status.INVALID_ARGUMENT, '"x"'),
         ("params_save", {"save_options": b'{"metadata": 1}'}, Status.INVALID_ARGUMENT, "metadata"),
         ("params_save", {"save_options": b'{"expect": 9}'}, Status.CONFLICT, "9"),
+        ("params_begin", {"name": b""}, Status.INVALID_ARGUMENT, "name"),
+        ("params_begin", {"ranks": 0}, Status.INVALID_ARGUMENT, "0"),
+        ("params_begin", {"base": b"9"}, Status.NOT_FOUND, "9"),
+        ("params_part", {"transaction": b"x"}, Status.INVALID_ARGUMENT, '"x"'),
+        ("params_part", {"transaction": b"0" * 32}, Status.NOT_FOUND, "0000"),
+        ("params_part", {"rank": 1}, Status.INVALID_ARGUMENT, "want 0 to 0"),
+        ("params_part", {"rank": -1}, Status.INVALID_ARGUMENT, "-1"),
+        (
+            "params_part",
+            {"offsets": (ctypes.c_int64 * 3)(1, 0, 0)},
+            Status.INVALID_ARGUMENT,
+            "not within shape",
+        ),
+        (
+            "params_part",
+            {"wholes": (ctypes.c_int64 * 3)(4, 2, 7)},
+            Status.INVALID_ARGUMENT,
+            "not within shape [2 7]",
+        ),
+        ("params_commit", {"save_options": b'{"x": 1}'}, Status.INVALID_ARGUMENT, '"x"'),
+        ("params_commit", {"save_options": b'{"base": "1"}'}, Status.INVALID_ARGUMENT, "begin"),
+        ("params_commit", {"save_options": b'{"expect": 9}'}, Status.CONFLICT, "9"),
+        ("params_abort", {"transaction": b"0" * 32}, Status.NOT_FOUND, "0000"),
         ("params_get", {"name": b"nope"}, Status.NOT_FOUND, "nope"),
         ("params_set_tag", {"expect": -2}, Status.INVALID_ARGUMENT, "-2"),
         ("params_set_tag", {"expect": 7}, Status.CONFLICT, "7"),
         ("params_set_tag", {"tag": b"7"}, Status.INVALID_ARGUMENT, "7"),
-        ("params_set_tag", {"reference": b"%s"}, Status.NOT_FOUND, "%s"),
+        ("params_set_tag", {"version": b"%s"}, Status.NOT_FOUND, "%s"),
         ("params_delete_tag", {"tag": b"nope"}, Status.NOT_FOUND, "nope"),
         ("params_delete", {"versions": (ctypes.c_int64 * 2)(1, -4)}, Status.INVALID_ARGUMENT, "-4"),
         ("params_delete", {"versions": (ctypes.c_int64 * 2)(1, 3)}, Status.CONFLICT, "3"),
         ("params_delete", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),
-        ("weights_open", {"reference": b"9"}, Status.NOT_FOUND, "9"),
+        ("weights_open", {"version": b"9"}, Status.NOT_FOUND, "9"),
         ("weights_load", {"flags": 1}, Status.INVALID_ARGUMENT, "0x1"),
         ("weights_load", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),
         ("weights_load", {"numbers": (ctypes.c_int64 * 2)(0, 2)}, Status.INVALID_ARGUMENT, "2"),
@@ -445,6 +477,40 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("weights_pull", {"addresses": (ctypes.c_uint64 * 2)()}, Status.INVALID_ARGUMENT, "0x0"),
         ("weights_pull", {"other": 5}, Status.INVALID_HANDLE, "weights"),
         ("weights_diff", {"other": 5}, Status.INVALID_HANDLE, "weights"),
+        ("trajectories_open", {"path": b""}, Status.INVALID_ARGUMENT, "path"),
+        ("trajectories_open", {"path": b"/dev/null/x"}, Status.STORAGE, "/dev/null"),
+        ("trajectories_open", {"flags": 1}, Status.INVALID_ARGUMENT, "0x1"),
+        ("trajectories_open", {"flags": 64}, Status.NOT_FOUND, "another"),
+        ("trajectories_open", {"trajectory_options": b"{"}, Status.INVALID_ARGUMENT, "options"),
+        (
+            "trajectories_open",
+            {"trajectory_options": b'{"wal_sync_interval": -1}'},
+            Status.INVALID_ARGUMENT,
+            "wal_sync_interval is -1",
+        ),
+        ("trajectories_begin", {"episode": b'{"x": 1}'}, Status.INVALID_ARGUMENT, '"x"'),
+        ("trajectories_begin", {"episode": b"{}"}, Status.INVALID_ARGUMENT, "id"),
+        ("trajectories_append", {"number": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("trajectories_append", {"number": 9}, Status.NOT_FOUND, "9"),
+        ("trajectories_append", {"flags": 1}, Status.INVALID_ARGUMENT, "0x1"),
+        ("trajectories_append", {"step": 4}, Status.CONFLICT, "gap"),
+        ("trajectories_append", {"step": 1}, Status.DUPLICATE, "step 1"),
+        ("trajectories_append", {"step": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("trajectories_append", {"flags": 256}, Status.INVALID_ARGUMENT, "one last observation"),
+        ("trajectories_finish", {"ending": b'{"steps": 2}'}, Status.CONFLICT, "3 steps"),
+        ("trajectories_finish", {"ending": b'{"metadata": 1}'}, Status.INVALID_ARGUMENT, "object"),
+        ("trajectories_close_lost", {"idle_ms": -1}, Status.INVALID_ARGUMENT, "idle_ms"),
+        ("trajectories_describe", {"id": b"%s"}, Status.NOT_FOUND, "%s"),
+        ("trajectories_read", {"number": 2}, Status.NOT_FOUND, "2"),
+        ("trajectories_take", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("trajectories_steps", {"query": b"{"}, Status.INVALID_ARGUMENT, "query"),
+        ("trajectories_steps", {"query": b'{"filter": "x > 0"}'}, Status.INVALID_ARGUMENT, "x"),
+        (
+            "trajectories_are_episodes",
+            {"numbers": (ctypes.c_int64 * 2)(0, 7)},
+            Status.NOT_FOUND,
+            "7",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused(

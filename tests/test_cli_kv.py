@@ -133,6 +133,33 @@ def test_what_changes_a_store_leaves_one_that_is_open_alone(tmp_path: Path, shel
         assert store.stats()["keys"] == 41
 
 
+def test_the_process_that_serves_a_store_does_it(tmp_path: Path, shell: Any) -> None:
+    socket = tmp_path / "s"
+    with fill(tmp_path / "kv") as store:
+        store.serve(socket)
+        address = f"unix:{socket}"
+        assert json.loads(shell("stat", "--json", address)[1])["keys"] == 41
+        assert len(shell("ls", address, "--namespace", "model/bf16")[1].splitlines()) == 41
+        status, told, _ = shell("verify", address)
+        assert (status, told.count("sound")) == (0, 1)
+        assert shell("drop", address, "none")[0] == 1
+        status, told, _ = shell("drop", address, "model/bf16")
+        assert status == 0
+        assert "removed 41 blocks" in told
+        assert store.stats()["keys"] == 0
+        assert all(store.set(str(i), os.urandom(1 << 20)) for i in range(48))
+        assert store.stats()["disk_bytes"] > 42 << 20
+        status, told, _ = shell("evict", address, "--to", "42 MiB")
+        assert status == 0
+        assert "forgot" in told
+        assert store.stats()["disk_bytes"] <= 42 << 20
+    for command in (["verify"], ["drop", "x"], ["evict", "--to", "1 GiB"]):
+        name, *more = command
+        status, told, failure = shell(name, address, *more)
+        assert (status, told) == (2, "")
+        assert "no connection" in failure
+
+
 def test_drop(tmp_path: Path, shell: Any) -> None:
     fill(tmp_path / "kv").close()
     assert shell("drop", tmp_path / "kv", "none")[0] == 1

@@ -26,6 +26,7 @@ ERRORS: dict[int, tuple[str, type[Exception]]] = {
     14: ("RemovedError", _errors.NotFoundError),
     15: ("ConflictError", _errors.PersistingError),
     16: ("ReadOnlyError", PersistingError),
+    17: ("DuplicateError", _errors.ConflictError),
     99: ("InternalError", PersistingError),
 }
 

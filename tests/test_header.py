@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from _build import boundary
+from _build import boundary, go_halves, persisting_header, python_calls
 from _build.process import BuildError
 from persisting._engine import boundary as made
 from persisting._engine import library
@@ -160,7 +160,7 @@ def test_the_prototypes_of_python_are_those_that_c_sees(tmp_path: Path) -> None:
     for name, arguments in made.PROTOTYPES.items():
         parameters = header.functions()[name].parameters
         assert len(parameters) == len(arguments), name
-        declared = ", ".join(p.declared for p in (*parameters, boundary.ERROR))
+        declared = ", ".join(p.declared for p in (*parameters, persisting_header.ERROR))
         lines.append(f"persisting_status {name}({declared});")
         for parameter, given in zip(parameters, arguments, strict=True):
             size, pointer = ctypes.sizeof(given), given in (ctypes.c_char_p, ctypes.c_void_p)
@@ -185,14 +185,34 @@ NOT_UNDERSTOOD = {
 
 @pytest.mark.parametrize("name", NOT_UNDERSTOOD)
 def test_a_declaration_that_is_not_understood_ends_the_build(name: str) -> None:
-    text = boundary.HEADER.read_text()
-    assert boundary.python_text(boundary.read(text))
+    text = persisting_header.HEADER.read_text()
+    assert python_calls.declarations_text(persisting_header.read(text))
     changed = text.replace(
         "\n#ifdef __cplusplus\n}", f"\n{NOT_UNDERSTOOD[name]}\n#ifdef __cplusplus\n}}"
     )
     assert changed != text
     with pytest.raises(BuildError, match=r"persisting\.h"):
-        boundary.python_text(boundary.read(changed))
+        python_calls.declarations_text(persisting_header.read(changed))
+
+
+@pytest.mark.parametrize(
+    "wrong", ["PERSISTING_TAKES(RUN | WALK)", "PERSISTING_OF(amount)", "PERSISTING_HOLY"]
+)
+def test_a_word_that_is_not_understood_ends_the_build(wrong: str) -> None:
+    text = persisting_header.HEADER.read_text()
+    changed = text.replace("PERSISTING_TAKES(NO_WAIT | RUN)", wrong)
+    assert changed != text
+    with pytest.raises(BuildError, match="persisting_bucket_read"):
+        persisting_header.read(changed)
+
+
+def test_a_go_half_that_cannot_be_made_ends_the_build() -> None:
+    declared = persisting_header.read(persisting_header.HEADER.read_text())
+    written = go_halves.by_hand()
+    assert "persistingBucketGetGo" in written
+    assert "func persistingBucketGetGo(" not in go_halves.go_text(declared, written)
+    with pytest.raises(BuildError, match=r"persisting_bucket_get: .* written by hand"):
+        go_halves.go_text(declared, written - {"persistingBucketGetGo"})
 
 
 @pytest.mark.parametrize(
@@ -219,7 +239,7 @@ def test_the_structs_of_python_have_the_size_of_the_header(
 
 def go_functions(text: str) -> dict[str, str]:
     """Return the bodies of the top-level functions of a Go file by name."""
-    head = r"^func (?:\([^)]*\) )?(\w+)(?:\[[^\]]*\])?\(.*?\{\n"
+    head = r"^func (?:\([^)]*\) )?(\w+)(?:\[[^\]]*\])?\([^\n]*\{\n"
     return dict(re.findall(head + r"(.*?)^\}", text, re.DOTALL | re.MULTILINE))
 
 
@@ -239,9 +259,8 @@ def test_every_export_runs_inside_guard() -> None:
     assert "persistingRecordReleaseGo" in exports  # which only the shim calls
     assert len(exports) == len(header.functions()) + 1
     for name in exports:
-        *first, last = statements(bodies[name])
-        assert all(re.fullmatch(r"defer C\.shim_release_\w+\(\w+\)", line) for line in first), name
-        called = re.match(r"return (\w+)\(", last)
+        (only,) = statements(bodies[name])
+        called = re.match(r"return (\w+)\(", only)
         assert called is not None, name
         assert called[1] in guarded, name
 
@@ -251,7 +270,12 @@ def test_every_function_refuses_a_forked_process_first() -> None:
     head = r"^persisting_status (persisting_\w+)\([^)]*\) \{\n"
     bodies = dict(re.findall(head + r"(.*?)^\}", text, re.DOTALL | re.MULTILINE))
     assert set(bodies) == set(header.functions())
-    assert all(body.lstrip().startswith("if (shim_forked) {") for body in bodies.values())
+    for body in bodies.values():
+        declared, forked, *others, released = re.split(r"\n  (?=if|else|shim|return)", body.strip())
+        assert declared == "persisting_status status;"
+        assert forked == "if (shim_forked) status = shim_fail_forked(error);"
+        assert released == "return status;"
+        assert all(line.startswith(("else ", "shim_release_")) for line in others)
 
 
 def test_every_go_package_has_one_package_doc_in_doc_go() -> None:
@@ -285,8 +309,8 @@ try:
 except OSError as error:
     if "static TLS" not in str(error): raise
 if sys.argv[1]:
-    from persisting._engine import library
-    print(library.version())
+    from persisting._engine import functions
+    print(functions.version())
 else:
     print(len(blocks))
 """

@@ -168,6 +168,8 @@ def test_a_second_connector_works_without_a_store(
 def test_options_that_are_wrong_raise_when_the_engine_starts(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="capacity"):
         Connector(str(tmp_path / "kv"), "much")
+    with pytest.raises(InvalidArgumentError, match="capacity is missing"):
+        Connector(str(tmp_path / "kv"))
     with pytest.raises(InvalidArgumentError, match="policy"):
         Connector(str(tmp_path / "kv"), CAPACITY, policy="newest")
     with pytest.raises(TypeError, match="colour"):
@@ -267,10 +269,31 @@ def test_some_of_the_memory_of_a_batch() -> None:
     assert some.sizes() == [30, 30]
     assert list(some.addresses) == [3, 1, 2]
     assert len(some.results) == 2
-    memory.add_rows([5, 6], 7)
+    memory.add_rows([5, 6], [7, 7])
     assert memory.sizes() == [30, 0, 30, 7, 7]
     assert list(memory.of([4]).addresses) == [6]
     assert len(memory.results) == 5
+
+
+def test_views_are_added_at_once_and_kept() -> None:
+    memory, whole = Memory(), bytearray(8)
+    views = [memoryview(whole)[:3], memoryview(whole)[3:]]
+    memory.add_views(views, writable=True)
+    assert memory.sizes() == [3, 5]
+    assert memory.addresses[1] - memory.addresses[0] == 3
+    for view in views:
+        view.release()
+    with pytest.raises(BufferError):  # the memory stays where it is
+        whole.extend(b"more")
+    del memory
+    whole.extend(b"more")
+    some = Memory()
+    some.add_views([memoryview(b"abc"), memoryview(b""), memoryview(bytearray(4))], writable=False)
+    assert some.sizes() == [3, 0, 4]
+    with pytest.raises(InvalidArgumentError, match="read-only"):
+        Memory().add_views([memoryview(bytearray(1)), memoryview(b"abc")], writable=True)
+    with pytest.raises(InvalidArgumentError, match="contiguous"):
+        Memory().add_views([memoryview(whole)[::2]], writable=True)
 
 
 def test_a_namespace_changes_with_what_a_block_means() -> None:

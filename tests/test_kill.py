@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
-import subprocess
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from persisting import PersistingBackend
 from tests.programs.writer import record
-from tests.support import QUIET, ROOT, command
+from tests.support import QUIET, Doomed, command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,22 +49,12 @@ def live(directory: Path, sync: float, chance: random.Random, *, recovering: boo
     def due() -> bool:
         return life.begun if recovering else life.found >= 0 and len(life.acknowledged) >= after
 
-    with subprocess.Popen(
-        command("writer", directory, sync, chance.randrange(2**32)),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as writer:
-        assert writer.stdout is not None
-        assert writer.stderr is not None
-        killer = threading.Timer(chance.uniform(0, 0.05), os.kill, (writer.pid, signal.SIGKILL))
-        for line in writer.stdout:
-            life.note(line)
-            if killer.ident is None and due():
-                killer.start()
-        assert writer.wait(60) == -signal.SIGKILL, writer.stderr.read()
-        killer.join()
+    argv = command("writer", directory, sync, chance.randrange(2**32))
+    writer = Doomed(argv, chance.uniform(0, 0.05))
+    for line in writer.lines():
+        life.note(line)
+        if due():
+            writer.doom()
     return life
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from persisting.kv import KVStore
 from tests.programs.kv_writer import KEYS, THREADS, content
-from tests.support import ROOT, command
+from tests.support import Doomed, command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,28 +23,17 @@ ROOMY, TIGHT = "512 MiB", "9 MiB"
 
 def live(directory: Path, capacity: str, first: int, chance: random.Random, told: Told) -> None:
     """Run a writer, kill it after a moment, and note what it said."""
-    with subprocess.Popen(
-        command("kv_writer", directory, capacity, first),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as writer:
-        assert writer.stdout is not None
-        assert writer.stderr is not None
-        killer = threading.Timer(chance.uniform(0, 0.6), os.kill, (writer.pid, signal.SIGKILL))
-        for line in writer.stdout:
-            if not line.endswith("\n"):
-                break
-            word, key, version = line.rstrip("\n").split(" ")
-            if word == "open":
-                killer.start()
-            elif word == "try":
-                told[key] = (told.get(key, (0, 0))[0], int(version))
-            else:
-                told[key] = (int(version), int(version))
-        assert writer.wait(60) == -signal.SIGKILL, writer.stderr.read()
-        killer.join()
+    writer = Doomed(command("kv_writer", directory, capacity, first), chance.uniform(0, 0.6))
+    for line in writer.lines():
+        if not line.endswith("\n"):
+            continue
+        word, key, version = line.rstrip("\n").split(" ")
+        if word == "open":
+            writer.doom()
+        elif word == "try":
+            told[key] = (told.get(key, (0, 0))[0], int(version))
+        else:
+            told[key] = (int(version), int(version))
 
 
 def check(directory: Path, capacity: str, told: Told) -> int:

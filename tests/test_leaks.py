@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from persisting._engine import library
+from persisting._engine import functions, library
 from persisting._engine.bucket import Bucket
 from persisting._errors import PersistingError, SchemaError
 from tests.abi import Exported, rows, world
@@ -47,7 +47,7 @@ def held() -> Held:
     live = Live()
     assert native.pn_live_objects(ctypes.byref(live), None) == 0
     counts = tuple(getattr(live, name) for name, _ in Live._fields_)
-    return Held(*library.usage(), pa.total_allocated_bytes(), counts)
+    return Held(*functions.library_usage(), pa.total_allocated_bytes(), counts)
 
 
 @pytest.fixture

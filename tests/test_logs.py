@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from persisting import PersistingBackend, SchemaError
-from persisting._engine import metrics as engine_metrics
+from persisting._engine import functions
 from persisting._engine.bucket import Bucket
 from persisting._observe import logs, tracing
 from tests.support import QUIET, eventually, python
@@ -139,7 +139,7 @@ def test_a_filter_that_raises_costs_its_message_alone(
 
 
 def dropped() -> float:
-    families = {f["name"]: f for f in engine_metrics.families()}
+    families = {f["name"]: f for f in functions.metrics_json()}
     value: float = families["persisting_log_messages_dropped_total"]["samples"][0]["value"]
     return value
 

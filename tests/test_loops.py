@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from persisting import LanceBackend, PersistingBackend
-from persisting._errors import PersistingError, SchemaError
+from persisting._errors import PersistingError, SchemaError, StorageError
 from tests.support import python, within
 from tests.test_tasks import MODES, turns
 
@@ -708,11 +708,8 @@ def test_a_close_of_what_was_forgotten_that_fails_is_logged(
     class Forgotten(handles.Handle):
         pass
 
-    def fail(number: int, error: Any) -> int:
-        if way == "broken":
-            raise AttributeError("none of ours")
-        error.code = 5
-        return 5
+    def fail(number: int) -> None:
+        raise StorageError("the disk") if way == "refused" else AttributeError("none of ours")
 
     for name in "xy":
         Forgotten(7, fail, f"the bucket {name}", close_takes_long=True)

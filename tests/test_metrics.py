@@ -16,7 +16,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from persisting import PersistingBackend, metrics
-from persisting._engine import library
+from persisting._engine import functions
 from tests.support import QUIET, eventually, python
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ async def test_the_server_refuses_and_gives_nothing_else_away(busy: PersistingBa
 
 
 async def test_scrapes_while_buckets_open_and_close(tmp_path: Path) -> None:
-    before = library.usage()
+    before = functions.library_usage()
     stop = threading.Event()
     answers: list[int] = []
 
@@ -156,7 +156,7 @@ async def test_scrapes_while_buckets_open_and_close(tmp_path: Path) -> None:
     assert set(answers) == {200}
     assert str(tmp_path) not in metrics.exposition()
     gc.collect()
-    assert library.usage() == before
+    assert functions.library_usage() == before
     with pytest.raises(urllib.error.URLError):
         ask(f"{server.url}/metrics")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
@@ -11,7 +10,6 @@ import pytest
 
 from persisting._errors import ClosedError, ConflictError, InvalidArgumentError, NotFoundError
 from persisting.params import ParameterStore, Pulled
-from tests.support import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -269,12 +267,8 @@ def test_a_save_in_the_background_says_why_it_failed(store: ParameterStore) -> N
     assert store.latest("m") == 9 - cancelled
 
 
-def test_the_page_of_the_store_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "params.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "docs/params.md", "exec"), {})
-    with ParameterStore(tmp_path / "params") as store:
-        assert store.tags("org/model") == {"base": 1, "prod": 2}
+def test_objects_go_with_a_save_in_the_background(store: ParameterStore) -> None:
+    future = store.save("m", {"t": np.zeros(3)}, objects={"note": b"text"}, wait=False)
+    with store.open("m", future.result().version) as opened:
+        assert opened.read_object("note") == b"text"
+        assert [*opened.tensors] == ["t"]

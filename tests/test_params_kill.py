@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +10,7 @@ import pytest
 
 from persisting.params import ParameterStore
 from tests.programs.params_writer import content
-from tests.support import ROOT, command
+from tests.support import Doomed, command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,28 +19,17 @@ if TYPE_CHECKING:
 def live(directory: Path, chance: random.Random) -> tuple[int, int]:
     """Run a writer, kill it after a moment; return the versions it saved and deleted last."""
     saved = deleted = 0
-    with subprocess.Popen(
-        command("params_writer", directory),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as writer:
-        assert writer.stdout is not None
-        assert writer.stderr is not None
-        killer = threading.Timer(chance.uniform(0, 0.4), os.kill, (writer.pid, signal.SIGKILL))
-        for line in writer.stdout:
-            if not line.endswith("\n"):
-                break
-            word, version = line.split()
-            if word == "open":
-                killer.start()
-            elif word == "saved":
-                saved = int(version)
-            else:
-                deleted = int(version)
-        assert writer.wait(60) == -signal.SIGKILL, writer.stderr.read()
-        killer.join()
+    writer = Doomed(command("params_writer", directory), chance.uniform(0, 0.4))
+    for line in writer.lines():
+        if not line.endswith("\n"):
+            continue
+        word, version = line.split()
+        if word == "open":
+            writer.doom()
+        elif word == "saved":
+            saved = int(version)
+        else:
+            deleted = int(version)
     return saved, deleted
 
 

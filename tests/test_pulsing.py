@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import pulsing
 import pytest
@@ -179,29 +179,6 @@ async def test_tasks_consume_through_pulsing(tmp_path: Path) -> None:
         assert told["global_indexes"] == [1, 2, 3, 5, 6]
         await system.shutdown()
         gc.collect()
-
-
-class TensorBackend(Protocol):
-    """What Pulsing will ask for at the start, and never after that."""
-
-    async def put_tensor(self, data: Any, **more: Any) -> Any: ...
-    async def get_data(self, batch_meta: Any, fields: list[str] | None = None) -> Any: ...
-    async def get_meta(self, fields: list[str], batch_size: int, task_name: str) -> Any: ...
-
-
-class ConsumptionBackend(Protocol):
-    """The other half of it."""
-
-    async def mark_consumed(self, task_name: str, global_indexes: list[int]) -> None: ...
-    async def reset_consumption(self, task_name: str) -> None: ...
-    async def clear(self, global_indexes: list[int]) -> None: ...
-    async def get_by_indices(self, indices: list[int]) -> list[dict[str, Any]]: ...
-
-
-@pytest.mark.parametrize("kind", [LanceBackend, PersistingBackend])
-@pytest.mark.parametrize("protocol", [TensorBackend, ConsumptionBackend])
-def test_the_protocols_of_a_later_pulsing_are_kept(kind: type, protocol: type) -> None:
-    assert issubclass(kind, runtime_checkable(protocol))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -68,7 +68,7 @@ class Wait:
     failed: bool = False
     refused: bool = False  # refuse() was called after that
     poisoned: bool = False  # the table failed; the log goes on
-    # The alarm (engine/bucket/notify.go).
+    # The waker (engine/waker/waker.go).
     armed: bool = False
     mark: int = 0
     told: int = 0
@@ -95,11 +95,11 @@ class Wait:
 PRECAUTIONS = (
     "look again after arm",  # Notify: advance() with the rows that are acknowledged now
     "look for a fault after arm",  # Notify: end() if the log failed
-    "check the mark under the lock",  # alarm.call
+    "check the mark under the lock",  # Waker.call
     "notify for the next",  # hear
     "notify unless the append did",  # tell
     "ask before the append",  # ask, from which the append knows what to do
-    "tell what is known at the end",  # alarm.end
+    "tell what is known at the end",  # Waker.End
     "keep what the bell told before",  # tell: rows <= self._acknowledged
     "let the log go on after a fault of the table",  # Notify, poisonWith
     "begin anew on another loop",  # _Bell.watch
@@ -157,11 +157,11 @@ class Model:
     def writes(self, s: Wait) -> Iterator[Wait]:
         """What the writer of the log may do: writeTaken."""
         if s.failed:
-            if not s.refused:  # refuse: done(err) of each entry, which is alarm.end
+            if not s.refused:  # refuse: done(err) of each entry, which is Waker.End
                 yield replace(s, refused=True, log=(("end",),))
             return
         for end in range(s.acked + 1, s.appended + 1):
-            # acknowledge: acked.Store(end), then OnAdvance(end): alarm.advance
+            # acknowledge: acked.Store(end), then OnAdvance(end): Waker.Advance
             yield replace(s, acked=end, log=(("advance", end),))
         if self.failing and s.appended > s.acked:
             yield replace(s, failed=True)
@@ -176,16 +176,16 @@ class Model:
             return replace(s, **{who: (*more, *rest), **changes})
 
         match what:
-            # engine/bucket/notify.go
+            # engine/waker/waker.go
             case ("arm", mark):
                 least = min(mark, s.mark) if s.armed else mark
                 yield go(mark=least, armed=True)
             case ("advance", count):
                 yield go(("call", count, False)) if s.armed else go()
-            case ("end",):  # alarm.end(b.acknowledgedRows())
+            case ("end",):  # Waker.End(b.acknowledgedRows())
                 count = s.acked if self.has("tell what is known at the end") else 0
                 yield go(("call", count, True)) if s.armed else go()
-            case ("call", count, over):  # under the lock of the alarm
+            case ("call", count, over):  # under the lock of the waker
                 early = not over and count < s.mark and self.has("check the mark under the lock")
                 if not s.armed or early:
                     yield go()

@@ -13,6 +13,7 @@ func (f *osFile) goDirect() int {
 	if err != nil {
 		return 0
 	}
+	// A flag of the open file, and not another open: the name may be another file's by now.
 	if _, err := unix.FcntlInt(uintptr(f.fd), unix.F_SETFL, flags|unix.O_DIRECT); err != nil {
 		return 0
 	}
@@ -20,6 +21,8 @@ func (f *osFile) goDirect() int {
 	if align == 0 || align > DirectAlign { // what is not known to work is undone
 		_, err := unix.FcntlInt(uintptr(f.fd), unix.F_SETFL, flags)
 		if err != nil {
+			// It is on and cannot be taken back. Whoever goes by the largest alignment is right on
+			// every disk.
 			return DirectAlign
 		}
 		return 0
@@ -33,6 +36,7 @@ func (f *osFile) directAlign() int {
 	if err := unix.Statx(f.fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &about); err != nil {
 		return DirectAlign
 	}
+	// The kernel knows the question and the file system does not.
 	if about.Mask&unix.STATX_DIOALIGN == 0 {
 		return DirectAlign
 	}
@@ -48,5 +52,11 @@ func (f *osFile) cached(off, n int64) (bytes int64, known bool) {
 	if err := unix.Cachestat(uint(f.fd), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &seen, 0); err != nil {
 		return 0, false
 	}
+	// Pages count as a whole, and the range may begin and end inside one.
 	return min(n, int64(seen.Cache)*int64(os.Getpagesize())), true
+}
+
+func (f *osFile) prefetch(off, n int64) {
+	defer runtime.KeepAlive(f.File)
+	_ = unix.Fadvise(f.fd, off, n, unix.FADV_WILLNEED) // a hint: a file system that takes none has nothing to tell
 }

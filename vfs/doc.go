@@ -12,4 +12,8 @@
 //
 // What was not brought to the disk: the content of a file until Datasync, Sync or WriteSync, and a name, whether new, changed or
 // removed, until SyncDir of its directory. MkdirAll is durable by itself.
+//
+// # Layers
+//
+// The lowest. Whoever writes something that has to last gets an [FS] from above, so that a test can give it another.
 package vfs

@@ -24,6 +24,7 @@ func (osFS) OpenWrite(path string) (File, error) { return openRegular(path, os.O
 
 // openRegular does not wait for the writer of a named pipe that somebody left in the directory, and refuses it.
 func openRegular(path string, mode int) (File, error) {
+	// On a regular file the flag does nothing.
 	f, err := opened(path, mode|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -47,6 +48,7 @@ func (osFS) ReadDir(path string) ([]string, error) {
 	if err = errors.Join(err, d.Close()); err != nil {
 		return nil, err
 	}
+	// The system gives them in an order of its own, and recovery must not depend on that.
 	slices.Sort(names)
 	return names, nil
 }
@@ -69,9 +71,12 @@ func (o osFS) MkdirAll(path string) error {
 	if err := o.MkdirAll(parent); err != nil {
 		return err
 	}
+	// Another process may have made it since the look.
 	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	// The directory is durable once its name is; each one above was synced by the call that made
+	// it.
 	return o.SyncDir(parent)
 }
 

@@ -43,6 +43,8 @@ func (f *osFile) write(pieces [][]byte, off int64, call func(int, [][]byte, int6
 func (f *osFile) move(op string, pieces [][]byte, off int64, stuck error, call func(int, [][]byte, int64) (int, error)) error {
 	defer runtime.KeepAlive(f.File)
 	for len(pieces) > 0 {
+		// The kernel takes no more pieces at once, and may write less than it was given, at the end
+		// of a disk or after a signal.
 		n, err := call(f.fd, pieces[:min(len(pieces), maxPieces)], off)
 		switch {
 		case errors.Is(err, unix.EINTR):
@@ -74,6 +76,8 @@ func (f *osFile) Datasync() error {
 func (f *osFile) Preallocate(size int64) error {
 	defer runtime.KeepAlive(f.File)
 	err := retry(func() error { return unix.Fallocate(f.fd, 0, 0, size) })
+	// As on NFS and some in memory: the size is there, and a full disk is noticed by the writes
+	// instead.
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		return f.Truncate(size)
 	}
@@ -83,6 +87,7 @@ func (f *osFile) Preallocate(size int64) error {
 // DataFrom implements Sparse.
 func (f *osFile) DataFrom(off int64) int64 {
 	defer runtime.KeepAlive(f.File)
+	// This moves the place of the descriptor, which nobody uses: all reads and writes say where.
 	at, err := unix.Seek(f.fd, off, unix.SEEK_DATA)
 	if errors.Is(err, unix.ENXIO) {
 		at, err = f.Size()

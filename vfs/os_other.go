@@ -21,6 +21,7 @@ func (f *osFile) WriteSync(pieces [][]byte, off int64) error {
 	return f.Datasync()
 }
 
+// Datasync is a whole sync where the system has no other.
 func (f *osFile) Datasync() error { return f.Sync() }
 
 func (f *osFile) Preallocate(size int64) error { return f.Truncate(size) }

@@ -25,6 +25,7 @@ type spareFiles struct {
 // SpareDescriptors returns an error like that of a system that has no descriptor left, unless those that are held back for what
 // has begun are there, or can be had.
 func SpareDescriptors() error {
+	// Asked for each put: an atomic, and no lock.
 	if spares.full.Load() {
 		return nil
 	}
@@ -36,6 +37,7 @@ func (s *spareFiles) fill() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.files) < spareDescriptors {
+		// A file that is always there and takes nothing but the descriptor.
 		f, err := os.Open(os.DevNull)
 		if err != nil {
 			return err
@@ -77,6 +79,7 @@ func opened(path string, mode int, permissions os.FileMode) (*os.File, error) {
 		if err == nil || !NoDescriptor(err) || try == spareTries {
 			return f, err
 		}
+		// All were given away. What was begun with them ends soon, and gives its own back.
 		if !spares.give() {
 			time.Sleep(sparePause)
 		}

@@ -53,6 +53,8 @@ func (l *Log) enqueue(preamble []byte, body [][]byte, rows int64, done func(erro
 	for _, p := range body {
 		length += int64(len(p))
 	}
+	// Refused before the lock and before it has a place: a reader refuses a record of more, so one
+	// that was written would be the end of the log for it.
 	if length > l.o.MaxEntryBytes || int64(len(preamble)) > l.o.MaxEntryBytes {
 		return 0, fmt.Errorf("%w: body of %d, preamble of %d bytes", segment.ErrTooLarge, length, len(preamble))
 	}
@@ -62,6 +64,8 @@ func (l *Log) enqueue(preamble []byte, body [][]byte, rows int64, done func(erro
 		err = l.err
 	case l.closing:
 		err = ErrClosed
+	// Offsets are 63 bits. Nobody gets there by putting rows, but a salvage goes on where a damaged
+	// log says.
 	case rows > math.MaxInt64-l.appended.Load():
 		err = fmt.Errorf("wal: offsets are used up: %d rows after row %d", rows, l.appended.Load())
 	}
@@ -75,6 +79,8 @@ func (l *Log) enqueue(preamble []byte, body [][]byte, rows int64, done func(erro
 	}
 	first = l.appended.Load()
 	l.queue.add(queued{first: first, rows: rows, length: length, preamble: l.preamble, done: done}, body)
+	// Counted now and not when it is written: who holds appends back while the log is too large
+	// must see those that wait in the queue.
 	l.size.Add(segment.Span(length))
 	l.appended.Store(first + rows) // after the entry is queued: Sync waits for what it reads here
 	if wake {

@@ -22,6 +22,8 @@ func (l *Log) Cut(before int64) error {
 	if err := l.cutOld(before); err != nil {
 		return err
 	}
+	// The newest is the writer's. Behind all that was queued before, so that the writer is in no
+	// entry of it, and finds no segment where it goes on after that.
 	return l.call(context.Background(), func() error { return l.cutNewest(before) })
 }
 
@@ -33,6 +35,7 @@ func (l *Log) cutOld(before int64) error {
 	for old < len(l.segments)-1 && l.segments[old].Next() <= before {
 		old++
 	}
+	// With its own end, as the list goes on to grow in the same array.
 	gone := l.segments[:old:old]
 	l.listMu.Unlock()
 	if old == 0 {
@@ -65,6 +68,7 @@ func (l *Log) dropActive(s *segment.Segment) error {
 // cutNewest removes the last segment; it runs on the writer goroutine.
 func (l *Log) cutNewest(before int64) error {
 	s := l.newest()
+	// Entries that came since the caller chose what to cut are in it, perhaps.
 	if s == nil || s.Next() > before {
 		return nil
 	}

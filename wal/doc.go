@@ -72,4 +72,9 @@
 // go test ./wal/... takes seconds. "go test ./wal -slow", or PERSISTING_SLOW in the environment, runs the exhaustive variants: every
 // bit of a log turned, 20,000 lives with crashes for each way of syncing, 500 rounds of kill -9. "go test ./wal -run Golden -update"
 // writes the files in testdata anew, and "go test ./wal -fuzz FuzzSegment" searches for directories that break something.
+//
+// # Layers
+//
+// Above vfs and segment. Below the journal, the bucket and whatever else needs that rows survive: it knows no table, and is told by its
+// owner which rows one has.
 package wal

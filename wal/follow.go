@@ -39,6 +39,8 @@ func (f *Follower) Begin(next int64, visit func(segment.Entry) error) (Report, e
 		return p.report, err
 	}
 	f.at = p.segments[len(p.segments)-1].read
+	// What a crash left stays there until a writer opens the log. It is known by its bytes, so that
+	// each later look tells it from an entry that is being written now.
 	if p.report.TornBytes > 0 {
 		f.torn, err = f.standing(f.at)
 	}
@@ -62,6 +64,7 @@ func (f *Follower) standing(s *segment.Scan) ([]byte, error) {
 func (f *Follower) More(limit int64, visit func(segment.Entry) error) (same, more bool, err error) {
 	for {
 		if f.at == nil {
+			// An empty log, and still one: the first segment makes another of it.
 			segments, _, err := f.o.withDefaults().files().List()
 			return len(segments) == 0, false, err
 		}
@@ -112,6 +115,8 @@ func (f *Follower) read(limit *int64, visit func(segment.Entry) error) (same, mo
 		return false, false, s.Fault(s.Pos, err)
 	}
 	defer file.Close()
+	// A writer that failed takes back what it wrote last, and others may come to its place: what
+	// was read must be there still before anything after it is believed.
 	if same, err = s.Stands(file); err != nil || !same {
 		return false, false, err
 	}
@@ -127,6 +132,7 @@ func (f *Follower) read(limit *int64, visit func(segment.Entry) error) (same, mo
 			if err = failed; err != nil {
 				break
 			}
+			// Whoever writes gets on, so what is torn at the next place is a new one.
 			try = 0
 			if *limit > 0 {
 				*limit = max(*limit-int64(len(e.Body)), 0)
@@ -174,6 +180,8 @@ func (f *Follower) advance() (same bool, err error) {
 		return false, err
 	}
 	h := &next.head
+	// By its chain and not by its number: a log that was made anew in the directory has the same
+	// numbers.
 	if h.Base != before.Offset || h.PrevEnd != before.Pos || h.PrevChain != before.Chain {
 		return false, nil
 	}

@@ -105,6 +105,8 @@ func (l *Log) Wait(ctx context.Context, end int64) error {
 		l.mu.Unlock()
 		return err
 	}
+	// Reused, as each durable put needs one: the channel is empty again once its one answer was
+	// taken.
 	w := waiters.Get().(*waiter)
 	w.end = end
 	l.waiters = append(l.waiters, w)
@@ -144,6 +146,8 @@ func (l *Log) release(end int64, err error) {
 		if err == nil && w.end > end {
 			return false
 		}
+		// Never waits: there is room for one, and each waiter is told once, as it is taken out
+		// under this lock.
 		w.done <- err
 		return true
 	})
@@ -157,6 +161,8 @@ func (l *Log) call(ctx context.Context, f func() error) error {
 		l.mu.Unlock()
 		return ErrClosed
 	}
+	// On the writer's goroutine, because then nothing is half written: a call sees the files as
+	// after some entry.
 	l.queue.calls = append(l.queue.calls, func() {
 		err := l.Err()
 		if err == nil {

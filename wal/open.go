@@ -48,6 +48,7 @@ func (r *Reading) Open() (*Log, Report, error) {
 		dirty: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	l.wake.L = &l.mu
+	// All that was read is on the disk by now, see apply, and nobody waits for it any more.
 	l.acked.Store(p.report.End)
 	l.appended.Store(p.report.End)
 	for _, s := range segments {
@@ -69,6 +70,7 @@ func (l *Log) Close() error {
 		l.mu.Unlock()
 		return ErrClosed
 	}
+	// Nothing is appended from here on. What is in the queue the writer writes before it ends.
 	l.closing = true
 	l.rouse()
 	l.mu.Unlock()

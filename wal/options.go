@@ -96,6 +96,7 @@ func (o Options) Validate() error {
 	if o.Dir == "" {
 		refuse("Dir is empty")
 	}
+	// 0 stands for the default here and below.
 	if o.SegmentBytes != 0 && (o.SegmentBytes < minSegmentBytes || o.SegmentBytes > maxSegmentBytes) {
 		refuse("SegmentBytes is %d, not within %d to %d", o.SegmentBytes, int64(minSegmentBytes), int64(maxSegmentBytes))
 	}

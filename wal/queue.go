@@ -39,6 +39,8 @@ type queued struct {
 
 func (q *queue) add(e queued, body [][]byte) {
 	e.from = len(q.arena)
+	// Room for the head, which image fills in: the chain of checksums goes through it, and that is
+	// known only when the entry is written.
 	q.arena = segment.AppendHead(q.arena)
 	large := len(q.large)
 	for _, p := range body {
@@ -57,6 +59,7 @@ func (q *queue) add(e queued, body [][]byte) {
 // reset empties q for the next round, and lets go of what a burst made it grow to.
 func (q *queue) reset() {
 	const keep = 4 << 20 // more than most rounds take, and little for a process
+	// The two queues take turns, so a burst would be kept twice.
 	if cap(q.arena) > keep {
 		q.arena = nil
 	}
@@ -88,6 +91,7 @@ func unchanged(arena []byte, entries []queued) bool {
 		}
 		ok = false
 		for j := range e.large {
+			// A copy is compared as well the next time round, and does not change.
 			e.large[j].data = bytes.Clone(e.large[j].data)
 		}
 	}

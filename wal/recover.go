@@ -70,6 +70,8 @@ func makePlan(o Options, next int64, visit func(segment.Entry) error, keep bool)
 			return p, err
 		}
 	}
+	// The heads of all segments say which are needed, before the entries of any are read: an
+	// opening of a bucket that was closed reads a few blocks.
 	if err := p.skipStale(); err != nil {
 		return p, err
 	}
@@ -86,6 +88,8 @@ func makePlan(o Options, next int64, visit func(segment.Entry) error, keep bool)
 			}
 		}
 	}
+	// Never below the table's: the offsets of rows that it holds are not given again, whatever the
+	// log says.
 	p.report.End = max(p.next, p.offset)
 	p.report.Took = time.Since(p.started)
 	return p, nil
@@ -120,6 +124,8 @@ func (p *plan) readHead(s *found) error {
 		return err
 	}
 	s.fault = err
+	// A head that is gone takes nothing with it: the records carry their offsets, and the salt is
+	// in their checksums.
 	s.head = segment.Header{Bucket: p.o.Bucket, Sequence: s.Sequence, Capacity: s.size}
 	if s.head.Salt, s.head.Base, err = w.Guess(); err != nil {
 		return s.Fault(0, err)
@@ -178,6 +184,7 @@ func (p *plan) readSegment(i int) error {
 	if err := p.join(i); err != nil {
 		return err
 	}
+	// It is read in its turn.
 	if p.segments[i] != s { // a filler was put in between
 		return nil
 	}
@@ -209,6 +216,7 @@ func (p *plan) readSegment(i int) error {
 			}
 			s.fault = damage
 		}
+		// To the next place at which a record with the right salt and checksum begins.
 		more, err := s.read.Seek()
 		if err != nil {
 			return err
@@ -254,6 +262,7 @@ func (p *plan) join(i int) error {
 			s.head.Base = p.offset
 		}
 		switch {
+		// A salvage has been here, now or before, and what it lost is noted by the rows.
 		case prev.jumps() && s.head.Base >= p.offset:
 			p.missing(s.head.Base)
 			return nil
@@ -268,6 +277,8 @@ func (p *plan) join(i int) error {
 	if err == nil || p.o.Recovery == Strict || blame.filler && s.Sequence == 0 {
 		return err
 	}
+	// The first fault of a segment is the one that is told; what follows from it would be another
+	// name for it.
 	if blame.fault == nil {
 		blame.fault = err
 	}
@@ -277,6 +288,7 @@ func (p *plan) join(i int) error {
 		p.attach(blame, nil)
 		p.segments = slices.Insert(p.segments, i, blame)
 	}
+	// Then it is known where the rows go on: at the base of this one.
 	if blame != s {
 		p.missing(s.head.Base)
 	}
@@ -327,6 +339,8 @@ func (p *plan) judge(i int, stop error) error {
 		return damage("the preamble is missing")
 	case !r.Closed && s.size < s.head.Capacity:
 		return s.Fault(s.size, segment.Corrupt("the file was cut to %d of %d bytes", s.size, s.head.Capacity))
+	// What stands there is no record and was promised by none: an entry that was being written. It
+	// was never acknowledged, or not by a sync.
 	case !r.Closed && used > r.Pos:
 		p.report.TornBytes, p.report.TornFile = used-r.Pos, s.Path
 	}
@@ -340,6 +354,8 @@ func (p *plan) half(i int, next *found) (bool, error) {
 	if i != len(p.segments)-2 || !next.readable || !r.Ready {
 		return false, nil
 	}
+	// What the mark would have been is known, as it follows from the entries: where the next
+	// segment names it, no entry can be missing between.
 	end, chain := r.Segment().Seal()
 	if next.head.Base != r.Offset || next.head.PrevEnd != end || next.head.PrevChain != chain {
 		return false, nil
@@ -384,6 +400,7 @@ func (p *plan) deliver(e segment.Entry) error {
 	p.report.Entries++
 	p.report.Rows += e.Rows - max(p.next-e.First, 0)
 	p.report.Bytes += int64(len(e.Body))
+	// A log of gigabytes takes its time, and a person wants to see that it goes on.
 	if time.Since(p.logged) > time.Second {
 		p.logged = time.Now()
 		p.o.Logger.Info("wal: reading", "dir", p.o.Dir, "entries", p.report.Entries, "rows", p.report.Rows, "bytes", p.report.Bytes)

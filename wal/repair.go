@@ -15,6 +15,8 @@ func (p *plan) apply() ([]*segment.Segment, error) {
 	if err := p.o.FS.MkdirAll(p.o.Dir); err != nil {
 		return nil, err
 	}
+	// First, as from here on the plan is believed: what it has seen in memory alone could be gone
+	// after the next power failure, and with it what is removed now.
 	if err := p.settle(); err != nil {
 		return nil, err
 	}
@@ -51,6 +53,7 @@ func (p *plan) apply() ([]*segment.Segment, error) {
 		segments[i] = s.read.Segment()
 	}
 	last := segments[len(segments)-1]
+	// The log was closed properly, and the next entry begins a segment.
 	if last.Closed() {
 		return segments, nil
 	}
@@ -63,6 +66,7 @@ func (p *plan) settle() error {
 	if err := p.o.FS.SyncDir(p.o.Dir); err != nil {
 		return err
 	}
+	// Those before were on the disk before the one after them had a name.
 	for _, s := range p.segments[max(0, len(p.segments)-2):] {
 		if s.filler {
 			continue
@@ -82,6 +86,8 @@ func (p *plan) settle() error {
 // end of the log.
 func (p *plan) remove(segments ...*found) error {
 	for i, s := range segments {
+		// A crash may keep any of the removals before the sync, and the newest must be the last to
+		// go.
 		if i > 0 && i == len(segments)-1 {
 			if err := p.o.FS.SyncDir(p.o.Dir); err != nil {
 				return err
@@ -102,6 +108,8 @@ func (p *plan) remove(segments ...*found) error {
 func (p *plan) rewrite(i int) error {
 	s := p.segments[i]
 	r := s.read
+	// Sealed in the middle of the log, where another follows; the last one gets no more entries
+	// either way.
 	kind := segment.Closed
 	if i < len(p.segments)-1 {
 		kind = segment.Sealed
@@ -166,6 +174,7 @@ func (p *plan) copyAside(s *found) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		// An older copy may have what this one has lost; nothing damaged is ever thrown away.
 		name = fmt.Sprintf("%s%s.%d", s.Path, segment.BrokenSuffix, n)
 	}
 	source, err := p.o.FS.Open(s.Path)

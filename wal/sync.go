@@ -12,6 +12,8 @@ func (l *Log) Sync(ctx context.Context) error {
 	if l.o.SyncInterval == 0 {
 		return l.Wait(ctx, l.Appended())
 	}
+	// By the writer, so that what was appended before is written: a sync of the file alone would
+	// miss the queue.
 	return l.call(ctx, func() error {
 		err := l.syncActive()
 		if err != nil {
@@ -58,6 +60,8 @@ func (l *Log) syncRegularly() {
 		case <-l.stop:
 			return
 		}
+		// From the first write on, and not from the last sync: a put after a long silence waits no
+		// longer than one among many.
 		timer.Reset(l.o.SyncInterval)
 		select {
 		case <-timer.C:

@@ -70,6 +70,7 @@ func inspect(o Options, s *found) (info SegmentInfo) {
 		return info
 	}
 	info.Bucket, info.Base, info.Salvaged = s.head.Bucket, s.head.Base, s.head.Salvaged()
+	// A plan of this segment alone: judged as the last one of a log, whatever comes after it.
 	p := &plan{o: o, segments: []*found{s}}
 	p.attach(s, f)
 	for err == nil {

@@ -36,6 +36,8 @@ func (l *Log) write() {
 	l.work(l.end)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// A log that failed before the close says so again: who only looks at the close must not take
+	// it for well.
 	if l.closeErr == nil {
 		l.closeErr = l.err
 	}
@@ -141,6 +143,7 @@ func (l *Log) writeQuickly() {
 		return
 	}
 	l.writeTaken()
+	// The kernel has begun to hold writers up, and will hold the next one as well.
 	if now := time.Now(); now.Sub(began) > slowWrite {
 		l.quick.Store(now.Add(quickPause).UnixNano())
 	}
@@ -188,6 +191,7 @@ func (l *Log) writeRun(entries []queued) (int, error) {
 	// Large pieces lie in the memory of the caller. One that was written to meanwhile would leave a record whose checksum is wrong,
 	// and so a log that cannot be read: the run is written once more over itself, with a copy. Nothing counts before that.
 	for {
+		// Anew each time round, as the checksums of what changed are others.
 		run := l.image(s, entries)
 		if err := l.put(s); err != nil {
 			s.Rollback()
@@ -203,6 +207,7 @@ func (l *Log) writeRun(entries []queued) (int, error) {
 	}
 	if l.o.SyncInterval > 0 {
 		select {
+		// One token for all writes of an interval.
 		case l.dirty <- struct{}{}:
 		default:
 		}
@@ -237,6 +242,7 @@ func (l *Log) image(s *segment.Segment, entries []queued) segment.Run {
 	from := entries[0].from
 	for i := range entries {
 		e := &entries[i]
+		// Of the payload as it is now. The one of the head comes last, as it covers this.
 		e.body = e.sum(arena)
 		run.Head(arena[e.from:], e.first, e.rows, e.length, e.body)
 		for _, p := range e.large {

@@ -54,6 +54,7 @@ func schemaMessage(schema *arrow.Schema) ([]byte, error) {
 // which must be kept until they are written.
 func (e *Encoder) Encode(rec arrow.Record) ([][]byte, error) {
 	e.out = pieces{}
+	// See there: arrow/go would write other values than these.
 	rec = rebased(rec)
 	defer rec.Release()
 	if err := e.writer.Write(rec); err != nil {
@@ -71,12 +72,15 @@ func (e *Encoder) Close() error { return nil }
 // WritePayload frames a message as the stream format does; the first one is the
 // schema, which the preamble has.
 func (e *Encoder) WritePayload(p ipc.Payload) error {
+	// The writer writes the schema with its first batch. The log has it once for all entries of a
+	// segment.
 	if !e.begun {
 		e.begun = true
 		return nil
 	}
 	meta := p.Meta()
 	defer meta.Release()
+	// The body must begin at a multiple of 8, so that a reader can use it where it lies.
 	padded := (meta.Len() + 7) &^ 7
 	frame := make([]byte, 8+padded)
 	binary.LittleEndian.PutUint32(frame, 0xFFFFFFFF)
@@ -98,6 +102,7 @@ func (p *pieces) Write(b []byte) (int, error) {
 		p.small = append(p.small, b...)
 		return len(b), nil
 	}
+	// As it lies, and with all small ones before it: the order is that of the message.
 	p.done = append(p.list(), b)
 	p.small = nil
 	return len(b), nil
@@ -120,6 +125,9 @@ type Decoder struct {
 
 // Decode returns the batch of an entry. The caller releases it.
 func (d *Decoder) Decode(preamble, body []byte) (arrow.Record, error) {
+	// One reader for all entries that share a preamble: to read a schema takes longer than to read
+	// a small batch, and batches of one reader share the schema by its pointer, by which others
+	// tell them apart.
 	if d.reader == nil || !bytes.Equal(preamble, d.preamble) {
 		d.Close()
 		d.feed.Reset(preamble)
@@ -133,6 +141,7 @@ func (d *Decoder) Decode(preamble, body []byte) (arrow.Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The stream of the reader never ends: each body is fed to it as the next message.
 	d.feed.Reset(body)
 	if !d.reader.Next() {
 		err := d.reader.Err()

@@ -72,9 +72,11 @@ func (c *Compressor) Compress(body [][]byte) [][]byte {
 	for _, piece := range body {
 		length += len(piece)
 	}
+	// A small entry is mostly head and padding, which stay as they are.
 	if length < minCompressed || length > MaxBytes {
 		return body
 	}
+	// One piece is compressed where it lies.
 	plain := body[0]
 	if len(body) > 1 {
 		plain = c.plain[:0]
@@ -99,6 +101,7 @@ func (c *Compressor) Compress(body [][]byte) [][]byte {
 		}
 		out = out[:compressedHead+n]
 	}
+	// It has to be decompressed at each recovery, which is not worth less.
 	if len(out) > length-length/8 {
 		return body
 	}
@@ -118,6 +121,7 @@ func (d *decompressor) decompress(body []byte) ([]byte, error) {
 	}
 	codec, packed := body[3], body[compressedHead:]
 	length := binary.LittleEndian.Uint64(body[4:])
+	// Before any memory is taken: these eight bytes may be anything.
 	if length > MaxBytes {
 		return nil, fmt.Errorf("%w: a compressed body that stands for %d bytes, more than %d", engine.ErrCorrupt, length, MaxBytes)
 	}
@@ -152,6 +156,7 @@ func (d *decompressor) zstandard(packed []byte, length uint64) ([]byte, error) {
 	if err := frame.Decode(packed); err != nil {
 		return nil, fmt.Errorf("zstd: %w", err)
 	}
+	// Both must say the same, so that neither can have more memory taken than the other promises.
 	if !frame.HasFCS || frame.FrameContentSize != length {
 		return nil, fmt.Errorf("a frame of %d bytes, want %d", frame.FrameContentSize, length)
 	}

@@ -14,6 +14,8 @@ import (
 // releases it.
 func (m *MessageSchema) Join(messages [][]byte) (arrow.Record, error) {
 	j := joiner{make([]body, len(messages)), make([]part, len(messages))}
+	// All messages are open at once and walked side by side, column by column: each array is made
+	// once, at its full size, and no batch of a single message is ever made.
 	rows, all := make([]stretch, len(messages)), int64(0)
 	for i, message := range messages {
 		b, err := openMessage(message)
@@ -115,6 +117,7 @@ func (c *column) part(b *body, taken stretch) part {
 }
 
 func joinValidity(parts []part, length, nulls int64) *arrowmemory.Buffer {
+	// Most columns have none, and arrow takes a missing bitmap for all valid.
 	if nulls == 0 {
 		return nil
 	}
@@ -164,6 +167,8 @@ func (c *column) joinOffsets(parts []part, below []stretch, length int64) *arrow
 		if p.count() == 0 {
 			continue
 		}
+		// Offsets of a message begin anywhere from 0 on: each is moved by what stands before its
+		// part.
 		first := offsetAt(p.values, p.from, width)
 		last := first
 		for j := p.from + 1; j <= p.to; j++ {
@@ -189,6 +194,7 @@ func offsetAt(offsets []byte, i, width int64) int64 {
 }
 
 func joinText(parts []part, taken []stretch) *arrowmemory.Buffer {
+	// Known before anything is copied, so that the memory is taken once.
 	size := int64(0)
 	for _, s := range taken {
 		size += s.count()
@@ -216,6 +222,7 @@ func ReleaseAll(recs []arrow.Record) {
 
 // Concat joins batches of one schema into one. The caller releases the result.
 func Concat(schema *arrow.Schema, recs []arrow.Record) (arrow.Record, error) {
+	// The very record: to copy one would double its memory for nothing.
 	if len(recs) == 1 {
 		recs[0].Retain()
 		return recs[0], nil

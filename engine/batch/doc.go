@@ -2,6 +2,7 @@
 // table, the messages in which batches travel, and what is made of several of them. It knows no disk.
 //
 //	columns.go   which columns a user may add, drop and name
+//	declared.go  the only columns that there may be, where they were declared
 //	schema.go    what a batch asks of the columns that are there; nulls for those that it lacks
 //	message.go   record batch messages of the Arrow IPC format: checked before anything is believed of them
 //	concat.go    one batch of many, without one in between for each

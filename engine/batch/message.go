@@ -34,6 +34,8 @@ func NewMessageSchema(schema *arrow.Schema) (*MessageSchema, error) {
 			return nil, &engine.SchemaError{Column: f.Name, Reason: err.Error()}
 		}
 		m.columns = append(m.columns, columnFor(f))
+		// A column is nullable whatever its type says, and what is inside it is not: such values
+		// have to be looked at one by one.
 		m.Strict = m.Strict || hasRequired(f.Type)
 	}
 	return m, nil
@@ -72,6 +74,8 @@ func (m *MessageSchema) Copy(message []byte) (rec arrow.Record, pieces [][]byte,
 	}
 	data := arrowmemory.NewResizableBuffer(memory.Allocator)
 	defer data.Release()
+	// The body in the arena, where batches may lie that go over to Lance; the head stays with the
+	// log, and goes when it has written.
 	data.Resize(len(b.data))
 	copy(data.Bytes(), b.data)
 	head := bytes.Clone(message[:len(message)-len(b.data)])
@@ -142,6 +146,8 @@ func columnFor(f arrow.Field) column {
 	case arrow.FixedWidthDataType:
 		c.form, c.bits = formFixed, int64(t.BitWidth())
 	default:
+		// Types are refused by CheckStorable before they come here, so this is a type that was
+		// added there alone.
 		panic(fmt.Sprintf("engine: %s is storable and has no form", t))
 	}
 	return c
@@ -157,6 +163,7 @@ func (c *column) check(b *body, rows int64) error {
 	if err != nil {
 		return err
 	}
+	// More than the rows is right, as below a list that keeps items which no row has.
 	if n < rows || n > math.MaxInt32 {
 		return c.fault("%d values, want at least %d", n, rows)
 	}
@@ -168,6 +175,8 @@ func (c *column) check(b *body, rows int64) error {
 		}
 		buffers[i] = b.data[from:to]
 	}
+	// What the metadata says is held against the buffers here, before anything is read by it: a
+	// message may come from a file that a crash has cut, or from another program.
 	validity, second, text := buffers[0], buffers[1], buffers[2]
 	if c.form != formNull && nulls != 0 && (int64(len(validity)) < (n+7)/8 || n-countBits(validity, n) != nulls) {
 		return c.fault("its validity bitmap does not have %d nulls", nulls)
@@ -282,6 +291,8 @@ func openMessage(message []byte) (b body, err error) {
 		return b, fmt.Errorf("%w: version %d, kind %d, want a record batch (%d) of version %d", engine.ErrMessage, version, kind, recordBatch, metadataV5)
 	}
 	b.data = message[8+size:]
+	// Exactly: bytes behind the body would be in the log, and the next reader would take them for a
+	// message.
 	if length := root.GetInt64Slot(10, 0); length != int64(len(b.data)) {
 		return b, fmt.Errorf("%w: a body of %d bytes, its metadata says %d", engine.ErrMessage, len(b.data), length)
 	}

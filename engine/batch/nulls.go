@@ -13,6 +13,8 @@ import (
 // structs with a field of type null. The caller releases the result.
 func NullArray(f arrow.Field, n int64) arrow.Array {
 	c := columnFor(f)
+	// Zeros are right everywhere: a bitmap of nulls, offsets of nothing, values that nobody looks
+	// at. So one buffer, as large as the largest needs, stands for all of them.
 	zeros := bufferOf(c.nullBytes(n))
 	defer zeros.Release()
 	clear(zeros.Bytes())
@@ -42,6 +44,7 @@ func (c *column) nulls(n int64, required bool, zeros *memory.Buffer) arrow.Array
 	part := func(size int64) *memory.Buffer { return memory.SliceBuffer(zeros, 0, int(size)) }
 	var buffers []*memory.Buffer
 	count, below := n, int64(0)
+	// A child that cannot be null within a null has zeros there, and no bitmap.
 	if required {
 		count = 0
 		buffers = append(buffers, nil)
@@ -70,6 +73,8 @@ func (c *column) nulls(n int64, required bool, zeros *memory.Buffer) arrow.Array
 	children := make([]arrow.ArrayData, len(c.children))
 	for i := range children {
 		child := &c.children[i]
+		// Lance writes the items of null vectors: zeros of a known number are cheaper than nulls of
+		// them.
 		vector := c.dataType.ID() == arrow.FIXED_SIZE_LIST
 		children[i] = child.nulls(below, child.required || vector, zeros)
 		defer children[i].Release()

@@ -45,6 +45,7 @@ func valueRange(data arrow.ArrayData) (first, end int64, amiss bool) {
 	default:
 		return 0, 0, false
 	}
+	// Bytes below lists that have no items: whoever wrote them kept an array that is not used.
 	unused := first == end && len(data.Children()) > 0 && data.Children()[0].Len() > 0
 	return first, end, unused || first > 0 && data.Offset() == 0
 }

@@ -46,6 +46,7 @@ func Unify(have, incoming *arrow.Schema) (Change, error) {
 		}
 		seen[f.Name] = true
 		i, known := places[f.Name]
+		// New for the bucket: null in each row there is, so it cannot be required.
 		if !known {
 			f.Nullable = true
 			if err := lance.CheckStorable(f); err != nil {
@@ -61,6 +62,7 @@ func Unify(have, incoming *arrow.Schema) (Change, error) {
 		if !promotable(fields[i], f) {
 			return Change{}, &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("is %s and cannot hold %s; %s would allow it", TypeName(fields[i]), TypeName(f), CastCall(f))}
 		}
+		// Of the column that is there everything stays but the type: its metadata is the user's.
 		to := fields[i]
 		to.Type = f.Type
 		fields[i] = to
@@ -93,6 +95,7 @@ func SameColumns(a, b *arrow.Schema) bool {
 	if a.NumFields() != b.NumFields() {
 		return false
 	}
+	// In the same order as well: batches are put together column by column.
 	for i, f := range a.Fields() {
 		if g := b.Field(i); f.Name != g.Name || !SameType(f, g) {
 			return false
@@ -116,6 +119,8 @@ func promotableType(have, to arrow.DataType) bool {
 		return ok && promotableType(l.Elem(), r.Elem())
 	}
 	switch {
+	// By what may be exact, and not by what always is: of int64 to double it is known when all
+	// values were looked at, and a cast that would change one is refused then.
 	case arrow.IsSignedInteger(have.ID()):
 		return to.ID() == arrow.UINT64 && have.ID() == arrow.INT64 ||
 			arrow.IsSignedInteger(to.ID()) && width(to) > width(have) || to.ID() == arrow.FLOAT64
@@ -132,10 +137,12 @@ func width(t arrow.DataType) int { return t.(arrow.FixedWidthDataType).BitWidth(
 // Align gives rec the columns of schema: those it lacks are null. The types of
 // those it has must be those of schema. The caller releases the result.
 func Align(rec arrow.Record, schema *arrow.Schema) (arrow.Record, error) {
+	// By the pointer, which is what the bucket's own batches have.
 	if rec.Schema() == schema {
 		rec.Retain()
 		return rec, nil
 	}
+	// By name, as a batch may have its columns in any order and the bucket has one.
 	places := make(map[string]int, rec.NumCols())
 	for i, f := range rec.Schema().Fields() {
 		places[f.Name] = i

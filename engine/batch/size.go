@@ -19,6 +19,8 @@ func RangeBytes(rec arrow.Record, from, to int64) int64 {
 }
 
 func arrayBytes(a arrow.Array, from, to int) int64 {
+	// What the rows need, and not what their buffers have: a slice of one row of a large batch
+	// counts as that row, though it keeps all of the batch.
 	n := int64(to - from)
 	if n == 0 {
 		return 0

@@ -58,4 +58,8 @@
 //
 // Of the process: blocks whose writing had not ended. Of the machine: what was written since the last Sync as well. Either way
 // a block is read as it was written or not at all.
+//
+// # Layers
+//
+// Above vfs. Below the stores of blocks, which know what a key is and which block is the newest of it.
 package blob

@@ -72,6 +72,8 @@ func (h *Header) encode(page []byte, id Identity) {
 	end += copy(page[end:], h.Namespace)
 	end += copy(page[end:], h.Salt)
 	end += copy(page[end:], h.Key)
+	// Begun with the identity, so that a block of another store is none of this one's, wherever its
+	// bytes came from.
 	le.PutUint32(page[8:], headerSum(page[:end], id))
 }
 
@@ -81,6 +83,8 @@ func headerSum(used []byte, id Identity) uint32 {
 
 // sizes returns the lengths of namespace and salt and where the key ends; false where they cannot be.
 func sizes(page []byte) (namespace, salt, end int, ok bool) {
+	// Looked at before the checksum, which goes up to the end that they name: a damaged length must
+	// not lead out of the page.
 	namespace, salt = int(le.Uint16(page[56:])), int(le.Uint16(page[58:]))
 	end = headerBytes + namespace + salt + int(le.Uint16(page[60:]))
 	return namespace, salt, end, end <= deadAt

@@ -88,6 +88,8 @@ func (s *Store) Slots() ([]uint32, error) {
 		if !ok {
 			continue
 		}
+		// Only a name that this store would give: "17.seg" beside "00000017.seg" would be a slot
+		// with two files.
 		if n, err := strconv.ParseUint(stem, 10, 32); err == nil && s.Path(uint32(n)) == filepath.Join(s.Dir, name) {
 			slots = append(slots, uint32(n))
 		}
@@ -103,6 +105,8 @@ func (s *Store) Create(slot uint32) (*Segment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("blob: make segment: %w", err)
 	}
+	// All of the space now, so that a full disk is told of here, where a store can do without one
+	// segment, and not by a write of a block.
 	err = f.Preallocate(s.SegmentBytes)
 	if err == nil {
 		err = f.Sync()
@@ -151,6 +155,7 @@ func (g *Segment) stored() (epoch uint64, ring uint32) {
 		if err := vfs.ReadPieces(g.file, [][]byte{page}, int64(at)*PageBytes); err != nil {
 			continue // the other copy, or the blocks, say what it is
 		}
+		// The greater of the two: a crash in Begin may leave one of each.
 		if e, r, ok := s.decode(page, g.Slot); ok && e > epoch {
 			epoch, ring = e, r
 		}
@@ -265,6 +270,7 @@ func (g *Segment) Begin(epoch uint64, ring uint32) error {
 	defer g.mu.Unlock()
 	g.epoch.Store(epoch)
 	g.ring.Store(ring)
+	// The page of the header. What stands behind it has another epoch, and is no block any more.
 	g.used = 1
 	return nil
 }
@@ -286,6 +292,7 @@ func (g *Segment) Reserve(length uint32) (page uint32, ok bool) {
 func (g *Segment) Return(page, length uint32) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	// Else it is a gap, which Walk goes over by the page until the segment is filled anew.
 	if page+pagesOf(length) == g.used {
 		g.used = page
 	}
@@ -315,6 +322,8 @@ func (g *Segment) Write(page uint32, h *Header, pieces [][]byte) error {
 	head := pagePool.Get().(*[PageBytes]byte)
 	defer pagePool.Put(head)
 	h.encode(head[:], g.store.id)
+	// One call for header and payload: a crash in between leaves a header without its payload,
+	// which the checksum finds.
 	all := make([][]byte, 0, 1+len(pieces))
 	all = append(append(all, head[:]), pieces...)
 	g.dirty.Store(true)
@@ -348,6 +357,8 @@ func (g *Segment) Read(w Want, pieces [][]byte) error {
 	head := pagePool.Get().(*[PageBytes]byte)
 	defer pagePool.Put(head)
 	off := int64(w.Page) * PageBytes
+	// The header comes with the first part, in one call: most blocks that are asked for are there,
+	// and a call for the header alone would be one more to the disk.
 	part, pieces := cut(pieces, readBytes)
 	if err := vfs.ReadPieces(g.file, append([][]byte{head[:]}, part...), off); err != nil {
 		return fmt.Errorf("blob: read block: %w", err)
@@ -420,6 +431,7 @@ func (g *Segment) Walk(from uint32, f func(Header)) (end uint32, err error) {
 		h, err := g.Header(page)
 		switch {
 		case errors.Is(err, ErrBlock):
+			// By the page and not by a length that is not known.
 			page++
 			continue
 		case err != nil:
@@ -445,6 +457,7 @@ func (g *Segment) MarkDead(page uint32) error {
 func (g *Segment) Sync() error {
 	g.sync.Lock() // who comes second returns after the first has ended
 	defer g.sync.Unlock()
+	// Before the sync and not after: what is written beside it sets the flag again.
 	if !g.dirty.Swap(false) {
 		return nil
 	}

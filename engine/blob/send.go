@@ -35,6 +35,7 @@ func (g *Segment) Send(to net.Conn, page, length uint32) error {
 	off, left := int64(page)*PageBytes, PageBytes+int64(length)
 	file, known := g.file.(vfs.Described)
 	socket, ok := to.(syscall.Conn)
+	// As under TLS, where the bytes must pass through the program, and with file systems of tests.
 	if !known || !ok {
 		return g.sendCopies(to, off, left)
 	}
@@ -47,6 +48,7 @@ func (g *Segment) Send(to net.Conn, page, length uint32) error {
 		var failed error
 		err = raw.Write(func(fd uintptr) bool {
 			sent, failed = unix.Sendfile(int(fd), file.Descriptor(), &off, int(min(left, sendBytes)))
+			// False has the runtime wait until the socket takes more, without a thread for it.
 			return !errors.Is(failed, unix.EAGAIN)
 		})
 		switch {
@@ -101,6 +103,8 @@ func Receive(from io.Reader, id Identity, w Want, pieces [][]byte) error {
 		}
 		sum = extend(sum, part)
 	}
+	// Looked at when all was read, so that the connection is at the next answer whatever is wrong
+	// with this one.
 	want, err := whole(head[:], id, w)
 	if err == nil && sum != want {
 		err = fmt.Errorf("%w: payload does not have its checksum", ErrBlock)

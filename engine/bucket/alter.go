@@ -10,8 +10,8 @@ import (
 	"github.com/persisting/persisting/engine/table"
 )
 
-// columns changes what the rows of a bucket are made of.
-type columns struct {
+// Columns changes what the rows of a bucket are made of. All appends wait while it does.
+type Columns struct {
 	*core
 	rows    *rows
 	flusher *flusher
@@ -21,7 +21,7 @@ type columns struct {
 // alter makes one new version of the table with other columns: the steps, which
 // begin with a table of the bucket's columns, happen all or none. check comes
 // first and sees the columns.
-func (cs *columns) alter(check func(*arrow.Schema) error, steps ...table.Step) error {
+func (cs *Columns) alter(check func(*arrow.Schema) error, steps ...table.Step) error {
 	// Appends wait from before the check until the end: one of them could bring the column that is being added.
 	cs.ingest.lockAppends()
 	defer cs.ingest.appending.Unlock()
@@ -41,7 +41,7 @@ func (cs *columns) alter(check func(*arrow.Schema) error, steps ...table.Step) e
 }
 
 // replaceColumns is replaceTable for other columns. The caller holds cs.ingest.appending.
-func (cs *columns) replaceColumns(snapshot *lance.Snapshot) error {
+func (cs *Columns) replaceColumns(snapshot *lance.Snapshot) error {
 	schema := snapshot.Schema()
 	// The table has other columns already. A bucket that went on with the old ones would write what the table cannot take.
 	if err := cs.rows.replaceTable(snapshot); err != nil {
@@ -54,9 +54,11 @@ func (cs *columns) replaceColumns(snapshot *lance.Snapshot) error {
 	return nil
 }
 
-// addColumns is AddColumns for a caller that holds cs.ingest.appending; metadata is
+// add is Add for a caller that holds cs.ingest.appending; metadata is
 // that of the schema, whose keys keep the value that they have.
-func (cs *columns) addColumns(fields []arrow.Field, metadata arrow.Metadata) error {
+func (cs *Columns) add(fields []arrow.Field, metadata arrow.Metadata) error {
+	// All columns in the order that the bucket has them, since the table may be made with this
+	// schema.
 	all := []arrow.Field{}
 	if cs.rows.schema != nil {
 		all = append(all, cs.rows.schema.Fields()...)
@@ -73,6 +75,7 @@ func (cs *columns) addColumns(fields []arrow.Field, metadata arrow.Metadata) err
 		if err != nil {
 			return err
 		}
+		// Under the same lock as the change: the next append may bring the column.
 		cs.ingest.declare(fields...)
 		return cs.replaceColumns(snapshot)
 	})
@@ -80,20 +83,20 @@ func (cs *columns) addColumns(fields []arrow.Field, metadata arrow.Metadata) err
 
 // addToEmpty adds a column to a bucket without rows, where there is nothing to
 // fill, and says whether it was one.
-func (cs *columns) addToEmpty(f arrow.Field) (bool, error) {
+func (cs *Columns) addToEmpty(f arrow.Field) (bool, error) {
 	cs.ingest.lockAppends()
 	defer cs.ingest.appending.Unlock()
 	if err := cs.writable(); err != nil {
 		return false, err
 	}
-	if cs.rows.tail.next > 0 {
+	if cs.rows.tail.Next() > 0 {
 		return false, nil
 	}
-	return true, cs.addColumns([]arrow.Field{f}, arrow.Metadata{})
+	return true, cs.add([]arrow.Field{f}, arrow.Metadata{})
 }
 
 // added lets puts have a column that was added, unless err says that it was not.
-func (cs *columns) added(f arrow.Field, err error) error {
+func (cs *Columns) added(f arrow.Field, err error) error {
 	if err == nil {
 		cs.ingest.lockAppends()
 		defer cs.ingest.appending.Unlock()
@@ -105,7 +108,7 @@ func (cs *columns) added(f arrow.Field, err error) error {
 // anchor sees to it that, once a column is gone, some column is in the files of
 // every fragment: Lance cannot read one whose columns were all dropped. The first
 // column always is, unless it is JSON, and that of the keys once it was rewritten.
-func (cs *columns) anchor(t *lance.Table, dropped string) (*lance.Snapshot, error) {
+func (cs *Columns) anchor(t *lance.Table, dropped string) (*lance.Snapshot, error) {
 	if cs.rows.schema.HasField(batch.UntypedColumn) {
 		return cs.rewriteKeys(t, dropped, nil)
 	}
@@ -130,7 +133,7 @@ func (cs *columns) anchor(t *lance.Table, dropped string) (*lance.Snapshot, erro
 }
 
 // rewriteKeys follows the change of a column's name where its key has no value.
-func (cs *columns) rewriteKeys(t *lance.Table, key string, to *string) (*lance.Snapshot, error) {
+func (cs *Columns) rewriteKeys(t *lance.Table, key string, to *string) (*lance.Snapshot, error) {
 	if cs.rows.schema.HasField(batch.UntypedColumn) {
 		return t.RewriteKeys(batch.UntypedColumn, key, to)
 	}

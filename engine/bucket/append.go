@@ -23,7 +23,9 @@ func (in *ingest) append(b Batch, noWait bool) (first, end int64, err error) {
 		return 0, 0, err
 	}
 	if rows == 0 {
-		return in.rows.tail.next, in.rows.tail.next, nil
+		// An empty batch has an end, which a caller can wait for like any other, and brings no
+		// columns.
+		return in.rows.tail.Next(), in.rows.tail.Next(), nil
 	}
 	e, err := b.entry(in, rows, noWait)
 	if err != nil {
@@ -55,6 +57,8 @@ func (in *ingest) store(e entry) (first, end int64, err error) {
 		in.rows.advance(end)
 		return first, end, nil
 	}
+	// Outside of the lock of rows: reads need that, and appends are in order by in.appending
+	// anyway.
 	body := in.compressor.Compress(e.body)
 	e.retain() // the body may point into the record
 	first, end, err = in.rows.place(e, func(began time.Time) error {
@@ -65,6 +69,8 @@ func (in *ingest) store(e entry) (first, end int64, err error) {
 		e.release()
 		return 0, 0, in.writeError(err)
 	}
+	// On this thread where nobody is writing: a write to the page cache takes less than to wake the
+	// goroutine that would do it.
 	in.log.WriteNow()
 	return first, end, nil
 }
@@ -75,7 +81,7 @@ func (in *ingest) logged(e entry, began time.Time, failed error) {
 		in.acknowledged(began)
 	} else {
 		in.failed(metrics.Put, in.writeError(failed))
-		in.rows.alarm.end(in.rows.acknowledgedRows())
+		in.rows.waker.End(in.rows.acknowledgedRows())
 	}
 	e.release()
 }
@@ -87,6 +93,8 @@ func (in *ingest) makeRoom(noWait bool) error {
 		if !in.rows.isFull() { // the flush that made room may have ended before
 			return nil
 		}
+		// Each time round, as the flush that ended may have been one that had begun before these
+		// rows came.
 		signal(in.flushRequested)
 		if noWait {
 			return engine.ErrWouldBlock
@@ -100,6 +108,7 @@ func (in *ingest) makeRoom(noWait bool) error {
 			return engine.ErrClosed
 		}
 		in.metrics.HeldBack(time.Since(began))
+		// Or an append would wait for ever for a disk that is full.
 		if err := in.flusher.lastError(); err != nil {
 			return fmt.Errorf("engine: no room for more rows: %w", err)
 		}

@@ -13,7 +13,7 @@ import (
 // many fragments or versions, and lets the indexes follow.
 func (up *upkeep) compactLoop() {
 	var tick <-chan time.Time
-	if ticker := up.ageTicker(); ticker != nil {
+	if ticker := up.flusher.retention.Ticker(); ticker != nil {
 		defer ticker.Stop()
 		tick = ticker.C
 	}
@@ -31,6 +31,8 @@ func (up *upkeep) compactLoop() {
 
 // doDue does what is due, and says in the log what went wrong.
 func (up *upkeep) doDue() {
+	// For all that is due at once: a caller that compacts would find half of the work done, and do
+	// it again.
 	up.table.Reshaping.Lock()
 	defer up.table.Reshaping.Unlock()
 	// One or the other: a compaction extends the indexes itself.

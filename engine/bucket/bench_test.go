@@ -1,12 +1,16 @@
 package bucket
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/persisting/persisting/engine/options"
+)
 
 func BenchmarkAppend(b *testing.B) {
-	for name, change := range map[string]func(*Options){
-		"log":         func(*Options) {},
-		"synced log":  func(o *Options) { o.WALSyncInterval = 0 },
-		"without log": func(o *Options) { o.EnableWAL = false },
+	for name, change := range map[string]func(*options.Options){
+		"log":         func(*options.Options) {},
+		"synced log":  func(o *options.Options) { o.WALSyncInterval = 0 },
+		"without log": func(o *options.Options) { o.EnableWAL = false },
 	} {
 		b.Run(name, func(b *testing.B) {
 			bucket := open(b, b.TempDir(), quiet(change))

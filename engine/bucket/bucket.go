@@ -2,20 +2,14 @@ package bucket
 
 import (
 	"errors"
-	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
-	"github.com/persisting/persisting/engine/batch"
-	"github.com/persisting/persisting/engine/lance"
-	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/engine/tasks"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
@@ -26,119 +20,27 @@ import (
 //
 // Who holds a lock takes only those that come after it:
 //
-//	consumption.mu     the order of marks, and who takes which rows
-//	presence.mu        which rows have which columns
+//	those of tasks     the order of marks and who takes which rows, then which rows have which columns
 //	ingest.appending   the order of appends: whose offsets are next, and what they may do to the columns
 //	table.Reshaping    what the table is made of
 //	table.Growing      what is in the table: one flush, or change of its rows or columns
 //	flusher.mu         how the last flush ended
 //	rows.mu            the rows in memory, and which version of the table belongs to them
-//	the locks within the table, the log, the pages and the alarm, which call nobody
+//	the locks within the table, the log, the pages and the waker, which call nobody that takes one
 type Bucket struct {
 	*core
 	rows    *rows    // in memory
 	flusher *flusher // moves them into the table
 	ingest  *ingest  // takes them from callers
-	columns *columns // changes what they are made of
+	columns *Columns // changes what they are made of
 	upkeep  *upkeep  // keeps the table small
 
-	consumption *consumption // what tasks have consumed
-	presence    presence     // which rows have which columns
+	tasks *tasks.Tasks // what tasks have consumed of them
 
 	consumers *statefile.Register // offsets that they committed
 	recovered recovered
 	workers   sync.WaitGroup
 	broken    atomic.Pointer[error] // see Break
-}
-
-// Open opens the bucket in the directory dir, which is created if missing, and
-// recovers what a crash left.
-func Open(dir string, opts Options) (*Bucket, error) {
-	b, err := openBucket(dir, opts)
-	err = lance.Advised(err)
-	if err != nil && opts.Metrics != nil {
-		opts.Metrics.OpenFailed(KindOf(err))
-	}
-	return b, err
-}
-
-func openBucket(dir string, opts Options) (*Bucket, error) {
-	if err := opts.Validate(); err != nil {
-		return nil, err
-	}
-	dir, err := statefile.RealPath(dir)
-	if err != nil {
-		return nil, fmt.Errorf("engine: path of bucket: %w", err)
-	}
-	if !utf8.ValidString(dir) || strings.ContainsFunc(dir, unicode.IsControl) {
-		return nil, &engine.OptionError{Faults: []string{fmt.Sprintf("path: want UTF-8 without control characters, which Lance refuses, got %q", dir)}}
-	}
-	opts.complete()
-	if err := lance.Spare(); err != nil {
-		return nil, err
-	}
-	if err := opts.FS.MkdirAll(dir); err != nil {
-		return nil, fmt.Errorf("engine: create bucket: %w", err)
-	}
-	if err := layout.CheckForeign(dir); err != nil {
-		return nil, err
-	}
-	lock, err := statefile.Hold(dir)
-	if err != nil {
-		return nil, err
-	}
-	return openLocked(dir, opts, lock)
-}
-
-// openLocked opens a bucket with options that are complete, and takes over its
-// lock.
-func openLocked(dir string, opts Options, lock *statefile.Lock) (*Bucket, error) {
-	began := time.Now()
-	b := assemble(newCore(statefile.Held(dir, opts.FS, lock), opts))
-	if err := b.begin(began); err != nil {
-		return nil, errors.Join(err, b.release(false), b.home.Undo())
-	}
-	b.inBackground(b.rows.memoryLoop)
-	b.inBackground(b.ingest.ringLoop)
-	b.inBackground(b.flusher.flushLoop)
-	b.inBackground(b.upkeep.compactLoop)
-	return b, nil
-}
-
-// assemble makes a bucket of its parts.
-func assemble(c *core) *Bucket {
-	rs := newRows(c)
-	fl := &flusher{core: c, rows: rs, flushed: make(chan struct{}), times: timesIn(c.home.FS, c.home.Path, c.opts.RetentionAge)}
-	in := &ingest{core: c, rows: rs, flusher: fl, drainRequested: make(chan struct{}, 1)}
-	b := &Bucket{
-		core: c, rows: rs, flusher: fl, ingest: in,
-		columns: &columns{core: c, rows: rs, flusher: fl, ingest: in},
-		upkeep:  &upkeep{core: c, rows: rs, flusher: fl},
-
-		consumption: &consumption{core: c},
-	}
-	c.panicked = b.Break
-	c.home.OnRefusal(b.refuse)
-	return b
-}
-
-// begin recovers a bucket whose opening began then.
-func (b *Bucket) begin(began time.Time) (err error) {
-	defer engine.Contain(&err)
-	if b.ingest.compressor, err = batch.NewCompressor(b.opts.WALCompression); err != nil {
-		return err
-	}
-	op := &opening{core: b.core, rows: b.rows, flusher: b.flusher, ingest: b.ingest, consumption: b.consumption, recovered: &b.recovered}
-	if err := op.recover(); err != nil {
-		return err
-	}
-	b.consumers = op.consumers
-	if err := b.home.Sign(); err != nil { // not before: a bucket that is refused is left as it is
-		b.logger.Warn("the lock does not say who holds it", "error", err)
-	}
-	b.upkeep.recoverTimes()
-	b.opened(began)
-	return nil
 }
 
 // Schema returns the columns of the bucket, nil when it has none, and a number
@@ -149,6 +51,12 @@ func (b *Bucket) Schema() (*arrow.Schema, uint64) {
 	return b.rows.schema, b.rows.schemaVersion
 }
 
+// Tasks are what tasks have consumed of the rows, and can consume.
+func (b *Bucket) Tasks() *tasks.Tasks { return b.tasks }
+
+// Columns changes what the rows are made of.
+func (b *Bucket) Columns() *Columns { return b.columns }
+
 // Close flushes and closes the bucket. It is closed whatever is returned; the
 // error is that of the last flush.
 func (b *Bucket) Close() error {
@@ -156,7 +64,11 @@ func (b *Bucket) Close() error {
 		return engine.ErrClosed
 	}
 	close(b.stop)
+	// A build of an index can take minutes. It leaves nothing behind, and is asked to end before
+	// anything waits for the worker that runs it.
 	b.table.Stop()
+	// After this nobody but callers is at work, and these find that the bucket closes at their next
+	// look.
 	b.workers.Wait()
 	var err error
 	if b.ingest.follower == nil {
@@ -164,6 +76,7 @@ func (b *Bucket) Close() error {
 	} else {
 		b.ingest.follower.close()
 	}
+	err = errors.Join(err, contained(b.tasks.Close)) // which waits for who reads rows, and so comes before the locks
 	b.ingest.appending.Lock()
 	defer b.ingest.appending.Unlock()
 	b.table.Reshaping.Lock()
@@ -171,11 +84,14 @@ func (b *Bucket) Close() error {
 	b.table.Growing.Lock()
 	defer b.table.Growing.Unlock()
 	b.rows.mu.Lock()
+	// Under the lock that reads take: one that has its view keeps the version and the batches that
+	// it pinned, and one that comes now is told.
 	b.rows.closed = true
 	b.rows.mu.Unlock()
+	// Asked before the log is closed, which knows what was acknowledged.
 	acknowledged := b.rows.acknowledgedRows()
 	err = errors.Join(err, b.release(err == nil), b.home.Release())
-	b.rows.alarm.end(acknowledged)
+	b.rows.waker.End(acknowledged)
 	return err
 }
 
@@ -200,7 +116,7 @@ func (b *Bucket) settleAll() (err error) {
 func (b *Bucket) release(flushed bool) error {
 	var faults []error
 	for _, let := range []func() error{
-		b.consumption.close,
+		b.tasks.Close,
 		b.closeLog,
 		// After the log has written, and while no other opener can have a ring.
 		func() error { return b.ingest.closeRing(flushed) },
@@ -228,7 +144,7 @@ func (b *Bucket) refuse(cause error) {
 // opened gives a bucket that has been recovered its metrics.
 func (b *Bucket) opened(began time.Time) {
 	took := time.Since(began)
-	b.recovered.rows = b.rows.tail.next
+	b.recovered.rows = b.rows.tail.Next()
 	if b.opts.EnableMetrics {
 		b.opts.Metrics.Opened(took)
 		b.metrics = b.opts.Metrics.Bucket(b.home.Path, b.metricsState)
@@ -249,6 +165,8 @@ func (b *Bucket) metricsState() (state metrics.State) {
 	if b.Broken() == nil {
 		_ = b.ingest.catchUp(true) // or the next scrape has it
 	}
+	// All numbers of one moment: a scrape in which rows are in the tail and in the table as well
+	// would show some twice.
 	s := b.rows.state()
 	out := metrics.State{
 		Puts:        s.tally.puts,
@@ -282,13 +200,15 @@ func (b *Bucket) metricsState() (state metrics.State) {
 // Break ends all use of the bucket, but for Close, after a panic that cause tells of.
 // Those who wait for rows or for room are told.
 func (b *Bucket) Break(cause error) {
+	// First, so that whoever is woken by what follows finds the reason.
 	b.broken.CompareAndSwap(nil, &cause)
 	_ = b.home.Refuse(cause)
 	if b.log != nil {
 		b.log.Abort(cause)
 	}
-	b.consumption.abort(cause)
-	b.rows.alarm.end(b.rows.acknowledgedRows())
+	// The marks have a log of their own, with callers who wait for it.
+	b.tasks.Abort(cause)
+	b.rows.waker.End(b.rows.acknowledgedRows())
 }
 
 // Broken returns what Break was called with, nil if it was not.

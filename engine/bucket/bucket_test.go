@@ -17,14 +17,15 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/options"
 )
 
 func TestRowsStayThroughFlushAndReopen(t *testing.T) {
-	for name, change := range map[string]func(*Options){
-		"with a log":    func(*Options) {},
-		"synced log":    func(o *Options) { o.WALSyncInterval = 0 },
-		"without a log": func(o *Options) { o.EnableWAL = false },
-		"no cache":      func(o *Options) { o.CacheBytes = 0 },
+	for name, change := range map[string]func(*options.Options){
+		"with a log":    func(*options.Options) {},
+		"synced log":    func(o *options.Options) { o.WALSyncInterval = 0 },
+		"without a log": func(o *options.Options) { o.EnableWAL = false },
+		"no cache":      func(o *options.Options) { o.CacheBytes = 0 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "bucket")
@@ -84,7 +85,7 @@ func TestLogIsReplayedOnce(t *testing.T) {
 		}
 		left = crash(t, left)
 	}
-	withoutLog := open(t, left, quiet(func(o *Options) { o.EnableWAL = false }))
+	withoutLog := open(t, left, quiet(func(o *options.Options) { o.EnableWAL = false }))
 	wantRows(t, withoutLog, 30)
 	if s := withoutLog.Stats(); s.PersistedCount != 30 || s.WALEnabled {
 		t.Fatalf("a bucket opened without a log kept %+v", s)
@@ -117,7 +118,7 @@ func TestRowsInTableAndLogComeOnce(t *testing.T) {
 
 // What a flush leaves in memory is few batches, also where some came while it ran.
 func TestAFlushJoinsSmallBatches(t *testing.T) {
-	b := open(t, t.TempDir(), quiet(func(o *Options) { o.CacheBytes = 64 << 20 }))
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.CacheBytes = 64 << 20 }))
 	wait := appendMeanwhile(t, b, 500, 100)
 	for range 20 {
 		if err := b.Flush(); err != nil {
@@ -129,11 +130,11 @@ func TestAFlushJoinsSmallBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.rows.mu.Lock()
-	batches, rows, bytes := len(b.rows.tail.chunks), b.rows.tail.next-b.rows.tail.begin(), int64(0)
-	for _, c := range b.rows.tail.chunks {
-		bytes += batch.RowBytes(c.rec)
+	batches, rows, bytes := len(b.rows.tail.Chunks()), b.rows.tail.Next()-b.rows.tail.Begin(), int64(0)
+	for _, c := range b.rows.tail.Chunks() {
+		bytes += batch.RowBytes(c.Record)
 	}
-	kept := b.rows.tail.bytes
+	kept := b.rows.tail.Bytes()
 	b.rows.mu.Unlock()
 	if rows != 50_000 || batches > 50_000/300+22 || bytes != kept {
 		t.Fatalf("%d rows in %d batches, %d bytes of %d", rows, batches, bytes, kept)
@@ -142,7 +143,7 @@ func TestAFlushJoinsSmallBatches(t *testing.T) {
 }
 
 func TestReadAnyRange(t *testing.T) {
-	b := open(t, t.TempDir(), quiet(func(o *Options) { o.CacheBytes = 1 << 16 }))
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.CacheBytes = 1 << 16 }))
 	const rows = 5000
 	for n := int64(0); n < rows; n = b.Acknowledged() {
 		appendRows(t, b, min(rand.Int64N(300)+1, rows-n))
@@ -277,7 +278,7 @@ func TestPromotion(t *testing.T) {
 }
 
 func TestFlushAndReadDuringCompaction(t *testing.T) {
-	b := open(t, t.TempDir(), quiet(func(o *Options) { o.CacheBytes = 0 }))
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.CacheBytes = 0 }))
 	for range 30 {
 		appendRows(t, b, 20)
 		if err := b.Flush(); err != nil {
@@ -316,7 +317,7 @@ func TestFlushAndReadDuringCompaction(t *testing.T) {
 }
 
 func TestCursorOutlivesCompactionAndClose(t *testing.T) {
-	b := open(t, t.TempDir(), quiet(func(o *Options) { o.CacheBytes = 0 }))
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.CacheBytes = 0 }))
 	for range 10 {
 		appendRows(t, b, 20_000)
 		if err := b.Flush(); err != nil {
@@ -341,17 +342,17 @@ func TestCursorOutlivesCompactionAndClose(t *testing.T) {
 
 func TestBackground(t *testing.T) {
 	t.Run("rows start a flush", func(t *testing.T) {
-		b := open(t, t.TempDir(), quiet(func(o *Options) { o.FlushRows = 50 }))
+		b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.FlushRows = 50 }))
 		appendRows(t, b, 60)
 		eventually(t, "a flush", func() bool { return b.Stats().BufferSize == 0 })
 	})
 	t.Run("time starts a flush", func(t *testing.T) {
-		b := open(t, t.TempDir(), quiet(func(o *Options) { o.FlushInterval = 20 * time.Millisecond }))
+		b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.FlushInterval = 20 * time.Millisecond }))
 		appendRows(t, b, 1)
 		eventually(t, "a flush", func() bool { return b.Stats().BufferSize == 0 })
 	})
 	t.Run("fragments start a compaction", func(t *testing.T) {
-		b := open(t, t.TempDir(), quiet(func(o *Options) { o.CompactFragments = 8 }))
+		b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.CompactFragments = 8 }))
 		for range 8 {
 			appendRows(t, b, 1)
 			if err := b.Flush(); err != nil {
@@ -362,10 +363,10 @@ func TestBackground(t *testing.T) {
 		wantRows(t, b, 8)
 	})
 	t.Run("a large log holds appends back", func(t *testing.T) {
-		b := open(t, t.TempDir(), quiet(func(o *Options) { o.MaxWALBytes = minWALBytes }))
+		b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.MaxWALBytes = options.MinWALBytes }))
 		for range 60 {
 			appendRows(t, b, 3000)
-			if size := b.Stats().WALBytes; size > 3*minWALBytes {
+			if size := b.Stats().WALBytes; size > 3*options.MinWALBytes {
 				t.Fatalf("the log has %d bytes", size)
 			}
 		}
@@ -376,14 +377,14 @@ func TestBackground(t *testing.T) {
 func TestWaitEnds(t *testing.T) {
 	for name, wal := range map[string]bool{"with a log": true, "without a log": false} {
 		t.Run(name, func(t *testing.T) {
-			b := open(t, t.TempDir(), quiet(func(o *Options) { o.EnableWAL = wal }))
+			b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.EnableWAL = wal }))
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 			defer cancel()
 			if err := b.Wait(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
 				t.Fatalf("got %v, want the deadline", err)
 			}
 			rung := make(chan int64, 4)
-			b.SetBell(func(rows int64, over bool) {
+			b.SetWaker(func(rows int64, over bool) {
 				if over {
 					rows = -rows - 1
 				}
@@ -399,14 +400,14 @@ func TestWaitEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			if rows := <-rung; rows != 1 {
-				t.Errorf("the bell said %d, want 1", rows)
+				t.Errorf("the waker said %d, want 1", rows)
 			}
 			b.Notify(2)
 			if err := b.Close(); err != nil {
 				t.Fatal(err)
 			}
 			if rows := <-rung; rows != -1 {
-				t.Errorf("the bell said %d, want the end", rows)
+				t.Errorf("the waker said %d, want the end", rows)
 			}
 			if err := <-waited; !errors.Is(err, engine.ErrClosed) {
 				t.Fatalf("got %v, want %v", err, engine.ErrClosed)
@@ -483,4 +484,20 @@ func TestLockOfDeadProcess(t *testing.T) {
 		t.Fatal("the holder ended well")
 	}
 	open(t, dir, quiet())
+}
+
+func TestAPathThatLanceRefusesIsRefusedAtOnce(t *testing.T) {
+	for _, name := range []string{"a\x1bb", "a\nb", "a\x7fb", "a\xffb"} {
+		var refused *engine.OptionError
+		if _, err := Open(filepath.Join(t.TempDir(), name), quiet()); !errors.As(err, &refused) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for _, name := range []string{"a b", "ä %20 #?*[x]", "~'\"", "\u00a0\u2028"} {
+		b := open(t, filepath.Join(t.TempDir(), name), quiet())
+		appendRows(t, b, 1)
+		if err := b.Flush(); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/options"
 )
 
 // texts reads a column of all rows that are left, as texts; "-" is null.
@@ -73,12 +74,12 @@ func TestColumnsChangeInOldRowsAndNew(t *testing.T) {
 
 	value := one("five", arrow.PrimitiveTypes.Int32, "5")
 	defer value.Release()
-	must(t, b.FillColumn(value))
-	must(t, b.ComputeColumn(arrow.Field{Name: "twice"}, "id * 2"))
-	must(t, b.AddColumns([]arrow.Field{nullable("nothing", arrow.BinaryTypes.String)}))
-	must(t, b.RenameColumn("text", "a.b"))
-	must(t, b.CastColumn(arrow.Field{Name: "id", Type: arrow.PrimitiveTypes.Float64}))
-	must(t, b.DropColumn("five"))
+	must(t, b.Columns().Fill(value))
+	must(t, b.Columns().Compute(arrow.Field{Name: "twice"}, "id * 2"))
+	must(t, b.Columns().Add([]arrow.Field{nullable("nothing", arrow.BinaryTypes.String)}))
+	must(t, b.Columns().Rename("text", "a.b"))
+	must(t, b.Columns().Cast(arrow.Field{Name: "id", Type: arrow.PrimitiveTypes.Float64}))
+	must(t, b.Columns().Drop("five"))
 
 	rec := pairs([]arrow.Field{nullable("id", arrow.PrimitiveTypes.Float64), nullable("a.b", arrow.BinaryTypes.String)}, func(r *array.RecordBuilder) {
 		r.Field(0).(*array.Float64Builder).Append(0.5)
@@ -108,19 +109,19 @@ func TestChangesOfColumnsAreRefused(t *testing.T) {
 		do   func() error
 		want string
 	}{
-		"drop what is not there":    {func() error { return b.DropColumn("x") }, `there are ["id" "text"]`},
-		"rename what is not there":  {func() error { return b.RenameColumn("x", "y") }, `there are ["id" "text"]`},
-		"rename to what is there":   {func() error { return b.RenameColumn("id", "text") }, "is there already, as utf8"},
-		"rename to a reserved name": {func() error { return b.RenameColumn("id", "_persisting_x") }, "reserved"},
-		"add what is there":         {func() error { return b.FillColumn(value) }, "is there already, as int64"},
-		"cast what is not there":    {func() error { return b.CastColumn(arrow.Field{Name: "x", Type: arrow.PrimitiveTypes.Int8}) }, "there are"},
-		"cast what does not fit":    {func() error { return b.CastColumn(arrow.Field{Name: "text", Type: arrow.PrimitiveTypes.Int8}) }, "is utf8 and holds values that int8 cannot hold"},
+		"drop what is not there":    {func() error { return b.Columns().Drop("x") }, `there are ["id" "text"]`},
+		"rename what is not there":  {func() error { return b.Columns().Rename("x", "y") }, `there are ["id" "text"]`},
+		"rename to what is there":   {func() error { return b.Columns().Rename("id", "text") }, "is there already, as utf8"},
+		"rename to a reserved name": {func() error { return b.Columns().Rename("id", "_persisting_x") }, "reserved"},
+		"add what is there":         {func() error { return b.Columns().Fill(value) }, "is there already, as int64"},
+		"cast what is not there":    {func() error { return b.Columns().Cast(arrow.Field{Name: "x", Type: arrow.PrimitiveTypes.Int8}) }, "there are"},
+		"cast what does not fit":    {func() error { return b.Columns().Cast(arrow.Field{Name: "text", Type: arrow.PrimitiveTypes.Int8}) }, "is utf8 and holds values that int8 cannot hold"},
 		"cast to what cannot be": {func() error {
-			return b.CastColumn(arrow.Field{Name: "id", Type: arrow.ListOf(arrow.PrimitiveTypes.Int8)})
+			return b.Columns().Cast(arrow.Field{Name: "id", Type: arrow.ListOf(arrow.PrimitiveTypes.Int8)})
 		}, "cannot become list"},
-		"compute what does not fit":  {func() error { return b.ComputeColumn(nullable("x", arrow.PrimitiveTypes.Int8), "id * 1000") }, "cannot hold all values"},
-		"compute from what is wrong": {func() error { return b.ComputeColumn(arrow.Field{Name: "x"}, "id +") }, "expression"},
-		"compute from what is not":   {func() error { return b.ComputeColumn(arrow.Field{Name: "x"}, "nope + 1") }, "nope"},
+		"compute what does not fit":  {func() error { return b.Columns().Compute(nullable("x", arrow.PrimitiveTypes.Int8), "id * 1000") }, "cannot hold all values"},
+		"compute from what is wrong": {func() error { return b.Columns().Compute(arrow.Field{Name: "x"}, "id +") }, "expression"},
+		"compute from what is not":   {func() error { return b.Columns().Compute(arrow.Field{Name: "x"}, "nope + 1") }, "nope"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := c.do()
@@ -131,8 +132,8 @@ func TestChangesOfColumnsAreRefused(t *testing.T) {
 			}
 		})
 	}
-	must(t, b.DropColumn("text"))
-	if err := b.DropColumn("id"); err == nil || !strings.Contains(err.Error(), "only column") {
+	must(t, b.Columns().Drop("text"))
+	if err := b.Columns().Drop("id"); err == nil || !strings.Contains(err.Error(), "only column") {
 		t.Fatal(err)
 	}
 	more := one("id", arrow.PrimitiveTypes.Int64, "3")
@@ -156,9 +157,9 @@ func TestKeysThatAreNullFollowTheirColumn(t *testing.T) {
 	_, end, err := b.Append(Record{Rows: rec}, false)
 	must(t, err)
 	must(t, b.Wait(background, end))
-	must(t, b.RenameColumn("a", "c"))
+	must(t, b.Columns().Rename("a", "c"))
 	wantColumn(t, b, batch.UntypedColumn, `{"c":null}`, `{"b":[],"c":null}`)
-	must(t, b.DropColumn("c"))
+	must(t, b.Columns().Drop("c"))
 	wantColumn(t, b, batch.UntypedColumn, "-", `{"b":[]}`)
 }
 
@@ -182,10 +183,10 @@ func TestRowsOutliveAllColumnsThatTheyHad(t *testing.T) {
 			} else {
 				put("c", "3")
 			}
-			must(t, b.DropColumn("a"))
+			must(t, b.Columns().Drop("a"))
 			wantColumn(t, b, "b", "-", "2", "-")
 			put("d", "4")
-			must(t, b.DropColumn("b"))
+			must(t, b.Columns().Drop("b"))
 			must(t, b.Compact())
 			wantColumn(t, b, "d", "-", "-", "-", "4")
 		})
@@ -196,8 +197,8 @@ func TestDeclaredColumns(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bucket")
 	b := open(t, dir, quiet())
 	declared := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64}, nullable("text", arrow.BinaryTypes.String), nullable("more", arrow.PrimitiveTypes.Int32)}, nil)
-	must(t, b.Declare(declared))
-	must(t, b.Declare(declared))
+	must(t, b.Columns().Declare(declared))
+	must(t, b.Columns().Declare(declared))
 	appendRows(t, b, 2)
 	refused := func(rec arrow.Record, want string) {
 		t.Helper()
@@ -212,8 +213,8 @@ func TestDeclaredColumns(t *testing.T) {
 	refused(one("more", arrow.PrimitiveTypes.Int64, "1"), `cast_column("more", "int64") would allow it`)
 	refused(one("text", arrow.BinaryTypes.String, "1"), `column "id": was declared as not nullable and 1 of 1 rows have no value`)
 	refused(pairs([]arrow.Field{nullable("id", arrow.PrimitiveTypes.Int64)}, func(r *array.RecordBuilder) { r.Field(0).AppendNull() }), "1 of 1 rows have no value")
-	must(t, b.AddColumns([]arrow.Field{nullable("new", arrow.PrimitiveTypes.Int64)}))
-	must(t, b.RenameColumn("more", "other"))
+	must(t, b.Columns().Add([]arrow.Field{nullable("new", arrow.PrimitiveTypes.Int64)}))
+	must(t, b.Columns().Rename("more", "other"))
 	rec := pairs([]arrow.Field{nullable("id", arrow.PrimitiveTypes.Int64), nullable("new", arrow.PrimitiveTypes.Int64), nullable("other", arrow.PrimitiveTypes.Int32)}, func(r *array.RecordBuilder) {
 		for i := range 3 {
 			must(t, r.Field(i).AppendValueFromString("7"))
@@ -226,7 +227,7 @@ func TestDeclaredColumns(t *testing.T) {
 	must(t, b.Close())
 
 	again := open(t, dir, quiet())
-	err = again.Declare(arrow.NewSchema([]arrow.Field{nullable("id", arrow.BinaryTypes.String)}, nil))
+	err = again.Columns().Declare(arrow.NewSchema([]arrow.Field{nullable("id", arrow.BinaryTypes.String)}, nil))
 	if err == nil || !strings.Contains(err.Error(), `is int64 and was declared as utf8; cast_column("id", "utf8") would allow it`) {
 		t.Fatal(err)
 	}
@@ -234,13 +235,13 @@ func TestDeclaredColumns(t *testing.T) {
 }
 
 func TestReadersKeepTheColumnsThatTheyBeganWith(t *testing.T) {
-	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet(func(o *Options) { o.CacheBytes = 0 }))
+	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet(func(o *options.Options) { o.CacheBytes = 0 }))
 	appendRows(t, b, 40000)
 	must(t, b.Flush())
 	before, err := b.Read(0, 40000, false)
 	must(t, err)
-	must(t, b.RenameColumn("id", "number"))
-	must(t, b.DropColumn("text"))
+	must(t, b.Columns().Rename("id", "number"))
+	must(t, b.Columns().Drop("text"))
 	removed, err := b.Delete("number % 2 = 0")
 	must(t, err)
 	must(t, b.Compact())
@@ -265,13 +266,13 @@ func TestAddingAColumnRewritesNoFile(t *testing.T) {
 		return paths
 	}
 	before := files()
-	must(t, b.AddColumns([]arrow.Field{nullable("x", arrow.PrimitiveTypes.Int64)}))
+	must(t, b.Columns().Add([]arrow.Field{nullable("x", arrow.PrimitiveTypes.Int64)}))
 	if got := files(); !slices.Equal(got, before) {
 		t.Fatalf("a null column wrote %q", got)
 	}
 	value := one("y", arrow.PrimitiveTypes.Int64, "5")
 	defer value.Release()
-	must(t, b.FillColumn(value))
+	must(t, b.Columns().Fill(value))
 	after := files()
 	if len(after) != len(before)+1 || !slices.Contains(after, before[0]) {
 		t.Fatalf("a filled column left %q of %q", after, before)

@@ -10,6 +10,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/tail"
 )
 
 // Batch is rows that can be appended: a [Record] or a [Message].
@@ -25,14 +26,16 @@ func (r Record) entry(in *ingest, _ int64, noWait bool) (entry, error) {
 }
 
 func (m Message) entry(in *ingest, rows int64, noWait bool) (entry, error) {
-	if len(m.Bytes) < packedBytes && in.takesMessages(m.Columns) {
+	if len(m.Bytes) < tail.PackedBytes && in.takesMessages(m.Columns) {
 		return entry{rows: rows, message: m, body: [][]byte{m.Bytes}}, in.useSchema(in.rows.schema)
 	}
+	// Copied, as the caller has its memory back when the call returns.
 	rec, body, err := m.Columns.Copy(m.Bytes)
 	if err != nil {
 		return entry{}, err
 	}
 	defer rec.Release()
+	// The check of a message looks at what makes it unreadable, and not at nulls inside columns.
 	if m.Columns.Strict {
 		if err := checkValues(rec); err != nil {
 			return entry{}, err
@@ -51,7 +54,7 @@ func (in *ingest) align(rec arrow.Record, body [][]byte, noWait bool) (entry, er
 	if !in.fit(rec.Schema()) {
 		body = nil // which has other columns than the log's preamble will say
 	}
-	err = in.checkRequired(aligned)
+	err = in.declared.CheckRequired(aligned)
 	if err == nil {
 		err = in.useSchema(aligned.Schema())
 	}
@@ -75,7 +78,7 @@ func (in *ingest) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := in.checkDeclared(rec, c); err != nil {
+	if err := in.declared.Check(in.rows.schema, rec, c); err != nil {
 		return nil, err
 	}
 	switch {
@@ -88,6 +91,7 @@ func (in *ingest) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 			return nil, err
 		}
 	}
+	// Aligned before the schema is taken over: a batch that fails here has changed nothing.
 	aligned, err := batch.Align(rec, c.Schema)
 	if err != nil {
 		return nil, err
@@ -115,6 +119,8 @@ func (in *ingest) promote(casts []arrow.Field) error {
 	return in.flusher.still(func() error {
 		before := in.rows.schema
 		for i, to := range casts {
+			// A version for each column, as Lance casts one at a time. A crash in between leaves a bucket of which some are cast: a
+			// sound one, as the append that asked for it was not acknowledged.
 			if err := in.cast(to); err != nil {
 				for _, done := range casts[:i] {
 					// What was exact one way is exact the other way.
@@ -143,7 +149,8 @@ func (in *ingest) cast(to arrow.Field) error {
 	in.rows.mu.Lock()
 	defer in.rows.mu.Unlock()
 	in.rows.install(snapshot, in.rows.checkpoint)
-	in.rows.tail.evict(in.rows.checkpoint, 0)
+	// Rows in memory have the old type, and are in the table: reads take them from there.
+	in.rows.tail.Evict(in.rows.checkpoint, 0)
 	in.rows.setSchema(arrow.NewSchema(fields, nil))
 	return nil
 }

@@ -23,6 +23,8 @@ func (b *Bucket) Commit(consumer string, offset int64) error {
 	if end := b.rows.acknowledgedRows(); offset < 0 || offset > end {
 		return fmt.Errorf("%w: offset %d, want 0 to %d", engine.ErrNotFound, offset, end)
 	}
+	// Before the commit is written: an offset on the disk whose rows are not there would be given
+	// to others, after a power failure, and this consumer would never see those.
 	if err := b.flusher.settleBelow(offset); err != nil {
 		return err
 	}

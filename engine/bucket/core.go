@@ -13,6 +13,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/metrics"
@@ -23,7 +24,7 @@ import (
 // core is what all parts of a bucket know: where it is, what it was asked to be, what it writes to, and whether it ends. What is in
 // it is set while the bucket is opened, and does not change after that.
 type core struct {
-	opts     Options
+	opts     options.Options
 	home     *statefile.Dir
 	id       [16]byte
 	logger   *slog.Logger
@@ -38,7 +39,7 @@ type core struct {
 	closing          atomic.Bool
 }
 
-func newCore(home *statefile.Dir, opts Options) *core {
+func newCore(home *statefile.Dir, opts options.Options) *core {
 	return &core{
 		opts:             opts,
 		home:             home,
@@ -70,9 +71,13 @@ func (c *core) writable() error {
 	if c.closing.Load() {
 		return engine.ErrClosed
 	}
+	// After the question whether it is being closed: what the end of a bucket does to its log is no
+	// fault to tell of.
 	if err := c.writeFault(); err != nil {
 		return err
 	}
+	// Descriptors run out between two calls as well, but a put that is refused here has done
+	// nothing yet.
 	return lance.Spare()
 }
 
@@ -132,6 +137,8 @@ func (c *core) syncInterval() time.Duration {
 	if c.opts.WALSyncInterval < minSyncInterval {
 		return c.opts.WALSyncInterval
 	}
+	// A put is in the ring for one interval and may miss the next look by another: together with
+	// the log's own, that is what was promised.
 	return c.opts.WALSyncInterval - 2*ringInterval
 }
 
@@ -185,6 +192,8 @@ func (c *core) ended(o metrics.Operation, asked bool, began time.Time, err error
 	case o == metrics.Index:
 		c.metrics.IndexDone(took)
 	}
+	// One message for each piece of work, whatever came of it: spans are made of these, and need
+	// its length and its end.
 	c.logger.LogAttrs(context.Background(), level, text, attrs...)
 	c.countVersions()
 }

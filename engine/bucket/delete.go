@@ -7,6 +7,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/tail"
 )
 
 // Delete removes the acknowledged rows for which an SQL filter is true and returns
@@ -15,6 +16,7 @@ import (
 // space is given back by compactions.
 func (b *Bucket) Delete(filter string) (int64, error) {
 	removed, err := b.remove(func(t *lance.Table, _ *lance.Snapshot) (*lance.Snapshot, error) { return t.Delete(filter) })
+	// Whatever came of it: one that failed may have happened.
 	b.rows.changes.Add(1)
 	if errors.Is(err, lance.ErrInvalid) || errors.Is(err, lance.ErrSchema) {
 		err = &engine.ExpressionError{Expression: filter, Reason: table.Reason(err)}
@@ -43,6 +45,7 @@ func (b *Bucket) remove(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot,
 	if err := b.ingest.catchUp(false); err != nil {
 		return 0, err
 	}
+	// Then the table alone decides, and memory keeps no row that it lacks.
 	if err := b.flusher.flush(false); err != nil {
 		return 0, err
 	}
@@ -58,12 +61,13 @@ func (b *Bucket) FirstFrom(offset int64) (int64, error) {
 	if err := b.ingest.glance(); err != nil {
 		return 0, err
 	}
+	// Of the rows from there on all, since the first that is left may be the last one.
 	v, err := b.rows.view(offset, 1<<62)
 	if err != nil {
 		return 0, err
 	}
 	defer v.unpin()
-	defer release(v.chunks)
+	defer tail.Release(v.chunks)
 	if v.snapshot == nil {
 		return v.first, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/options"
 )
 
 // wantLeft checks which rows are left, by range, by offset and in runs.
@@ -68,7 +69,7 @@ func TestRemovedRowsAreToldFromOthers(t *testing.T) {
 	for name, cache := range map[string]int64{"cached": 64 << 20, "from the disk": 0} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "bucket")
-			o := quiet(func(o *Options) { o.CacheBytes = cache })
+			o := quiet(func(o *options.Options) { o.CacheBytes = cache })
 			b := open(t, dir, o)
 			appendRows(t, b, 6)
 			must(t, b.Flush())
@@ -127,7 +128,7 @@ func TestABadFilterRemovesNothing(t *testing.T) {
 }
 
 func TestRowsComeWhileOthersAreRemoved(t *testing.T) {
-	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet(func(o *Options) { o.FlushRows = 50; o.CompactFragments = 3 }))
+	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet(func(o *options.Options) { o.FlushRows = 50; o.CompactFragments = 3 }))
 	wait := appendMeanwhile(t, b, 300, 7)
 	var removed int64
 	for range 20 {
@@ -175,7 +176,7 @@ func TestSpaceIsGivenBack(t *testing.T) {
 	if half > before*55/100 {
 		t.Fatalf("%d bytes of %d are left of half the rows", half, before)
 	}
-	must(t, b.DropColumn("text"))
+	must(t, b.Columns().Drop("text"))
 	must(t, b.Compact())
 	if got := size(); got > half/2 {
 		t.Fatalf("%d bytes of %d are left without the texts", got, half)

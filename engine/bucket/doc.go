@@ -5,19 +5,22 @@
 //
 //	Bucket    what callers see; each call is a few of its parts':         bucket.go, put.go, read.go, get.go, columns.go,
 //	                                                                     delete.go, queries.go, versions.go, ...
-//	  consumption  what tasks have consumed, in a journal of its own   marks.go
-//	  presence  which rows have which columns: what tasks can consume     presence.go
+//	  tasks     what tasks have consumed, and can: of a package of its    tasks.go
+//	            own, that reads the bucket
 //	  upkeep    compactions and retention: keeps the table small         upkeep.go, retention.go, background.go
 //	  columns   changes what the rows are made of                        alter.go
 //	  ingest    takes rows: by a call, or out of the ring                ingest.go, ring.go, append.go
 //	  flusher   moves rows from memory into the table                    flush.go
-//	  rows      the tail, and the version of the table that belongs      rows.go, tail.go, view.go, state.go
+//	  rows      the tail, and the version of the table that belongs      rows.go, view.go, state.go
 //	            to it; what a read sees
 //	  follower  has the rows of a bucket that another process has open   follow.go, in place of all above but rows
 //	  core      where the bucket is, its options, its log and table      core.go
 //
-// A part knows those below it. An opening, which recovers a bucket, makes what they begin with (survey.go,
-// replay.go, recover.go). No files depend on each other in a circle.
+// A part knows those below it. An opening puts them together (open.go); it recovers a bucket, and makes what they begin
+// with (survey.go, replay.go, recover.go). No files depend on each other in a circle.
+//
+// What needs no bucket is a package of its own: options has what can be chosen, tail the rows in memory, retention
+// says which are kept, tasks what was consumed of them, and waker tells who waits for them.
 //
 // # Rows and offsets
 //
@@ -26,6 +29,20 @@
 // changes of the schema leave it alone, and the number of rows that are durably
 // in Lance is the next row id of the table.
 //
+// # What is derived and kept all the same
+//
+// rows.checkpoint is the end of the version that was published together with the tail, and not that of the newest
+// version: a compaction publishes by itself, and what it publishes may have the rows of a flush that has committed and
+// not changed the tail yet. Taken from the newest version, the checkpoint would be ahead of the tail for a moment.
+//
+// rows.unflushed is the size of the chunks from the checkpoint on. Each append asks for it, and the chunks may be
+// thousands.
+//
+// ingest.fits and fitted say that two schemas were compared and are the same. A put of a row takes less than such a
+// comparison.
+//
+// The number of the schema stands for the schema in cursors and in the other language, which compare it for each batch.
+//
 // # Life of a row
 //
 //	Append -> log (written, group commit) -> acknowledged, visible, in the tail
@@ -33,9 +50,10 @@
 //	       -> stays in memory as a recent row until the cache budget drops it
 //
 // [Bucket.Read] takes a snapshot: a pinned version of the table for rows below
-// the oldest row in memory, and the batches in memory for the others. Flush and
-// compaction publish a new version under the same lock that readers take, so a
-// read sees every row once, and neither waits for the other.
+// the oldest row in memory, and the batches in memory for the others. A flush
+// publishes its version under the lock that readers take, together with the tail
+// that belongs to it, so a read sees every row once, and neither waits for the
+// other. A compaction needs no such moment: its version has the same rows.
 //
 // # Concurrency
 //
@@ -105,4 +123,10 @@
 // is opened, exactly once: replay starts at the table's next row id. Without a
 // log the rows since the last flush are lost. See package wal for what an
 // acknowledgement promises.
+//
+// # Layers
+//
+// Above all that it is made of: table, tail, tasks, retention, waker, ring, layout, options and the log. Below capi, which converts what
+// callers in other languages give and get, and nothing else. Package inspect stands beside it: it reads the same files without a bucket,
+// and is given [Salvage] for the end of a repair.
 package bucket

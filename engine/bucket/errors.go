@@ -17,6 +17,8 @@ func KindOf(err error) metrics.Kind {
 		locked  *engine.LockedError
 		gap     *wal.GapError
 	)
+	// The narrow ones first. What is left is the disk's, as the errors of file operations have no
+	// class here.
 	switch {
 	case errors.As(err, &schema):
 		return metrics.Schema

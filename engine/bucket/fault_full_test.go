@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
 )
@@ -76,7 +77,11 @@ func TestDiskFull(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, disk := filepath.Join(t.TempDir(), "bucket"), newFull()
-			o := quiet(func(o *Options) { o.FS = disk; o.WALSyncInterval = c.interval; o.MaxWALBytes = minWALBytes })
+			o := quiet(func(o *options.Options) {
+				o.FS = disk
+				o.WALSyncInterval = c.interval
+				o.MaxWALBytes = options.MinWALBytes
+			})
 			b := open(t, dir, o)
 			var rows []row
 			if c.before > 0 {
@@ -229,7 +234,7 @@ func wantSpace(t *testing.T, b *Bucket, rows []row) {
 }
 
 // small are options for a small file system.
-func small() Options { return quiet(func(o *Options) { o.MaxWALBytes = 4 << 20 }) }
+func small() options.Options { return quiet(func(o *options.Options) { o.MaxWALBytes = 4 << 20 }) }
 
 func fullAtFirstFlush(t *testing.T, dir string) {
 	b := open(t, dir, small())

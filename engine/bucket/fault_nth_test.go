@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
@@ -97,7 +98,7 @@ func (s *script) put(rows ...row) {
 }
 
 // live runs one life of the bucket.
-func (s *script) live(dir string, o Options, value float64, flushes int) {
+func (s *script) live(dir string, o options.Options, value float64, flushes int) {
 	s.t.Helper()
 	s.faults, s.refuse = nil, false
 	if s.step("open", false, func() (err error) { s.b, err = Open(dir, o); return err }) != nil {
@@ -145,7 +146,7 @@ func contentOf(t *testing.T, b *Bucket) []row {
 }
 
 // run runs two lives; the column value is promoted in the second.
-func (s *script) run(dir string, o Options) {
+func (s *script) run(dir string, o options.Options) {
 	s.t.Helper()
 	s.live(dir, o, 1, 4)
 	s.live(dir, o, 1.5, 1)
@@ -166,11 +167,13 @@ func TestEveryOperationFails(t *testing.T) {
 		{"synced, from then on", 0, 0, true},
 		{"not synced", time.Hour, 0, false},
 		{"not synced, from then on", time.Hour, 0, true},
-		{"small logs kept", 0, DefaultOptions().cutBytes, false},
-		{"small logs kept, from then on", time.Hour, DefaultOptions().cutBytes, true},
+		{"small logs kept", 0, options.Default().CutBytes, false},
+		{"small logs kept, from then on", time.Hour, options.Default().CutBytes, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := quiet(func(o *Options) { o.WALSyncInterval, o.MaxWALBytes, o.cutBytes = c.interval, minWALBytes, c.cut })
+			o := quiet(func(o *options.Options) {
+				o.WALSyncInterval, o.MaxWALBytes, o.CutBytes = c.interval, options.MinWALBytes, c.cut
+			})
 			count := &faultfs.Nth{}
 			o.FS = &faultfs.Hook{FS: lazy{vfs.OS}, Before: count.Before}
 			whole := &script{t: t, cause: errFire, what: "nothing"}
@@ -192,7 +195,7 @@ func TestEveryOperationFails(t *testing.T) {
 
 var errFire = errors.New("the disk is on fire")
 
-func failNth(t *testing.T, o Options, n int64, sticky bool) {
+func failNth(t *testing.T, o options.Options, n int64, sticky bool) {
 	t.Helper()
 	root, err := os.MkdirTemp(t.TempDir(), "") //nolint:usetesting // one of many, removed at once
 	must(t, err)

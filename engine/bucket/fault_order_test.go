@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine/options"
+	"github.com/persisting/persisting/engine/tail"
 	"github.com/persisting/persisting/vfs/faultfs"
 )
 
@@ -50,9 +52,9 @@ func newOrders(t *testing.T) *orders {
 	return o
 }
 
-func (o *orders) open(change ...func(*Options)) {
+func (o *orders) open(change ...func(*options.Options)) {
 	o.t.Helper()
-	opts := quiet(append(change, func(opts *Options) { opts.FS = o.d; opts.WALSyncInterval = 0 })...)
+	opts := quiet(append(change, func(opts *options.Options) { opts.FS = o.d; opts.WALSyncInterval = 0 })...)
 	b, err := Open(o.dir, opts)
 	must(o.t, err)
 	o.b = b
@@ -261,13 +263,13 @@ func TestOrderOfWriting(t *testing.T) {
 			b := o.b
 			b.rows.mu.Lock()
 			from, schema := b.rows.checkpoint, b.rows.schema
-			chunks, err := b.rows.tail.slice(from, b.rows.tail.next)
+			chunks, err := b.rows.tail.Slice(from, b.rows.tail.Next())
 			b.rows.mu.Unlock()
 			must(t, err)
 			snapshot, err := b.flusher.writeTable(schema, chunks, from)
 			must(t, err)
 			snapshot.Release()
-			release(chunks)
+			tail.Release(chunks)
 			o.die()
 			o.open()
 			if s := o.b.Stats(); s.BufferSize != 0 {
@@ -277,7 +279,7 @@ func TestOrderOfWriting(t *testing.T) {
 		{"end of the log", func() {
 			put(half)
 			must(t, o.b.Close())
-			o.open(func(opts *Options) { opts.EnableWAL = false })
+			o.open(func(opts *options.Options) { opts.EnableWAL = false })
 			must(t, o.b.Close())
 		}, flush},
 	} {

@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 )
 
 // furnished makes a bucket that has one of every kind of file, at rest.
 func furnished(t *testing.T) (dir string, left []int64) {
 	t.Helper()
-	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet(func(o *Options) { o.RetentionAge = time.Hour }))
+	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet(func(o *options.Options) { o.RetentionAge = time.Hour }))
 	for range 2 {
 		appendRows(t, b, 40)
 		must(t, b.Flush())

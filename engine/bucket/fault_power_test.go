@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/vfs/faultfs"
 )
 
@@ -29,7 +30,7 @@ type row struct {
 type world struct {
 	t      *testing.T
 	rng    *rand.Rand
-	o      Options
+	o      options.Options
 	dir    string
 	life   int
 	rows   []row          // that may be in the bucket, in order
@@ -49,12 +50,12 @@ type world struct {
 	at     string       // and when it came
 }
 
-func newWorld(t *testing.T, seed uint64, change ...func(*Options)) *world {
-	compression := func(o *Options) { o.WALCompression = batch.Compressions[seed%3] }
+func newWorld(t *testing.T, seed uint64, change ...func(*options.Options)) *world {
+	compression := func(o *options.Options) { o.WALCompression = batch.Compressions[seed%3] }
 	change = append(change, compression)
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), o: quiet(change...), dir: t.TempDir(), gone: map[int64]bool{}, name: "text"}
-	w.o.MaxWALBytes = minWALBytes
-	w.o.cutBytes = []int64{0, DefaultOptions().cutBytes}[seed%2]
+	w.o.MaxWALBytes = options.MinWALBytes
+	w.o.CutBytes = []int64{0, options.Default().CutBytes}[seed%2]
 	w.o.CacheBytes = 0
 	return w
 }
@@ -251,7 +252,7 @@ func (w *world) rename(b *Bucket) error {
 		return nil
 	}
 	to := map[string]string{"text": "a.b", "a.b": "text"}[w.name]
-	return w.change(b, func() error { return b.RenameColumn(w.name, to) }, func() { w.name = to })
+	return w.change(b, func() error { return b.Columns().Rename(w.name, to) }, func() { w.name = to })
 }
 
 // drop takes out one of the columns that some rows have.
@@ -259,7 +260,7 @@ func (w *world) drop(b *Bucket) error {
 	extra := 1 + w.rng.Int64N(4)
 	schema, _ := b.Schema()
 	if name := fmt.Sprint("extra", extra); schema != nil && schema.HasField(name) {
-		return w.change(b, func() error { return b.DropColumn(name) }, func() {
+		return w.change(b, func() error { return b.Columns().Drop(name) }, func() {
 			for i := range w.rows {
 				if w.rows[i].extra == extra {
 					w.rows[i].extra = 0
@@ -419,11 +420,11 @@ func TestPowerLoss(t *testing.T) {
 	if slow() {
 		seeds = 200
 	}
-	worlds := map[string]func(*Options){
-		"synced":        func(o *Options) { o.WALSyncInterval = 0 },
-		"synced later":  func(o *Options) { o.WALSyncInterval = 5 * time.Millisecond },
-		"in background": func(o *Options) { o.WALSyncInterval = 0; o.FlushRows = 60; o.CompactFragments = 3 },
-		"without a log": func(o *Options) { o.EnableWAL = false },
+	worlds := map[string]func(*options.Options){
+		"synced":        func(o *options.Options) { o.WALSyncInterval = 0 },
+		"synced later":  func(o *options.Options) { o.WALSyncInterval = 5 * time.Millisecond },
+		"in background": func(o *options.Options) { o.WALSyncInterval = 0; o.FlushRows = 60; o.CompactFragments = 3 },
+		"without a log": func(o *options.Options) { o.EnableWAL = false },
 	}
 	var healed, torn, replayed int64
 	// When the power goes is random, and on a busy machine what it then hits as well: go on until there was one of each.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
@@ -22,7 +23,7 @@ import (
 // log, and returns what the death of its process leaves.
 func atRest(t *testing.T) (dir string, rows []row) {
 	t.Helper()
-	o := quiet(func(o *Options) { o.FS = lazy{vfs.OS}; o.MaxWALBytes = minWALBytes })
+	o := quiet(func(o *options.Options) { o.FS = lazy{vfs.OS}; o.MaxWALBytes = options.MinWALBytes })
 	b := open(t, filepath.Join(t.TempDir(), "bucket"), o)
 	for i := range 7 {
 		more := numberedRows(rows, 40)
@@ -300,7 +301,7 @@ func peakMemory(t *testing.T, reset bool) int64 {
 func TestUnreadableFiles(t *testing.T) {
 	dir, _ := atRest(t)
 	for _, file := range []string{"bucket.json", "table.mark", ".wal", "wal"} {
-		o := quiet(func(o *Options) {
+		o := quiet(func(o *options.Options) {
 			o.FS = &faultfs.Hook{FS: vfs.OS, Before: func(op faultfs.Op) error {
 				if strings.HasSuffix(op.Path, file) && (op.Name == "open" || op.Name == "readdir") {
 					return &fs.PathError{Op: op.Name, Path: op.Path, Err: fs.ErrPermission}

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/persisting/persisting/engine/options"
 )
 
 // TestOrderOfSystemCalls finds the order of writing in what strace sees of a
@@ -79,7 +81,7 @@ func TestOrderOfSystemCalls(t *testing.T) {
 
 // shortLife takes a bucket through all that writes.
 func shortLife(t *testing.T, dir string) {
-	o := quiet(func(o *Options) { o.WALSyncInterval = 0 })
+	o := quiet(func(o *options.Options) { o.WALSyncInterval = 0 })
 	for life := range 2 {
 		b, err := Open(dir, o)
 		must(t, err)

@@ -9,6 +9,8 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/retention"
+	"github.com/persisting/persisting/engine/tail"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
@@ -16,8 +18,8 @@ import (
 // flusher moves rows from memory into the table, and so out of the log. table.Growing is held for each move.
 type flusher struct {
 	*core
-	rows  *rows
-	times times // when rows came into the table
+	rows      *rows
+	retention *retention.Retention // is told when rows came into the table
 
 	mu       sync.Mutex    // guards what follows
 	flushed  chan struct{} // closed at the end of each flush
@@ -38,16 +40,20 @@ func (fl *flusher) lastError() error {
 	return fl.flushErr
 }
 
-// flush is Flush, asked for by a caller or not.
-func (fl *flusher) flush(asked bool) error {
+// flush is Flush, asked for by a caller or not. It leaves a small log as it is.
+func (fl *flusher) flush(asked bool) error { return fl.flushCutting(asked, fl.opts.CutBytes) }
+
+// flushCutting is flush that cuts a log of so many bytes and more.
+func (fl *flusher) flushCutting(asked bool, cutBytes int64) error {
 	fl.table.Growing.Lock()
 	defer fl.table.Growing.Unlock()
 	if err := fl.home.Fault(); err != nil {
 		return err
 	}
 	started := time.Now()
-	from, to, err := fl.flushTail()
+	from, to, err := fl.flushTail(cutBytes)
 	err = lance.Advised(err)
+	// The end of the bucket is no end of a flush: those who wait for room hear of it by the bucket.
 	if errors.Is(err, engine.ErrClosed) {
 		return err
 	}
@@ -64,6 +70,7 @@ func (fl *flusher) flush(asked bool) error {
 	if err == nil {
 		fl.noteTimes(to)
 	}
+	// After those who wait were told: they hold puts back, and a logger may take its time.
 	fl.ended(metrics.Flush, asked, started, err)
 	return err
 }
@@ -90,8 +97,8 @@ func (fl *flusher) endFlush(err error) {
 	fl.flushed = make(chan struct{})
 }
 
-// flushTail moves the rows [from, to) into the table. The caller holds fl.table.Growing.
-func (fl *flusher) flushTail() (from, to int64, err error) {
+// flushTail moves the rows [from, to) into the table, and out of a log of so many bytes and more. The caller holds fl.table.Growing.
+func (fl *flusher) flushTail(cutBytes int64) (from, to int64, err error) {
 	if err := fl.rows.unpack(); err != nil {
 		return 0, 0, err
 	}
@@ -106,11 +113,13 @@ func (fl *flusher) flushTail() (from, to int64, err error) {
 		_ = fl.log.Wait(background, promised)
 	}
 	var schema *arrow.Schema
-	var chunks []chunk
+	var chunks []tail.Chunk
 	fl.rows.locked(func() {
+		// Up to what is acknowledged: an entry that the log may still refuse must not be in the
+		// table, where nothing takes it back.
 		from, to = fl.rows.checkpoint, fl.rows.visible()
 		schema = fl.rows.schema
-		chunks, err = fl.rows.tail.slice(from, to)
+		chunks, err = fl.rows.tail.Slice(from, to)
 	})
 	if err != nil || from == to {
 		return from, to, err
@@ -122,7 +131,7 @@ func (fl *flusher) flushTail() (from, to int64, err error) {
 	// The version is on disk and marked. Now it is published, and only then the log cut: a crash before that finds the rows twice,
 	// and drops those of the log by their offsets; the other way round it could find them nowhere.
 	fl.rows.publish(snapshot, to)
-	if fl.log != nil && fl.walBytes() >= fl.opts.cutBytes {
+	if fl.log != nil && fl.walBytes() >= cutBytes {
 		err = fl.cutLog(to)
 	}
 	return from, to, err
@@ -140,7 +149,9 @@ func (fl *flusher) cutLog(to int64) error {
 
 // writeTable appends the rows from offset from on to the table and brings them to disk. It
 // takes over the references to chunks.
-func (fl *flusher) writeTable(schema *arrow.Schema, chunks []chunk, from int64) (*lance.Snapshot, error) {
+func (fl *flusher) writeTable(schema *arrow.Schema, chunks []tail.Chunk, from int64) (*lance.Snapshot, error) {
+	// Joined here, and in the tail as well: a page of the table for each put would make reads slow
+	// for ever.
 	batches, err := fl.rows.coalesce(schema, chunks, smallChunk)
 	if err != nil {
 		return nil, err
@@ -161,6 +172,8 @@ func (fl *flusher) flushLoop() {
 		select {
 		case <-fl.stop:
 			return
+		// A request that comes during a flush stays in the channel, as what it is about may have
+		// come after the rows were taken.
 		case <-fl.flushRequested:
 		case <-tick:
 		}
@@ -191,15 +204,8 @@ func (fl *flusher) still(do func() error) error {
 	return do()
 }
 
-// empty moves all rows into the table and leaves nothing in the log. Nobody appends meanwhile.
-func (fl *flusher) empty() error {
-	if err := fl.flush(false); err != nil || fl.log == nil {
-		return err
-	}
-	fl.table.Growing.Lock()
-	defer fl.table.Growing.Unlock()
-	return fl.cutLog(fl.log.Acknowledged())
-}
+// empty moves all rows into the table and leaves nothing in the log, however small it is. Nobody appends meanwhile.
+func (fl *flusher) empty() error { return fl.flushCutting(false, 0) }
 
 // syncLog waits until all that was appended is acknowledged.
 func (fl *flusher) syncLog() error {
@@ -221,6 +227,8 @@ func (fl *flusher) removeFlushed(do func(*lance.Table, *lance.Snapshot) (*lance.
 	defer fl.table.Reshaping.Unlock()
 	fl.table.Growing.Lock()
 	defer fl.table.Growing.Unlock()
+	// A compaction that has begun could bring removed rows back, or be in vain: it holds Reshaping,
+	// and so has ended.
 	after, removed, err := fl.table.Remove(do)
 	if err != nil || after == nil {
 		return 0, err
@@ -234,10 +242,10 @@ func (fl *flusher) removeFlushed(do func(*lance.Table, *lance.Snapshot) (*lance.
 
 // noteTimes notes that the rows below an offset are in the table.
 func (fl *flusher) noteTimes(rows int64) {
-	if fl.times.step == 0 {
+	if fl.opts.RetentionAge == 0 {
 		return
 	}
-	if err := fl.times.note(rows, fl.rows.state().first, time.Now()); err != nil {
+	if err := fl.retention.Note(rows, fl.rows.state().first, time.Now()); err != nil {
 		fl.logger.Error("rows will be kept longer than retention_age asks for", "error", err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/persisting/persisting/engine/layout"
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/tail"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/wal"
 	"github.com/persisting/persisting/wal/segment"
@@ -70,6 +71,8 @@ func (f *follower) begin() (err error) {
 	if err != nil {
 		return err
 	}
+	// With the identity of the bucket, so that a log that was put into its directory is told from
+	// its own.
 	f.log = wal.Follow(wal.Options{Dir: f.walPath(), FS: f.home.FS, Bucket: f.id, MaxEntryBytes: batch.MaxBytes})
 	return f.catchUp(false)
 }
@@ -91,6 +94,7 @@ func (f *follower) catchUp(noWait bool) error {
 		switch {
 		case err == nil || errors.Is(err, engine.ErrWouldBlock):
 			return err
+		// A look that failed may be due to the owner, and to find out takes time.
 		case noWait:
 			return engine.ErrWouldBlock
 		case try == followTries:
@@ -121,6 +125,8 @@ func (f *follower) look(noWait bool) error {
 			newest.Release()
 		}
 	}()
+	// The ring before the log: a row goes the other way, and would be in neither if it went between
+	// the two looks.
 	puts, stamp, err := f.peek()
 	if err != nil {
 		return err
@@ -128,6 +134,7 @@ func (f *follower) look(noWait bool) error {
 	if err := f.readLog(f.next(newest), mark, noWait); err != nil {
 		return err
 	}
+	// The mark once more, at the end: see the package comment.
 	after, err := f.readMark()
 	if err == nil && (after.Version != mark.Version || after.Rows != mark.Rows || after.Logging != mark.Logging) {
 		err = table.ErrMoved
@@ -135,6 +142,8 @@ func (f *follower) look(noWait bool) error {
 	if err != nil {
 		return err
 	}
+	// Nothing has changed: no lock that reads take, and no comparison of columns. Most looks end
+	// here.
 	if newest == nil && len(f.fresh) == 0 && !f.anew && stamp == f.stamp {
 		f.mark = mark
 		return nil
@@ -154,6 +163,7 @@ func (f *follower) readMark() (table.Mark, error) {
 		return table.Mark{}, err
 	}
 	mark := m.Mark()
+	// The sequence only grows, unless the file is another bucket's, or was put back by a repair.
 	if mark.Sequence < f.mark.Sequence {
 		return mark, fmt.Errorf("%w: %s", engine.ErrDisowned, f.home.Path)
 	}
@@ -188,6 +198,8 @@ func (f *follower) readLog(next int64, mark table.Mark, noWait bool) error {
 	if noWait {
 		limit = followNow
 	}
+	// What comes behind the last record that was read, if that is still there: the usual case, and
+	// one read.
 	if f.begun {
 		same, more, err := f.log.More(limit, f.keep)
 		switch {
@@ -246,23 +258,27 @@ func (f *follower) take(newest *lance.Snapshot, puts ring.Saved, mark table.Mark
 	rs := f.rows
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
+	// The version first: it says up to where rows are in the table, and which columns they have.
 	changed := f.renew(newest)
+	// What was taken out of the ring is dropped and read again: once it is in the log, it comes
+	// from there, and what is still in the ring is given with every look.
 	from := f.logged
 	if f.anew {
 		from = rs.checkpoint
 	}
 	from = max(from, rs.checkpoint)
-	if err := errors.Join(rs.tail.cut(rs.checkpoint), rs.tail.trim(from)); err != nil {
+	if err := errors.Join(rs.tail.Cut(rs.checkpoint), rs.tail.Trim(from)); err != nil {
 		return err
 	}
-	rs.tail.next = from
+	// Ahead of what was in memory, where the table has got rows that this reader has never seen.
+	rs.tail.ContinueAt(from)
 	if changed {
 		if err := f.keepColumns(); err != nil {
 			return err
 		}
 	}
 	defer func() {
-		rs.unflushed = rs.tail.bytes
+		rs.unflushed = rs.tail.Bytes()
 		rs.account()
 	}()
 	for len(f.fresh) > 0 {
@@ -274,12 +290,14 @@ func (f *follower) take(newest *lance.Snapshot, puts ring.Saved, mark table.Mark
 		f.fresh = f.fresh[1:]
 	}
 	f.anew = false
-	f.logged = rs.tail.next
+	// Rows of the ring come behind this, and are read again from the log once they are there.
+	f.logged = rs.tail.Next()
 	if err := f.pushPuts(puts); err != nil {
 		return err
 	}
-	if rs.tail.next < mark.Rows {
-		return fmt.Errorf("%w: the rows %d to %d were in the table, and are neither there nor in the log", engine.ErrCorrupt, rs.tail.next, mark.Rows-1)
+	// The bucket never had fewer rows than its mark says, whatever else is missing.
+	if rs.tail.Next() < mark.Rows {
+		return fmt.Errorf("%w: the rows %d to %d were in the table, and are neither there nor in the log", engine.ErrCorrupt, rs.tail.Next(), mark.Rows-1)
 	}
 	return nil
 }
@@ -292,6 +310,8 @@ func (f *follower) renew(newest *lance.Snapshot) (changed bool) {
 	}
 	rs := f.rows
 	before := rs.table.Newest()
+	// By the rows and the columns and not by the number: most versions are flushes and compactions,
+	// after which every page that was read is still right.
 	if changed = before == nil || !table.Same(before, newest); changed {
 		rs.setSchema(newest.Schema()) // with another number, under which no page is kept
 	}
@@ -306,12 +326,12 @@ func (f *follower) renew(newest *lance.Snapshot) (changed bool) {
 // keepColumns adds those that rows in memory have and the table has not. The caller holds rows.mu.
 func (f *follower) keepColumns() error {
 	var seen *arrow.Schema
-	for _, c := range f.rows.tail.chunks {
-		if c.rec.Schema() == seen {
+	for _, c := range f.rows.tail.Chunks() {
+		if c.Record.Schema() == seen {
 			continue
 		}
-		seen = c.rec.Schema()
-		if err := f.admit(seen, c.first); err != nil {
+		seen = c.Record.Schema()
+		if err := f.admit(seen, c.First); err != nil {
 			return err
 		}
 	}
@@ -340,15 +360,16 @@ func (f *follower) admit(schema *arrow.Schema, offset int64) error {
 // push puts rows of the log, which may be in the table by now, behind those in memory. The caller holds rows.mu.
 func (f *follower) push(r survivors) error {
 	rs := f.rows
-	switch hole := r.first - rs.tail.next; {
-	case r.first+r.rec.NumRows() <= rs.tail.next:
+	switch hole := r.first - rs.tail.Next(); {
+	case r.first+r.rec.NumRows() <= rs.tail.Next():
 		return nil
 	case hole > 0:
-		return fmt.Errorf("%w: the log lacks the %d rows from offset %d on", engine.ErrCorrupt, hole, rs.tail.next)
+		return fmt.Errorf("%w: the log lacks the %d rows from offset %d on", engine.ErrCorrupt, hole, rs.tail.Next())
+	// A flush has taken a part of the entry.
 	case hole < 0:
 		part := r.rec.NewSlice(-hole, r.rec.NumRows())
 		defer part.Release()
-		r = survivors{rs.tail.next, part}
+		r = survivors{rs.tail.Next(), part}
 	}
 	if err := f.admit(r.rec.Schema(), r.first); err != nil {
 		return err
@@ -357,8 +378,8 @@ func (f *follower) push(r survivors) error {
 	if err != nil {
 		return fmt.Errorf("%w: log entry at offset %d: %w", engine.ErrCorrupt, r.first, err)
 	}
-	rs.tail.push(entry{rows: aligned.NumRows(), record: aligned}, rs.schema)
-	return rs.tail.settle(rs.tail.next)
+	rs.tail.Push(aligned)
+	return rs.tail.Settle(rs.tail.Next())
 }
 
 // pushPuts is push for what is in the ring. Without a log these rows are in the memory of another process by the next moment. The
@@ -367,7 +388,9 @@ func (f *follower) pushPuts(puts ring.Saved) error {
 	if !puts.Logged {
 		return nil
 	}
-	entries, err := puts.Following(f.rows.tail.next)
+	// Behind the log's last row: what the log has by now is in the ring as well until its space is
+	// freed.
+	entries, err := puts.Following(f.rows.tail.Next())
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", engine.ErrCorrupt, f.ringPath(), err)
 	}
@@ -398,14 +421,15 @@ func (f *follower) queried(noWait bool) (*lance.Snapshot, error) {
 	if f.closing.Load() {
 		return nil, engine.ErrClosed
 	}
-	var chunks []chunk
+	var chunks []tail.Chunk
 	var err error
 	now := joined{}
 	f.rows.locked(func() {
-		now.end, now.schema = f.rows.tail.next, f.rows.schema
+		now.end, now.schema = f.rows.tail.Next(), f.rows.schema
 		now.snapshot = f.table.Newest()
-		chunks, err = f.rows.tail.slice(f.rows.checkpoint, now.end)
+		chunks, err = f.rows.tail.Slice(f.rows.checkpoint, now.end)
 	})
+	// All of one moment; what comes after is for the next query.
 	newest := now.snapshot
 	if newest != nil {
 		now.version = newest.Version()
@@ -416,13 +440,14 @@ func (f *follower) queried(noWait bool) (*lance.Snapshot, error) {
 	if newest != nil {
 		defer newest.Release()
 	}
+	// The same for all queries until something comes: to make it reads all that is in memory.
 	if w := f.whole; w != nil && w.version == now.version && w.end == now.end && w.schema == now.schema {
-		release(chunks)
+		tail.Release(chunks)
 		w.snapshot.Retain()
 		return w.snapshot, nil
 	}
 	if noWait {
-		release(chunks)
+		tail.Release(chunks)
 		return nil, engine.ErrWouldBlock
 	}
 	batches, err := f.rows.coalesce(now.schema, chunks, smallChunk)

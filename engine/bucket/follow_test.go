@@ -16,6 +16,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
@@ -24,7 +25,7 @@ import (
 
 func openToRead(t testing.TB, dir string) *Bucket {
 	t.Helper()
-	b, err := OpenReadOnly(dir, DefaultOptions())
+	b, err := OpenReadOnly(dir, options.Default())
 	must(t, err)
 	t.Cleanup(func() {
 		if err := b.Close(); err != nil && !errors.Is(err, engine.ErrClosed) {
@@ -100,10 +101,10 @@ func wantSame(t testing.TB, when, got, want string) {
 // TestReadersSeeWhatTheOwnerDoes has the owner do all that there is in a random order, and looks after each step with a reader that stays
 // and, at times, one that comes.
 func TestReadersSeeWhatTheOwnerDoes(t *testing.T) {
-	for name, change := range map[string]func(*Options){
-		"with a log":            func(*Options) {},
-		"with a log that syncs": func(o *Options) { o.WALSyncInterval = 0 },
-		"with short segments":   func(o *Options) { o.MaxWALBytes, o.WALCompression = minWALBytes, "zstd" },
+	for name, change := range map[string]func(*options.Options){
+		"with a log":            func(*options.Options) {},
+		"with a log that syncs": func(o *options.Options) { o.WALSyncInterval = 0 },
+		"with short segments":   func(o *options.Options) { o.MaxWALBytes, o.WALCompression = options.MinWALBytes, "zstd" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(3, uint64(len(name))))
@@ -138,7 +139,7 @@ func TestReadersSeeWhatTheOwnerDoes(t *testing.T) {
 				case 8:
 					what = "add a column"
 					if added++; added < 6 {
-						must(t, owner.AddColumns([]arrow.Field{nullable(fmt.Sprint("more", added), arrow.PrimitiveTypes.Int64)}))
+						must(t, owner.Columns().Add([]arrow.Field{nullable(fmt.Sprint("more", added), arrow.PrimitiveTypes.Int64)}))
 					}
 				case 9:
 					what = "truncate"
@@ -203,7 +204,7 @@ func TestReadersAtEachStep(t *testing.T) {
 		defer mu.Unlock()
 		looks++
 		least := acknowledged.Load()
-		fresh, err := OpenReadOnly(dir, DefaultOptions())
+		fresh, err := OpenReadOnly(dir, options.Default())
 		if err != nil {
 			t.Errorf("before %s of %s: %v", op.Name, filepath.Base(op.Path), err)
 			return nil
@@ -223,8 +224,8 @@ func TestReadersAtEachStep(t *testing.T) {
 		}
 		return nil
 	}
-	o := quiet(func(o *Options) {
-		o.FS, o.WALSyncInterval, o.MaxWALBytes = &faultfs.Hook{FS: vfs.OS, Before: look}, 0, minWALBytes
+	o := quiet(func(o *options.Options) {
+		o.FS, o.WALSyncInterval, o.MaxWALBytes = &faultfs.Hook{FS: vfs.OS, Before: look}, 0, options.MinWALBytes
 	})
 	owner := open(t, dir, o)
 	appendRows(t, owner, 3)
@@ -239,7 +240,7 @@ func TestReadersAtEachStep(t *testing.T) {
 		removed.Store(acknowledged.Load() - 500) // from now on they may be gone
 		_, err := owner.TruncateBefore(removed.Load())
 		must(t, err)
-		must(t, owner.AddColumns([]arrow.Field{nullable(fmt.Sprint("more", acknowledged.Load()), arrow.PrimitiveTypes.Int64)}))
+		must(t, owner.Columns().Add([]arrow.Field{nullable(fmt.Sprint("more", acknowledged.Load()), arrow.PrimitiveTypes.Int64)}))
 		appendRows(t, owner, 1)
 		acknowledged.Add(1)
 		must(t, owner.Compact())
@@ -276,14 +277,14 @@ func TestReadersSeeTheRing(t *testing.T) {
 
 // TestReadersOfABusyBucket reads while rows are put, flushed, removed and compacted by background work.
 func TestReadersOfABusyBucket(t *testing.T) {
-	for name, change := range map[string]func(*Options){
-		"with a log":            func(*Options) {},
-		"with a log that syncs": func(o *Options) { o.WALSyncInterval = 0 },
+	for name, change := range map[string]func(*options.Options){
+		"with a log":            func(*options.Options) {},
+		"with a log that syncs": func(o *options.Options) { o.WALSyncInterval = 0 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "bucket")
-			owner := open(t, dir, quiet(change, func(o *Options) {
-				o.FlushRows, o.CompactFragments, o.MaxWALBytes, o.RetentionRows = 500, 4, minWALBytes, 5_000
+			owner := open(t, dir, quiet(change, func(o *options.Options) {
+				o.FlushRows, o.CompactFragments, o.MaxWALBytes, o.RetentionRows = 500, 4, options.MinWALBytes, 5_000
 			}))
 			appendRows(t, owner, 1)
 			wait := appendMeanwhile(t, owner, 600, 25)
@@ -382,12 +383,12 @@ func TestReadersChangeNothing(t *testing.T) {
 			"compact":  b.Compact,
 			"delete":   func() error { _, err := b.Delete("id = 1"); return err },
 			"truncate": func() error { _, err := b.TruncateBefore(1); return err },
-			"add":      func() error { return b.AddColumns([]arrow.Field{field}) },
-			"declare":  func() error { return b.Declare(numbered) },
-			"drop":     func() error { return b.DropColumn("text") },
-			"rename":   func() error { return b.RenameColumn("text", "words") },
-			"cast":     func() error { return b.CastColumn(nullable("id", arrow.PrimitiveTypes.Float64)) },
-			"compute":  func() error { return b.ComputeColumn(field, "id + 1") },
+			"add":      func() error { return b.Columns().Add([]arrow.Field{field}) },
+			"declare":  func() error { return b.Columns().Declare(numbered) },
+			"drop":     func() error { return b.Columns().Drop("text") },
+			"rename":   func() error { return b.Columns().Rename("text", "words") },
+			"cast":     func() error { return b.Columns().Cast(nullable("id", arrow.PrimitiveTypes.Float64)) },
+			"compute":  func() error { return b.Columns().Compute(field, "id + 1") },
 			"tag":      func() error { return b.Tag("now", found[0].Number) },
 			"untag":    func() error { return b.Untag("then") },
 			"restore":  func() error { return b.Restore(found[0].Number) },
@@ -425,7 +426,7 @@ func TestReadersSeeDamageAsTheOwnerDoes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "bucket")
-			b := open(t, dir, quiet(func(o *Options) { o.WALSyncInterval = 0 }))
+			b := open(t, dir, quiet(func(o *options.Options) { o.WALSyncInterval = 0 }))
 			appendRows(t, b, 50)
 			must(t, b.Flush())
 			for range 20 {
@@ -433,7 +434,7 @@ func TestReadersSeeDamageAsTheOwnerDoes(t *testing.T) {
 			}
 			dir = killed(t, b)
 			replaced(t, dir, damage.pattern, damage.with)
-			_, got := OpenReadOnly(dir, DefaultOptions())
+			_, got := OpenReadOnly(dir, options.Default())
 			b, want := Open(dir, quiet())
 			if want == nil {
 				must(t, b.Close())
@@ -496,10 +497,10 @@ func TestWaitingForAnotherProcess(t *testing.T) {
 // TestAReaderOfWhatIsNoBucket is told so, and leaves nothing behind.
 func TestAReaderOfWhatIsNoBucket(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := OpenReadOnly(dir, DefaultOptions()); !errors.Is(err, engine.ErrNoBucket) {
+	if _, err := OpenReadOnly(dir, options.Default()); !errors.Is(err, engine.ErrNoBucket) {
 		t.Error(err)
 	}
-	if _, err := OpenReadOnly(filepath.Join(dir, "nowhere"), DefaultOptions()); !errors.Is(err, engine.ErrNoBucket) {
+	if _, err := OpenReadOnly(filepath.Join(dir, "nowhere"), options.Default()); !errors.Is(err, engine.ErrNoBucket) {
 		t.Error(err)
 	}
 	if found := tree(t, dir); len(found) > 1 {

@@ -11,6 +11,7 @@ import (
 	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 )
 
@@ -29,11 +30,14 @@ func TestForeignTable(t *testing.T) {
 		}
 		before := tree(t, dir)
 		for name, call := range map[string]func() error{
-			"open":            func() error { _, err := Open(dir, quiet()); return err },
-			"open, salvaging": func() error { _, err := Open(dir, quiet(func(o *Options) { o.WALRecovery = "salvage" })); return err },
-			"examine":         func() error { _, err := inspect.Examine(dir, inspect.ExamineOptions{ReadRows: true}); return err },
-			"repair":          func() error { _, err := inspect.Repair(dir, true, Salvage); return err },
-			"open to read":    func() error { _, err := OpenReadOnly(dir, quiet()); return err },
+			"open": func() error { _, err := Open(dir, quiet()); return err },
+			"open, salvaging": func() error {
+				_, err := Open(dir, quiet(func(o *options.Options) { o.WALRecovery = "salvage" }))
+				return err
+			},
+			"examine":      func() error { _, err := inspect.Examine(dir, inspect.ExamineOptions{ReadRows: true}); return err },
+			"repair":       func() error { _, err := inspect.Repair(dir, true, Salvage); return err },
+			"open to read": func() error { _, err := OpenReadOnly(dir, quiet()); return err },
 		} {
 			if err := call(); !errors.As(err, new(*layout.ForeignError)) || !errors.Is(err, engine.ErrNoBucket) || !strings.Contains(err.Error(), dir+" is no bucket") {
 				t.Errorf("%s: %v", name, err)

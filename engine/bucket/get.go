@@ -15,6 +15,8 @@ func (b *Bucket) Get(offset, count int64) (Rows, error) {
 	if offset < 0 || count < 0 || b.ingest.catchUp(true) != nil {
 		return b.getRun(offset, count)
 	}
+	// What lies in one record is lent as it is: no view, no pin, no copy. This is the way of a
+	// random get.
 	rows, err := b.rows.atHand(offset, count)
 	if err != nil || rows.Record == nil {
 		return b.getRun(offset, count)
@@ -30,6 +32,7 @@ func (b *Bucket) getRun(offset, count int64) (Rows, error) {
 	if err != nil {
 		return Rows{}, err
 	}
+	// None of them has a reader behind it: without waiting there is none.
 	defer batch.ReleaseAll(p.Batches)
 	rows := Rows{Version: p.Version}
 	if len(p.Batches) == 0 {

@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs/faultfs"
 )
@@ -36,18 +37,18 @@ func someRows(t testing.TB, first, n int64) arrow.Record {
 }
 
 // quiet are options under which nothing happens in the background.
-func quiet(change ...func(*Options)) Options {
-	o := DefaultOptions()
+func quiet(change ...func(*options.Options)) options.Options {
+	o := options.Default()
 	o.FlushInterval = 0
 	o.CompactFragments = 0
-	o.cutBytes = 0
+	o.CutBytes = 0
 	for _, f := range change {
 		f(&o)
 	}
 	return o
 }
 
-func open(t testing.TB, dir string, o Options) *Bucket {
+func open(t testing.TB, dir string, o options.Options) *Bucket {
 	t.Helper()
 	b, err := Open(dir, o)
 	if err != nil {

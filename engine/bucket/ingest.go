@@ -1,13 +1,10 @@
 package bucket
 
 import (
-	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/ring"
 )
@@ -30,7 +27,7 @@ type ingest struct {
 	// The last batch that had just the columns of the bucket, by its schema, and that of the bucket then. Schemas are compared by
 	// their pointers: callers put with one schema again and again, and to compare columns would cost more than the put of a row.
 	fits, fitted *arrow.Schema
-	declared     map[string]arrow.Field // nil unless only these columns may be appended
+	declared     batch.Declared
 }
 
 // useSchema has the encoder of the log be one for batches of schema.
@@ -44,68 +41,20 @@ func (in *ingest) useSchema(schema *arrow.Schema) (err error) {
 // fit says that a schema has just the columns of the bucket, as far as that is
 // known. The caller holds in.appending.
 func (in *ingest) fit(schema *arrow.Schema) bool {
+	// The bucket's schema is compared as well, by its pointer: setSchema makes another with each
+	// change.
 	return in.rows.schema != nil && in.fitted == in.rows.schema && in.fits == schema
 }
 
 // takesMessages says that messages of these columns can be kept as they are: nothing in them has to be looked at, changed or
 // counted.
 func (in *ingest) takesMessages(columns *batch.MessageSchema) bool {
-	return in.fit(columns.Schema) && !in.requires() && !columns.Strict
+	return in.fit(columns.Schema) && !in.declared.Requires() && !columns.Strict
 }
 
 // declare lets appends have more columns, if they may not have any. The caller
 // holds in.appending.
 func (in *ingest) declare(fields ...arrow.Field) {
-	if in.declared == nil {
-		return
-	}
-	for _, f := range fields {
-		in.declared[f.Name] = f
-	}
-	in.fits = nil // a batch without the new column is no longer one that fits
-}
-
-// checkDeclared refuses what a batch asks of the schema if it was not declared.
-func (in *ingest) checkDeclared(rec arrow.Record, c batch.Change) error {
-	if in.declared == nil {
-		return nil
-	}
-	for _, f := range rec.Schema().Fields() {
-		if _, ok := in.declared[f.Name]; !ok && !strings.HasPrefix(f.Name, batch.ReservedPrefix) {
-			return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("was not declared; add_column(%q, %q) would allow it", f.Name, batch.TypeName(f))}
-		}
-	}
-	for _, f := range c.Casts {
-		have := batch.ColumnOf(in.rows.schema, f.Name)
-		return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("was declared as %s and cannot hold %s; %s would allow it", batch.TypeName(have), batch.TypeName(f), batch.CastCall(f))}
-	}
-	return nil
-}
-
-// requires says whether a column was declared as not nullable.
-func (in *ingest) requires() bool {
-	for _, f := range in.declared {
-		if !f.Nullable {
-			return true
-		}
-	}
-	return false
-}
-
-// checkRequired refuses a batch that lacks a value of a column that was declared as
-// not nullable.
-func (in *ingest) checkRequired(rec arrow.Record) error {
-	for name, f := range in.declared {
-		if f.Nullable {
-			continue
-		}
-		n := int(rec.NumRows())
-		if i := rec.Schema().FieldIndices(name); len(i) > 0 {
-			n = rec.Column(i[0]).NullN()
-		}
-		if n > 0 {
-			return &engine.SchemaError{Column: name, Reason: fmt.Sprintf("was declared as not nullable and %d of %d rows have no value", n, rec.NumRows())}
-		}
-	}
-	return nil
+	in.declared.Add(fields...)
+	in.fits = nil // a batch without the new column may no longer be one that fits
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/vfs"
@@ -67,7 +68,7 @@ func compare(t *testing.T, have, want map[string]float64) {
 
 func TestIndexLagIsTheRowsThatAnIndexLacks(t *testing.T) {
 	set := metrics.NewSet("", nil)
-	o := quiet(func(o *Options) { o.Metrics = set })
+	o := quiet(func(o *options.Options) { o.Metrics = set })
 	dir := t.TempDir()
 	b := open(t, dir, o)
 	expect := func(indexes, lag float64) {
@@ -113,7 +114,7 @@ func TestIndexLagIsTheRowsThatAnIndexLacks(t *testing.T) {
 
 func TestMetricsFollowTheLifeOfABucket(t *testing.T) {
 	set := metrics.NewSet("", nil)
-	o := quiet(func(o *Options) { o.Metrics = set; o.CacheBytes = 1 << 20 })
+	o := quiet(func(o *options.Options) { o.Metrics = set; o.CacheBytes = 1 << 20 })
 	dir := t.TempDir()
 	b := open(t, dir, o)
 	for range metrics.PutSample + 1 {
@@ -188,7 +189,7 @@ func TestMetricsFollowTheLifeOfABucket(t *testing.T) {
 
 func TestRemovedRowsAreNotCounted(t *testing.T) {
 	set := metrics.NewSet("", nil)
-	b := open(t, t.TempDir(), quiet(func(o *Options) { o.Metrics = set }))
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.Metrics = set }))
 	appendRows(t, b, 10)
 	if _, err := b.Delete("id < 4"); err != nil {
 		t.Fatal(err)
@@ -203,7 +204,7 @@ func TestRemovedRowsAreNotCounted(t *testing.T) {
 
 func TestPutsThatAreHeldBackAreTimed(t *testing.T) {
 	set := metrics.NewSet("", nil)
-	b := open(t, t.TempDir(), quiet(func(o *Options) { o.Metrics = set; o.FlushBytes = 1 << 10 }))
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.Metrics = set; o.FlushBytes = 1 << 10 }))
 	for range 4 {
 		appendRows(t, b, 1000)
 	}
@@ -227,7 +228,7 @@ func TestScrapesWaitForNoDisk(t *testing.T) {
 		}
 		return nil
 	}}
-	b := open(t, t.TempDir(), quiet(func(o *Options) { o.Metrics, o.FS, o.WALSyncInterval = set, hook, 0 }))
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.Metrics, o.FS, o.WALSyncInterval = set, hook, 0 }))
 	appendRows(t, b, 10)
 	stuck.Store(true)
 	var busy sync.WaitGroup
@@ -277,7 +278,7 @@ func TestScrapesWaitForNoDisk(t *testing.T) {
 
 func TestNothingWaitsForAScrape(t *testing.T) {
 	set := metrics.NewSet("", nil)
-	b := open(t, t.TempDir(), quiet(func(o *Options) { o.Metrics = set }))
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.Metrics = set }))
 	readings := make(chan prometheus.Metric)
 	done := make(chan struct{})
 	go func() { set.Collect(readings); close(done) }()
@@ -302,7 +303,7 @@ func TestNothingWaitsForAScrape(t *testing.T) {
 func TestThePoisonedBucketSaysSo(t *testing.T) {
 	set := metrics.NewSet("", nil)
 	var text bytes.Buffer
-	b := open(t, t.TempDir(), quiet(func(o *Options) {
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) {
 		o.Metrics = set
 		o.Logger = slog.New(slog.NewTextHandler(&text, nil))
 	}))
@@ -325,7 +326,7 @@ func TestThePoisonedBucketSaysSo(t *testing.T) {
 
 func TestWorkIsLoggedWithItsDuration(t *testing.T) {
 	var text bytes.Buffer
-	b := open(t, t.TempDir(), quiet(func(o *Options) {
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) {
 		o.Logger = slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}))
 	appendRows(t, b, 1)

@@ -11,6 +11,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/inspect"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 )
 
@@ -31,7 +32,7 @@ var taken = map[string]func(t *testing.T, dir string){
 // inPlace are what an open bucket does in its directory. It has 5 rows in the table,
 // a tag of its second version, an index on id, and 5 rows in the log.
 var inPlace = map[string]struct {
-	options func(*Options)
+	options func(*options.Options)
 	do      func(t *testing.T, b *Bucket) error
 }{
 	"flush":   {do: func(_ *testing.T, b *Bucket) error { return b.Flush() }},
@@ -44,9 +45,9 @@ var inPlace = map[string]struct {
 	"delete":   {do: func(_ *testing.T, b *Bucket) error { _, err := b.Delete("id = 3"); return err }},
 	"truncate": {do: func(_ *testing.T, b *Bucket) error { _, err := b.TruncateBefore(3); return err }},
 	"add a column": {do: func(_ *testing.T, b *Bucket) error {
-		return b.AddColumns([]arrow.Field{{Name: "new", Type: arrow.PrimitiveTypes.Int64, Nullable: true}})
+		return b.Columns().Add([]arrow.Field{{Name: "new", Type: arrow.PrimitiveTypes.Int64, Nullable: true}})
 	}},
-	"drop a column": {do: func(_ *testing.T, b *Bucket) error { return b.DropColumn("text") }},
+	"drop a column": {do: func(_ *testing.T, b *Bucket) error { return b.Columns().Drop("text") }},
 	"create an index": {do: func(_ *testing.T, b *Bucket) error {
 		return b.CreateIndex(table.IndexSpec{Column: "text", Type: "btree"})
 	}},
@@ -56,11 +57,11 @@ var inPlace = map[string]struct {
 	"restore":       {do: func(_ *testing.T, b *Bucket) error { return b.Restore(1) }},
 	"commit":        {do: func(_ *testing.T, b *Bucket) error { return b.Commit("trainer", 4) }},
 	"a synced put": {
-		options: func(o *Options) { o.WALSyncInterval = 0 },
+		options: func(o *options.Options) { o.WALSyncInterval = 0 },
 		do:      func(t *testing.T, b *Bucket) error { return putOne(t, b, numbered) },
 	},
 	"a put that is synced later": {
-		options: func(o *Options) { o.WALSyncInterval = 10 * time.Millisecond },
+		options: func(o *options.Options) { o.WALSyncInterval = 10 * time.Millisecond },
 		do: func(t *testing.T, b *Bucket) error {
 			err := putOne(t, b, numbered)
 			for deadline := time.Now().Add(5 * time.Second); err == nil && time.Now().Before(deadline); {
@@ -75,8 +76,8 @@ var inPlace = map[string]struct {
 	}},
 	"cut": {do: func(_ *testing.T, b *Bucket) error { return b.log.Cut(b.log.Acknowledged()) }},
 	"times": {
-		options: func(o *Options) { o.RetentionAge = time.Hour },
-		do:      func(_ *testing.T, b *Bucket) error { return b.flusher.times.note(10, 0, time.Now()) },
+		options: func(o *options.Options) { o.RetentionAge = time.Hour },
+		do:      func(_ *testing.T, b *Bucket) error { return b.flusher.retention.Note(10, 0, time.Now()) },
 	},
 	"ring": {do: func(t *testing.T, b *Bucket) error {
 		columns, err := batch.NewMessageSchema(numbered)
@@ -122,7 +123,7 @@ func TestDisowned(t *testing.T) {
 		for name, c := range inPlace {
 			t.Run(how+", "+name, func(t *testing.T) {
 				dir := filepath.Join(t.TempDir(), "bucket")
-				b, err := Open(dir, quiet(func(o *Options) {
+				b, err := Open(dir, quiet(func(o *options.Options) {
 					if c.options != nil {
 						c.options(o)
 					}
@@ -187,7 +188,7 @@ func TestNoGhost(t *testing.T) {
 	} {
 		for _, logged := range []bool{true, false} {
 			dir := filepath.Join(t.TempDir(), "bucket")
-			b, err := Open(dir, quiet(func(o *Options) { o.EnableWAL = logged }))
+			b, err := Open(dir, quiet(func(o *options.Options) { o.EnableWAL = logged }))
 			must(t, err)
 			rows(t, b)
 			must(t, os.RemoveAll(dir))
@@ -205,7 +206,7 @@ func TestNoGhost(t *testing.T) {
 // TestDisownedRing has puts that do not call the engine: soon they have to.
 func TestDisownedRing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bucket")
-	b, err := Open(dir, quiet(func(o *Options) { o.WALSyncInterval = minSyncInterval }))
+	b, err := Open(dir, quiet(func(o *options.Options) { o.WALSyncInterval = minSyncInterval }))
 	must(t, err)
 	p := putterOf(t, b)
 	must(t, os.RemoveAll(dir))
@@ -232,7 +233,7 @@ func TestABucketStaysWhereItWasOpened(t *testing.T) {
 	must(t, os.MkdirAll(filepath.Join(root, "real", "deep"), 0o755))
 	must(t, os.Symlink("real/deep", filepath.Join(root, "link")))
 	t.Chdir(root)
-	b := open(t, "link/../bucket", quiet(func(*Options) {}))
+	b := open(t, "link/../bucket", quiet(func(*options.Options) {}))
 	t.Chdir("/")
 	appendRows(t, b, 3)
 	must(t, b.Flush())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/vfs"
@@ -45,7 +46,7 @@ func TestPanicEndsOneBucket(t *testing.T) {
 		_ = calling(b, func() error { _, _, err := b.Append(Record{Rows: rec}, false); return err })
 	}
 	for name, c := range map[string]struct {
-		options func(*Options)
+		options func(*options.Options)
 		at      func(faultfs.Op) bool
 		do      func(t *testing.T, b *Bucket)
 	}{
@@ -61,15 +62,15 @@ func TestPanicEndsOneBucket(t *testing.T) {
 			b.table.Reshaping.Unlock()
 			signal(b.compactRequested)
 		}},
-		"a synced put":             {at: inLog("datasync"), options: func(o *Options) { o.WALSyncInterval = 0 }, do: put},
+		"a synced put":             {at: inLog("datasync"), options: func(o *options.Options) { o.WALSyncInterval = 0 }, do: put},
 		"a put":                    {at: inLog("writeat"), do: put},
-		"a sync in the background": {at: inLog("datasync"), options: func(o *Options) { o.WALSyncInterval = 5 * time.Millisecond }, do: put},
+		"a sync in the background": {at: inLog("datasync"), options: func(o *options.Options) { o.WALSyncInterval = 5 * time.Millisecond }, do: put},
 		"a tag":                    {at: func(op faultfs.Op) bool { return op.Name == "rename" }, do: func(_ *testing.T, b *Bucket) { _ = calling(b, func() error { return b.Tag("new", 1) }) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			set, budget := metrics.NewSet("", nil), memory.NewBudget()
 			var armed atomic.Bool
-			o := quiet(func(o *Options) {
+			o := quiet(func(o *options.Options) {
 				o.Metrics, o.Budget, o.EnableMetrics = set, budget, true
 				o.FS = &faultfs.Hook{FS: vfs.OS, Before: func(op faultfs.Op) error {
 					if c.at(op) && armed.Swap(false) {
@@ -98,7 +99,7 @@ func TestPanicEndsOneBucket(t *testing.T) {
 			waited := make(chan error, 1)
 			go func() { waited <- hurt.Wait(ctx, 1<<40) }()
 			rang := make(chan struct{}, 8)
-			hurt.SetBell(func(_ int64, over bool) {
+			hurt.SetWaker(func(_ int64, over bool) {
 				if over {
 					rang <- struct{}{}
 				}
@@ -122,7 +123,7 @@ func TestPanicEndsOneBucket(t *testing.T) {
 			select {
 			case <-rang:
 			case <-ctx.Done():
-				t.Error("the bell is silent")
+				t.Error("nobody was woken")
 			}
 			rec := someRows(t, 9, 1)
 			defer rec.Release()
@@ -157,7 +158,7 @@ func TestPanicWhileOpening(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bucket")
 	var armed atomic.Bool
 	var name string
-	o := quiet(func(o *Options) {
+	o := quiet(func(o *options.Options) {
 		o.FS = &faultfs.Hook{FS: vfs.OS, Before: func(op faultfs.Op) error {
 			if op.Name == name && armed.Swap(false) {
 				panic("injected")
@@ -204,7 +205,7 @@ func TestPutsThatWaitForRoom(t *testing.T) {
 		"by the removed table": func(b *Bucket) { _ = b.home.Refuse(engine.ErrDisowned) },
 	} {
 		held := make(chan struct{})
-		o := quiet(func(o *Options) {
+		o := quiet(func(o *options.Options) {
 			o.FlushBytes = 1 << 10
 			o.FS = &faultfs.Hook{FS: vfs.OS, Before: func(op faultfs.Op) error {
 				if op.Name == "syncdir" && strings.Contains(op.Path, table.Dir) {

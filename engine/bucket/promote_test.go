@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/options"
 )
 
 // pairs is a batch with the columns a and b, one of which may be of another type
@@ -83,7 +84,7 @@ func TestPromotionOfTwoColumnsIsAllOrNothing(t *testing.T) {
 }
 
 func TestReadsGoOnDuringAPromotion(t *testing.T) {
-	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet(func(o *Options) { o.CacheBytes = 0 }))
+	b := open(t, filepath.Join(t.TempDir(), "bucket"), quiet(func(o *options.Options) { o.CacheBytes = 0 }))
 	kinds := []arrow.DataType{arrow.PrimitiveTypes.Int8, arrow.PrimitiveTypes.Int16, arrow.PrimitiveTypes.Int32, arrow.PrimitiveTypes.Int64, arrow.PrimitiveTypes.Float64}
 	put := func(kind arrow.DataType) {
 		t.Helper()

@@ -26,6 +26,7 @@ func (b *Bucket) Append(rows Batch, noWait bool) (first, end int64, err error) {
 // Check gives the [*SchemaError] that Append would give, and stores nothing: who has
 // several records to append, all of them or none, asks for each of them first.
 func (b *Bucket) Check(rec arrow.Record, noWait bool) (err error) {
+	// A record that is refused here is one that was not put, whoever asked first.
 	defer func() { b.failed(metrics.Put, err) }()
 	if err := checkValues(rec); err != nil {
 		return err
@@ -36,30 +37,31 @@ func (b *Bucket) Check(rec arrow.Record, noWait bool) (err error) {
 	defer b.ingest.appending.Unlock()
 	c, err := batch.Unify(b.rows.schema, rec.Schema())
 	if err == nil {
-		err = b.ingest.checkDeclared(rec, c)
+		err = b.ingest.declared.Check(b.rows.schema, rec, c)
 	}
 	if err == nil {
-		err = b.ingest.checkRequired(rec)
+		err = b.ingest.declared.CheckRequired(rec)
 	}
 	return err
 }
 
-// SetBell has f called where that is asked for: with the number of rows that were
+// SetWaker has f called where that is asked for by [Bucket.Notify]: with the number of rows that were
 // acknowledged since the call before, at first since there are any, and whether no
 // more will be, as the log failed or was closed. nil for none. f may be called on any
 // goroutine and must not wait.
-func (b *Bucket) SetBell(f func(rows int64, over bool)) { b.rows.alarm.set(f) }
+func (b *Bucket) SetWaker(f func(rows int64, over bool)) { b.rows.waker.Set(f) }
 
-// Notify rings the bell once, as soon as rows rows are acknowledged or no more will
-// be: at once if that is so already. Of several calls before it rings the one for the
+// Notify has the waker called once, as soon as rows rows are acknowledged or no more will
+// be: at once if that is so already. Of several calls before that the one for the
 // fewest rows counts.
 func (b *Bucket) Notify(rows int64) {
 	_ = b.ingest.catchUp(true) // or the ring is taken over a little later
-	b.rows.alarm.arm(rows)
-	b.rows.alarm.advance(b.rows.acknowledgedRows())
+	b.rows.waker.Ask(rows)
+	// After Ask: what was acknowledged in between has found nobody to wake.
+	b.rows.waker.Advance(b.rows.acknowledgedRows())
 	// A bucket whose table failed takes no more rows, but its log acknowledges those that it has.
 	if b.log != nil && b.log.Err() != nil {
-		b.rows.alarm.end(b.rows.acknowledgedRows())
+		b.rows.waker.End(b.rows.acknowledgedRows())
 	}
 }
 
@@ -83,6 +85,8 @@ func (b *Bucket) Wait(ctx context.Context, rows int64) error {
 	if b.rows.acknowledgedRows() >= rows {
 		return nil
 	}
+	// The log knows best what became of a row that is not acknowledged: it has the error of the
+	// write that it was in.
 	err := b.log.Wait(ctx, rows)
 	if errors.Is(err, wal.ErrFailed) || errors.Is(err, wal.ErrClosed) {
 		return b.writeError(err)

@@ -67,6 +67,7 @@ func (b *Bucket) queried(noWait bool) (snapshot *lance.Snapshot, unpin func(), e
 	b.rows.mu.Lock()
 	due := b.rows.checkpoint < b.rows.visible()
 	b.rows.mu.Unlock()
+	// A flush takes syncs, whatever is in memory of the table.
 	if due && noWait {
 		return nil, nil, engine.ErrWouldBlock
 	}
@@ -75,6 +76,8 @@ func (b *Bucket) queried(noWait bool) (snapshot *lance.Snapshot, unpin func(), e
 			return nil, nil, err
 		}
 	}
+	// Asked after the flush, which a close may have overtaken: the table has no version then, and
+	// that would be an empty bucket.
 	if b.closing.Load() {
 		return nil, nil, engine.ErrClosed
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/tail"
 	"github.com/persisting/persisting/metrics"
 )
 
@@ -46,7 +47,7 @@ func (b *Bucket) read(offset, count int64, noWait bool, narrow func(*view) error
 	if err != nil {
 		return p, err
 	}
-	defer func() { release(v.chunks) }()
+	defer func() { tail.Release(v.chunks) }()
 	p = table.Parts{Schema: v.schema, Version: v.version, Count: b.countRead()}
 	err = narrow(v)
 	if err == nil {
@@ -55,6 +56,7 @@ func (b *Bucket) read(offset, count int64, noWait bool, narrow func(*view) error
 	if err == nil {
 		err = b.rows.readTable(&p, v, noWait)
 	}
+	// What is in hand needs the version no longer; a reader lets go of it at its end.
 	if p.Reader == nil {
 		v.unpin()
 	}
@@ -93,7 +95,7 @@ func (b *Bucket) takeRows(offsets []int64, noWait bool) (*table.Cursor, error) {
 		return nil, err
 	}
 	defer v.unpin()
-	defer release(v.chunks)
+	defer tail.Release(v.chunks)
 	p := table.Parts{Schema: v.schema, Version: v.version, Count: b.countRead()}
 	if p.Batches, err = v.take(offsets, noWait); err != nil {
 		return nil, err

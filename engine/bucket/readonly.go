@@ -5,6 +5,7 @@ import (
 
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/statefile"
 )
 
@@ -15,12 +16,13 @@ import (
 // which are in the memory of their process alone. It may see rows that are written and not acknowledged yet. What writes
 // fails with [engine.ErrReadOnly]. A bucket that is damaged, or that a repair has taken back to an older version while it was
 // open, is an error. Of the options those count that say what memory may be taken, and who is told.
-func OpenReadOnly(dir string, opts Options) (*Bucket, error) {
+func OpenReadOnly(dir string, opts options.Options) (*Bucket, error) {
 	b, err := openReadOnly(dir, opts)
 	return b, lance.Advised(err)
 }
 
-func openReadOnly(dir string, opts Options) (*Bucket, error) {
+func openReadOnly(dir string, opts options.Options) (*Bucket, error) {
+	// The bucket is another process's, which has it in its metrics.
 	opts.EnableMetrics = false
 	if err := opts.Validate(); err != nil {
 		return nil, err
@@ -29,7 +31,7 @@ func openReadOnly(dir string, opts Options) (*Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts.complete()
+	opts.Complete()
 	c := newCore(statefile.Looking(dir, opts.FS), opts)
 	b := assemble(c)
 	f := &follower{core: c, rows: b.rows}

@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/persisting/persisting/engine/layout"
-	"github.com/persisting/persisting/engine/marks"
 	"github.com/persisting/persisting/engine/procs"
 	"github.com/persisting/persisting/wal"
 )
@@ -25,6 +24,7 @@ func (op *opening) recover() error {
 	if err != nil {
 		return err
 	}
+	// All was looked at. From here on the directory is changed.
 	if s.isNew {
 		if err := op.baptise(); err != nil {
 			return err
@@ -37,6 +37,7 @@ func (op *opening) recover() error {
 			return err
 		}
 	}
+	// The table first: it says from which row on the log counts.
 	if err := op.recoverTable(); err != nil {
 		return err
 	}
@@ -52,9 +53,13 @@ func (op *opening) recover() error {
 	if err := op.replayRing(s); err != nil {
 		return err
 	}
-	if err := op.recoverMarks(s); err != nil {
-		return err
+	if s.marks != nil {
+		if err := op.tasks.Recover(s.marks, op.rows.tail.Next()); err != nil {
+			return err
+		}
 	}
+	// A bucket that is opened without a log keeps what an opener with one has left in it, in the
+	// table.
 	if op.log == nil || op.opts.EnableWAL {
 		return nil
 	}
@@ -86,7 +91,7 @@ func (op *opening) recoverTable() error {
 	defer newest.Release()
 	// Without locks, here and in what follows: nobody else knows the bucket yet.
 	op.rows.checkpoint = newest.NextRowID()
-	op.rows.tail.next = op.rows.checkpoint
+	op.rows.tail.ContinueAt(op.rows.checkpoint)
 	op.rows.setSchema(newest.Schema())
 	return nil
 }
@@ -94,6 +99,7 @@ func (op *opening) recoverTable() error {
 // openLog opens the log that the survey has read.
 func (op *opening) openLog(s *survey) error {
 	if op.opts.WALSyncInterval == 0 {
+		// Once for the process, when the first bucket of this kind is opened: others do without.
 		forSyncedPuts()
 	}
 	log, report, err := s.log.Open()
@@ -101,6 +107,8 @@ func (op *opening) openLog(s *survey) error {
 		return fmt.Errorf("engine: open log: %w", err)
 	}
 	op.log = log
+	// Told by the metrics and the statistics for as long as the bucket is open: a loss must not be
+	// seen in a log message alone.
 	op.recovered.replayed, op.recovered.torn, op.recovered.missing = report.Rows, report.TornBytes, report.Missing
 	if s.lostLog {
 		missing := wal.Range{First: op.rows.checkpoint, End: -1}
@@ -155,31 +163,4 @@ func (op *opening) dropLog() error {
 		return fmt.Errorf("engine: remove log: %w", err)
 	}
 	return op.home.FS.SyncDir(op.home.Path)
-}
-
-// recoverMarks opens the journal that was read, and forgets what is marked behind the last row.
-func (op *opening) recoverMarks(s *survey) error {
-	if s.marks == nil {
-		return nil
-	}
-	for _, fault := range s.marks.Faults() {
-		op.logger.Error("what tasks consumed is lost in part", "error", fault)
-	}
-	c := op.consumption
-	var err error
-	if c.journal, err = s.marks.Open(); err != nil {
-		return err
-	}
-	if end := op.rows.tail.next; c.marks.Beyond(end) {
-		if _, err := c.append(marks.EndRecord(end)); err != nil {
-			return err
-		}
-		if err := c.journal.Sync(); err != nil {
-			return fmt.Errorf("engine: sync marks: %w", err)
-		}
-	}
-	if c.journal.Salvaged() || s.marks.Empty() {
-		return c.journal.Snapshot(c.marks.Snapshot(c.first()))
-	}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -59,7 +60,7 @@ func appendBlob(t *testing.T, b *Bucket, size int, seed uint64) []byte {
 func TestRecoveryReadsTheLogAlone(t *testing.T) {
 	cost := map[int]int64{}
 	for _, megabytes := range []int{1, 32} {
-		o := quiet(func(o *Options) { o.FS = lazy{vfs.OS} })
+		o := quiet(func(o *options.Options) { o.FS = lazy{vfs.OS} })
 		b := open(t, filepath.Join(t.TempDir(), "bucket"), o)
 		for i := range megabytes {
 			appendBlob(t, b, 1<<20, uint64(i))
@@ -81,7 +82,7 @@ func TestRecoveryReadsTheLogAlone(t *testing.T) {
 }
 
 func TestLargeValueIsReplayed(t *testing.T) {
-	o := quiet(func(o *Options) { o.FS = lazy{vfs.OS} })
+	o := quiet(func(o *options.Options) { o.FS = lazy{vfs.OS} })
 	b := open(t, filepath.Join(t.TempDir(), "bucket"), o)
 	appendBlob(t, b, 10, 1)
 	want := appendBlob(t, b, 64<<20, 2)
@@ -125,7 +126,7 @@ func TestALogOfSeveralCompressionsIsRecovered(t *testing.T) {
 	dir := t.TempDir()
 	rows, sizes := int64(0), map[string]int64{}
 	for _, name := range []string{"none", "lz4", "zstd", "none"} {
-		b := open(t, dir, quiet(func(o *Options) { o.WALCompression = name }))
+		b := open(t, dir, quiet(func(o *options.Options) { o.WALCompression = name }))
 		before := b.Stats().WALBytes
 		for range 5 {
 			appendRows(t, b, 1)
@@ -152,7 +153,7 @@ func TestALogOfSeveralCompressionsIsRecovered(t *testing.T) {
 // TestSmallLogOutlivesFlush puts and flushes as one does who waits for the table after each put: the log keeps what the table
 // has, and neither a crash nor the next change of the table takes that for rows of its own.
 func TestSmallLogOutlivesFlush(t *testing.T) {
-	o := quiet(func(o *Options) { o.cutBytes = DefaultOptions().cutBytes })
+	o := quiet(func(o *options.Options) { o.CutBytes = options.Default().CutBytes })
 	dir := t.TempDir()
 	b := open(t, dir, o)
 	want := []int64{}
@@ -192,7 +193,7 @@ func TestSmallLogOutlivesFlush(t *testing.T) {
 		t.Errorf("rows of the table were replayed: %+v", s)
 	}
 	putAndFlush()
-	must(t, b.RenameColumn("id", "number"))
+	must(t, b.Columns().Rename("id", "number"))
 	if b.walBytes() != 0 {
 		t.Errorf("%d bytes with the old columns are left in the log", b.walBytes())
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 )
@@ -69,7 +70,7 @@ func sameTree(t testing.TB, before, after map[string]string) {
 func TestRefusedAgainAndAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		damage func(t *testing.T, dir string) error
-		change func(*Options)
+		change func(*options.Options)
 		want   string
 		rows   int64 // after a salvage; -1: that is refused as well
 	}{
@@ -85,7 +86,7 @@ func TestRefusedAgainAndAgain(t *testing.T) {
 		},
 		"the log is gone and not asked for": {
 			damage: func(_ *testing.T, dir string) error { return gone(filepath.Join(dir, "wal")) },
-			change: func(o *Options) { o.EnableWAL = false },
+			change: func(o *options.Options) { o.EnableWAL = false },
 			want:   "there is no segment", rows: 120,
 		},
 		"the log is damaged in the middle": {
@@ -177,7 +178,7 @@ func TestRefusedAgainAndAgain(t *testing.T) {
 		},
 		"the options are wrong": {
 			damage: func(*testing.T, string) error { return nil },
-			change: func(o *Options) { o.FlushRows = -1 },
+			change: func(o *options.Options) { o.FlushRows = -1 },
 			want:   "flush", rows: -1,
 		},
 	} {
@@ -236,7 +237,7 @@ func TestRefusedAgainAndAgain(t *testing.T) {
 func tagged(t *testing.T) string {
 	t.Helper()
 	dir, _ := atRest(t)
-	b := open(t, dir, quiet(func(o *Options) { o.FS = lazy{vfs.OS} }))
+	b := open(t, dir, quiet(func(o *options.Options) { o.FS = lazy{vfs.OS} }))
 	must(t, b.Tag("old", 2))
 	return crash(t, b.home.Path)
 }

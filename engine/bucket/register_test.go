@@ -10,6 +10,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
@@ -59,7 +60,7 @@ func TestASalvageForgetsARegister(t *testing.T) {
 	for _, name := range []string{layout.ConsumersFile, table.TagsFile} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(`{}`), 0o600))
 	}
-	salvaged := open(t, dir, quiet(func(o *Options) { o.WALRecovery = "salvage" }))
+	salvaged := open(t, dir, quiet(func(o *options.Options) { o.WALRecovery = "salvage" }))
 	offsets, err := salvaged.Consumers()
 	must(t, err)
 	if len(offsets) > 0 {

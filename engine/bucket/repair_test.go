@@ -14,6 +14,7 @@ import (
 	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/vfs"
 )
@@ -99,7 +100,7 @@ func TestExamineCrashed(t *testing.T) {
 
 // TestExamineOpen looks at a bucket while it is written, flushed and compacted.
 func TestExamineOpen(t *testing.T) {
-	o := quiet(func(o *Options) { o.FS = lazy{vfs.OS} })
+	o := quiet(func(o *options.Options) { o.FS = lazy{vfs.OS} })
 	b := open(t, filepath.Join(t.TempDir(), "bucket"), o)
 	appendRows(t, b, 10)
 	done, stopped := make(chan struct{}), make(chan struct{})
@@ -362,7 +363,7 @@ func TestStatsOfRecovery(t *testing.T) {
 	must(t, err)
 	must(t, flipped(info.Size()/2)(found[1]))
 	must(t, os.WriteFile(filepath.Join(dir, "data.lance/_versions/00000000000000000001.manifest"), nil, 0o644))
-	o := quiet(func(o *Options) { o.WALRecovery = "salvage" })
+	o := quiet(func(o *options.Options) { o.WALRecovery = "salvage" })
 	b := open(t, dir, o)
 	s := b.Stats()
 	want := Recovery{Replayed: 120, Healed: 1, Missing: [][2]int64{{160, 200}}}
@@ -381,7 +382,7 @@ func TestStatsOfRecovery(t *testing.T) {
 // TestExamineRemoved looks at a bucket whose rows are not all there any more, as
 // it should be, and at one whose list of removed rows is a terabyte.
 func TestExamineRemoved(t *testing.T) {
-	o := quiet(func(o *Options) { o.FS = lazy{vfs.OS} })
+	o := quiet(func(o *options.Options) { o.FS = lazy{vfs.OS} })
 	b := open(t, filepath.Join(t.TempDir(), "bucket"), o)
 	for range 3 {
 		appendRows(t, b, 10)

@@ -14,7 +14,8 @@ import (
 // replay puts rows that the table lacks into the tail.
 func (in *ingest) replay(rows []survivors) error {
 	for _, r := range rows {
-		if hole := r.first - in.rows.tail.next; hole > 0 {
+		// Only a salvage comes here with a hole: else the survey has refused it.
+		if hole := r.first - in.rows.tail.Next(); hole > 0 {
 			if err := in.fill(r.rec.Schema(), hole); err != nil {
 				return err
 			}
@@ -80,14 +81,16 @@ func (op *opening) replayRing(s *survey) error {
 	if !s.hasRing {
 		return nil
 	}
-	before := op.rows.tail.next
+	before := op.rows.tail.Next()
 	if err := op.ingest.replayPuts(s.preamble, s.entries); err != nil {
 		return err
 	}
-	if rows := op.rows.tail.next - before; rows > 0 {
+	if rows := op.rows.tail.Next() - before; rows > 0 {
 		op.recovered.replayed += rows
 		op.logger.Info("recovered puts that were not in the log", "rows", rows)
 	}
+	// The rows are in the log, and the file goes: not that of a bucket which was made in this
+	// directory meanwhile.
 	if err := op.home.Owned(); err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/options"
+	"github.com/persisting/persisting/engine/retention"
 )
 
 // span is the offsets from first to end.
@@ -25,7 +27,7 @@ func span(first, end int64) []int64 {
 
 func TestCompactKeepsTheNewestRows(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bucket")
-	o := quiet(func(o *Options) { o.RetentionRows = 4 })
+	o := quiet(func(o *options.Options) { o.RetentionRows = 4 })
 	b := open(t, dir, o)
 	must(t, b.Compact()) // without a row
 	appendRows(t, b, 3)
@@ -54,7 +56,7 @@ func TestCompactKeepsTheNewestRows(t *testing.T) {
 func TestRetentionInTheBackground(t *testing.T) {
 	const bound, batch = 800, 50
 	dir := filepath.Join(t.TempDir(), "bucket")
-	b := open(t, dir, quiet(func(o *Options) { o.RetentionRows = bound }))
+	b := open(t, dir, quiet(func(o *options.Options) { o.RetentionRows = bound }))
 	most := int64(0)
 	for range 200 {
 		appendRows(t, b, batch)
@@ -65,7 +67,7 @@ func TestRetentionInTheBackground(t *testing.T) {
 		}
 		most = max(most, s.RowCount)
 	}
-	eventually(t, "no more than an eighth above the bound", func() bool { return b.Stats().RowCount <= bound+bound/retentionSlack })
+	eventually(t, "no more than an eighth above the bound", func() bool { return b.Stats().RowCount <= bound+bound/retention.Slack })
 	first := b.Stats().FirstOffset
 	wantLeft(t, b, 200*batch, span(first, 200*batch)...)
 	eventually(t, "the space is given back", func() bool { return dataFiles(t, dir) <= 2*bound/batch })
@@ -102,7 +104,7 @@ func TestOneLargeFileShrinks(t *testing.T) {
 	appendRows(t, b, 100_000)
 	must(t, b.Close())
 	before := dataBytes(t, dir)
-	b = open(t, dir, quiet(func(o *Options) { o.RetentionRows = 10_000 }))
+	b = open(t, dir, quiet(func(o *options.Options) { o.RetentionRows = 10_000 }))
 	appendRows(t, b, 1)
 	must(t, b.Flush())
 	eventually(t, "a tenth of the size", func() bool { return dataBytes(t, dir) < before/5 })
@@ -122,7 +124,7 @@ func TestRetentionByBytes(t *testing.T) {
 	bytes := b.Stats().TableBytes
 	must(t, b.Close())
 	for range 2 { // the second time nothing is left to do
-		b = open(t, dir, quiet(func(o *Options) { o.RetentionBytes = bytes / 4 }))
+		b = open(t, dir, quiet(func(o *options.Options) { o.RetentionBytes = bytes / 4 }))
 		must(t, b.Compact())
 		s := b.Stats()
 		if s.FirstOffset < 7000 || s.FirstOffset > 8000 || s.RowCount != 10_000-s.FirstOffset {
@@ -141,7 +143,7 @@ func TestRetentionByAge(t *testing.T) {
 	appendRows(t, b, 10)
 	must(t, b.Close()) // of whose rows no age is known
 	const age = 800 * time.Millisecond
-	o := quiet(func(o *Options) { o.RetentionAge = age })
+	o := quiet(func(o *options.Options) { o.RetentionAge = age })
 	b = open(t, dir, o)
 	began := time.Now()
 	appendRows(t, b, 10)
@@ -161,37 +163,13 @@ func TestRetentionByAge(t *testing.T) {
 	wantLeft(t, b, 23, 20, 21, 22)
 }
 
-func TestFewTimesAreKept(t *testing.T) {
-	d := newDisk(t, t.TempDir())
-	const age = 1600 * time.Second
-	times := timesIn(d, t.TempDir(), age)
-	start := time.Unix(1e9, 0)
-	at := func(i int64) time.Time { return start.Add(time.Duration(i) * time.Second) }
-	removed := int64(0)
-	for i := range int64(10_000) { // a row each second
-		must(t, times.note(i+1, removed, at(i)))
-		removed = max(removed, times.before(at(i).Add(-age)))
-		if len(times.entries) > 2*retentionSlack+3 {
-			t.Fatalf("%d entries", len(times.entries))
-		}
-		if late := i - 1600 - removed; i > 1700 && (late < -1 || late > 1600/retentionSlack) {
-			t.Fatalf("after %d s, rows are removed %d s late", i, late)
-		}
-	}
-	again := timesIn(d, filepath.Dir(times.path), age)
-	must(t, again.open())
-	if !slices.EqualFunc(again.entries, times.entries, func(x, y timed) bool { return x.Rows == y.Rows && x.Time.Equal(y.Time) }) {
-		t.Fatalf("read %v, wrote %v", again.entries, times.entries)
-	}
-}
-
 func TestDamagedTimesKeepRows(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bucket")
-	o := quiet(func(o *Options) { o.RetentionAge = time.Hour })
+	o := quiet(func(o *options.Options) { o.RetentionAge = time.Hour })
 	b := open(t, dir, o)
 	appendRows(t, b, 3)
 	must(t, b.Close())
-	for _, text := range []string{"", "{}", strings.Repeat(" ", maxTimesBytes+1)} {
+	for _, text := range []string{"", "{}", strings.Repeat(" ", 1<<20+1)} {
 		must(t, os.WriteFile(filepath.Join(dir, "times.json"), []byte(text), 0o600))
 		b = open(t, dir, o)
 		must(t, b.Compact())
@@ -203,7 +181,7 @@ func TestDamagedTimesKeepRows(t *testing.T) {
 
 func TestReadersInFlightKeepWhatRetentionRemoves(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bucket")
-	b := open(t, dir, quiet(func(o *Options) { o.RetentionRows, o.CacheBytes = 1000, 0 }))
+	b := open(t, dir, quiet(func(o *options.Options) { o.RetentionRows, o.CacheBytes = 1000, 0 }))
 	appendRows(t, b, 1000)
 	must(t, b.Flush())
 	c, err := b.Read(0, 1000, false)
@@ -250,7 +228,7 @@ func TestRetentionAgainstAModel(t *testing.T) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 0))
 			bound := int64(20)
-			o := quiet(func(o *Options) {
+			o := quiet(func(o *options.Options) {
 				o.RetentionRows = bound
 				o.CacheBytes = int64(seed%2) << 20
 				o.CompactFragments = int64(seed%3) * 2

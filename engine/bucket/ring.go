@@ -36,12 +36,14 @@ func (in *ingest) openRing(schema *batch.MessageSchema) (next int64, err error) 
 		in.ring.Store(r)
 	}
 	in.rows.mu.Lock()
-	next = in.rows.tail.next
+	next = in.rows.tail.Next()
 	waiting := in.rows.visible() < next
 	in.rows.mu.Unlock()
+	// A row in the ring is acknowledged as it lies there, so all rows before it must be.
 	if waiting || !r.Empty() {
 		return -1, engine.ErrWouldBlock
 	}
+	// Before the preamble is there, without which nobody puts: what comes then is of this schema.
 	in.ringSchema = schema
 	return next, r.Begin(preamble)
 }
@@ -122,6 +124,8 @@ func (in *ingest) tryAppends(noWait bool) error {
 			if !in.draining.Load() {
 				return engine.ErrWouldBlock
 			}
+			// Whoever drains moves at most a ring of bytes and waits for no disk. To turn the
+			// caller back would send it to a thread of its own, which takes longer.
 			time.Sleep(10 * time.Microsecond)
 		}
 	}
@@ -143,6 +147,7 @@ func (in *ingest) drain() {
 	if r == nil || !r.Pending() {
 		return
 	}
+	// Set while rows are neither in the ring nor seen: catchUp must not pass then.
 	in.draining.Store(true)
 	defer in.draining.Store(false)
 	entries, err := in.takePuts(r)
@@ -154,8 +159,9 @@ func (in *ingest) drain() {
 		return
 	}
 	if in.log == nil {
+		// Without a log memory is all that these rows are promised.
 		r.Free(entries[len(entries)-1].Place)
-		in.rows.advance(in.rows.tail.next)
+		in.rows.advance(in.rows.tail.Next())
 	} else if in.logPuts(r, entries) != nil {
 		r.Hold(true)
 	}
@@ -182,13 +188,14 @@ func (in *ingest) takePuts(r *ring.Ring) (taken []*ring.Entry, err error) {
 	for _, put := range puts {
 		in.rows.put(put)
 	}
-	in.rows.promised = in.rows.tail.next
+	// Acknowledged whatever the log says: who put them was told so by the ring.
+	in.rows.promised = in.rows.tail.Next()
 	return found[:len(puts)], err
 }
 
 // checkPuts returns what is in the ring, as far as it is what may be there.
 func (in *ingest) checkPuts(r *ring.Ring) (entries []*ring.Entry, err error) {
-	for next := in.rows.tail.next; ; {
+	for next := in.rows.tail.Next(); ; {
 		e, err := r.Take()
 		if err != nil || e == nil {
 			return entries, err
@@ -197,6 +204,8 @@ func (in *ingest) checkPuts(r *ring.Ring) (entries []*ring.Entry, err error) {
 		if err != nil {
 			return entries, err
 		}
+		// The file is written by another language, and could be by anyone who may write in the
+		// directory.
 		if rows != e.Rows || e.First != next || !in.fit(in.ringSchema.Schema) {
 			return entries, fmt.Errorf("engine: %s has a message of %d rows as %d rows from offset %d on, want %d, of the bucket's columns",
 				in.ringPath(), rows, e.Rows, e.First, next)
@@ -219,6 +228,7 @@ func (in *ingest) logPuts(r *ring.Ring, entries []*ring.Entry) error {
 				r.Hold(true)
 			}
 		}
+		// The very bytes of the ring, which stay there until the log has written them: large ones are not copied.
 		if _, err := in.log.Defer(in.encoder.Preamble, in.compressor.Compress([][]byte{e.Message}), e.Rows, done); err != nil {
 			return err
 		}
@@ -234,6 +244,7 @@ func (in *ingest) closeRing(flushed bool) error {
 		return nil
 	}
 	r.Hold(true)
+	// Else it stays for the next opener, with the only copy of what it has.
 	if r.Empty() || flushed && !r.Pending() {
 		if err := in.home.Owned(); err != nil {
 			return err

@@ -18,6 +18,7 @@ import (
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/ring/ringtest"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
@@ -104,7 +105,7 @@ func killed(t testing.TB, b *Bucket) string {
 func TestRingAndCallsTogether(t *testing.T) {
 	for _, withLog := range []bool{true, false} {
 		random := rand.New(rand.NewPCG(7, 7))
-		o := quiet(func(o *Options) { o.EnableWAL = withLog })
+		o := quiet(func(o *options.Options) { o.EnableWAL = withLog })
 		dir := t.TempDir()
 		p := putterOf(t, open(t, dir, o))
 		var durable int64
@@ -176,7 +177,7 @@ func TestRingIsEmptiedWithoutACall(t *testing.T) {
 }
 
 func TestRingWhileOthersReadAndFlush(t *testing.T) {
-	b := open(t, t.TempDir(), quiet(func(o *Options) { o.FlushRows, o.CompactFragments = 500, 4 }))
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.FlushRows, o.CompactFragments = 500, 4 }))
 	p := putterOf(t, b)
 	var put atomic.Int64
 	done := make(chan struct{})
@@ -220,7 +221,7 @@ func TestLogFailsUnderRing(t *testing.T) {
 			return nil
 		}}
 		dir := t.TempDir()
-		b, err := Open(dir, quiet(func(o *Options) { o.FS = hook }))
+		b, err := Open(dir, quiet(func(o *options.Options) { o.FS = hook }))
 		must(t, err)
 		p := putterOf(t, b)
 		for range 20 {
@@ -343,7 +344,7 @@ func TestRingAfterTheMachineStopped(t *testing.T) {
 }
 
 func TestRingHoldsPutsBack(t *testing.T) {
-	b := open(t, t.TempDir(), quiet(func(o *Options) { o.FlushBytes = minimumBytes }))
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.FlushBytes = 1 << 10 }))
 	p := putterOf(t, b)
 	for !p.ring.Held() {
 		if !p.put(100) {
@@ -361,7 +362,7 @@ func TestRingHoldsPutsBack(t *testing.T) {
 }
 
 func TestNoRing(t *testing.T) {
-	synced := open(t, t.TempDir(), quiet(func(o *Options) { o.WALSyncInterval = 0 }))
+	synced := open(t, t.TempDir(), quiet(func(o *options.Options) { o.WALSyncInterval = 0 }))
 	p := &putter{t: t, b: synced}
 	p.columns, _ = batch.NewMessageSchema(numbered)
 	p.encoder, _ = batch.NewEncoder(numbered)
@@ -384,6 +385,11 @@ func TestNoRing(t *testing.T) {
 		t.Errorf("a read that must see what is in the ring: %v", err)
 	}
 	q.b.ingest.appending.Unlock()
+	// The bucket may be about to take over what is in the ring, which takes the lock for a moment.
+	eventually(t, "the ring is free", func() bool {
+		_, err := q.b.OpenRing(q.columns)
+		return !errors.Is(err, engine.ErrWouldBlock)
+	})
 	q.openRing()
 	wantRows(t, q.b, 2)
 }

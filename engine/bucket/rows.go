@@ -2,7 +2,6 @@ package bucket
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +11,8 @@ import (
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/memory"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/tail"
+	"github.com/persisting/persisting/engine/waker"
 	"github.com/persisting/persisting/metrics"
 )
 
@@ -21,7 +22,7 @@ type rows struct {
 	*core
 	share           *memory.Share // of the memory budget
 	pages           *table.Pages  // of the table, that were read last
-	alarm           alarm         // see Bucket.Notify
+	waker           waker.Waker   // see Bucket.Notify
 	unpackRequested chan struct{} // asks to unpack messages
 	shrinkRequested chan struct{} // asks to take less memory
 	changes         atomic.Uint64 // of columns, and removals that are not from the front
@@ -30,7 +31,7 @@ type rows struct {
 	closed        bool
 	schema        *arrow.Schema // nil for a bucket without columns
 	schemaVersion uint64
-	tail          tail
+	tail          tail.Tail
 	checkpoint    int64 // rows below it are durably in Lance
 	promised      int64 // end of the rows that came through the ring, which are acknowledged whatever the log says
 	unflushed     int64 // bytes in the tail that are not in Lance
@@ -41,6 +42,8 @@ type rows struct {
 func newRows(c *core) *rows {
 	rs := &rows{core: c, unpackRequested: make(chan struct{}, 1), shrinkRequested: make(chan struct{}, 1)}
 	rs.pages = table.NewPages(rs.pageRoom)
+	// The budget asks from another bucket's put, with that bucket's locks held: nothing may be done
+	// about it on the spot, so the request goes to this bucket's own goroutine.
 	rs.share = c.opts.Budget.Join(func() { signal(rs.shrinkRequested) })
 	return rs
 }
@@ -55,10 +58,12 @@ func (rs *rows) acknowledgedRows() int64 {
 func (rs *rows) waitTail(ctx context.Context, rows int64) error {
 	for {
 		rs.mu.Lock()
-		if rs.tail.next >= rows {
+		if rs.tail.Next() >= rows {
 			rs.mu.Unlock()
 			return nil
 		}
+		// A channel for each append would cost more than the append. It is made when somebody
+		// waits, and the next append closes it for all who do.
 		if rs.moved == nil {
 			rs.moved = make(chan struct{})
 		}
@@ -80,7 +85,7 @@ func (rs *rows) waitTail(ctx context.Context, rows int64) error {
 func (rs *rows) forgetRows() error {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	rs.tail.drop(len(rs.tail.chunks))
+	rs.tail.Clear()
 	rs.pages.Close()
 	rs.share.Leave()
 	return nil
@@ -114,34 +119,34 @@ func (rs *rows) memoryLoop() {
 func (rs *rows) unpack() error {
 	for {
 		rs.mu.Lock()
-		i := slices.IndexFunc(rs.tail.chunks, func(c chunk) bool { return c.packed != nil && c.packed.full() })
-		if i < 0 {
-			rs.mu.Unlock()
+		c, found := rs.tail.Full()
+		rs.mu.Unlock()
+		if !found {
 			return nil
 		}
-		c := rs.tail.chunks[i]
-		rs.mu.Unlock()
-		// Without the lock, as this takes longer than a put may wait. A full chunk does not change any more, and replace sees
+		// Without the lock, as this takes longer than a put may wait. A full chunk does not change any more, and Replace sees
 		// whether it is still there.
-		rec, err := c.packed.record()
+		rec, err := c.Unpack()
 		if err != nil {
 			return err
 		}
-		rs.locked(func() { rs.tail.replace([]chunk{c}, rec) })
+		rs.locked(func() { rs.tail.Replace([]tail.Chunk{c}, rec) })
 		rec.Release()
 	}
 }
 
 // advance is told when the rows up to end are acknowledged.
 func (rs *rows) advance(end int64) {
-	rs.alarm.advance(end) // first: somebody waits for it, and nobody for what follows
+	rs.waker.Advance(end) // first: somebody waits for it, and nobody for what follows
 	var due bool
 	rs.locked(func() {
-		if err := rs.tail.settle(end); err != nil {
+		if err := rs.tail.Settle(end); err != nil {
 			rs.logger.Error("small batches stay apart", "error", err)
 		}
+		// Counted up to end and not to the last row: a flush takes acknowledged rows alone.
 		due = end-rs.checkpoint >= rs.opts.FlushRows || rs.unflushed >= rs.opts.FlushBytes || rs.crowded()
 	})
+	// Without the lock. The log is asked by an atomic, and a token that is there twice is one.
 	if due || rs.walBytes() >= rs.opts.MaxWALBytes {
 		signal(rs.flushRequested)
 	}
@@ -162,9 +167,9 @@ func (rs *rows) place(e entry, log func(began time.Time) error) (first, end int6
 		e.release()
 		return 0, 0, err
 	}
-	first = rs.tail.next
+	first = rs.tail.Next()
 	rs.put(e)
-	return first, rs.tail.next, nil
+	return first, rs.tail.Next(), nil
 }
 
 // put puts an entry, which it takes over, into the tail, and counts it. The caller holds rs.mu.
@@ -176,9 +181,13 @@ func (rs *rows) put(e entry) {
 
 // push is put for an entry that is not counted, as none was put; it returns its size. The caller holds rs.mu.
 func (rs *rows) push(e entry) (bytes int64) {
-	bytes, full := rs.tail.push(e, rs.schema)
-	if full {
-		signal(rs.unpackRequested)
+	if e.record != nil {
+		bytes = rs.tail.Push(e.record)
+	} else {
+		var full bool
+		if bytes, full = rs.tail.Pack(e.message.Columns, rs.schema, e.message.Bytes, e.rows); full {
+			signal(rs.unpackRequested)
+		}
 	}
 	rs.grew(bytes)
 	return bytes
@@ -220,9 +229,9 @@ func (rs *rows) full() bool {
 // visible is the end of the rows that are acknowledged. The caller holds rs.mu.
 func (rs *rows) visible() int64 {
 	if rs.log == nil {
-		return rs.tail.next
+		return rs.tail.Next()
 	}
-	return min(max(rs.log.Acknowledged(), rs.promised), rs.tail.next)
+	return min(max(rs.log.Acknowledged(), rs.promised), rs.tail.Next())
 }
 
 // publish makes a version of the table that is on disk the one that reads see.
@@ -238,13 +247,17 @@ func (rs *rows) install(snapshot *lance.Snapshot, checkpoint int64) {
 	// Version, checkpoint and tail change under one lock, so that a read sees each row once: a row that has left the tail is in the
 	// version that it pins.
 	rs.table.Publish(snapshot)
+	// Never back: a change of columns installs a version with the checkpoint that it began with.
 	rs.checkpoint = max(rs.checkpoint, checkpoint)
-	rs.unflushed = rs.tail.bytesFrom(rs.checkpoint)
+	rs.unflushed = rs.tail.BytesFrom(rs.checkpoint)
+	// Half of the cache at most is for rows as they came, the other for pages of the table: what
+	// was just written is read again by those who follow, and what is older by those who come to
+	// it.
 	keep := min(rs.opts.CacheBytes/2, max(rs.opts.FlushBytes-rs.unflushed, 0)) // where puts outrun flushes, nothing
 	if rs.opts.Budget.Over() {
 		keep = 0
 	}
-	rs.tail.evict(rs.checkpoint, keep)
+	rs.tail.Evict(rs.checkpoint, keep)
 	rs.account()
 }
 
@@ -255,7 +268,9 @@ func (rs *rows) replaceTable(snapshot *lance.Snapshot) error {
 	defer rs.mu.Unlock()
 	rs.install(snapshot, rs.checkpoint)
 	rs.schemaVersion++
-	return rs.tail.cut(rs.checkpoint)
+	// The number changes although the columns may not: pages and cursors of before show rows that
+	// were removed.
+	return rs.tail.Cut(rs.checkpoint)
 }
 
 // checkpointed is the number of rows that are in the table.
@@ -266,7 +281,7 @@ func (rs *rows) checkpointed() int64 {
 }
 
 // account tells the budget what the bucket takes. The caller holds rs.mu.
-func (rs *rows) account() { rs.share.Set(rs.tail.bytes + rs.pages.Bytes()) }
+func (rs *rows) account() { rs.share.Set(rs.tail.Bytes() + rs.pages.Bytes()) }
 
 // crowded says that the bucket has more unflushed rows than the budget has room
 // for. The caller holds rs.mu.
@@ -279,7 +294,9 @@ func (rs *rows) crowded() bool {
 func (rs *rows) shrink() {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	rs.tail.evict(rs.checkpoint, (rs.tail.bytes-rs.tail.bytesFrom(rs.checkpoint))/2)
+	// Half and not all, as the budget asks again while it is over: several buckets are asked at
+	// once, and together would give up more than was wanted.
+	rs.tail.Evict(rs.checkpoint, (rs.tail.Bytes()-rs.tail.BytesFrom(rs.checkpoint))/2)
 	rs.pages.Shrink(rs.pages.Bytes() / 2)
 	rs.account()
 	if rs.crowded() {
@@ -297,5 +314,5 @@ type tally struct {
 func (rs *rows) pageRoom() int64 {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	return max(rs.opts.CacheBytes/2, rs.opts.CacheBytes-rs.tail.bytes)
+	return max(rs.opts.CacheBytes/2, rs.opts.CacheBytes-rs.tail.Bytes())
 }

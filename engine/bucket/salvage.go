@@ -3,6 +3,7 @@ package bucket
 import (
 	"fmt"
 
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/statefile"
 )
 
@@ -20,9 +21,9 @@ func Salvage(dir string, lock *statefile.Lock) error {
 }
 
 // salvaging are the options of a bucket that is opened to be put in order.
-func salvaging() Options {
-	o := DefaultOptions()
+func salvaging() options.Options {
+	o := options.Default()
 	o.WALRecovery, o.FlushInterval, o.CompactFragments, o.EnableMetrics = "salvage", 0, 0, false
-	o.complete()
+	o.Complete()
 	return o
 }

@@ -21,11 +21,12 @@ func (rs *rows) state() state {
 		checkpoint:     rs.checkpoint,
 		unflushedRows:  rs.visible() - rs.checkpoint,
 		unflushedBytes: rs.unflushed,
-		memory:         rs.tail.bytes + rs.pages.Bytes(),
+		memory:         rs.tail.Bytes() + rs.pages.Bytes(),
 		pageBytes:      rs.pages.Bytes(),
 		tally:          rs.tally,
 		indexing:       rs.table.Indexing(),
 	}
+	// Of one moment, under the lock of reads: what a scrape adds up must not count a row twice.
 	s.pageHits, s.pageMisses = rs.pages.Counts()
 	if newest := rs.table.Newest(); newest != nil {
 		defer newest.Release()

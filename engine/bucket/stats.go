@@ -73,6 +73,8 @@ func (b *Bucket) Stats() Stats {
 			s.InUseBy = &holder
 		}
 	}
+	// Why writes are refused counts before how the last flush ended, of which it mostly is the
+	// reason.
 	err := b.writable()
 	if err == nil {
 		err = b.flusher.lastError()

@@ -18,6 +18,7 @@ import (
 	"github.com/persisting/persisting/engine/ring"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/tasks"
 	"github.com/persisting/persisting/wal"
 	"github.com/persisting/persisting/wal/segment"
 )
@@ -61,6 +62,7 @@ func (op *opening) survey() (*survey, error) {
 		}
 	}
 	// A bucket never has fewer rows than it once had on disk.
+	// Counted at the very end, as each of table, log and ring may have the last of them.
 	if due := op.table.Marker().Mark().Rows; s.end < due {
 		return s, fmt.Errorf("%w: the rows %d to %d were in the table, and are neither there nor in the log", engine.ErrCorrupt, s.end, due-1)
 	}
@@ -83,6 +85,8 @@ func (op *opening) lookAtIdentity(s *survey) (err error) {
 	if data := filepath.Join(op.home.Path, table.Dir); lance.Exists(data) { // without a version, Lance was making it when its directory was removed
 		return fmt.Errorf("%w: %s is there and %s is not", engine.ErrCorrupt, data, path)
 	}
+	// Random, so that no two buckets have the same: their logs and rings tell each other apart by
+	// it.
 	if _, err := rand.Read(op.id[:]); err != nil {
 		return fmt.Errorf("engine: make identity: %w", err)
 	}
@@ -115,7 +119,7 @@ func (op *opening) lookAtConsumers(s *survey) error {
 
 // lookAtMarks reads what tasks have consumed.
 func (op *opening) lookAtMarks(s *survey) (err error) {
-	s.marks, err = op.consumption.read()
+	s.marks, err = op.tasks.Read(op.id, op.table)
 	return err
 }
 
@@ -132,6 +136,7 @@ func (op *opening) lookAtLog(s *survey) error {
 	if err != nil {
 		return fmt.Errorf("engine: open log: %w", err)
 	}
+	// Read and not opened: nothing of it is changed before all the rest was found sound.
 	s.log = log
 	if s.lostLog = op.table.Marker().Mark().Logging && report.Segments == 0; s.lostLog && !op.salvages() {
 		return fmt.Errorf("%w: there is no segment in %s: the rows from %d on, if there were any, are lost", segment.ErrCorrupt, op.walPath(), s.checkpoint)
@@ -141,6 +146,8 @@ func (op *opening) lookAtLog(s *survey) error {
 
 // survive keeps the rows of a log entry that do not come before the end.
 func (op *opening) survive(s *survey, d *batch.Decoder, e segment.Entry) error {
+	// Decoded now, though the table is not even open: an entry that cannot be is damage, and is to
+	// be found before anything is changed.
 	rec, err := op.decodeFitting(s, d, e)
 	if err != nil {
 		return err
@@ -155,6 +162,8 @@ func (op *opening) survive(s *survey, d *batch.Decoder, e segment.Entry) error {
 		rec.Release()
 		rec = part
 	}
+	// In a salvage there may be a hole before it, which the replay fills with rows of nulls: those
+	// behind keep their offsets.
 	first := max(e.First, s.end)
 	s.rows = append(s.rows, survivors{first, rec})
 	s.end = first + rec.NumRows()
@@ -195,6 +204,8 @@ func (op *opening) lookAtRing(s *survey) error {
 		return fmt.Errorf("engine: recover puts: %w", err)
 	}
 	s.hasRing = true
+	// What is older than the log's end was written to the log before it left the ring; Following
+	// passes it over.
 	if saved.Logged && s.log != nil {
 		entries, gap := saved.Following(s.end)
 		err = errors.Join(err, gap)
@@ -222,12 +233,12 @@ func (op *opening) lookAtRing(s *survey) error {
 // opening recovers a bucket: it makes, of what is in the directory, what the parts of the bucket begin with.
 type opening struct {
 	*core
-	rows        *rows
-	flusher     *flusher
-	ingest      *ingest
-	consumption *consumption
-	consumers   *statefile.Register
-	recovered   *recovered
+	rows      *rows
+	flusher   *flusher
+	ingest    *ingest
+	tasks     *tasks.Tasks
+	consumers *statefile.Register
+	recovered *recovered
 }
 
 // logOptions are those of the bucket's log.

@@ -8,6 +8,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
+	"github.com/persisting/persisting/engine/tail"
 )
 
 // packable is a message of n rows from row first on, as a bucket packs it.
@@ -44,14 +45,14 @@ func TestPackedRowsAreReadInOrder(t *testing.T) {
 	}
 	put(10)
 	wantRows(t, b, n)
-	put(3 * packedCount)
+	put(3 * tail.PackedCount)
 	c, err := b.Read(n-5, 3, true)
 	if got := ids(t, c, err); len(got) != 3 || got[0] != n-5 {
 		t.Fatalf("rows %v, want 3 from %d", got, n-5)
 	}
 	appendRows(t, b, 2)
 	n += 2
-	put(packedCount + 7)
+	put(tail.PackedCount + 7)
 	wantRows(t, b, n)
 	must(t, b.Flush())
 	put(50)
@@ -87,7 +88,7 @@ func TestWhatTheLogRefusesIsNotThere(t *testing.T) {
 				t.Fatalf("the put gives %v", err)
 			}
 			after := b.rows.tail
-			if after.next != before.next || after.bytes != before.bytes || len(after.chunks) != len(before.chunks) || b.rows.tally != tally {
+			if after.Next() != before.Next() || after.Bytes() != before.Bytes() || len(after.Chunks()) != len(before.Chunks()) || b.rows.tally != tally {
 				t.Errorf("the tail was %+v and is %+v, the counts were %+v and are %+v", before, after, tally, b.rows.tally)
 			}
 			if err := b.Close(); !errors.Is(err, engine.ErrPoisoned) {

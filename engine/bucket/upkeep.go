@@ -27,9 +27,11 @@ func (up *upkeep) compactNow(thorough bool) error {
 	if err := up.home.Fault(); err != nil {
 		return err
 	}
+	// Nothing was flushed yet, or the bucket was closed.
 	if made, err := up.table.Made(); err != nil || !made {
 		return err
 	}
+	// After the looks that end it early: a compaction that was none is not counted.
 	started := time.Now()
 	err := up.table.Merge(thorough)
 	// Indexes next, whatever little they lack; then the clean-up, which takes away the files that both have made needless.
@@ -48,6 +50,7 @@ func (up *upkeep) compactNow(thorough bool) error {
 func (up *upkeep) extendIndexes(least int64) error {
 	began := time.Now()
 	behind, err := up.table.IndexesBehind(up.rows.checkpointed(), least)
+	// Most looks find nothing to do, and are no work to tell of.
 	if len(behind) == 0 && (err == nil || errors.Is(err, engine.ErrClosed)) {
 		return err
 	}

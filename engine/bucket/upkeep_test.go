@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/persisting/persisting/engine/options"
 )
 
 // sized makes a table whose fragments have so many rows each.
@@ -31,7 +33,7 @@ func manifests(t *testing.T, b *Bucket) (sizes []int64) {
 // TestFragmentsThatStay holds that fragments too different to be merged do not
 // make every flush try it anew.
 func TestFragmentsThatStay(t *testing.T) {
-	b := open(t, t.TempDir(), quiet(func(o *Options) { o.CompactFragments = 4 }))
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.CompactFragments = 4 }))
 	sized(t, b, 80_000, 20_000, 5_000, 1_200)
 	b.upkeep.doDue()
 	if n := b.Stats().Metrics.CompactionCount; n != 1 || b.Stats().Fragments != 4 {
@@ -53,7 +55,7 @@ func TestFragmentsThatStay(t *testing.T) {
 // TestVersionsAreRemoved holds that changes which make no fragments do not leave
 // versions for ever, and that one that is read stays, alone.
 func TestVersionsAreRemoved(t *testing.T) {
-	b := open(t, t.TempDir(), quiet(func(o *Options) { o.CompactFragments = 4 }))
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.CompactFragments = 4 }))
 	sized(t, b, 100)
 	old, err := b.At(b.Stats().TableVersion)
 	must(t, err)
@@ -74,7 +76,7 @@ func TestVersionsAreRemoved(t *testing.T) {
 
 // TestManySmallFlushes holds that what a flush leaves does not add up.
 func TestManySmallFlushes(t *testing.T) {
-	b := open(t, t.TempDir(), quiet(func(o *Options) { o.CompactFragments = 8 }))
+	b := open(t, t.TempDir(), quiet(func(o *options.Options) { o.CompactFragments = 8 }))
 	flush := func(times int) (largest int64) {
 		for range times {
 			sized(t, b, 1)

@@ -52,6 +52,7 @@ func (b *Bucket) Untag(name string) error {
 // Restore gives the bucket the columns and the rows of an old version. Rows that
 // came later are removed; offsets are not given again.
 func (b *Bucket) Restore(version uint64) error {
+	// Held until it is done, or a compaction could take the version away that is to come back.
 	view, err := b.At(version)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/inspect"
 	"github.com/persisting/persisting/engine/lance"
+	"github.com/persisting/persisting/engine/options"
 	"github.com/persisting/persisting/engine/table"
 )
 
@@ -52,7 +53,7 @@ func TestVersionsThatAreTaggedOrOpenStay(t *testing.T) {
 	defer second.Close()
 	_, err = b.Delete("id = 1")
 	must(t, err)
-	must(t, b.RenameColumn("text", "words"))
+	must(t, b.Columns().Rename("text", "words"))
 	must(t, b.Compact())
 	must(t, b.Compact())
 
@@ -127,7 +128,7 @@ func TestRestoreGivesNoOffsetAgain(t *testing.T) {
 	must(t, b.Tag("good", version))
 	_, err := b.Delete("id = 1")
 	must(t, err)
-	must(t, b.AddColumns([]arrow.Field{nullable("x", arrow.PrimitiveTypes.Int64)}))
+	must(t, b.Columns().Add([]arrow.Field{nullable("x", arrow.PrimitiveTypes.Int64)}))
 	appendRows(t, b, 2) // one flushed with the restore, none lost track of
 	must(t, b.Compact())
 	must(t, b.Restore(version))
@@ -146,7 +147,7 @@ func TestRestoreGivesNoOffsetAgain(t *testing.T) {
 
 func TestConsumersAreOnDisk(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bucket")
-	b := open(t, dir, quiet(func(o *Options) { o.EnableWAL = false }))
+	b := open(t, dir, quiet(func(o *options.Options) { o.EnableWAL = false }))
 	appendRows(t, b, 5)
 	if err := b.Commit("a", 6); !errors.Is(err, engine.ErrNotFound) {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/lance"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/tail"
 )
 
 // Rows are the rows [From, To) of a record.
@@ -27,22 +28,25 @@ func (rs *rows) atHand(offset, count int64) (Rows, error) {
 		return Rows{}, nil
 	}
 	rows := Rows{Version: rs.schemaVersion}
-	if offset >= rs.tail.begin() {
-		i := rs.tail.find(offset)
-		if err := rs.tail.unpack(i); err != nil {
+	if offset >= rs.tail.Begin() {
+		c, err := rs.tail.At(offset)
+		if err != nil {
 			return Rows{}, err
 		}
-		if c := rs.tail.chunks[i]; end <= c.end && c.rec.Schema() == rs.schema {
-			c.rec.Retain()
-			rows.Record, rows.From, rows.To = c.rec, offset-c.first, end-c.first
+		if end <= c.End && c.Record.Schema() == rs.schema {
+			c.Record.Retain()
+			rows.Record, rows.From, rows.To = c.Record, offset-c.First, end-c.First
 		}
 		return rows, nil
 	}
-	if end > rs.tail.begin() {
+	// Some in memory and some in the table would be two records.
+	if end > rs.tail.Begin() {
 		return rows, nil
 	}
 	newest := rs.table.Newest()
 	defer newest.Release()
+	// Where any row was removed it is not looked up which: the way with a view does that, and says
+	// so.
 	if newest.Rows() == newest.NextRowID() {
 		sight := table.Sight{Snapshot: newest, Number: rs.schemaVersion}
 		rows.Record, rows.From, rows.To = rs.pages.AtHand(sight, offset, end)
@@ -62,7 +66,7 @@ func (v *view) left() error {
 	}
 	if end < v.memory {
 		v.end, v.memory = end, end
-		release(v.chunks)
+		tail.Release(v.chunks)
 		v.chunks = nil
 	}
 	return nil
@@ -83,7 +87,7 @@ type view struct {
 	first, end int64           // the rows of the read
 	visible    int64           // the rows of the bucket
 	memory     int64           // those from here on are in chunks
-	chunks     []chunk
+	chunks     []tail.Chunk
 }
 
 // view takes a snapshot of the rows [offset, offset+count).
@@ -97,9 +101,10 @@ func (rs *rows) view(offset, count int64) (*view, error) {
 	v := &view{schema: rs.schema, version: rs.schemaVersion, visible: visible, unpin: func() {}}
 	v.first = min(offset, visible)
 	v.end = v.first + min(count, visible-v.first)
-	v.memory = min(max(rs.tail.begin(), v.first), v.end)
+	// From the oldest row in memory on all are there, so that the version is needed for what lies below alone.
+	v.memory = min(max(rs.tail.Begin(), v.first), v.end)
 	var err error
-	if v.chunks, err = rs.tail.slice(v.memory, v.end); err != nil {
+	if v.chunks, err = rs.tail.Slice(v.memory, v.end); err != nil {
 		return nil, err
 	}
 	if v.first < v.memory {
@@ -135,6 +140,7 @@ func (rs *rows) readTable(p *table.Parts, v *view, noWait bool) error {
 	if err != nil {
 		return fmt.Errorf("engine: read table: %w", err)
 	}
+	// The reader goes on after the call, so the version is let go of at the end of the cursor.
 	p.Reader, p.Unpin = reader, v.unpin
 	return nil
 }
@@ -142,9 +148,10 @@ func (rs *rows) readTable(p *table.Parts, v *view, noWait bool) error {
 // join gives the batches in memory the columns of the view, and makes few of
 // many small ones, for this read and for those to come.
 func (rs *rows) join(v *view) ([]arrow.Record, error) {
+	// Many small batches would cost their reader more, each time, than to join them costs once.
 	n, rows := int64(len(v.chunks)), v.end-v.memory
 	if n <= manyChunks || rows/n >= smallChunk {
-		return alignAll(v.chunks, v.schema)
+		return tail.Align(v.chunks, v.schema)
 	}
 	chunks := v.chunks
 	v.chunks = nil
@@ -153,6 +160,7 @@ func (rs *rows) join(v *view) ([]arrow.Record, error) {
 
 // take returns the rows at offsets, in one batch; none where there are no offsets.
 func (v *view) take(offsets []int64, noWait bool) ([]arrow.Record, error) {
+	// Those of the table in one question, whatever their order: Lance reads each page once then.
 	var ids []int64
 	for _, o := range offsets {
 		if o < 0 || o >= v.end {
@@ -165,6 +173,7 @@ func (v *view) take(offsets []int64, noWait bool) ([]arrow.Record, error) {
 	var stored arrow.Record
 	if len(ids) > 0 {
 		var err error
+		// In the order asked for, repeats included, which inOrder goes by.
 		if stored, err = v.sight().Take(ids, v.visible, noWait); err != nil {
 			return nil, err
 		}
@@ -185,27 +194,30 @@ func (v *view) take(offsets []int64, noWait bool) ([]arrow.Record, error) {
 // inOrder returns the rows at offsets, of which those in the table are in stored, in the order of the offsets; the caller releases
 // what is returned, with an error as well.
 func (v *view) inOrder(offsets []int64, stored arrow.Record) (parts []arrow.Record, err error) {
-	memory := tail{chunks: v.chunks, next: v.end}
+	memory := tail.Of(v.chunks, v.end)
 	var taken int64
 	for i := 0; i < len(offsets); {
 		j, o := i, offsets[i]
 		if o < v.memory {
+			// The table gave its rows in the order asked for, so a run of them is a slice of what
+			// it gave, whatever the offsets.
 			for j < len(offsets) && offsets[j] < v.memory {
 				j++
 			}
 			parts = append(parts, stored.NewSlice(taken, taken+int64(j-i)))
 			taken += int64(j - i)
 		} else {
+			// In memory only neighbours are one slice.
 			for j < len(offsets) && offsets[j] == o+int64(j-i) {
 				j++
 			}
-			slices, err := memory.slice(o, o+int64(j-i))
+			slices, err := memory.Slice(o, o+int64(j-i))
 			if err != nil {
 				return parts, err
 			}
 			for _, k := range slices {
-				rec, err := batch.Align(k.rec, v.schema)
-				k.rec.Release()
+				rec, err := batch.Align(k.Record, v.schema)
+				k.Record.Release()
 				if err != nil {
 					return parts, err
 				}
@@ -217,36 +229,16 @@ func (v *view) inOrder(offsets []int64, stored arrow.Record) (parts []arrow.Reco
 	return parts, nil
 }
 
-// coalesce gives chunks of the tail the columns of schema, and joins neighbours
-// until none has fewer than rows rows, as far as that goes without copying large
-// batches. The tail gets what is joined, so that nothing is in memory twice for
-// long. It takes over the references to chunks; the caller releases the result.
-func (rs *rows) coalesce(schema *arrow.Schema, chunks []chunk, rows int64) ([]arrow.Record, error) {
-	var out []arrow.Record
-	for len(chunks) > 0 {
-		n, bytes := 0, int64(0)
-		for n < len(chunks) && bytes < coalesceBytes {
-			bytes += chunks[n].bytes
-			n++
-		}
-		joined, err := joinChunks(schema, chunks[:n], rows)
-		if err != nil {
-			release(chunks)
-			batch.ReleaseAll(out)
-			return nil, fmt.Errorf("engine: join batches: %w", err)
-		}
-		out = append(out, joined...)
-		if len(joined) < n {
-			rs.locked(func() {
-				if !rs.closed {
-					rs.tail.replace(chunks[:n], joined...)
-				}
-			})
-		}
-		release(chunks[:n])
-		chunks = chunks[n:]
-	}
-	return out, nil
+// coalesce joins small chunks for who writes or reads them, see [tail.Coalesce]. The tail gets what is joined as well, unless the
+// bucket was closed meanwhile and has given its rows back.
+func (rs *rows) coalesce(schema *arrow.Schema, chunks []tail.Chunk, rows int64) ([]arrow.Record, error) {
+	return tail.Coalesce(schema, chunks, rows, func(parts []tail.Chunk, joined []arrow.Record) {
+		rs.locked(func() {
+			if !rs.closed {
+				rs.tail.Replace(parts, joined...)
+			}
+		})
+	})
 }
 
 // Reads that meet more than manyChunks batches of fewer than smallChunk rows

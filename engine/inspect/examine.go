@@ -140,6 +140,8 @@ func Examine(dir string, o ExamineOptions) (Examination, error) {
 			x.InUseBy = &holder
 		}
 		// What is written or removed at this moment looks damaged, but not twice.
+		// Settled where nobody writes, where it was tried often enough, or where two looks in a row
+		// see the same faults: what an owner does leaves another picture the next time.
 		settled := holder == "" || try >= tries || !x.Sound && reflect.DeepEqual(x.Faults, before)
 		if !settled && (!x.Sound || x.overtaken()) {
 			before = x.Faults
@@ -148,6 +150,9 @@ func Examine(dir string, o ExamineOptions) (Examination, error) {
 		}
 		if o.ReadRows && x.Table.Version != 0 {
 			sound := x.Sound
+			// To read all rows takes longer than a look. A busy owner may have removed the version
+			// by then, each time: after some of these the answer is given without the rows, and
+			// says so.
 			if outrun < tries/2 {
 				x.readAll()
 			} else {
@@ -208,11 +213,14 @@ func (x *examiner) examine() error {
 	if err := x.readIdentity(); err != nil {
 		return err
 	}
+	// Whose files they are before what is in them; the mark before the table, which it judges.
 	x.readMark()
 	tags := x.readRegisters()
 	x.readMarks()
 	x.readTable()
 	x.readTags(tags)
+	// From the table's end on, as an opening reads it: what is before is in the table, and was cut
+	// or may be.
 	report := x.readLog(x.Table.End)
 	x.noteLog(report)
 	if x.lostLog(report) {
@@ -259,6 +267,7 @@ func (x *examiner) fault(path string, err error, what string, rows ...[2]int64) 
 	case err != nil:
 		f.What = err.Error()
 	}
+	// Also for one that is told already.
 	x.Sound = false
 	if !slices.ContainsFunc(x.Faults, func(g Fault) bool { return reflect.DeepEqual(f, g) }) {
 		x.Faults = append(x.Faults, f)
@@ -307,6 +316,8 @@ func (x *examiner) measure() error {
 
 // readIdentity finds the identity, that of the log where the bucket's is damaged.
 func (x *examiner) readIdentity() error {
+	// By vfs.OS here and below, and not by a file system that could be another: an examination is
+	// of what is on the disk.
 	id, err := layout.ReadIdentity(vfs.OS, filepath.Join(x.dir, layout.IdentityFile))
 	if err != nil {
 		if errors.Is(err, fs.ErrPermission) {
@@ -314,6 +325,8 @@ func (x *examiner) readIdentity() error {
 		}
 		x.fault(layout.IdentityFile, err, "")
 		x.unread = append(x.unread, layout.IdentityFile)
+		// The log repeats it in each segment, so the rows of it are not lost with a file of some
+		// bytes.
 		id = identityOfLog(x.dir)
 	}
 	x.id = id
@@ -369,6 +382,7 @@ func (x *examiner) readMarks() {
 	if _, err := os.Lstat(dir); err != nil && !x.mark.Marked {
 		return
 	}
+	// As a salvage reads it, which goes on behind a fault: all faults are told at once.
 	o := wal.Options{Dir: dir, Bucket: x.id, Recovery: wal.Salvage}
 	reading, err := journal.Read(o, &marks.Marks{})
 	if err != nil {
@@ -387,6 +401,8 @@ func (x *examiner) readMarks() {
 // readTags holds the tags against what was noted of them.
 func (x *examiner) readTags(noted map[string]int64) {
 	path := filepath.Join(x.dir, table.Dir)
+	// By the register, which is the bucket's own: files of tags that it does not know are another
+	// program's.
 	stray, err := table.StrayTags(vfs.OS, path, noted)
 	if err != nil {
 		x.stop(path, err)
@@ -408,6 +424,7 @@ func (x *examiner) readTable() {
 	if x.hasTable = err == nil; !x.hasTable {
 		return
 	}
+	// Whatever is there was never a table that had a row.
 	if x.mark.Unmade() {
 		x.hasTable = false
 		x.note("%s was being made, and is begun anew", table.Dir)
@@ -438,6 +455,7 @@ func (x *examiner) readTable() {
 		return
 	}
 	x.Table.Version, x.Table.Rows, x.Table.End, x.Table.Bytes = head.Number, head.Rows, head.NextRowID, head.Bytes
+	// No open would take it, nor any version after it: ids would be given twice.
 	if head.Rows > head.NextRowID {
 		x.stop(table.Dir, fmt.Errorf("the table has %d rows and its next row id is %d", head.Rows, head.NextRowID))
 	}
@@ -457,6 +475,8 @@ func (x *examiner) readTable() {
 // where the mark says that it was on disk.
 func (x *examiner) noteVersion(v *lance.Version) {
 	manifest := filepath.Join(table.Dir, v.Manifest)
+	// What the mark names was on the disk as a whole, so what is wrong with it came after that.
+	// What is above was in the making when something ended.
 	durable := v.Number <= x.mark.Version
 	switch {
 	case v.Above:
@@ -466,6 +486,7 @@ func (x *examiner) noteVersion(v *lance.Version) {
 	case v.Torn != nil:
 		x.note("%s %s, and is set aside", manifest, *v.Torn)
 	}
+	// A version that is above the mark may have flaws, and was never promised to anybody.
 	for _, f := range v.Flaws {
 		file := filepath.Join(table.Dir, f.File)
 		if durable {
@@ -505,6 +526,8 @@ func (x *examiner) readFiles() error {
 		switch {
 		case !table.Summed(f):
 			continue
+		// Written by a version before the sums, or before a power failure took the line: no fault,
+		// and told.
 		case !ok:
 			x.Table.Unsummed++
 			continue
@@ -522,6 +545,8 @@ func (x *examiner) readFiles() error {
 
 // readRows reads all rows of the table.
 func (x *examiner) readRows() {
+	// Decoding finds what a checksum of a file cannot, as a file that was wrong when it was
+	// written.
 	rows, err := countRows(filepath.Join(x.dir, table.Dir), x.Table.Version)
 	switch {
 	case err != nil:
@@ -539,6 +564,7 @@ func countRows(path string, version uint64) (rows int64, err error) {
 		return 0, err
 	}
 	defer s.Release()
+	// All columns, as a page of one may be damaged and those of the others not.
 	r, err := s.Read(0, s.NextRowID(), nil, 0)
 	if err != nil {
 		return 0, err
@@ -571,6 +597,8 @@ func (x *examiner) readLog(next int64) wal.Report {
 		if rec.NumRows() != e.Rows {
 			return fmt.Errorf("%w: the entry has %d rows, its header says %d", engine.ErrCorrupt, rec.NumRows(), e.Rows)
 		}
+		// Decoded, and not only summed: an entry that is whole and cannot be read would stop the
+		// next open.
 		x.schema = widest(x.schema, rec.Schema())
 		return nil
 	})

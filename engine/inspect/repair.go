@@ -44,6 +44,8 @@ func Repair(dir string, apply bool, reopen func(dir string, lock *statefile.Lock
 				err = errors.Join(err, lock.Undo())
 			}
 		}()
+		// A plan for a bucket that is open would be of another bucket by the time that somebody reads
+		// it.
 	} else if err := unlocked(dir); err != nil {
 		return done, err
 	}
@@ -58,6 +60,7 @@ func Repair(dir string, apply bool, reopen func(dir string, lock *statefile.Lock
 	if x.Sound {
 		return done, nil
 	}
+	// As rows that were changed where nothing notes how: to choose for the user is not a repair.
 	if x.obstacle != nil {
 		return done, fmt.Errorf("%w, and beyond repair: %s", engine.ErrCorrupt, x.obstacle.Error())
 	}
@@ -66,12 +69,15 @@ func Repair(dir string, apply bool, reopen func(dir string, lock *statefile.Lock
 	if !apply {
 		return done, nil
 	}
+	// An examination of all rows may have taken hours.
 	if err := lock.Check(); err != nil {
 		return done, fmt.Errorf("engine: repair: %w", err)
 	}
 	if err := p.apply(); err != nil {
 		return done, fmt.Errorf("engine: repair: %w", err)
 	}
+	// The repair ends with an open, so that what it leaves is what an open accepts, and nothing of
+	// recovery is written a second time here.
 	err = reopen(dir, lock)
 	lock = nil
 	if err != nil {
@@ -114,6 +120,8 @@ func (x *examiner) plan() plan {
 		if !v.Mendable() {
 			continue
 		}
+		// Fewer, and not as many: with the same loss the version that needs no file given up is the
+		// better one.
 		if p := x.planWith(v, true); count(p.lost) < count(best.lost) {
 			best = p
 		}
@@ -130,6 +138,8 @@ func (x *examiner) planWith(v *lance.Version, mend bool) plan {
 			p.lose(f.Rows...)
 		}
 	}
+	// Another examiner, as each plan reads the log from its own row on, and its faults are none of
+	// the bucket's.
 	silent := newExaminer(x.dir, ExamineOptions{})
 	silent.id = x.id
 	p.log = silent.readLog(next)
@@ -174,6 +184,8 @@ func count(rows [][2]int64) (n int64) {
 
 // steps says what apply, and the opening after it, do.
 func (p *plan) steps() (steps []string) {
+	// In the order in which apply and the opening do them, as a person reads them before saying
+	// yes.
 	step := func(format string, args ...any) { steps = append(steps, fmt.Sprintf(format, args...)) }
 	for _, file := range p.x.unread {
 		switch file {
@@ -209,6 +221,8 @@ func (p *plan) steps() (steps []string) {
 	if p.ringFault != nil {
 		step("keep the damaged %s as %s.broken", layout.RingFile, layout.RingFile)
 	}
+	// What is lost at the end is one step, whatever it is lost by: the bucket is shorter after
+	// that.
 	ends := false
 	for _, r := range p.lost {
 		if r[1] < 0 || r[1] > p.log.End {
@@ -235,6 +249,8 @@ func (p *plan) apply() error {
 			return err
 		}
 	}
+	// First after what is damaged is aside: without an identity the log cannot be told from
+	// another's.
 	if slices.Contains(x.unread, layout.IdentityFile) {
 		if x.id == [16]byte{} {
 			if _, err := rand.Read(x.id[:]); err != nil {
@@ -275,6 +291,7 @@ func (p *plan) applyTable(m *table.Marker) error {
 			return err
 		}
 	}
+	// What is lost is no longer due, or the bucket would be refused for it for ever.
 	state.Rows = min(state.Rows, p.log.End)
 	return m.Replace(state)
 }

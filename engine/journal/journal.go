@@ -55,6 +55,8 @@ func Read(o wal.Options, s State) (*Reading, error) {
 		if o.Recovery != wal.Salvage || !errors.Is(err, engine.ErrCorrupt) {
 			return nil, err
 		}
+		// The records behind the snapshot are replayed all the same: some of the state is better
+		// than none.
 		r.faults, r.broken = append(r.faults, err), true
 	}
 	replay := func(e segment.Entry) error {
@@ -90,6 +92,7 @@ func (r *Reading) restore(s State) error {
 	if err := s.Restore(content[8:]); err != nil {
 		return fmt.Errorf("%w: %s: %w", engine.ErrCorrupt, path, err)
 	}
+	// Where the records of the log go on: what comes before is in the snapshot.
 	r.held = int64(binary.LittleEndian.Uint64(content))
 	return nil
 }
@@ -144,6 +147,8 @@ func (j *Journal) Snapshot(state []byte) error {
 		return fmt.Errorf("journal: write snapshot: %w", err)
 	}
 	j.held, j.salvaged = held, false
+	// Last. A crash before it finds records that the snapshot has as well, and the log passes them
+	// over by their number.
 	if err := j.log.Cut(held); err != nil {
 		return fmt.Errorf("journal: cut log: %w", err)
 	}

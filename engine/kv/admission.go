@@ -2,7 +2,8 @@ package kv
 
 import "sync"
 
-// ghosts are the hashes of blocks that were forgotten a short time ago.
+// ghosts are the hashes of blocks that were forgotten a short time ago. One that is set again had left too early, and goes to the
+// main ring at once; with second_hit it is stored, since it was wanted twice.
 type ghosts struct {
 	mu    sync.Mutex
 	known map[uint64]struct{}
@@ -54,7 +55,8 @@ const (
 
 func newSketch() *sketch { return &sketch{counts: make([]uint8, sketchBytes)} }
 
-// seen counts a hash, and returns how often it had come before.
+// seen counts a hash, and returns how often it had come before. Rows are four places of one table, by four hashes that are made of
+// one; two keys that share all four are taken for one, which costs a write that was not wanted, and no more.
 func (k *sketch) seen(hash uint64) uint8 {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -1,17 +1,21 @@
 package kv
 
-import "time"
+import (
+	"time"
 
-// Blocks is a store, here or elsewhere.
+	"github.com/persisting/persisting/engine/kv/transfer"
+)
+
+// Blocks is a store: one of this process, or a client of one that another serves.
 type Blocks interface {
 	Space(namespace, salt string) (uint32, error)
 	Exists(space uint32, key []byte, lease time.Duration) (int64, error)
 	ExistsAll(space uint32, keys [][]byte, lease time.Duration, lengths []int64) error
 	Prefix(space uint32, keys [][]byte, lease time.Duration) (int, error)
-	Get(b *Batch) error
-	Set(b *Batch) error
-	SubmitGet(b *Batch) (uint64, error)
-	SubmitSet(b *Batch) (uint64, error)
+	Get(b *transfer.Batch) error
+	Set(b *transfer.Batch) error
+	SubmitGet(b *transfer.Batch) (uint64, error)
+	SubmitSet(b *transfer.Batch) (uint64, error)
 	SetBell(ring func())
 	Drain(tickets []uint64) int
 	Delete(space uint32, key []byte) (bool, error)
@@ -29,4 +33,4 @@ type Blocks interface {
 	Close() error
 }
 
-var _, _ Blocks = (*Store)(nil), (*Client)(nil)
+var _ Blocks = (*Store)(nil)

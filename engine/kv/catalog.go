@@ -46,7 +46,8 @@ var (
 // errJournal is returned while the journal cannot be written.
 var errJournal = errors.New("kv: the journal could not be written; the next checkpoint replaces it")
 
-// catalog writes what the index is to the disk.
+// catalog writes what the index is to the disk. It knows frames and files and not what they mean: that is in checkpoint.go, which
+// writes them, and in recover.go, which reads them.
 type catalog struct {
 	fs   vfs.FS
 	dir  string
@@ -86,6 +87,7 @@ func (c *catalog) nextFrame(b []byte) (kind uint16, content, rest []byte, ok boo
 	return le.Uint16(b[8:]), b[frameHead:end], b[end:], ok
 }
 
+// journalPath is the file of a journal. Numbers have eight digits to be listed in order by people; the code sorts them.
 func (c *catalog) journalPath(number uint64) string {
 	return filepath.Join(c.dir, fmt.Sprintf("%s%08d", journalPrefix, number))
 }
@@ -108,7 +110,9 @@ func (c *catalog) journals() ([]uint64, error) {
 	return numbers, nil
 }
 
-// append writes a frame to the journal. What it has written is there when the process ends.
+// append writes a frame to the journal. What it has written is there when the process ends: it is in the kernel, and needs a sync
+// against the end of the machine only. After a write that failed nothing more is appended, since a frame behind a torn one would
+// never be read.
 func (c *catalog) append(kind uint16, content []byte) error {
 	frame := c.appendFrame(make([]byte, 0, frameHead+len(content)), kind, content)
 	c.mu.Lock()

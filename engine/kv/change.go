@@ -8,8 +8,9 @@ import (
 	"github.com/persisting/persisting/engine/blob"
 )
 
-// Delete removes a key.
-func (s *Store) Delete(space uint32, key []byte) (bool, error) {
+// change holds a key, so that no set and no move of it comes between, and has f change its entry under the lock of the shard. What
+// f returns writes that down once the shard is free, for which the disk may be waited for; nil says that there is no such key.
+func (s *Store) change(space uint32, key []byte, f func(t *shard, hash uint64) (note func() error, err error)) (bool, error) {
 	if err := s.enterChange(); err != nil {
 		return false, err
 	}
@@ -19,30 +20,44 @@ func (s *Store) Delete(space uint32, key []byte) (bool, error) {
 		return false, err
 	}
 	hash := o.hash(key)
-	s.ordersOf(hash).overtake(hash)
 	stripe := &s.keys[hash%stripes]
 	stripe.Lock()
 	defer stripe.Unlock()
 	t := s.index.shard(hash)
 	t.mu.Lock()
-	e, ref := s.look(t, hash)
-	if e == nil {
-		t.mu.Unlock()
-		if s.doubts.has(hash) {
-			return false, errDoubt
-		}
-		return false, nil
-	}
-	g, page := s.segmentOf(ref), e.page
-	g.users.Add(1)
-	s.dropLocked(t, g, e)
+	note, err := f(t, hash)
 	t.mu.Unlock()
-	s.markDead(g, page)
-	s.stats.deleted.Add(1)
-	if err := s.catalog.append(frameDead, placeContent(g, page)); err != nil {
-		return true, s.failed("note that a block is deleted", err)
+	if err != nil || note == nil {
+		return false, err
 	}
-	return true, nil
+	return true, note()
+}
+
+// Delete removes a key, and has the sets of it lose that are on their way.
+func (s *Store) Delete(space uint32, key []byte) (bool, error) {
+	return s.change(space, key, func(t *shard, hash uint64) (func() error, error) {
+		s.ordersOf(hash).overtake(hash)
+		e, ref := s.look(t, hash)
+		if e == nil && s.doubts.has(hash) {
+			return nil, errDoubt
+		}
+		if e == nil {
+			return nil, nil
+		}
+		g, page := s.segmentOf(ref), e.page
+		g.users.Add(1) // until the mark is there
+		s.dropLocked(t, g, e)
+		return func() error {
+			// The journal comes first, as in publish: after a crash no index names a block that is marked.
+			err := s.catalog.append(frameDead, placeContent(g, page))
+			s.markDead(g, page)
+			s.stats.deleted.Add(1)
+			if err != nil {
+				return s.failed("note that a block is deleted", err)
+			}
+			return nil
+		}, nil
+	})
 }
 
 // Touch counts an access without reading, and sets when the block expires if ttl is not 0. Without that no disk is waited for.
@@ -50,7 +65,7 @@ func (s *Store) Touch(space uint32, key []byte, ttl time.Duration) (bool, error)
 	if ttl <= 0 {
 		return s.touch(space, key)
 	}
-	return s.change(space, key, func(e *entry) error {
+	return s.adjust(space, key, func(e *entry) error {
 		s.read(e)
 		e.expires = s.expiry(ttl)
 		return nil
@@ -76,7 +91,7 @@ func (s *Store) touch(space uint32, key []byte) (bool, error) {
 
 // Pin keeps a block until Unpin, whatever else is forgotten. It fails with [ErrPinned].
 func (s *Store) Pin(space uint32, key []byte) (bool, error) {
-	return s.change(space, key, func(e *entry) error {
+	return s.adjust(space, key, func(e *entry) error {
 		taken := blob.TakenBytes(e.length)
 		if e.pinned() {
 			return nil
@@ -92,7 +107,7 @@ func (s *Store) Pin(space uint32, key []byte) (bool, error) {
 
 // Unpin ends what Pin began.
 func (s *Store) Unpin(space uint32, key []byte) (bool, error) {
-	return s.change(space, key, func(e *entry) error {
+	return s.adjust(space, key, func(e *entry) error {
 		if e.pinned() {
 			s.pinned.Add(-blob.TakenBytes(e.length))
 			e.state &^= pinnedBit
@@ -101,37 +116,24 @@ func (s *Store) Unpin(space uint32, key []byte) (bool, error) {
 	})
 }
 
-// change has f change the entry of a key, and notes it in the journal.
-func (s *Store) change(space uint32, key []byte, f func(*entry) error) (bool, error) {
-	if err := s.enterChange(); err != nil {
-		return false, err
-	}
-	defer s.exit()
-	o, err := s.space(space)
-	if err != nil {
-		return false, err
-	}
-	hash := o.hash(key)
-	stripe := &s.keys[hash%stripes]
-	stripe.Lock()
-	defer stripe.Unlock()
-	t := s.index.shard(hash)
-	t.mu.Lock()
-	e, ref := s.look(t, hash)
-	if e == nil {
-		t.mu.Unlock()
-		return false, nil
-	}
-	if err := f(e); err != nil {
-		t.mu.Unlock()
-		return false, err
-	}
-	content := changeContent(s.segmentOf(ref), e)
-	t.mu.Unlock()
-	if err := s.catalog.append(frameChange, content); err != nil {
-		return true, s.failed("note a change", err)
-	}
-	return true, nil
+// adjust has f change fields of the entry of a key that the journal has as well.
+func (s *Store) adjust(space uint32, key []byte, f func(*entry) error) (bool, error) {
+	return s.change(space, key, func(t *shard, hash uint64) (func() error, error) {
+		e, ref := s.look(t, hash)
+		if e == nil {
+			return nil, nil
+		}
+		if err := f(e); err != nil {
+			return nil, err
+		}
+		content := changeContent(s.segmentOf(ref), e)
+		return func() error {
+			if err := s.catalog.append(frameChange, content); err != nil {
+				return s.failed("note a change", err)
+			}
+			return nil
+		}, nil
+	})
 }
 
 // DropNamespace removes all keys of a namespace, whatever their salt, durably, and returns how many there were.

@@ -14,6 +14,7 @@ import (
 func (s *Store) checkpoint(clean bool) error {
 	s.checkpointing.Lock()
 	defer s.checkpointing.Unlock()
+	// Read before anything else: a block with a higher one may or may not be in what is written now, and is looked for.
 	sequence := s.sequence.Load()
 	first, err := s.catalog.rotate()
 	if first == 0 {
@@ -35,11 +36,12 @@ func (s *Store) checkpoint(clean bool) error {
 	if err != nil {
 		return fmt.Errorf("kv: checkpoint: %w", err)
 	}
-	s.checkpointed = s.o.now()
+	s.checkpointed = s.o.Now()
 	s.doubts.settle(sequence)
 	return s.catalog.forget(first)
 }
 
+// writeIndex writes all frames of a checkpoint. Owners come first, since the entries name them by number.
 func (s *Store) writeIndex(w *writer, clean bool, first, sequence uint64) {
 	segments := s.allSegments()
 	head := le.AppendUint32(nil, catalogVersion)
@@ -66,7 +68,8 @@ func (s *Store) writeIndex(w *writer, clean bool, first, sequence uint64) {
 // openBit says of a segment, beside its ring, that it was being filled.
 const openBit = 1 << 8
 
-// segmentContent is a segment with its entries; nil once it is gone.
+// segmentContent is a segment with its entries; nil once it is gone. Each segment is seen as it is at one moment, under the lock of
+// recycling, so that none is written half emptied; different ones are seen at different moments, which the journal makes good.
 func (s *Store) segmentContent(g *segment) []byte {
 	s.recycling.Lock()
 	defer s.recycling.Unlock()
@@ -96,7 +99,8 @@ func (s *Store) segmentContent(g *segment) []byte {
 	return b
 }
 
-// notePublish writes to the journal that a block is there, and first whose it is.
+// notePublish writes to the journal that a block is there, and first whose it is. Two may write the owner at once, which says the
+// same twice.
 func (s *Store) notePublish(g *segment, sequence uint64, e *entry) error {
 	if o := s.owners.get(e.owner()); !o.noted.Load() {
 		if err := s.catalog.append(frameOwner, ownerContent(o)); err != nil {
@@ -110,6 +114,7 @@ func (s *Store) notePublish(g *segment, sequence uint64, e *entry) error {
 	return s.catalog.append(framePublish, appendEntry(b, e))
 }
 
+// lastCheckpoint is when the last one was written, or the store was opened.
 func (s *Store) lastCheckpoint() time.Time {
 	s.checkpointing.Lock()
 	defer s.checkpointing.Unlock()

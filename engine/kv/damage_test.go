@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/persisting/persisting/engine/kv/transfer"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -19,7 +20,7 @@ func filled(t *testing.T, dir string, clean bool) map[string][]byte {
 	values := map[string][]byte{}
 	put := func(key string, n, length int) {
 		values[key] = payload(key, n, length)
-		if r := set(t, s, 0, key, values[key]); r != OK {
+		if r := set(t, s, 0, key, values[key]); r != transfer.OK {
 			t.Fatalf("set: result %d", r)
 		}
 	}

@@ -2,9 +2,9 @@
 // values, and of anything else that may be computed again. It may forget a block; it never returns bytes other than those that
 // were set last.
 //
-//	Exists, Get, Set, Submit ...          any goroutine, or a server for those of other processes
+//	Exists, Get, Set, Submit ...          any goroutine, or package remote for those of other processes
 //	  |
-//	queue      loads | stores             bounded; loads have workers of their own, stores are shed
+//	transfer   loads | stores             bounded; loads have workers of their own, stores are shed
 //	  |
 //	index      hash of namespace and key -> slot, page, length, checksum; 38 to 40 bytes a key, no pointers
 //	  |
@@ -58,10 +58,29 @@
 // lease, are moved in any case; a segment that has more than 1/2 of such, 3/4 if there is no other, is passed over. A segment is
 // filled anew when the last reader has left it; nobody waits for that: a set that finds no segment fails.
 //
+// # Opening
+//
+// What is read is in three layers, each newer than the one before: the checkpoint, the journals from the one that it names, and
+// the headers of blocks that neither tells of. The last are at the end of the segments that were being filled, so that an opening
+// after a crash reads few headers and one after Close none. The layers overlap, since a checkpoint is written while blocks are
+// set, and each may repeat what the one before has said; what decides is the sequence of a block, never the order of reading.
+//
+// A damaged layer costs time and no more: a frame of the checkpoint that is not sound has its segment read by its headers, a
+// checkpoint without its end has all of them read, and a journal that ends early has the open segments read from where the
+// checkpoint has left them. So whatever is derived may be removed, and the answer stays the same.
+//
+// # Sets of one key
+//
+// Several may be on their way at once, on different workers. Each has a number, given when it was submitted, and the highest
+// that has ended wins: a slower, earlier one ends as if it had been replaced at once. A delete takes a number as well, so that
+// what was submitted before it does not come back after it. Numbers are kept only while something is on its way, and cost
+// nothing afterwards.
+//
 // # Order of writing
 //
-// A set: the block; with sync "each", its fdatasync; the journal; the index; the dead mark of the block it replaces. A segment is
-// emptied: copies of what stays, synced with the journal; its new epoch; the index. A checkpoint: the next journal is made; the
+// A set: the block; with sync "each", its fdatasync; the journal; the index; the dead mark of the block it replaces. A delete: the
+// index; the journal; the dead mark. A segment is emptied: copies of what stays, each with the sequence of its block and with the
+// key held, synced with the journal; its new epoch; the index. A checkpoint: the next journal is made; the
 // segments are synced; the checkpoint is written, synced and renamed; the journals before are removed.
 //
 // # Locks
@@ -74,20 +93,6 @@
 // With Options.ReadOnly a store is opened beside its owner, without a lock and without a write: from the checkpoint, the journals
 // and the headers of blocks that these do not tell of, as after a crash of the owner at that moment. What the owner replaces or
 // forgets afterwards no longer has its header, and is a miss there.
-//
-// # Serving
-//
-// A [Server] gives other processes the verbs of a store over a unix socket or TCP; a [Client] is what they have in its place, with
-// the same methods ([Blocks]). The protocol stands in wire.go. A client has one connection for lookups, and one for each block
-// that it moves at a time, each for one request after the other, so that nothing waits behind a block. Blocks go from the segment
-// file to the socket (sendfile) and from there into the reader's memory, who compares them with their checksums; sets are
-// received into memory, and while those of others fill it a client waits. A connection has a goroutine; one whose client takes
-// longer than 30 seconds to send or to take what it has begun is ended. All connections of a client end when one does. Without
-// any, keys are not there and sets fail, and the client connects anew. Sets and deletes of one key are sent one after the other,
-// in the order in which they were submitted.
-//
-// Leases of clients are given for 10 seconds at most. Longer ones, and pins, which are leases without an end, are given anew
-// while the connection lasts, so that they end with it, or with the server.
 //
 // # What a crash costs
 //

@@ -33,6 +33,3 @@ var (
 
 // errDoubt is returned by a Delete of such a key.
 var errDoubt = errors.New("kv: the disk has failed for this key before: a block of it may be found after a crash")
-
-// ErrDisconnected is returned by what cannot be answered without a server.
-var ErrDisconnected = errors.New("kv: no connection to the server of the store")

@@ -41,7 +41,8 @@ func (s *Store) identify() error {
 	return nil
 }
 
-// reidentify finds in a segment what store it is; without any segments a new one begins.
+// reidentify finds in a segment what store it is; without any segments a new one begins. Each segment repeats the identity and the
+// seed, so that losing the file "store" loses no block: with another seed every hash would be another.
 func (s *Store) reidentify() error {
 	found, ok := blob.Identify(s.o.FS, s.dir)
 	if ok {

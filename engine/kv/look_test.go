@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persisting/persisting/engine/kv/transfer"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -32,7 +33,7 @@ func TestLookBesideTheOwner(t *testing.T) {
 	}
 	for i := range 20 {
 		f.must(fmt.Sprintf("key %d", i), 100+i)
-		if r := set(t, f.Store, other, fmt.Sprintf("other %d", i), payload("other", i, 5000)); r != OK {
+		if r := set(t, f.Store, other, fmt.Sprintf("other %d", i), payload("other", i, 5000)); r != transfer.OK {
 			t.Fatal(r)
 		}
 		if i == 9 { // so that some are in the checkpoint, and some in the journal
@@ -71,7 +72,7 @@ func TestWhatTheOwnerReplacesIsAMissAndNoDamage(t *testing.T) {
 	}
 	f.must("overwritten", 3000)
 	s := f.looking()
-	if r := set(t, f.Store, 0, "replaced", payload("replaced", 2, 3000)); r != OK {
+	if r := set(t, f.Store, 0, "replaced", payload("replaced", 2, 3000)); r != transfer.OK {
 		t.Fatal(r)
 	}
 	if ok, err := f.Delete(0, []byte("deleted")); !ok || err != nil {
@@ -152,8 +153,8 @@ func TestLookChangesNothing(t *testing.T) {
 		t.Errorf("in use by %q", looked.Stats().InUseBy)
 	}
 	refused := map[string]func() error{
-		"set":    func() error { return looked.Set(&Batch{}) },
-		"submit": func() error { _, err := looked.SubmitSet(&Batch{}); return err },
+		"set":    func() error { return looked.Set(&transfer.Batch{}) },
+		"submit": func() error { _, err := looked.SubmitSet(&transfer.Batch{}); return err },
 		"delete": func() error { _, err := looked.Delete(0, nil); return err },
 		"pin":    func() error { _, err := looked.Pin(0, nil); return err },
 		"unpin":  func() error { _, err := looked.Unpin(0, nil); return err },

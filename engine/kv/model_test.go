@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persisting/persisting/engine/kv/transfer"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
 )
@@ -55,7 +56,7 @@ func payload(key string, n, length int) []byte {
 func set(t testing.TB, s *Store, space uint32, key string, value []byte) int8 {
 	t.Helper()
 	cut := len(value) / 3
-	b := &Batch{Space: space, Items: []Item{{Key: []byte(key), Pieces: [][]byte{value[:cut], nil, value[cut:]}}}, Results: make([]int8, 1)}
+	b := &transfer.Batch{Space: space, Items: []transfer.Item{{Key: []byte(key), Pieces: [][]byte{value[:cut], nil, value[cut:]}}}, Results: make([]int8, 1)}
 	if err := s.Set(b); err != nil {
 		t.Fatal(err)
 	}
@@ -73,11 +74,11 @@ func get(t testing.TB, s *Store, space uint32, key string) []byte {
 		return nil
 	}
 	into := make([]byte, n)
-	b := &Batch{Space: space, Items: []Item{{Key: []byte(key), Pieces: [][]byte{into[:n/2], into[n/2:]}}}, Results: make([]int8, 1)}
+	b := &transfer.Batch{Space: space, Items: []transfer.Item{{Key: []byte(key), Pieces: [][]byte{into[:n/2], into[n/2:]}}}, Results: make([]int8, 1)}
 	if err := s.Get(b); err != nil {
 		t.Fatal(err)
 	}
-	if b.Results[0] != OK {
+	if b.Results[0] != transfer.OK {
 		return nil
 	}
 	return into
@@ -127,7 +128,7 @@ func (m *model) step(faulty bool) {
 		r := set(m.t, m.s, space, key, value)
 		m.note(name, "set %d gave %d", m.n, r)
 		switch {
-		case r == OK:
+		case r == transfer.OK:
 			m.last[name] = value
 			delete(m.maybe, name)
 		case !faulty:
@@ -251,9 +252,7 @@ func TestModel(t *testing.T) {
 func (s *Store) abandon() {
 	s.closed.Store(true)
 	close(s.stop)
-	s.loads.close()
-	s.stores.close()
-	s.working.Wait()
+	s.mover.Stop()
 }
 
 // TestPowerFailure loses what was not synced: what is left is right, and what was flushed is there.
@@ -309,7 +308,7 @@ func (m *model) unsynced(steps int) {
 		}
 		if m.rng.IntN(3) > 0 {
 			value := payload(name, m.n, m.rng.IntN(30000))
-			if r := set(m.t, m.s, space, key, value); r != OK {
+			if r := set(m.t, m.s, space, key, value); r != transfer.OK {
 				m.t.Fatalf("set: result %d", r)
 			}
 			m.maybe[name] = append(m.maybe[name], value)
@@ -356,7 +355,7 @@ func TestEveryFault(t *testing.T) {
 			hook := &faultfs.Hook{FS: mem, Before: nth.Before, Short: n%2 == 0}
 			now := time.Now()
 			o := tiny(hook)
-			o.now = func() time.Time { return now }
+			o.Now = func() time.Time { return now }
 			m := newModel(t, rand.New(rand.NewPCG(3, 4)))
 			for i := range 2 {
 				for ns := range m.last {
@@ -382,7 +381,7 @@ func TestEveryFault(t *testing.T) {
 			m.checkAll()
 			now = now.Add(2 * time.Second)
 			s.keepUp()
-			if r := set(t, s, m.spaces[""], "afterwards", []byte("works")); r != OK {
+			if r := set(t, s, m.spaces[""], "afterwards", []byte("works")); r != transfer.OK {
 				t.Fatalf("fault %d, sticky %v: a set afterwards gives %d", n, sticky, r)
 			}
 			if err := s.Close(); err != nil {

@@ -71,7 +71,7 @@ func (s *Store) open() error {
 	if err := s.shrink(s.rings.limit); err != nil {
 		return fmt.Errorf("kv: keep to the capacity of %d bytes: %w", s.o.CapacityBytes, err)
 	}
-	s.checkpointed = s.o.now()
+	s.checkpointed = s.o.Now()
 	if known {
 		_, err = s.catalog.rotate() // a checkpoint of many keys takes longer than the opening
 	} else {

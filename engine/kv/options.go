@@ -52,9 +52,11 @@ type Options struct {
 	// Logger gets what goes wrong on the disk. The default is none.
 	Logger *slog.Logger `json:"-"`
 
-	now      func() time.Time // of tests
-	manual   bool             // no background work, for tests
-	unlocked bool             // for file systems that have no locks
+	// Now is the clock of expiries, leases and deadlines. The default is time.Now.
+	Now func() time.Time `json:"-"`
+
+	manual   bool // no background work, for tests
+	unlocked bool // for file systems that have no locks
 }
 
 // OptionError is returned for options that are unknown or out of range. It lists all faults.
@@ -101,8 +103,8 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.now == nil {
-		o.now = time.Now
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	return o
 }

@@ -15,7 +15,8 @@ func (p policy) first(known bool) int {
 	return main
 }
 
-// mostReads is up to where reads are counted.
+// mostReads is up to where reads are counted. Three is enough to tell a block that is read from one that was; lfu wants to tell
+// more from less, and counts as far as there are bits.
 func (p policy) mostReads() uint32 {
 	if p == "lfu" {
 		return readsMask >> ownerBits

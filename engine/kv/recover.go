@@ -15,7 +15,8 @@ import (
 // maxCatalogBytes is more than a checkpoint or a journal ever has: 40 bytes for each of 2^32 entries.
 const maxCatalogBytes = 1 << 38
 
-// recovery is what an opening knows while it reads.
+// recovery is what an opening knows while it reads. Maps are by slot or by hash of what the journals are about only: the rest of
+// the index, which may have 10^7 entries, is looked up where it is.
 type recovery struct {
 	s *Store
 
@@ -70,7 +71,8 @@ func (s *Store) recover() (known bool, err error) {
 	return r.whole && r.intact && !r.walked, nil
 }
 
-// openSegments opens the files that there are.
+// openSegments opens the files that there are. A directory may have more than the capacity allows, of an opening with a larger
+// one; they are emptied once the index is known, since before nobody can say which of their blocks are worth it.
 func (r *recovery) openSegments() error {
 	s := r.s
 	slots, err := s.blobs.Slots()
@@ -104,7 +106,8 @@ func (r *recovery) sawEpoch(epoch uint64) {
 	r.s.epoch.Store(max(r.s.epoch.Load(), epoch>>24))
 }
 
-// load reads a file of frames; one that is missing or too large has none.
+// load reads a file of frames; one that is missing or too large has none. Only the disk makes this fail: what is derived may be
+// in any state, and the opening goes on.
 func (r *recovery) load(path string) ([]byte, error) {
 	b, err := statefile.Whole(r.s.o.FS, path, maxCatalogBytes)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, statefile.ErrDamaged) {
@@ -169,7 +172,8 @@ func (r *recovery) find(slot uint32, epoch uint64) *segment {
 	return g
 }
 
-// segment takes in a segment of a checkpoint.
+// segment takes in a segment of a checkpoint. The epoch tells whether it is the filling that the checkpoint has seen: entries of
+// an earlier one would name blocks that were overwritten.
 func (r *recovery) segment(b []byte) {
 	slot, ring, epoch := le.Uint32(b), le.Uint32(b[4:]), le.Uint64(b[8:])
 	if int64(slot) < int64(len(r.s.index.segments)) {
@@ -211,7 +215,7 @@ func (r *recovery) own(e *entry) bool {
 
 func placeOf(g *segment, page uint32) uint64 { return uint64(g.Slot)<<32 | uint64(page) }
 
-// insert makes an entry the one of its hash, in the place of any other.
+// insert makes an entry the one of its hash, in the place of any other. Whatever a file says, it has no place beyond its segment.
 func (r *recovery) insert(g *segment, e entry) {
 	s := r.s
 	if uint64(blob.End(e.page, e.length)) > uint64(s.blobs.SegmentBytes/blob.PageBytes-1) {
@@ -275,7 +279,8 @@ func (r *recovery) journals() error {
 	return nil
 }
 
-// replay takes in a journal up to where it is damaged or torn.
+// replay takes in a journal up to where it is damaged or torn. What stands behind is not trusted although it may be sound: notes
+// are about what earlier ones have made, and without one of them the next may bring back a block that was replaced.
 func (r *recovery) replay(b []byte) {
 	for len(b) > 0 {
 		kind, content, rest, ok := r.s.catalog.nextFrame(b)
@@ -305,6 +310,7 @@ func (r *recovery) replay(b []byte) {
 	}
 }
 
+// publish takes in that a block has become the one of its key. Its segment may have been filled anew since then.
 func (r *recovery) publish(content []byte) {
 	sequence := le.Uint64(content[12:])
 	r.last = max(r.last, sequence)
@@ -399,7 +405,9 @@ func (r *recovery) emptied(g *segment) {
 	g.Assume(g.Epoch(), freeRing)
 }
 
-// walk reads the headers of blocks that neither checkpoint nor journal have told of.
+// walk reads the headers of blocks that neither checkpoint nor journal have told of: from where the last one is known that they
+// have told of, or from where the checkpoint has left the segment if a journal cannot be trusted. After a Close, and in segments
+// that were not being filled, there are none, and nothing is read.
 func (r *recovery) walk(g *segment) error {
 	known := r.read[g.Slot]
 	switch {
@@ -477,7 +485,8 @@ func (r *recovery) isOlder(hash, sequence uint64) bool {
 	return r.s.index.find(t, hash) >= 0 && sequence <= r.sequence
 }
 
-// arrange puts the segments into the rings, in the order of their epochs. The newest of each ring goes on being filled.
+// arrange puts the segments into the rings, in the order of their epochs, which is that in which they were begun. The newest of
+// each ring goes on being filled. One without a live block has no place in a ring; it is made void when the first set wants one.
 func (r *recovery) arrange() {
 	s := r.s
 	all := s.allSegments()

@@ -26,7 +26,8 @@ func (s *Store) reserve(ring int, length uint32) (*segment, uint32, error) {
 	}
 }
 
-// extend gives a ring another segment, unless somebody else has done so since full was seen to be.
+// extend gives a ring another segment, unless somebody else has done so since full was seen to be: all writers meet here when a
+// segment is full, and each that comes later finds the work done.
 func (s *Store) extend(ring int, full *segment) error {
 	s.recycling.Lock()
 	defer s.recycling.Unlock()
@@ -40,7 +41,7 @@ func (s *Store) extend(ring int, full *segment) error {
 	return s.begin(ring, g)
 }
 
-// begin has a ring go on in an empty segment.
+// begin has a ring go on in an empty segment. The epoch is on the disk before the first block, whose header names it.
 func (s *Store) begin(ring int, g *segment) error {
 	if err := g.Begin(s.nextEpoch(), uint32(ring)); err != nil {
 		s.rings.putFree(g)
@@ -60,7 +61,9 @@ const (
 // spare segments are left for the copies of what stays when the next one is emptied.
 const spare = 1
 
-// emptySegment returns a segment that holds nothing. The caller holds s.recycling, here and below.
+// emptySegment returns a segment that holds nothing: a free one, a new one while the capacity has room, or the oldest once it was
+// emptied. It does not wait for readers; a set that finds none fails, and the blocks that are read stay. The caller holds
+// s.recycling, here and below.
 func (s *Store) emptySegment() (*segment, error) {
 	for tries := 0; ; tries++ {
 		s.collect()
@@ -75,8 +78,8 @@ func (s *Store) emptySegment() (*segment, error) {
 			}
 			full = err // there may be segments to empty
 		}
-		if s.rings.leavingCount() > 1 || tries == mostTries || s.o.now().Before(s.fullUntil) {
-			s.fullUntil = s.o.now().Add(fullFor)
+		if s.rings.leavingCount() > 1 || tries == mostTries || s.o.Now().Before(s.fullUntil) {
+			s.fullUntil = s.o.Now().Add(fullFor)
 			return nil, errors.Join(errFull, full)
 		}
 		if err := s.recycle(); err != nil {
@@ -85,6 +88,7 @@ func (s *Store) emptySegment() (*segment, error) {
 	}
 }
 
+// create makes one more segment file, allocated in full, so that no set finds the disk full in the middle of a block.
 func (s *Store) create() (*segment, error) {
 	slot := slices.Index(s.index.segments, nil)
 	if slot < 0 {
@@ -121,7 +125,8 @@ func (s *Store) collect() {
 	}
 }
 
-// recycle empties one segment.
+// recycle empties one segment: the first of which at most half has to stay. Where all have more, pins and leases would otherwise
+// stop every set, one of which three quarters stay is emptied, which gains little for much writing, and beyond that none.
 func (s *Store) recycle() error {
 	s.owners.judge()
 	for _, most := range []int64{s.blobs.SegmentBytes / 2, s.blobs.SegmentBytes * 3 / 4} {
@@ -139,7 +144,8 @@ func (s *Store) recycle() error {
 	return errFull
 }
 
-// affordable are the candidates of the highest rank, up to 3/10 of a segment.
+// affordable are the candidates of the highest rank, up to 3/10 of a segment. That bounds what eviction writes: a store whose
+// blocks are all read would write each of them again and again otherwise, and set nothing new.
 func (s *Store) affordable(worth []candidate) []candidate {
 	slices.SortStableFunc(worth, func(a, b candidate) int { return cmp.Compare(b.rank, a.rank) })
 	left := s.blobs.SegmentBytes * 3 / 10
@@ -172,7 +178,8 @@ func (s *Store) sort(g *segment) (must, worth []candidate) {
 	return must, worth
 }
 
-// empty moves the blocks that stay and forgets the others.
+// empty moves the blocks that stay and forgets the others. The copies are on the disk before the segment is void: a crash in
+// between finds both, and either will do.
 func (s *Store) empty(g *segment, stay []candidate) error {
 	slices.SortFunc(stay, func(a, b candidate) int { return cmp.Compare(a.entry.page, b.entry.page) })
 	for _, c := range stay {
@@ -230,13 +237,7 @@ func (s *Store) move(from *segment, c candidate) error {
 		return err
 	}
 	defer to.endWrite()
-	h.Sequence, h.Pinned, h.Expires = s.sequence.Add(1), c.entry.pinned(), c.entry.expires
-	if err := to.Write(page, &h, [][]byte{buffer}); err != nil {
-		to.Return(page, c.entry.length)
-		return err
-	}
-	s.stats.movedBytes.Add(blob.TakenBytes(c.entry.length))
-	return s.publishMove(c, to, h.Sequence, page)
+	return s.moveTo(to, page, c, &h, buffer)
 }
 
 // reserveMove is reserve while a segment is emptied: there is always one that is free for that.
@@ -262,10 +263,12 @@ func (s *Store) reserveMove(length uint32) (*segment, uint32, error) {
 	}
 }
 
-// publishMove makes a copy the block of its key, if the key has the same block still.
-func (s *Store) publishMove(c candidate, to *segment, sequence uint64, page uint32) error {
+// moveTo writes a copy and makes it the block of its key, if the key has the same block still: it may have been set, deleted or
+// found to be damaged while it was read. What changes an entry, but for leases and reads, waits for the stripe meanwhile, and the
+// copy keeps the sequence of the block: a copy that the journal does not tell of yet is never newer than what has replaced it, and
+// an opening after a crash finds nothing old in it.
+func (s *Store) moveTo(to *segment, page uint32, c candidate, h *blob.Header, content []byte) error {
 	e := c.entry
-	e.page = page
 	stripe := &s.keys[e.hash%stripes]
 	stripe.Lock()
 	defer stripe.Unlock()
@@ -274,13 +277,20 @@ func (s *Store) publishMove(c candidate, to *segment, sequence uint64, page uint
 	old := s.lookAt(t, e.hash, c.ref, c.entry.page)
 	if old == nil {
 		t.mu.Unlock()
+		to.Return(page, e.length)
 		return nil
 	}
 	e.lease, e.expires = old.lease, old.expires
 	e.state = e.state&^pinnedBit | old.state&pinnedBit
 	t.mu.Unlock()
-	// What changes the entry meanwhile, but for leases and reads, waits for the stripe.
-	if err := s.notePublish(to, sequence, &e); err != nil {
+	h.Pinned, h.Expires = e.pinned(), e.expires
+	if err := to.Write(page, h, [][]byte{content}); err != nil {
+		to.Return(page, e.length)
+		return err
+	}
+	s.stats.movedBytes.Add(blob.TakenBytes(e.length))
+	e.page = page
+	if err := s.notePublish(to, h.Sequence, &e); err != nil {
 		return err
 	}
 	t.mu.Lock()

@@ -14,7 +14,9 @@ const (
 	freeRing = rings
 )
 
-// ringSet has the segments in the order in which they were begun.
+// ringSet has the segments in the order in which they were begun. Each is in one place at a time: open, sealed, leaving or free,
+// and goes through them in that order. Its lock is held for moments; what waits for the disk, and what decides, is done under
+// that of recycling, by one at a time.
 type ringSet struct {
 	mu      sync.Mutex
 	limit   int // segments that there may be
@@ -47,7 +49,7 @@ func (r *ringSet) isOpen(g *segment) bool {
 	return r.open[small] == g || r.open[main] == g
 }
 
-// install has a ring go on in a segment.
+// install has a ring go on in a segment. Writers of the one before may still be at work; they are counted in it.
 func (r *ringSet) install(ring int, g *segment) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -57,6 +59,7 @@ func (r *ringSet) install(ring int, g *segment) {
 	r.open[ring] = g
 }
 
+// openOf is where a ring goes on, nil before its first block.
 func (r *ringSet) openOf(ring int) *segment {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,12 +85,14 @@ func (r *ringSet) room() bool {
 	return r.count < r.limit
 }
 
+// total is how many segments there are, whatever their state.
 func (r *ringSet) total() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.count
 }
 
+// made counts segments that were made, or removed. It is apart from the lists, because the file is made between the two.
 func (r *ringSet) made(by int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -95,6 +100,8 @@ func (r *ringSet) made(by int) {
 }
 
 // victims are the segments that may be emptied, best first: those without a block, then the oldest of the ring that is too long.
+// The small ring may have a tenth of all, so that what is read once only has left before it has pushed out anything else. One
+// that is written to is left out: its blocks have no entries yet, and would be lost.
 func (r *ringSet) victims() []*segment {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -116,7 +123,7 @@ func (r *ringSet) victims() []*segment {
 	return append(empty, rest...)
 }
 
-// retire takes a segment out of its ring, emptied.
+// retire takes a segment out of its ring, emptied. It is not free yet: readers that have found a block before may still read it.
 func (r *ringSet) retire(g *segment) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -139,24 +146,28 @@ func (r *ringSet) left() *segment {
 	return nil
 }
 
+// putFree takes in a segment that is void on the disk.
 func (r *ringSet) putFree(g *segment) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.free = append(r.free, g)
 }
 
+// putLeaving takes one back that could not be made void; it is tried again.
 func (r *ringSet) putLeaving(g *segment) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.leaving = append(r.leaving, g)
 }
 
+// leavingCount is how many wait for their readers, or for a disk that takes writes.
 func (r *ringSet) leavingCount() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.leaving)
 }
 
+// over says whether there are more segments than that.
 func (r *ringSet) over(limit int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -27,20 +27,24 @@ func (g *segment) add(e entry) uint32 {
 	return i
 }
 
+// entryCount is how many there are, live or not.
 func (g *segment) entryCount() uint32 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.entries.count
 }
 
+// clearEntries forgets all of them. References to them are gone from the index by then.
 func (g *segment) clearEntries() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.entries.clear()
 }
 
+// leave ends a read.
 func (g *segment) leave() { g.users.Add(-1) }
 
+// endWrite ends a write that take has begun. writers goes first: who sees no writer may still see a user, and never the reverse.
 func (g *segment) endWrite() {
 	g.writers.Add(-1)
 	g.users.Add(-1)

@@ -7,23 +7,25 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine/blob"
+	"github.com/persisting/persisting/engine/kv/transfer"
 )
 
-// put stores one block, whose set has that number among those of its key.
+// put stores one block, whose set has that number among those of its key. What makes a set unnecessary is looked at before what
+// makes it impossible, so that bytes that are there already are a success also on a disk that takes no writes.
 func (s *Store) put(o *owner, key []byte, pieces [][]byte, length uint32, ttl time.Duration, number uint64) int8 {
 	hash := o.hash(key)
 	if ref, page := s.same(o, hash, key, pieces, length); ref != noRef && s.confirm(hash, ref, page, number) {
 		s.stats.setPresent.Add(1)
-		return Present
+		return transfer.Present
 	}
 	if s.isSick() {
 		s.stats.setFailed.Add(1)
-		return Failed
+		return transfer.Failed
 	}
 	known := s.ghosts.has(hash)
 	if s.o.Admission == "second_hit" && !known && s.sketch.seen(hash) == 0 {
 		s.stats.setRefused.Add(1)
-		return Refused
+		return transfer.Refused
 	}
 	g, page, err := s.reserve(s.policy.first(known), length)
 	if err != nil {
@@ -31,7 +33,7 @@ func (s *Store) put(o *owner, key []byte, pieces [][]byte, length uint32, ttl ti
 	}
 	defer g.endWrite()
 	h := blob.Header{
-		Sequence: s.sequence.Add(1), Written: s.o.now().UnixNano(), Length: length, Expires: s.expiry(ttl),
+		Sequence: s.sequence.Add(1), Written: s.o.Now().UnixNano(), Length: length, Expires: s.expiry(ttl),
 		Namespace: o.namespace, Salt: o.salt, Key: key,
 	}
 	err = g.Write(page, &h, pieces)
@@ -43,21 +45,21 @@ func (s *Store) put(o *owner, key []byte, pieces [][]byte, length uint32, ttl ti
 		err = s.publish(g, h.Sequence, e, number)
 	}
 	if err != nil {
-		s.discard(g, &h, hash)
+		s.discard(g, page, h.Sequence, hash)
 		g.Return(page, length)
 		s.sicken("store a block", err)
 		s.stats.setFailed.Add(1)
-		return Failed
+		return transfer.Failed
 	}
 	s.stats.sets.Add(1)
 	s.stats.writtenBytes.Add(blob.TakenBytes(length))
-	return OK
+	return transfer.OK
 }
 
-// discard makes sure that a block whose set has failed, but which may be whole on the disk, is not found by the next opening.
-func (s *Store) discard(g *segment, h *blob.Header, hash uint64) {
-	if g.MarkDead(h.Page) != nil {
-		s.doubts.add(hash, h.Sequence)
+// discard makes sure that a block that is not that of its key, but may be whole on the disk, is not found by the next opening.
+func (s *Store) discard(g *segment, page uint32, sequence, hash uint64) {
+	if g.MarkDead(page) != nil {
+		s.doubts.add(hash, sequence)
 	}
 }
 
@@ -66,14 +68,14 @@ func (s *Store) noRoom(err error) int8 {
 	switch {
 	case errors.Is(err, errTooLong):
 		s.stats.setRefused.Add(1)
-		return TooLong
+		return transfer.TooLong
 	case errors.Is(err, errFull):
 		s.stats.setFull.Add(1)
-		return Full
+		return transfer.Full
 	}
 	s.sicken("find room", err)
 	s.stats.setFailed.Add(1)
-	return Failed
+	return transfer.Failed
 }
 
 // expiry is when a block ends that is set now.
@@ -84,7 +86,7 @@ func (s *Store) expiry(ttl time.Duration) uint32 {
 	if ttl <= 0 {
 		return 0
 	}
-	at := s.o.now().Add(ttl + time.Second - 1).Unix()
+	at := s.o.Now().Add(ttl + time.Second - 1).Unix()
 	return uint32(min(at, math.MaxUint32))
 }
 
@@ -119,7 +121,8 @@ func (s *Store) same(o *owner, hash uint64, key []byte, pieces [][]byte, length 
 	return ref, page
 }
 
-// confirm ends a set of bytes that are there already, unless another set has replaced them meanwhile.
+// confirm ends a set of bytes that are there already, unless another set has replaced them meanwhile. It takes its number's turn
+// as one that has written would: an earlier set of other bytes that ends later loses.
 func (s *Store) confirm(hash uint64, ref, page uint32, number uint64) bool {
 	stripe := &s.keys[hash%stripes]
 	stripe.Lock()
@@ -136,12 +139,14 @@ func (s *Store) confirm(hash uint64, ref, page uint32, number uint64) bool {
 	return true
 }
 
-// publish makes a block that is written whole the one of its key.
+// publish makes a block that is written whole the one of its key. The journal comes before the index: what can be read was noted,
+// and a crash does not bring back what it has replaced.
 func (s *Store) publish(g *segment, sequence uint64, e entry, number uint64) error {
 	stripe := &s.keys[e.hash%stripes]
 	stripe.Lock()
 	defer stripe.Unlock()
 	if !s.ordersOf(e.hash).wins(e.hash, number) {
+		s.discard(g, e.page, sequence, e.hash)
 		return nil // as if it had been replaced at once
 	}
 	if err := s.notePublish(g, sequence, &e); err != nil {

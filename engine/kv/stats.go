@@ -79,8 +79,8 @@ func (s *Store) Stats() Stats {
 		Salts:        map[string]Usage{},
 		InUseBy:      s.inUseBy,
 	}
-	st.QueuedLoads, _ = s.loads.length()
-	st.QueuedStores, st.StoreBacklog = s.stores.length()
+	st.QueuedLoads, _ = s.mover.Loads.Length()
+	st.QueuedStores, st.StoreBacklog = s.mover.Stores.Length()
 	st.RecoveryWalks = s.walks
 	s.addUsage(&st)
 	s.rings.mu.Lock()

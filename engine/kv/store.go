@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine/blob"
+	"github.com/persisting/persisting/engine/kv/transfer"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/metrics"
 )
@@ -49,7 +50,7 @@ type Store struct {
 	orders [stripes]orders
 	doubts doubts
 
-	mover
+	mover   transfer.Mover
 	stop    chan struct{}
 	walks   int64  // segments whose headers the opening has read
 	inUseBy string // who had it open when it was opened read-only
@@ -102,9 +103,21 @@ func absolute(dir string) string {
 
 func newStore(dir string, o Options) *Store {
 	return &Store{
-		o: o, dir: dir, policy: policy(o.Policy), opened: o.now(), stop: make(chan struct{}), ghosts: newGhosts(), sketch: newSketch(),
+		o: o, dir: dir, policy: policy(o.Policy), opened: o.Now(), stop: make(chan struct{}), ghosts: newGhosts(), sketch: newSketch(),
 	}
 }
+
+// Options are those that the store was opened with, with the defaults filled in.
+func (s *Store) Options() Options { return s.o }
+
+// ID is the identity of the store, with which the checksums of its headers begin.
+func (s *Store) ID() blob.Identity { return s.blobs.ID() }
+
+// MaxLength is the length of the longest block there can be.
+func (s *Store) MaxLength() int64 { return s.blobs.MaxLength() }
+
+// PinnedBytes is what blocks take that are pinned.
+func (s *Store) PinnedBytes() int64 { return s.pinned.Load() }
 
 // syncSegments brings to the disk what was written before the call.
 func (s *Store) syncSegments() error {
@@ -121,7 +134,7 @@ const sickness = time.Second
 // sicken notes a failed write.
 func (s *Store) sicken(what string, err error) {
 	s.stats.writeErrors.Add(1)
-	s.sick.Store(s.o.now().Add(sickness).UnixNano())
+	s.sick.Store(s.o.Now().Add(sickness).UnixNano())
 	s.o.Logger.Warn("could not "+what, "error", err)
 }
 
@@ -131,14 +144,14 @@ func (s *Store) failed(what string, err error) error {
 	return fmt.Errorf("kv: %s: %w", what, err)
 }
 
-func (s *Store) isSick() bool { return s.o.now().UnixNano() < s.sick.Load() }
+func (s *Store) isSick() bool { return s.o.Now().UnixNano() < s.sick.Load() }
 
 // seconds is the time of expiries, tick that of leases.
-func (s *Store) seconds() uint32 { return uint32(s.o.now().Unix()) }
+func (s *Store) seconds() uint32 { return uint32(s.o.Now().Unix()) }
 
 const tickLength = 100 * time.Millisecond
 
-func (s *Store) tick() uint32 { return uint32(s.o.now().Sub(s.opened) / tickLength) }
+func (s *Store) tick() uint32 { return uint32(s.o.Now().Sub(s.opened) / tickLength) }
 
 // Space returns the number of a namespace with a salt, for the calls that take one. Keys of different namespaces are different;
 // the salt is whose account a block goes on and makes no difference to keys.

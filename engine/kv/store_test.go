@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/blob"
+	"github.com/persisting/persisting/engine/kv/transfer"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
 	"go.uber.org/goleak"
@@ -30,7 +32,7 @@ type fixture struct {
 func newFixture(t *testing.T, change func(*Options)) *fixture {
 	f := &fixture{t: t, mem: faultfs.NewMem(), clock: time.Unix(1e9, 0)}
 	f.o = tiny(f.mem)
-	f.o.now = func() time.Time { return f.clock }
+	f.o.Now = func() time.Time { return f.clock }
 	if change != nil {
 		change(&f.o)
 	}
@@ -58,7 +60,7 @@ func (f *fixture) set(key string, length int) int8 {
 
 func (f *fixture) must(key string, length int) {
 	f.t.Helper()
-	if r := f.set(key, length); r != OK {
+	if r := f.set(key, length); r != transfer.OK {
 		f.t.Fatalf("set of %s: result %d", key, r)
 	}
 }
@@ -176,11 +178,11 @@ func TestAllLeasedIsFull(t *testing.T) {
 	f := newFixture(t, nil)
 	for i := range 200 {
 		key := fmt.Sprintf("key %d", i)
-		if r := f.set(key, 30000); r == Full {
+		if r := f.set(key, 30000); r == transfer.Full {
 			f.clock = f.clock.Add(time.Minute)
 			f.must("after the leases", 30000)
 			return
-		} else if r != OK {
+		} else if r != transfer.OK {
 			t.Fatalf("result %d", r)
 		}
 		if _, err := f.Exists(0, []byte(key), 20*time.Second); err != nil {
@@ -193,8 +195,8 @@ func TestAllLeasedIsFull(t *testing.T) {
 func TestExpiry(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.TTL = 100 })
 	f.must("default", 10)
-	b := &Batch{Items: []Item{{Key: []byte("own"), Pieces: [][]byte{{1}}}}, TTL: 5 * time.Second, Results: make([]int8, 1)}
-	if err := f.Set(b); err != nil || b.Results[0] != OK {
+	b := &transfer.Batch{Items: []transfer.Item{{Key: []byte("own"), Pieces: [][]byte{{1}}}}, TTL: 5 * time.Second, Results: make([]int8, 1)}
+	if err := f.Set(b); err != nil || b.Results[0] != transfer.OK {
 		t.Fatal(b.Results, err)
 	}
 	f.must("touched", 10)
@@ -259,16 +261,16 @@ func TestQuota(t *testing.T) {
 
 func TestSecondHit(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.Admission = "second_hit" })
-	if r := f.set("a", 10); r != Refused {
+	if r := f.set("a", 10); r != transfer.Refused {
 		t.Errorf("first set: %d", r)
 	}
-	if r := f.set("a", 10); r != OK {
+	if r := f.set("a", 10); r != transfer.OK {
 		t.Errorf("second set: %d", r)
 	}
 	if f.has("b") {
 		t.Error("b is there")
 	}
-	if r := f.set("b", 10); r != OK {
+	if r := f.set("b", 10); r != transfer.OK {
 		t.Errorf("set of a key that was asked for: %d", r)
 	}
 }
@@ -345,10 +347,10 @@ func TestSameBytes(t *testing.T) {
 	f := newFixture(t, nil)
 	f.must("key", 9000)
 	written := f.Stats().WrittenBytes
-	if r := f.set("key", 9000); r != Present || f.Stats().WrittenBytes != written {
+	if r := f.set("key", 9000); r != transfer.Present || f.Stats().WrittenBytes != written {
 		t.Errorf("the same bytes: result %d", r)
 	}
-	if r := set(t, f.Store, 0, "key", payload("key", 2, 9000)); r != OK {
+	if r := set(t, f.Store, 0, "key", payload("key", 2, 9000)); r != transfer.OK {
 		t.Errorf("other bytes: result %d", r)
 	}
 	if got := get(t, f.Store, 0, "key"); !bytes.Equal(got, payload("key", 2, 9000)) {
@@ -359,7 +361,7 @@ func TestSameBytes(t *testing.T) {
 	table := f.index.shard(hash)
 	e, _ := f.look(table, hash)
 	e.sum = blob.Checksum([][]byte{other})
-	if r := set(t, f.Store, 0, "key", other); r != OK {
+	if r := set(t, f.Store, 0, "key", other); r != transfer.OK {
 		t.Errorf("other bytes of the same checksum: result %d", r)
 	}
 	if got := get(t, f.Store, 0, "key"); !bytes.Equal(got, other) {
@@ -405,6 +407,94 @@ func TestABlockThatIsReplacedMeanwhile(t *testing.T) {
 	st := f.Stats()
 	if st.Misses["damaged"]+st.Misses["failed"] > 0 || st.Misses["length"] != 1 || st.Misses["absent"] != 1 {
 		t.Errorf("misses: %v", st.Misses)
+	}
+}
+
+// TestAKillInADelete ends the process before each of the operations of a delete: the block is there after it or is not, and is
+// not damaged.
+func TestAKillInADelete(t *testing.T) {
+	for n := int64(1); ; n++ {
+		nth := &faultfs.Nth{}
+		f := newFixture(t, func(o *Options) {
+			mem := o.FS.(*faultfs.Mem)
+			o.FS = &faultfs.Hook{FS: mem, Before: func(op faultfs.Op) error {
+				if nth.N > 0 && nth.Before(op) != nil {
+					mem.Kill()
+				}
+				return nil
+			}}
+		})
+		f.must("key", 10000)
+		if err := f.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		nth.Err, nth.N = faultfs.ErrCrashed, n
+		_, _ = f.Delete(0, []byte("key"))
+		done := nth.Count() < n
+		nth.N = 0
+		f.mem.Kill()
+		f.abandon()
+		f.Store = nil
+		f.reopen()
+		if got := get(t, f.Store, 0, "key"); got != nil && !bytes.Equal(got, payload("key", 1, 10000)) {
+			t.Errorf("killed before operation %d: %d other bytes", n, len(got))
+		}
+		if m := f.Stats().Misses; m["damaged"]+m["failed"] > 0 {
+			t.Errorf("killed before operation %d: misses %v", n, m)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+		if done {
+			return
+		}
+	}
+}
+
+// TestADeleteBesideAMove deletes a key while a copy of its block is written, which comes before or after it; what the next opening
+// finds after a kill is that it was deleted.
+func TestADeleteBesideAMove(t *testing.T) {
+	var copying atomic.Bool
+	deleted := make(chan error, 1)
+	var f *fixture
+	f = newFixture(t, func(o *Options) {
+		o.FS = &faultfs.Hook{FS: o.FS, Before: func(op faultfs.Op) error {
+			if op.Name == "writeat" && strings.HasSuffix(op.Path, ".seg") && copying.CompareAndSwap(true, false) {
+				did := make(chan struct{})
+				go func() {
+					_, err := f.Delete(0, []byte("key"))
+					close(did)
+					deleted <- err
+				}()
+				select {
+				case <-did:
+				case <-time.After(50 * time.Millisecond): // it waits for the copy
+				}
+			}
+			return nil
+		}}
+	})
+	f.must("key", 10000)
+	o, err := f.space(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := o.hash([]byte("key"))
+	shard := f.index.shard(hash)
+	e, ref := f.look(shard, hash)
+	copying.Store(true)
+	f.recycling.Lock()
+	err = f.move(f.segmentOf(ref), candidate{ref: ref, entry: *e})
+	f.recycling.Unlock()
+	if err := errors.Join(err, <-deleted); err != nil {
+		t.Fatal(err)
+	}
+	f.mem.Kill()
+	f.abandon()
+	f.Store = nil
+	f.reopen()
+	if f.has("key") {
+		t.Error("the key was deleted and is there")
 	}
 }
 
@@ -464,14 +554,14 @@ func TestHungDisk(t *testing.T) {
 		}}
 	})
 	var clock atomic.Int64
-	f.Store.o.now = func() time.Time { return time.Unix(1e9+clock.Load(), 0) }
+	f.Store.o.Now = func() time.Time { return time.Unix(1e9+clock.Load(), 0) }
 	f.must("key", 10000)
 	c := make(chan struct{})
 	hung.Store(&c)
 	var results [30][]int8
-	submit := func(i int, of func(*Batch) (uint64, error)) {
+	submit := func(i int, of func(*transfer.Batch) (uint64, error)) {
 		results[i] = make([]int8, 1)
-		b := &Batch{Items: []Item{{Key: []byte("key"), Pieces: [][]byte{make([]byte, 10000)}}}, Results: results[i]}
+		b := &transfer.Batch{Items: []transfer.Item{{Key: []byte("key"), Pieces: [][]byte{make([]byte, 10000)}}}, Results: results[i]}
 		begun := time.Now()
 		if _, err := of(b); err != nil {
 			t.Fatal(err)
@@ -501,11 +591,11 @@ func TestHungDisk(t *testing.T) {
 	for i, r := range results {
 		if i < 15 {
 			count[r[0]]++
-		} else if r[0] != OK && r[0] != Shed && r[0] != Damaged {
+		} else if r[0] != transfer.OK && r[0] != transfer.Shed && r[0] != transfer.Damaged {
 			t.Errorf("load: result %d", r[0])
 		}
 	}
-	if count[Shed] != 5 {
+	if count[transfer.Shed] != 5 {
 		t.Errorf("results of stores: %v", count)
 	}
 	if f.Stats().Misses["late"] == 0 {
@@ -569,7 +659,7 @@ func TestLastSubmittedWins(t *testing.T) {
 		var last []byte
 		for i := range 6 {
 			last = payload("key", round*10+i%4, 100)
-			b := &Batch{Space: space, Items: []Item{{Key: []byte("key"), Pieces: [][]byte{last}}}, Results: make([]int8, 1)}
+			b := &transfer.Batch{Space: space, Items: []transfer.Item{{Key: []byte("key"), Pieces: [][]byte{last}}}, Results: make([]int8, 1)}
 			if _, err := s.SubmitSet(b); err != nil {
 				t.Fatal(err)
 			}
@@ -594,14 +684,14 @@ func TestBell(t *testing.T) {
 	f := newFixture(t, nil)
 	rang := make(chan struct{}, 100)
 	f.SetBell(func() { rang <- struct{}{} })
-	b := &Batch{Items: []Item{{Key: []byte("a"), Pieces: [][]byte{{1}}}}, Results: make([]int8, 1)}
+	b := &transfer.Batch{Items: []transfer.Item{{Key: []byte("a"), Pieces: [][]byte{{1}}}}, Results: make([]int8, 1)}
 	ticket, err := f.SubmitSet(b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	<-rang
 	tickets := make([]uint64, 3)
-	if n := f.Drain(tickets); n != 1 || tickets[0] != ticket || b.Results[0] != OK {
+	if n := f.Drain(tickets); n != 1 || tickets[0] != ticket || b.Results[0] != transfer.OK {
 		t.Errorf("%d tickets, %d, want %d; result %d", n, tickets[0], ticket, b.Results[0])
 	}
 }
@@ -611,7 +701,7 @@ func TestClosed(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	b := &Batch{Items: []Item{{Key: []byte("a"), Pieces: [][]byte{{1}}}}, Results: make([]int8, 1)}
+	b := &transfer.Batch{Items: []transfer.Item{{Key: []byte("a"), Pieces: [][]byte{{1}}}}, Results: make([]int8, 1)}
 	for name, call := range map[string]func() error{
 		"close": f.Close, "flush": f.Flush, "get": func() error { return f.Get(b) }, "set": func() error { return f.Set(b) },
 		"exists": func() error { _, err := f.Exists(0, nil, 0); return err },

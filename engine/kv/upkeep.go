@@ -7,16 +7,9 @@ import (
 
 // start begins the background work.
 func (s *Store) start() {
-	s.loads = newQueue(s.runLoad)
-	s.stores = newQueue(s.runStore)
-	for range s.o.Workers {
-		s.working.Go(s.loads.work)
-	}
-	for range (s.o.Workers + 1) / 2 {
-		s.working.Go(s.stores.work)
-	}
+	s.mover.Start(s.runLoad, s.runStore, s.o.Workers)
 	if !s.o.manual && !s.o.ReadOnly {
-		s.working.Go(s.upkeep)
+		s.mover.Go(s.upkeep)
 	}
 }
 
@@ -37,6 +30,7 @@ func (s *Store) upkeep() {
 	}
 }
 
+// keepUp is one turn of upkeep. What fails is logged and tried again a second later: nobody waits for it who could be told.
 func (s *Store) keepUp() {
 	if s.o.Sync == "interval" {
 		if err := errors.Join(s.syncSegments(), s.catalog.sync()); err != nil {
@@ -44,7 +38,7 @@ func (s *Store) keepUp() {
 		}
 	}
 	pending, broken := s.catalog.state()
-	if broken || pending > s.journalLimit() || pending > 0 && s.o.now().Sub(s.lastCheckpoint()) > checkpointEvery {
+	if broken || pending > s.journalLimit() || pending > 0 && s.o.Now().Sub(s.lastCheckpoint()) > checkpointEvery {
 		if err := s.checkpoint(false); err != nil {
 			s.o.Logger.Warn("checkpoint failed", "error", err)
 		}
@@ -68,9 +62,7 @@ func (s *Store) Close() error {
 	}
 	s.metrics.Close()
 	close(s.stop)
-	s.loads.close()
-	s.stores.close()
-	s.working.Wait()
+	s.mover.Stop()
 	s.alive.Lock()
 	defer s.alive.Unlock()
 	if s.o.ReadOnly {
@@ -79,7 +71,7 @@ func (s *Store) Close() error {
 	return errors.Join(s.checkpoint(true), s.release())
 }
 
-// release lets go of all files.
+// release lets go of all files. The lock is the last, so that who opens the store next finds nobody writing.
 func (s *Store) release() error {
 	err := s.catalog.close()
 	for _, g := range s.allSegments() {

@@ -33,6 +33,8 @@ func setAside(dir string, match func(fs.DirEntry) bool) ([]string, error) {
 			continue
 		}
 		aside := e.Name() + asideSuffix
+		// Renamed and never removed: what was taken for damage may be all that there is of some
+		// rows.
 		err = errors.Join(err, os.Rename(filepath.Join(versions, e.Name()), filepath.Join(versions, aside)))
 		renamed = append(renamed, versionsDir+"/"+aside)
 	}

@@ -19,6 +19,7 @@ func fitsChunk(t arrow.DataType, vectors arrow.Array) bool {
 		if !ok {
 			break
 		}
+		// Vectors of vectors lie as one wide vector.
 		bits *= int64(list.Len())
 		t = list.Elem()
 		if vectors != nil {
@@ -32,6 +33,7 @@ func fitsChunk(t arrow.DataType, vectors arrow.Array) bool {
 	if t.ID() != arrow.BOOL {
 		return true
 	}
+	// Whole bytes are written as such, others bit by bit in words of eight values.
 	if bits%8 == 0 {
 		return 2*(bits/8+validity) < chunkBytes
 	}

@@ -32,6 +32,7 @@ func (t *Table) ComputeColumn(f arrow.Field, expression string) (*Snapshot, erro
 }
 
 func (t *Table) fill(f arrow.Field, row arrow.Record, expression *string) (*Snapshot, error) {
+	// It may be null in rows to come, which bring no such column.
 	f.Nullable = true
 	stored, err := storedSchema(arrow.NewSchema([]arrow.Field{f}, nil), t.compression)
 	if err != nil {
@@ -156,6 +157,8 @@ func (t *Table) Commits() ([]Commit, error) {
 	if err != nil {
 		return nil, in(t.dir, err)
 	}
+	// As text, which is a few hundred bytes for a list that a person asks for: a struct of C for it
+	// would be one more to keep the same on both sides.
 	var found []struct {
 		Version     uint64
 		Nanoseconds int64
@@ -196,6 +199,7 @@ func (s *Snapshot) Place(id int64) (rank, first, end int64, err error) {
 		return 0, 0, 0, err
 	}
 	defer s.Release()
+	// Without a call, as each read asks.
 	if s.info.rows == s.info.nextRowID { // nothing was ever deleted
 		id = min(id, s.info.rows)
 		return id, id, s.info.rows, nil

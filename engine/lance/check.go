@@ -41,6 +41,8 @@ func (v *Version) Readable() bool { return !v.Above && v.Torn == nil }
 // Mendable says whether Mend can make the version a sound one.
 func (v *Version) Mendable() bool {
 	for _, f := range v.Flaws {
+		// Without its deletions a version would have removed rows back, and where it is not known
+		// which rows a file has, nobody could be told what is lost.
 		if f.Kind == "deletions" || f.Rows == nil {
 			return false
 		}
@@ -130,6 +132,7 @@ func Mend(dir string, version uint64) ([]string, error) {
 	renamed, err := nativeNames("mend", func(out, e *owned) status {
 		return C.pn_mend(cText(dir), C.uint64_t(version), out, e)
 	})
+	// The hints first, as the mend commits a version, and Lance reads its hint when it commits.
 	return append(hints, renamed...), in(dir, err)
 }
 

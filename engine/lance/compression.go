@@ -74,6 +74,8 @@ func compressField(f arrow.Field, compression string) arrow.Field {
 	}
 	name, level, leveled := strings.Cut(compression, ":")
 	return mapLeaves(f, func(leaf arrow.Field) arrow.Field {
+		// Whoever wrote it into the schema wants that for this column, whatever the bucket has for
+		// others.
 		if leaf.Metadata.FindKey(compressionKey) >= 0 {
 			return leaf
 		}
@@ -92,6 +94,8 @@ func compressField(f arrow.Field, compression string) arrow.Field {
 
 func uncompressField(f arrow.Field) arrow.Field {
 	return mapLeaves(f, func(leaf arrow.Field) arrow.Field {
+		// It was put there by storedField: where a user had named one, the original is noted and
+		// this is not asked.
 		leaf.Metadata = withoutKey(withoutKey(leaf.Metadata, compressionKey), levelKey)
 		if leaf.Metadata.FindKey(blockKey) >= 0 { // else a user chose the structure
 			leaf.Metadata = withoutKey(withoutKey(leaf.Metadata, structureKey), blockKey)

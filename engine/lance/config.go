@@ -35,6 +35,7 @@ func (c Config) Validate() error {
 	for _, name := range c.ColumnCompression {
 		faults = append(faults, CheckCompression(name))
 	}
+	// 0 stands for the default of each.
 	for name, v := range map[string]int64{
 		"MetadataCacheBytes": c.MetadataCacheBytes,
 		"IndexCacheBytes":    c.IndexCacheBytes,

@@ -35,6 +35,7 @@ func noDescriptor(err error) bool {
 	if !errors.As(err, &native) {
 		return false
 	}
+	// Lance gives the text of an error of the system and not its number.
 	for _, number := range []unix.Errno{unix.EMFILE, unix.ENFILE} { // as Rust writes it
 		if strings.Contains(native.Msg, fmt.Sprintf("(os error %d)", int(number))) {
 			return true

@@ -74,4 +74,13 @@
 // The package links libpersisting_native.so from python/persisting/_lib, where
 // build.py puts it. What is built from this package looks for it next to itself
 // and in LD_LIBRARY_PATH, which go test needs: build.py sets it.
+//
+// # Layers
+//
+// Above the native library, and vfs for what a process has left of descriptors. Below batch, which asks what can be stored, and table,
+// which syncs what is written here and decides which version counts.
+//
+// # What a crash costs
+//
+// Whatever was not synced, as nothing here is: see Durability.
 package lance

@@ -71,6 +71,7 @@ var classes = map[int32]error{
 
 // in adds the directory to a native error.
 func in(dir string, err error) error {
+	// The native half knows paths of files and not whose table it is; the first to know adds it.
 	if e, ok := err.(*Error); ok && e.Dir == "" { //nolint:errorlint // the outermost error is meant
 		e.Dir = dir
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/memory/mallocator"
 )
 
+// cMemory is of C, and not of the Go heap: the other side may keep what it is given after the call.
 var cMemory = mallocator.NewMallocator()
 
 // Exportable returns the record, for the caller to release, without slices that
@@ -19,6 +20,7 @@ var cMemory = mallocator.NewMallocator()
 // that has nulls and a boolean that begins anywhere but at the start, as it does
 // when a list of structs begins later.
 func Exportable(r arrow.Record) arrow.Record {
+	// Most batches are whole, and go as they are.
 	if !slices.ContainsFunc(r.Columns(), func(c arrow.Array) bool { return isSliced(c.Data()) }) {
 		r.Retain()
 		return r
@@ -44,6 +46,7 @@ func beginsLate(data arrow.ArrayData) bool {
 	case arrow.STRUCT, arrow.BOOL:
 		return data.Offset() != 0
 	case arrow.LIST, arrow.MAP, arrow.LARGE_LIST:
+		// A list itself may begin anywhere: it is the struct below it that may not.
 		first, _ := childRange(data)
 		return first != 0 && hasStruct(data.Children()[0])
 	}
@@ -103,6 +106,7 @@ func unsliced(data arrow.ArrayData) arrow.ArrayData {
 			child = part(child, data)
 			defer child.Release()
 		}
+		// Whether it was moved or not, as what is below may begin late for itself.
 		children[i] = unsliced(child)
 		defer children[i].Release()
 	}
@@ -137,6 +141,7 @@ func movedBuffers(data arrow.ArrayData) []*memory.Buffer {
 			buffers[i] = rebased(offsets[int32](data))
 		default:
 			buffers[i] = newBuffer(int(bitutil.BytesForBits(int64(data.Len()))))
+			// Bits cannot be sliced by bytes, which is all the trouble with booleans and bitmaps.
 			bitutil.CopyBitmap(b.Bytes(), data.Offset(), data.Len(), buffers[i].Bytes(), 0)
 		}
 	}

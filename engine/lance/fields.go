@@ -50,6 +50,8 @@ func storedField(f arrow.Field, c compressions) (arrow.Field, error) {
 	if escapeName(f.Name) == f.Name && isPlain(f) {
 		return s, nil
 	}
+	// Whole, and not what differs: what a later version translates in another way comes back as it
+	// was put.
 	original, err := encodeField(f)
 	if err != nil {
 		return arrow.Field{}, err
@@ -60,6 +62,8 @@ func storedField(f arrow.Field, c compressions) (arrow.Field, error) {
 
 // originalField is the inverse of storedField.
 func originalField(s arrow.Field) (arrow.Field, error) {
+	// What is noted is believed, and the rest not asked: two rules for one field could contradict
+	// each other.
 	if i := s.Metadata.FindKey(originalKey); i >= 0 {
 		return decodeField(s.Metadata.Values()[i])
 	}
@@ -101,6 +105,7 @@ func translateField(f arrow.Field) arrow.Field {
 	case *arrow.LargeListType:
 		f.Type = arrow.LargeListOfField(translateField(t.ElemField()))
 	case *arrow.FixedSizeListType:
+		// Lance reads them back with this child, whatever they were written with.
 		item := arrow.Field{Name: "item", Type: t.Elem(), Nullable: true}
 		f.Type = arrow.FixedSizeListOfField(t.Len(), translateField(item))
 	case *arrow.StructType:
@@ -198,6 +203,8 @@ func newColumns(stored *arrow.Schema, number uint64) (*columns, error) {
 			return nil, err
 		}
 		originals[i] = f
+		// Made from the original once more, since what was stored has metadata that an append must
+		// not repeat.
 		c.stored[i] = named(translateField(f), s)
 		c.index[f.Name] = i
 	}
@@ -225,6 +232,7 @@ func (c *columns) project(names []string) (*arrow.Schema, []string, error) {
 		if !ok {
 			return nil, nil, fmt.Errorf("%w: no column %q", ErrSchema, name)
 		}
+		// A result with a column twice is none that a dict or a data frame can be.
 		if slices.Contains(names[:i], name) {
 			return nil, nil, fmt.Errorf("%w: column %q is asked for twice", ErrInvalid, name)
 		}
@@ -247,6 +255,7 @@ func (c *columns) fit(batch *arrow.Schema) (*arrow.Schema, error) {
 			return nil, fmt.Errorf("%w: column %q is there twice", ErrSchema, f.Name)
 		}
 		seen[f.Name] = true
+		// By layout, as what a data frame says of nullability differs from batch to batch.
 		if want := c.original.Field(j); !sameLayout(want, f) {
 			return nil, fmt.Errorf("%w: column %q is %s, not %s", ErrSchema, f.Name, want.Type, f.Type)
 		}

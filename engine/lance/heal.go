@@ -27,6 +27,8 @@ func Heal(dir string, state *State) ([]string, error) {
 	for i := range state.Versions {
 		v := &state.Versions[i]
 		newer := head == nil || v.Number > head.Number
+		// Older ones that are sound in themselves stay: tags name them, and readers may have them
+		// open.
 		unsound[filepath.Base(v.Manifest)] = newer || !v.Readable()
 	}
 	return setAside(dir, func(e fs.DirEntry) bool { return unsound[e.Name()] || unfitHint(e) })

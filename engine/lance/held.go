@@ -59,6 +59,8 @@ func inMemory(dir string, cfg Config, open func(out *tableHandle, e *owned) stat
 	if err != nil {
 		return nil, in(dir, err)
 	}
+	// Without a table of lancedb, which knows no memory: whatever goes through that is not to be
+	// done to it.
 	t := &Table{dir: dir, compression: cfg.compressions(), handle: handle}
 	if err := t.begin(); err != nil {
 		C.pn_table_close(handle, nil)

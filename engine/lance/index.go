@@ -51,6 +51,7 @@ func (t *Table) CreateIndex(spec IndexSpec) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The native half knows stored names alone.
 	spec.Column = stored[0]
 	if spec.Options == nil {
 		spec.Options = map[string]any{}
@@ -70,6 +71,7 @@ func (t *Table) CancelIndexes() {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if t.handle != nil {
+		// It sets a flag, which builds look at; who waits for them is told by these.
 		C.pn_table_cancel_indexes(t.handle, nil)
 	}
 }
@@ -128,6 +130,7 @@ func (s *Snapshot) Indexes() ([]Index, error) {
 		return nil, err
 	}
 	for i := range indexes {
+		// And gives these, which the user has never seen.
 		for j, f := range c.stored {
 			if f.Name == indexes[i].Column {
 				indexes[i].Column = c.original.Field(j).Name

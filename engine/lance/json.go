@@ -22,6 +22,7 @@ const maxJSONDepth = 256
 // into other text, and it refuses keys that are there twice.
 func CheckJSON(text string) error {
 	s := jsonScanner{text: text}
+	// First, as all that follows goes by bytes.
 	if !utf8.ValidString(text) {
 		return errors.New("not UTF-8")
 	}
@@ -59,6 +60,7 @@ func (s *jsonScanner) next() byte {
 }
 
 func (s *jsonScanner) value(depth int) error {
+	// This parser goes down the stack as well, so it stops where it would refuse the text anyway.
 	if depth > maxJSONDepth {
 		return fmt.Errorf("more than %d levels", maxJSONDepth)
 	}
@@ -102,6 +104,7 @@ func (s *jsonScanner) object(depth int) error {
 	if err != nil {
 		return err
 	}
+	// Sorted and not a map: most objects have few keys, and this makes no garbage but the names.
 	slices.Sort(keys)
 	for i, key := range keys[min(1, len(keys)):] {
 		if key == keys[i] {
@@ -195,6 +198,7 @@ func (s *jsonScanner) number() error {
 		s.pos++
 	}
 	text := s.text[start:s.pos]
+	// Up to 18 digits are an integer of 64 bits whatever they are: almost all numbers end here.
 	if len(text) < 19 && !strings.ContainsAny(text[1:], "+-.eE") && (text[0] > '0' || text == "0") {
 		return nil
 	}
@@ -208,6 +212,7 @@ func (s *jsonScanner) number() error {
 		}
 		return nil
 	}
+	// One of the two has room for it, or Lance would make a float of it.
 	_, signed := strconv.ParseInt(text, 10, 64)
 	_, unsigned := strconv.ParseUint(text, 10, 64)
 	if signed != nil && unsigned != nil {

@@ -14,6 +14,7 @@ func mapLeaves(f arrow.Field, replace func(arrow.Field) arrow.Field) arrow.Field
 		f.Type = arrow.LargeListOfField(each(t.ElemField()))
 	case *arrow.StructType:
 		f.Type = arrow.StructOf(mapFields(t.Fields(), each)...)
+	// Vectors too: Lance compresses their items together, by what the metadata of the vector says.
 	default:
 		return replace(f)
 	}

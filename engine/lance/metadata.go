@@ -31,6 +31,7 @@ func pick(m arrow.Metadata, keep func(i int) bool) arrow.Metadata {
 			keys, values = append(keys, m.Keys()[i]), append(values, m.Values()[i])
 		}
 	}
+	// The same metadata, so that schemas that share it go on to.
 	if len(keys) == m.Len() {
 		return m
 	}
@@ -56,6 +57,7 @@ func storedMetadata(m arrow.Metadata) arrow.Metadata {
 			key = pairPrefix + base64.StdEncoding.EncodeToString([]byte(key))
 			value = base64.StdEncoding.EncodeToString([]byte(value))
 		}
+		// Arrow allows a key twice and Lance does not. The first counts, as FindKey has it.
 		if !slices.Contains(keys, key) {
 			keys, values = append(keys, key), append(values, value)
 		}

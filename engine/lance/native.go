@@ -31,6 +31,8 @@ func native[T any](op string, call func(out *T, e *owned) status) (T, error) {
 	var out, none T
 	var e owned
 	if code := call(&out, &e); code != C.PN_OK {
+		// A code that this side does not know is one of a library that was built from another
+		// source.
 		class, ok := classes[int32(code)]
 		if !ok {
 			class = ErrInternal
@@ -52,6 +54,8 @@ func nativeNames(op string, call func(out, e *owned) status) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Each name ends with a NUL, as paths and columns may have any other byte; so the last piece is
+	// empty.
 	names := strings.Split(text, "\x00")
 	return names[:len(names)-1], nil
 }
@@ -79,6 +83,7 @@ func nativeRecord(op string, schema *arrow.Schema, call func(out *C.struct_Arrow
 	if err != nil || (*C.struct_ArrowArray)(unsafe.Pointer(&made)).release == nil {
 		return nil, err
 	}
+	// Go may not be given an address that is none, which Rust writes where a buffer is empty.
 	repointAll(&made)
 	record, err := cdata.ImportCRecordBatchWithSchema(&made, schema)
 	if err != nil {
@@ -90,6 +95,7 @@ func nativeRecord(op string, schema *arrow.Schema, call func(out *C.struct_Arrow
 
 // taken takes a text over.
 func taken(text owned) string {
+	// Copied and given back at once, so that no text of the library outlives its call.
 	defer C.pn_owned_release(text, nil)
 	return C.GoStringN(text.data, C.int(text.n))
 }

@@ -126,6 +126,7 @@ func (s *Snapshot) Count(filter string) (int64, error) {
 		return 0, err
 	}
 	defer s.Release()
+	// The manifest has this number; a scan that counts would read at least one column.
 	if filter == "" {
 		return s.Rows(), nil
 	}
@@ -158,6 +159,8 @@ func (s *Snapshot) Explain(q Query, vector []float64) (string, error) {
 // named adds the columns that there are to the error of a filter that names
 // another.
 func (s *Snapshot) named(err error) error {
+	// DataFusion lists the names as they are stored, escaped, and those of its own columns among
+	// them.
 	if e := new(Error); errors.As(err, &e) && strings.Contains(e.Msg, "No field named") {
 		var names []string
 		for _, f := range s.Schema().Fields() {
@@ -191,6 +194,7 @@ func (s *Snapshot) prepare(q Query) (*arrow.Schema, string, error) {
 	if len(q.Columns) > 0 {
 		q.Columns = stored(q.Columns)
 	}
+	// The query is the caller's, who may ask it of another version, which stores other names.
 	q.OrderBy = slices.Clone(q.OrderBy)
 	for i, o := range q.OrderBy {
 		if names := stored([]string{o.Column}); err == nil {
@@ -224,9 +228,11 @@ func (c *columns) result(q *Query) (*arrow.Schema, error) {
 			return nil, err
 		}
 		fields = slices.Clone(schema.Fields())
+		// No column at all is right where a search or the offsets add some, and for these alone.
 	} else if !q.WithOffset && q.Search == nil {
 		return nil, fmt.Errorf("%w: query: an empty list of columns", ErrInvalid)
 	}
+	// Two columns of one name would be one in a dict and an error in a data frame.
 	add := func(f arrow.Field) error {
 		if slices.ContainsFunc(fields, func(have arrow.Field) bool { return have.Name == f.Name }) {
 			return fmt.Errorf("%w: query: the result adds a column %q, and a column of the bucket has that name: leave it out of columns", ErrInvalid, f.Name)
@@ -280,6 +286,8 @@ func (c *columns) filterNames() map[string]string {
 				names[prefix+f.Name] = stored[i].Name
 			}
 			if t, ok := f.Type.(arrow.NestedType); ok {
+				// Fields inside columns are told apart from columns of the same name, which stand
+				// in another place of a filter and may be stored otherwise.
 				visit(withinColumn, t.Fields(), stored[i].Type.(arrow.NestedType).Fields())
 			}
 		}

@@ -40,6 +40,8 @@ func (r *Reader) Next() (arrow.Record, error) {
 		err = io.EOF
 	}
 	if err != nil {
+		// Freed at its end and not at Close: a reader pins files, and whoever has read all of them
+		// may keep it.
 		r.end(in(r.dir, err))
 		return nil, r.err
 	}

@@ -12,6 +12,8 @@ import (
 // firstPage is below every address that memory can have.
 const firstPage = 4096
 
+// nothing is memory that stays: as many bytes as a buffer of Arrow is aligned to, never written,
+// never freed.
 var nothing = uintptr(C.calloc(1, 64))
 
 // abiArray is struct ArrowArray.
@@ -43,6 +45,7 @@ func repointAll(array *cdata.CArrowArray) {
 func repointTree(a *abiArray) {
 	Repoint(unsafe.Pointer(&a.buffers), 1)
 	Repoint(unsafe.Pointer(&a.children), 1)
+	// After the pointer to them, which may dangle itself where there are none.
 	Repoint(a.buffers, int(a.nBuffers))
 	for _, child := range unsafe.Slice(a.children, a.nChildren) {
 		repointTree(child)

@@ -56,7 +56,10 @@ func newSnapshot(handle snapshotHandle, dir string, known *columns) (*Snapshot, 
 		dataBytes: int64(i.data_bytes),
 		schema:    uint64(i.schema),
 	}}
+	// The caller's, who releases it once.
 	s.refs.Store(1)
+	// Most versions have the columns of the one before: to read a schema takes longer than to
+	// append a row.
 	if known != nil && known.number == s.info.schema {
 		s.once.Do(func() { s.cols = known })
 	}
@@ -77,6 +80,7 @@ func (s *Snapshot) Release() {
 func (s *Snapshot) hold() error {
 	for {
 		n := s.refs.Load()
+		// Counted by compare and swap: an Add would bring a snapshot back whose handle is freed.
 		if n <= 0 {
 			return ErrClosed
 		}
@@ -188,12 +192,14 @@ func (s *Snapshot) take(ids []int64, columns []string, noWait bool) (arrow.Recor
 	if err != nil {
 		return nil, err
 	}
+	// Not asked for, since Lance makes no batch of no rows.
 	if len(ids) == 0 {
 		return emptyRecord(schema), nil
 	}
 	record, err := nativeRecord("take", schema, func(out *C.struct_ArrowArray, e *owned) status {
 		return C.pn_snapshot_take(s.handle, cIDs(ids), cNames(stored), cFlag(noWait), out, e)
 	})
+	// The native half says of a row what it says of a file.
 	if e := new(Error); errors.As(err, &e) && errors.Is(err, fs.ErrNotExist) {
 		e.Err = ErrRowNotFound
 	}

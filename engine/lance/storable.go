@@ -15,6 +15,7 @@ import (
 func CheckStorable(f arrow.Field) error { return checkField(f, f.Name) }
 
 func checkField(f arrow.Field, path string) error {
+	// Any other name can be stored, escaped where Lance takes it for something else.
 	if !utf8.ValidString(f.Name) {
 		return fmt.Errorf("%w: column %q: the name %q is no UTF-8", ErrSchema, path, f.Name)
 	}
@@ -29,6 +30,7 @@ func checkField(f arrow.Field, path string) error {
 	if strings.HasPrefix(extension(f), "lance.") {
 		return fmt.Errorf("%w: column %s: the extension type %q is reserved", ErrSchema, path, extension(f))
 	}
+	// A contradiction that arrow lets pass; no row could ever be written.
 	if f.Type.ID() == arrow.NULL && !f.Nullable {
 		return fmt.Errorf("%w: column %s: nulls that are not nullable", ErrSchema, path)
 	}

@@ -54,6 +54,7 @@ func Create(dir string, schema *arrow.Schema, cfg Config, batches ...arrow.Recor
 	if err != nil {
 		return nil, in(dir, err)
 	}
+	// Opened anew, as lancedb has to open it as well: one way to a table, whoever made it.
 	return Open(dir, cfg)
 }
 
@@ -70,6 +71,8 @@ func creatable(dir string, schema *arrow.Schema, cfg Config, batches []arrow.Rec
 		return nil, err
 	}
 	for _, b := range batches {
+		// Lance would take them for what the schema says, and write other values or fail in the
+		// middle.
 		if !slices.EqualFunc(b.Schema().Fields(), schema.Fields(), sameColumn) {
 			return nil, fmt.Errorf("%w: a batch has the columns %v, the table %v", ErrSchema, b.Schema().Fields(), schema.Fields())
 		}
@@ -106,6 +109,8 @@ func (t *Table) open(cfg Config) error {
 	if t.table, err = t.conn.OpenTable(ctx, name); err != nil {
 		return &Error{Op: "open", Msg: err.Error(), Err: ErrCorrupt}
 	}
+	// The table of lancedb-go is the one whose commits and caches count; the native half works on
+	// the same object, and not on a second one that would see its versions late.
 	lancedbTable, err := lancedbHandle(t.table)
 	if err != nil {
 		return err
@@ -155,6 +160,7 @@ func (t *Table) Snapshot() (*Snapshot, error) {
 func (t *Table) Append(batches []arrow.Record) (*Snapshot, error) {
 	records := make([]arrow.Record, 0, len(batches))
 	for _, b := range batches {
+		// A fragment without rows would be read by each scan.
 		if b.NumRows() > 0 {
 			records = append(records, b)
 		}
@@ -203,6 +209,8 @@ func (t *Table) AddColumns(fields []arrow.Field, metadata arrow.Metadata) (*Snap
 	if len(fields) == 0 && metadata.Len() == 0 {
 		return t.Snapshot()
 	}
+	// With the compression of the bucket as it is opened now: columns that are there keep what they
+	// were made with.
 	stored, err := storedSchema(arrow.NewSchema(fields, &metadata), t.compression)
 	if err != nil {
 		return nil, err
@@ -336,6 +344,7 @@ func (t *Table) reshape(op string, call func(out *snapshotHandle, e *owned) stat
 	if err != nil {
 		return nil, err
 	}
+	// The next append is fitted to these columns, so they count from the moment of the commit.
 	if err := t.adopt(s); err != nil {
 		s.Release()
 		return nil, err
@@ -345,6 +354,8 @@ func (t *Table) reshape(op string, call func(out *snapshotHandle, e *owned) stat
 
 // lancedbHandle takes the native handle out of lancedb-go's table.
 func lancedbHandle(table contracts.ITable) (unsafe.Pointer, error) {
+	// By reflection, as lancedb-go exports no handle. A version with another layout fails here,
+	// with its reason, and never later.
 	v := reflect.ValueOf(table)
 	if v.Kind() == reflect.Pointer && v.Elem().Kind() == reflect.Struct {
 		f := v.Elem().FieldByName("handle")
@@ -390,6 +401,7 @@ func checkDir(dir string) error {
 
 // Exists says whether there is a table in dir: a version of one, sound or not.
 func Exists(dir string) bool {
+	// By its manifests alone: a directory without one is what a making that was cut short leaves.
 	entries, err := os.ReadDir(filepath.Join(dir, "_versions"))
 	if err != nil {
 		return false

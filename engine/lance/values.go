@@ -88,6 +88,7 @@ func (v *values) check() error {
 
 // checkItems checks the items of lists.
 func (v *values) checkItems(a array.ListLike) error {
+	// By the type, as the items of an empty list have one as well.
 	item := a.DataType().(arrow.ListLikeType).ElemField()
 	if a.DataType().ID() == arrow.FIXED_SIZE_LIST && !v.json && !fitsChunk(a.DataType(), a) {
 		return fmt.Errorf("%w: column %s: %s with null items cannot be stored, its items are too many; use a list, or uint8", ErrSchema, v.path, a.DataType())
@@ -97,6 +98,7 @@ func (v *values) checkItems(a array.ListLike) error {
 	}
 	items := itemsOf(a)
 	defer items.Release()
+	// A sliced list has the items of the whole: those before it are none of its rows.
 	first, _ := a.ValueOffsets(0)
 	list := func(i int) int { return owner(a, first+int64(i)) }
 	hidden := v.behind()
@@ -129,6 +131,7 @@ func owner(a array.ListLike, item int64) int {
 
 // behind says which of the children of v lie behind a null.
 func (v *values) behind() func(i int) bool {
+	// Then a child is hidden where its parent was, and by nothing else.
 	if !v.hasNulls() {
 		return v.hidden
 	}
@@ -151,6 +154,7 @@ func toCheck(f arrow.Field) bool {
 
 // checkNulls refuses nulls where the type has none.
 func (v *values) checkNulls() error {
+	// The common case first, which looks at no value.
 	if v.json || v.field.Nullable || !v.hasNulls() {
 		return nil
 	}
@@ -227,6 +231,7 @@ func (t Text) Fault() int {
 	if n == 0 {
 		return -1
 	}
+	// Value by value it would be a call for each, and most are short.
 	all := t.Bytes[t.offset(0):t.offset(n)]
 	if isASCII(all) {
 		return -1

@@ -31,6 +31,7 @@ func ReadIdentity(filesystem vfs.FS, path string) (id [16]byte, err error) {
 	if err := json.Unmarshal(text, &have); err != nil {
 		return id, fmt.Errorf("%w: %s: %w", engine.ErrCorrupt, path, err)
 	}
+	// A bucket of a later version, perhaps: it is no damage, and nothing of it is touched.
 	if have.Format != formatVersion {
 		return id, fmt.Errorf("engine: %s has format %d, this version reads format %d", path, have.Format, formatVersion)
 	}

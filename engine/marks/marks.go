@@ -22,6 +22,7 @@ type Range struct{ First, End int64 }
 
 // RangesOf returns offsets, in any order, as ranges in theirs.
 func RangesOf(offsets []int64) (ranges []Range) {
+	// The offsets are the caller's, who gets them back in the order given.
 	sorted := slices.Clone(offsets)
 	slices.Sort(sorted)
 	for _, offset := range sorted {
@@ -104,8 +105,10 @@ func (m *Marks) end(offset int64) {
 // Snapshot is all that is marked, but for rows below first, of which none is left.
 func (m *Marks) Snapshot(first int64) []byte {
 	out := binary.AppendUvarint(nil, uint64(len(m.tasks)))
+	// In order, so that the same marks are the same bytes.
 	for _, task := range slices.Sorted(maps.Keys(m.tasks)) {
 		set := m.tasks[task]
+		// Nobody is asked about these rows again, and without this a snapshot would grow for ever.
 		set.Remove(0, first)
 		var ranges []Range
 		for from, to := range set.Ranges(set.end()) {
@@ -151,6 +154,7 @@ func (m *Marks) Replay(record []byte) error {
 	default:
 		return fmt.Errorf("a record of the unknown kind %d", kind)
 	}
+	// Read to its end before anything is changed: a record that is wrong makes no half of a change.
 	if err := r.end(); err != nil {
 		return err
 	}
@@ -184,6 +188,8 @@ var errShort = errors.New("it ends too early, or has a number that is too large"
 // number reads one that is an offset at most.
 func (r *reader) number() uint64 {
 	n, size := binary.Uvarint(r.rest)
+	// A snapshot has a checksum and a record has one in the log, so this finds faults of a writer,
+	// and not of a disk.
 	if size <= 0 || n > math.MaxInt64 {
 		r.fail()
 		return 0
@@ -210,6 +216,8 @@ func (r *reader) ranges() (ranges []Range) {
 	for range r.number() {
 		first := behind + int64(r.number())
 		end := first + int64(r.number())
+		// Sums of numbers that each are in bounds may not be; a damaged record must not become a
+		// range of years.
 		if r.err != nil || first < behind || end < first {
 			r.fail()
 			return nil

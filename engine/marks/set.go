@@ -58,6 +58,7 @@ func (s *Set) Remove(from, to int64) { s.change(from, to, false) }
 func (s *Set) Beyond(from int64) bool {
 	for number, c := range s.chunks {
 		first := number * chunkBits
+		// A chunk that is there has at least one offset.
 		if first >= from || (c.words == nil && first+chunkBits > from) {
 			return true
 		}
@@ -93,6 +94,7 @@ func (s *Set) change(from, to int64, in bool) {
 func (s *Set) changeChunk(number, from, to int64, in bool) {
 	c := s.chunks[number]
 	full := c != nil && c.words == nil
+	// Nothing changes, and no chunk is made or filled for it.
 	if in && full || !in && c == nil {
 		return
 	}
@@ -127,6 +129,8 @@ func (s *Set) changeChunk(number, from, to int64, in bool) {
 		at = end
 	}
 	s.count += int64(c.count - before)
+	// Back to a chunk without words: a task that has consumed all rows up to some place, as most
+	// have, takes 8 KiB and not a bit for each row.
 	switch c.count {
 	case 0:
 		delete(s.chunks, number)

@@ -53,10 +53,12 @@ func (s *Arena) AllocatedBytes() int64 { return s.allocated.Load() }
 // Allocate returns memory that is zero. It panics where the system has none.
 func (s *Arena) Allocate(size int) []byte {
 	s.allocated.Add(int64(size))
+	// One at least, so that no two addresses are the same: Free knows a part by its address alone.
 	taken := (max(size, 1) + slabAlign - 1) / slabAlign * slabAlign
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if taken > slabPart {
+		// Alone, as the rest of a slab that it leaves would lie empty until it goes.
 		own := mapSlab(taken)
 		s.single[address(own.memory)] = own
 		return own.memory[:size]
@@ -73,11 +75,14 @@ func (s *Arena) Allocate(size int) []byte {
 
 // open begins another slab.
 func (s *Arena) open() {
+	// The newest is not retired when it gets empty, as the next batch goes there. Now it is no
+	// longer that.
 	if old := s.newest; old != nil && old.parts == 0 {
 		s.retire(old)
 	}
 	if last := len(s.kept) - 1; last >= 0 {
 		s.newest, s.kept = s.kept[last], s.kept[:last]
+		// What the system gives is zero; what was used before is not, and Allocate promises zeros.
 		clear(s.newest.memory)
 	} else {
 		s.newest = mapSlab(slabBytes)
@@ -100,6 +105,8 @@ func (s *Arena) Free(b []byte) {
 		return
 	}
 	of := s.shared[at/slabBytes]
+	// A slab begins anywhere, so a part is in the one that begins in the same unit, or in the one
+	// before.
 	if of == nil || address(of.memory) > at {
 		of = s.shared[at/slabBytes-1]
 	}
@@ -123,6 +130,7 @@ func (s *Arena) retire(empty *slab) {
 // Reallocate returns memory that begins with what b holds and ends with zeros, and
 // takes b back.
 func (s *Arena) Reallocate(size int, b []byte) []byte {
+	// Less stays where it is: to move it would take a copy to spare what goes soon anyway.
 	if size <= len(b) {
 		s.allocated.Add(int64(size - len(b)))
 		return b[:size]
@@ -136,8 +144,11 @@ func (s *Arena) Reallocate(size int, b []byte) []byte {
 func address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
 
 func mapSlab(size int) *slab {
+	// By itself and not from the heap of C: what is unmapped is the system's again at once.
 	memory, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
+		// Arrow's interface has no error to return. A caller that panics breaks its own bucket and
+		// no other.
 		panic(fmt.Errorf("memory: map %d bytes of memory: %w", size, err))
 	}
 	return &slab{memory: memory}

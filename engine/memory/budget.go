@@ -48,6 +48,7 @@ func (g *Budget) SetLimit(bytes int64) error {
 		return fmt.Errorf("%w: want at least %d bytes, got %d", ErrBudget, minBudgetBytes, bytes)
 	}
 	g.limit.Store(bytes)
+	// A smaller limit may be exceeded already: members make room at once, and not at the next put.
 	g.add(0)
 	return nil
 }
@@ -78,18 +79,24 @@ func (g *Budget) Join(shrink func()) *Share {
 // add changes what is used, and has all members make room if that is too much.
 func (g *Budget) add(bytes int64) {
 	g.used.Add(bytes)
+	// An atomic for the many times that there is room; and whoever gives memory back is not to ask
+	// others for more.
 	if !g.Over() || bytes < 0 {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for s := range g.members {
+		// All at once and not the largest alone: which has rows that nobody reads, only each of
+		// them knows.
 		s.shrink()
 	}
 }
 
 // Set says what the member takes now, in bytes. One caller at a time.
 func (s *Share) Set(bytes int64) {
+	// The difference, so that the sum of all is kept by one addition and no member is asked for its
+	// part.
 	delta := bytes - s.bytes
 	s.bytes = bytes
 	s.budget.add(delta)

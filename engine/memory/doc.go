@@ -15,4 +15,8 @@
 // # What a crash costs
 //
 // Nothing here is on a disk.
+//
+// # Layers
+//
+// Lowest of the engine: all that hold batches take them from the arena, and all that keep rows join the budget.
 package memory

@@ -30,12 +30,19 @@ func (s *Store) openBase(name, ref string) (*base, error) {
 	for object := range uint32(len(v.m.lengths)) {
 		b.objectOf[v.m.identity(object)] = object
 	}
-	if k := s.kept.take(name); k != nil && k.manifest == v.Entry.Manifest {
+	return b, nil
+}
+
+// remember has the base be read from memory, if the store has kept it. There may be no base.
+func (b *base) remember(name string) {
+	if b == nil {
+		return
+	}
+	if k := b.v.s.kept.take(name); k != nil && k.manifest == b.v.Entry.Manifest {
 		b.kept = k
 	} else if k != nil {
 		k.free()
 	}
-	return b, nil
 }
 
 // has says whether an object is one of the base. There may be no base.

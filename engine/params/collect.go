@@ -56,6 +56,9 @@ func (c *collector) run() error {
 			return err
 		}
 	}
+	if err := c.parts(saves); err != nil {
+		return err
+	}
 	return errors.Join(
 		c.sweep(manifests, manifestEnd, &c.found.Manifests, saves, func(id ident) bool { _, needed := c.manifests[id]; return needed }),
 		c.sweep(packs, packEnd, &c.found.Packs, saves, func(id ident) bool { return c.packs[id] }),
@@ -100,6 +103,28 @@ func (c *collector) mark(id ident, check string) error {
 	}
 	for _, pack := range m.packs {
 		c.packs[pack] = true
+	}
+	return nil
+}
+
+// parts notes the packs that the parts of living transactions share.
+func (c *collector) parts(saves map[string]bool) error {
+	files, err := c.s.o.FS.ReadDir(c.s.path(manifests))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		id, _, ok := strings.Cut(file, partMark)
+		if !ok || !saves[id] {
+			continue
+		}
+		m, err := readManifest(c.s.o.FS, c.s.path(manifests, file), "")
+		if err != nil {
+			return err
+		}
+		for _, pack := range m.packs {
+			c.packs[pack] = true
+		}
 	}
 	return nil
 }

@@ -21,8 +21,8 @@
 //	catalog/<name>.cat     versions and tags of a name, replaced as a whole; bytes other than letters, digits and -_. are %XX
 //	manifests/<id>.pm      the tensors of a version
 //	packs/<id>.pk          bytes of tensors
-//	*/<save>*.tmp          files of a save that has not been published
-//	leases/                tokens: save-<id> of a save, <manifest>-<id> of an open version
+//	*/<save>.*.tmp         files of a save, or of a transaction of many ranks, that has not been published
+//	leases/                tokens: save-<id> of a save or a transaction, <manifest>-<id> of an open version
 //
 // Identities are random, so files of two stores can be put side by side. Nothing in them names a machine or a path.
 //
@@ -109,6 +109,19 @@
 //
 // Two objects are one if they have the same length and the same checksums of all blocks (128 bits each): that guards against
 // chance, not against somebody who makes collisions on purpose. A save hashes what it is given, and writes what no pack has.
+//
+// # Many ranks
+//
+// A version that many ranks write begins as manifests/<id>.begun.tmp, with its name and the number of ranks. A part is written
+// as a save is, into packs/<id>.<pack>.tmp, and is there once its manifest has the name manifests/<id>.part-<rank>.tmp. The
+// commit reads the manifests of all parts, makes one of them, and publishes it as a save does, with the packs. Whoever began
+// holds the only lease, so that files of ranks that died go when it ends; what a part shares, the collector keeps until then.
+//
+// Parts are told from the base that the transaction begins with: whole tensors as in a save, and boxes where the base has the same
+// box of the tensor, for that has the same name. Whoever cuts a tensor in another way stores it as it is.
+//
+// A part of a tensor is a row of the manifest like any other, with the name 00 "box:" <shape> ":" <offsets> ":" <name>, whose
+// numbers have an x in between: shape of the tensor, and where in it the box begins. The shape of the row is that of the box.
 //
 // # Order of writing
 //

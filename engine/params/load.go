@@ -3,6 +3,7 @@ package params
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -89,6 +90,9 @@ const (
 	mixedBytes = 1 << 20
 	// fewUnits are so many as a job has of large tensors.
 	fewUnits = jobBytes/blockBytes + 1
+	// aheadUnits is how many units before its turn the layers of one are asked for: they are small and lie in other packs, and
+	// all who read a tensor would wait for each of them.
+	aheadUnits = 64
 )
 
 // read reads units, several at a time. Without fault the first that fails ends it; else fault is told of each.
@@ -99,10 +103,16 @@ func (v *Weights) read(units []unit, verify bool, fault func(error)) error {
 	var group errgroup.Group
 	group.SetLimit(v.s.o.Readers)
 	var failed atomic.Bool
+	ahead := 0
 	for len(units) > 0 {
+		for ; ahead < min(aheadUnits, len(units)); ahead++ {
+			if c := units[ahead].chain; c != nil {
+				c.ask()
+			}
+		}
 		n := jobUnits(units)
 		job := units[:n]
-		units = units[n:]
+		units, ahead = units[n:], max(0, ahead-n)
 		group.Go(func() error {
 			if failed.Load() {
 				return nil
@@ -194,7 +204,7 @@ type ReadError struct {
 	Err    error
 }
 
-func (e *ReadError) Error() string { return "params: tensor \"" + e.Tensor + "\": " + e.Err.Error() }
+func (e *ReadError) Error() string { return fmt.Sprintf("params: tensor %q: %v", e.Tensor, e.Err) }
 
 // Unwrap returns what failed.
 func (e *ReadError) Unwrap() error { return e.Err }

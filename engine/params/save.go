@@ -49,25 +49,35 @@ func checkSave(name string, tensors []Tensor, o SaveOptions) ([]int, error) {
 	if _, err := fileName(name); err != nil {
 		return nil, err
 	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	return checkTensors(tensors)
+}
+
+func (o *SaveOptions) check() error {
 	for _, tag := range o.Tags {
 		if err := checkTag(tag); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if len(o.Metadata) > maxMetadata {
-		return nil, invalid("the metadata has %d bytes as JSON, want at most %d", len(o.Metadata), maxMetadata)
+		return invalid("the metadata has %d bytes as JSON, want at most %d", len(o.Metadata), maxMetadata)
 	}
+	return nil
+}
+
+// checkTensors returns the tensors in the order of their names.
+func checkTensors(tensors []Tensor) ([]int, error) {
 	if len(tensors) > math.MaxUint32/2 {
 		return nil, invalid("%d tensors, want at most %d", len(tensors), math.MaxUint32/2)
 	}
-	order := make([]int, len(tensors))
 	for i := range tensors {
 		if err := tensors[i].check(); err != nil {
 			return nil, err
 		}
-		order[i] = i
 	}
-	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(tensors[a].Name, tensors[b].Name) })
+	order := byName(tensors)
 	for i := 1; i < len(order); i++ {
 		if tensors[order[i]].Name == tensors[order[i-1]].Name {
 			return nil, invalid("there are two tensors with the name %q", tensors[order[i]].Name)
@@ -76,20 +86,29 @@ func checkSave(name string, tensors []Tensor, o SaveOptions) ([]int, error) {
 	return order, nil
 }
 
+func byName(tensors []Tensor) []int {
+	order := make([]int, len(tensors))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(tensors[a].Name, tensors[b].Name) })
+	return order
+}
+
 func (s *Store) save(name string, tensors []Tensor, order []int, o SaveOptions) (entry *Entry, err error) {
 	from, err := s.openBase(name, o.Base)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, from.close()) }()
+	from.remember(name)
 	known, err := s.known()
 	if err != nil {
 		return nil, err
 	}
-	v := &saving{
-		s: s, id: newIdent(), tensors: tensors, known: known, base: from,
-		written: map[sum]uint32{}, packOf: map[ident]uint32{}, layered: map[uint32]*layered{},
-	}
+	id := newIdent()
+	v := s.saving(id, id, tensors)
+	v.known, v.base = known, from
 	var end func() error
 	err = s.together(func() (err error) {
 		end, err = s.locks.lease(leaseOfSave(v.id))
@@ -104,7 +123,7 @@ func (s *Store) save(name string, tensors []Tensor, order []int, o SaveOptions) 
 		}
 		err = errors.Join(err, end())
 	}()
-	if entry, err = v.stage(order, o); err == nil {
+	if entry, err = v.prepare(order, o); err == nil {
 		err = s.alone(func() error { return v.commit(name, entry, o) })
 	}
 	if err != nil {
@@ -114,8 +133,8 @@ func (s *Store) save(name string, tensors []Tensor, order []int, o SaveOptions) 
 	return entry, s.keep(name, v)
 }
 
-// stage writes all that a version is of, under names that nobody looks for.
-func (v *saving) stage(order []int, o SaveOptions) (*Entry, error) {
+// prepare writes all that a version is of, under names that nobody looks for.
+func (v *saving) prepare(order []int, o SaveOptions) (*Entry, error) {
 	if err := v.store(); err != nil {
 		return nil, err
 	}
@@ -193,22 +212,14 @@ func (v *saving) publish(n *Name, entry *Entry, o SaveOptions) error {
 		return fmt.Errorf("%w: the newest version of %q is %d, not %d (0 is none)", ErrConflict, n.Name, n.Latest, *o.Expect)
 	}
 	fsys := v.s.o.FS
-	own := map[ident]bool{}
-	for i, id := range v.made {
-		own[id] = true
-		if err := fsys.Rename(v.packPath(i), v.s.packPath(id)); err != nil {
+	for _, id := range v.made {
+		if err := fsys.Rename(v.packPath(id), v.s.packPath(id)); err != nil {
 			return err
 		}
+		v.moved = append(v.moved, id)
 	}
-	for _, id := range v.m.packs {
-		if own[id] {
-			continue
-		}
-		if _, err := fsys.Stat(v.s.packPath(id)); errors.Is(err, fs.ErrNotExist) {
-			return errVanished
-		} else if err != nil {
-			return err
-		}
+	if err := v.shared(); err != nil {
+		return err
 	}
 	if err := fsys.Rename(v.manifestPath(), v.s.manifestPath(v.id)); err != nil {
 		return err
@@ -226,11 +237,26 @@ func (v *saving) publish(n *Name, entry *Entry, o SaveOptions) error {
 	return nil
 }
 
+// shared fails with errVanished unless the packs are there that the version needs and does not bring.
+func (v *saving) shared() error {
+	for _, id := range v.m.packs {
+		if slices.Contains(v.made, id) {
+			continue
+		}
+		if _, err := v.s.o.FS.Stat(v.s.packPath(id)); errors.Is(err, fs.ErrNotExist) {
+			return errVanished
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // clean gives back the space of a save that failed before it was published.
 func (v *saving) clean() error {
 	failed := v.s.remove(v.manifestPath())
-	for i := range v.made {
-		failed = errors.Join(failed, v.s.remove(v.packPath(i)))
+	for _, id := range v.made {
+		failed = errors.Join(failed, v.s.remove(v.packPath(id)))
 	}
 	return failed
 }
@@ -238,7 +264,7 @@ func (v *saving) clean() error {
 // undo does the same where it was to be published.
 func (v *saving) undo() error {
 	failed := v.s.remove(v.s.manifestPath(v.id))
-	for _, id := range v.made {
+	for _, id := range v.moved {
 		failed = errors.Join(failed, v.s.remove(v.s.packPath(id)))
 	}
 	return failed

@@ -1,9 +1,6 @@
 package params
 
-import (
-	"errors"
-	"fmt"
-)
+import "errors"
 
 // packBytes is about how long a pack becomes: one that is dead in part is kept as a whole.
 const packBytes = 4 << 30
@@ -12,6 +9,7 @@ const packBytes = 4 << 30
 type saving struct {
 	s       *Store
 	id      ident // also that of the manifest
+	stage   ident // what its files begin with before they are published: itself, or its transaction
 	tensors []Tensor
 	m       manifest
 
@@ -20,6 +18,7 @@ type saving struct {
 	pack    *packWriter
 	packOf  map[ident]uint32 // in m.packs
 	made    []ident          // packs
+	moved   []ident          // those of them that are under their own names
 	left    int64            // bytes that may still come
 	stored  int64
 
@@ -27,6 +26,13 @@ type saving struct {
 	deltas  []*becoming
 	small   []later
 	layered map[uint32]*layered // objects that have layers
+}
+
+func (s *Store) saving(id, stage ident, tensors []Tensor) *saving {
+	return &saving{
+		s: s, id: id, stage: stage, tensors: tensors,
+		written: map[sum]uint32{}, packOf: map[ident]uint32{}, layered: map[uint32]*layered{},
+	}
 }
 
 // layered is what an object with layers has besides its raw bytes.
@@ -70,7 +76,7 @@ func (v *saving) store() (err error) {
 		case stored:
 			v.place(object, at)
 		case v.base.has(id):
-			v.adopt(object, v.base.objectOf[id])
+			v.inherit(object, v.base.v.m, v.base.objectOf[id])
 		default:
 			return v.add(object, &v.tensors[i], blocks)
 		}
@@ -146,13 +152,13 @@ func (v *saving) layer(b *becoming, step, star []byte) error {
 			return err
 		}
 	case asStar:
-		v.stay(b.object, b.before)
+		v.stay(b.object, m, b.before)
 		if err := v.code(own, star, own.anchor, id); err != nil {
 			return err
 		}
 	case asStep:
-		v.stay(b.object, b.before)
-		v.carry(own, m.chain(b.before))
+		v.stay(b.object, m, b.before)
+		v.carry(own, m, m.chain(b.before))
 	}
 	return v.code(own, step, m.identity(b.before), id)
 }
@@ -164,27 +170,25 @@ func (v *saving) code(own *layered, data []byte, from, to sum) error {
 	return v.put(later{data, sumsOf(data), func(at location) { l.pack, l.offset = v.packNumber(at.pack), at.offset }})
 }
 
-// carry takes layers over from the base.
-func (v *saving) carry(own *layered, layers []layer) {
+// carry takes layers over from another manifest.
+func (v *saving) carry(own *layered, m *manifest, layers []layer) {
 	for _, l := range layers {
-		l.pack = v.packNumber(v.base.v.m.packs[l.pack])
+		l.pack = v.packNumber(m.packs[l.pack])
 		own.layers = append(own.layers, &l)
 	}
 }
 
-// stay has an object lie where one of the base does.
-func (v *saving) stay(object, before uint32) {
-	m := v.base.v.m
+// stay has an object lie where one of another manifest does.
+func (v *saving) stay(object uint32, m *manifest, before uint32) {
 	v.place(object, location{m.packs[m.packOf[before]], m.offsets[before]})
 }
 
-// adopt has an object be one of the base, with its layers.
-func (v *saving) adopt(object, before uint32) {
-	m := v.base.v.m
-	v.stay(object, before)
+// inherit has an object be one of another manifest, with its layers.
+func (v *saving) inherit(object uint32, m *manifest, before uint32) {
+	v.stay(object, m, before)
 	if all := m.layersOf(before); len(all) > 0 {
 		own := &layered{age: m.age(before), anchor: m.anchor(before)}
-		v.carry(own, all)
+		v.carry(own, m, all)
 		v.layered[object] = own
 	}
 }
@@ -227,7 +231,7 @@ func (v *saving) append(w later) error {
 	}
 	if v.pack == nil {
 		id := newIdent()
-		pack, err := newPackWriter(v.s.o.FS, v.packPath(len(v.made)), id, pageBytes+min(max(v.left, 0), packBytes))
+		pack, err := newPackWriter(v.s.o.FS, v.packPath(id), id, pageBytes+min(max(v.left, 0), packBytes))
 		if err != nil {
 			return err
 		}
@@ -239,11 +243,11 @@ func (v *saving) append(w later) error {
 }
 
 // packPath is where a pack is before it is published.
-func (v *saving) packPath(number int) string {
-	return v.s.path(packs, fmt.Sprintf("%v.%d%s", v.id, number, stagedEnd))
-}
+func (v *saving) packPath(id ident) string { return v.s.path(packs, v.staged(id)) }
 
-func (v *saving) manifestPath() string { return v.s.path(manifests, v.id.String()+stagedEnd) }
+func (v *saving) manifestPath() string { return v.s.path(manifests, v.staged(v.id)) }
+
+func (v *saving) staged(id ident) string { return v.stage.String() + "." + id.String() + stagedEnd }
 
 func (v *saving) seal() error {
 	if v.pack == nil {

@@ -56,7 +56,8 @@ type Store struct {
 	closed atomic.Bool
 
 	mu      sync.Mutex
-	objects objectIndex // what packs hold, as far as it was read
+	objects objectIndex            // what packs hold, as far as it was read
+	begun   map[ident]func() error // transactions, and what ends their leases
 
 	kept snapshots
 }
@@ -82,7 +83,7 @@ func Open(dir string, o Options) (*Store, error) {
 		o.now = time.Now
 	}
 	procs.AtLeast(diskProcs)
-	s := &Store{o: o, dir: dir, locks: o.locks, objects: newObjectIndex()}
+	s := &Store{o: o, dir: dir, locks: o.locks, objects: newObjectIndex(), begun: map[ident]func() error{}}
 	if s.locks == nil {
 		s.locks = fileLocks{dir}
 	}
@@ -167,13 +168,20 @@ func (s *Store) isFree() error {
 	return nil
 }
 
-// Close ends the use of the store. Versions that are open stay so.
+// Close ends the use of the store, and the transactions that it has begun. Versions that are open stay so.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return ErrClosed
 	}
 	s.kept.close()
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var failed error
+	for _, end := range s.begun {
+		failed = errors.Join(failed, end())
+	}
+	clear(s.begun)
+	return failed
 }
 
 func (s *Store) open() error {

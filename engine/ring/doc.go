@@ -39,4 +39,19 @@
 //	      8  8  rows
 //	     16  8  offset of the first row
 //	     24     message
+//
+// # Layers
+//
+// Above nothing of the project; below the bucket, and below inspect, which reads a ring that nobody has open.
+//
+// # Concurrency
+//
+// The putter and the engine share four words of the file, each written by one of the two and as a whole. The putter writes an entry
+// before the head that says so, and the engine reads it after that; the engine writes the tail when it needs the entry no more, and the
+// putter writes there after that. Nobody waits for the other.
+//
+// # What a crash costs
+//
+// Of the process: nothing, as the pages of a mapped file are the system's. Of the machine: what the system had not written by itself.
+// Such a ring names another boot, and what it lacks is no damage then.
 package ring

@@ -84,6 +84,8 @@ func Create(path string, bucket [16]byte, logged bool) (*Ring, error) {
 	}
 	defer f.Close()
 	// Space that is only reserved could be missing when a page of it is written.
+	// Not synced: a ring is worth nothing after a power failure that the log would not be worth as
+	// well.
 	_, err = f.Write(append(head, make([]byte, Capacity)...))
 	var memory []byte
 	if err == nil {
@@ -109,6 +111,7 @@ func (r *Ring) Begin(preamble []byte) error {
 	if len(preamble) > MaxPreamble {
 		return fmt.Errorf("ring: a preamble of %d bytes, want at most %d", len(preamble), MaxPreamble)
 	}
+	// The ring is empty, so nobody reads it by another preamble meanwhile.
 	order.PutUint32(r.memory[preambleAt:], crc32.Update(r.salt, crc32.IEEETable, preamble))
 	order.PutUint32(r.memory[preambleAt+4:], uint32(len(preamble)))
 	copy(r.memory[preambleText:], preamble)
@@ -129,6 +132,8 @@ func (r *Ring) Take() (e *Entry, err error) {
 
 func (r *Ring) take() (*Entry, error) {
 	head, next := r.load(headAt), r.next.Load()
+	// The file may be written by anyone who can write in the directory: each number of it is looked
+	// at before it is an index.
 	if head-next > Capacity {
 		return nil, r.damaged("its entries reach from place %d to %d", next, head)
 	}
@@ -148,6 +153,8 @@ func (r *Ring) take() (*Entry, error) {
 			return nil, r.damaged("an entry of %d bytes at place %d", size, next)
 		}
 		b = b[:entryBytes+length]
+		// By zlib's polynomial, which the putter's language has at hand. It begins with the salt,
+		// so that an entry of an older ring in the same space is none.
 		if crc32.Update(r.salt, crc32.IEEETable, b[4:]) != order.Uint32(b) {
 			return nil, r.damaged("checksum of the entry at place %d", next)
 		}
@@ -155,6 +162,7 @@ func (r *Ring) take() (*Entry, error) {
 		if e.Rows < 1 || e.First < 0 {
 			return nil, r.damaged("%d rows from offset %d on in the entry at place %d", e.Rows, e.First, next)
 		}
+		// Atomic, as the bucket asks without its lock whether there is anything.
 		r.next.Store(e.Place)
 		return e, nil
 	}
@@ -197,6 +205,8 @@ func (r *Ring) store(at int, value uint64) {
 
 // bootID is a number that is another one after the machine was started again; zeros where there is none.
 func bootID() (id [16]byte) {
+	// What a mapped file has is safe from the end of a process, and not from that of the machine.
+	// By this number an opening tells which of the two it was.
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return id

@@ -39,6 +39,8 @@ func Peek(path string, bucket [16]byte, before Stamp) (Saved, Stamp, error) {
 	defer f.Close()
 	for try := 1; ; try++ {
 		s, now, err := peek(f, bucket, before)
+		// The tail once more: space that was freed meanwhile may have been written to while it was
+		// read.
 		after, failed := stampOf(f)
 		// Only what is put meanwhile changes nothing of what was read.
 		if err = errors.Join(err, failed); err == nil && after.tail == now.tail || try == peekTries {
@@ -119,6 +121,8 @@ func parse(memory []byte, path string, bucket [16]byte) (Saved, error) {
 	}
 	r.salt = order.Uint32(memory[56:])
 	err := s.read(r)
+	// The machine stopped, and the disk has some pages of the file and not others. What the sums
+	// let pass is what there is.
 	if !s.Whole && errors.Is(err, ErrDamaged) {
 		err = nil
 	}
@@ -126,6 +130,8 @@ func parse(memory []byte, path string, bucket [16]byte) (Saved, error) {
 }
 
 func (s *Saved) read(r *Ring) error {
+	// Another size is not another version, which the number before says: the file was cut, or is
+	// longer than it ever was.
 	if len(r.memory) != fileBytes || order.Uint64(r.memory[48:]) != Capacity {
 		return r.damaged("%d bytes, want %d", len(r.memory), fileBytes)
 	}
@@ -141,6 +147,8 @@ func (s *Saved) read(r *Ring) error {
 		return r.damaged("checksum of the preamble")
 	}
 	s.Preamble = preamble
+	// From the oldest entry that may be needed. The engine frees space when the log has it, so some
+	// of these may be in the log as well, and Following passes them over.
 	r.next.Store(r.load(tailAt))
 	for {
 		e, err := r.take()

@@ -58,9 +58,13 @@ func (d *Dir) OnRefusal(told func(cause error)) {
 
 // Refuse makes the store refuse writes from now on, until it is opened again, and returns the error that says so.
 func (d *Dir) Refuse(cause error) error {
+	// The first cause alone counts. What follows from it, as a log that takes no more, is refused
+	// as well and would say less.
 	if d.cause.CompareAndSwap(nil, &cause) {
 		close(d.refused)
 		d.mu.Lock()
+		// Called outside of the lock: it goes to the log and to those who wait, and may come back
+		// here.
 		told := d.told
 		d.mu.Unlock()
 		if told != nil {
@@ -122,6 +126,8 @@ func (d *Dir) Owned() error {
 	if d.ReadOnly() {
 		return nil
 	}
+	// One stat. The path is asked and not the descriptor, since that leads to the directory that
+	// was opened wherever it is now.
 	err := d.lock.Check()
 	if errors.Is(err, engine.ErrDisowned) {
 		return d.Refuse(err)

@@ -41,6 +41,8 @@ func Write(fsys vfs.FS, path string, content []byte) error {
 	copy(header, magic)
 	binary.LittleEndian.PutUint32(header[12:], version)
 	binary.LittleEndian.PutUint64(header[16:], uint64(len(content)))
+	// Version and length are in the sum, magic is not: without that it is no file of ours to begin
+	// with.
 	sum := crc32.Update(crc32.Checksum(header[12:], castagnoli), castagnoli, content)
 	binary.LittleEndian.PutUint32(header[8:], sum)
 	return Replace(fsys, path, func(f vfs.File) error {
@@ -76,12 +78,16 @@ func replace(fsys vfs.FS, temporary, path string, write func(vfs.File) error) er
 	if err != nil {
 		return fmt.Errorf("statefile: replace: %w", err)
 	}
+	// Whole and on the disk before it gets the name: a crash leaves the old file or the new one,
+	// and a file with the other name, which the next Replace writes over.
 	if err := errors.Join(write(f), f.Close()); err != nil {
 		return fmt.Errorf("statefile: write %s: %w", temporary, errors.Join(err, fsys.Remove(temporary)))
 	}
 	if err := fsys.Rename(temporary, path); err != nil {
 		return fmt.Errorf("statefile: replace: %w", errors.Join(err, fsys.Remove(temporary)))
 	}
+	// The new name may be there or not after a power failure until this returns, and either file is
+	// whole. So an error here does not undo it.
 	if err := fsys.SyncDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("statefile: replace %s: %w", path, err)
 	}
@@ -119,6 +125,7 @@ func unwrap(path string, whole []byte) ([]byte, error) {
 	if crc32.Checksum(whole[12:], castagnoli) != binary.LittleEndian.Uint32(whole[8:]) {
 		return nil, fmt.Errorf("%w: %s does not have its checksum", ErrDamaged, path)
 	}
+	// After the sum, so that a damaged version is not taken for that of a later program.
 	if v := binary.LittleEndian.Uint32(whole[12:]); v != version {
 		return nil, fmt.Errorf("%w: %s has version %d, want %d", ErrVersion, path, v, version)
 	}
@@ -142,6 +149,7 @@ func Whole(fsys vfs.FS, path string, limit int64) ([]byte, error) {
 	if size > limit {
 		return nil, fmt.Errorf("%w: %s has %d bytes, want at most %d", ErrDamaged, path, size, limit)
 	}
+	// Only now that the size is one that can be: a damaged directory must not take all memory.
 	whole := make([]byte, size)
 	n, err := f.ReadAt(whole, 0)
 	if n < len(whole) && !errors.Is(err, io.EOF) {
@@ -155,6 +163,7 @@ func Whole(fsys vfs.FS, path string, limit int64) ([]byte, error) {
 func KeepBroken(path string) error {
 	name := path + ".broken"
 	for n := 1; ; n++ {
+		// An older copy stays: it may have what this one has lost.
 		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
 			break
 		}

@@ -56,6 +56,7 @@ func NewToken(path string) (*Token, error) {
 	if err != nil {
 		return nil, fmt.Errorf("statefile: token: %w", err)
 	}
+	// Nobody has it yet, so this does not wait: the name was made by this call.
 	if err := flock(fd, unix.LOCK_EX); err != nil {
 		return nil, errors.Join(fmt.Errorf("statefile: token %s: %w", path, err), atfork.Close(fd), os.Remove(path))
 	}
@@ -83,6 +84,7 @@ func TokenLives(path string) (bool, error) {
 	case err != nil:
 		return false, errors.Join(fmt.Errorf("statefile: token %s: %w", path, err), atfork.Close(fd))
 	}
+	// Under the lock, so that no other who looks at it finds it alive for a moment.
 	removed := os.Remove(path)
 	if errors.Is(removed, fs.ErrNotExist) { // its process has just done so
 		removed = nil

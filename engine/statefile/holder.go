@@ -44,6 +44,8 @@ func lockTaker(file fileID) int {
 		return 0
 	}
 	// 1: FLOCK  ADVISORY  WRITE 2193 fe:00:10035207 0 EOF
+	// By device and inode, as the kernel lists no paths. A line of a lock that somebody waits for
+	// has one field more, and so another place.
 	place := fmt.Sprintf("%02x:%02x:%d", unix.Major(file.device), unix.Minor(file.device), file.inode)
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)

@@ -59,6 +59,8 @@ func Hold(dir string) (*Lock, error) {
 func openLock(path string) (*Lock, error) {
 	l := &Lock{path: path}
 	var err error
+	// Twice, to know whether this call has made it: an opening that is refused takes its own file
+	// away again, and never another's.
 	l.fd, err = atfork.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o644)
 	if l.made = err == nil; errors.Is(err, fs.ErrExist) {
 		l.fd, err = atfork.Open(path, unix.O_RDWR|unix.O_CREAT, 0o644)
@@ -70,6 +72,7 @@ func openLock(path string) (*Lock, error) {
 	if err := unix.Fstat(l.fd, &info); err != nil {
 		return nil, errors.Join(&fs.PathError{Op: "fstat", Path: path, Err: err}, atfork.Close(l.fd))
 	}
+	// A pipe or a device can be locked as well, and whoever signs it would write into that.
 	if info.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, errors.Join(fmt.Errorf("%s is not a regular file", path), atfork.Close(l.fd))
 	}
@@ -119,6 +122,8 @@ func (l *Lock) Check() error {
 // Sign writes to the lock file who holds it, for systems that do not say it by
 // themselves.
 func (l *Lock) Sign() error {
+	// Not synced: it says something of a process that lives, and is worth nothing after a power
+	// failure.
 	if err := unix.Ftruncate(l.fd, 0); err != nil {
 		return &fs.PathError{Op: "truncate", Path: l.path, Err: err}
 	}
@@ -130,6 +135,8 @@ func (l *Lock) Sign() error {
 
 // Release lets go of the lock, for copies of the descriptor as well.
 func (l *Lock) Release() error {
+	// Unlocked and not closed alone: a child that was forked past atfork has the same open file,
+	// and would keep the lock until it ends.
 	holding.remove(l.file)
 	return errors.Join(flock(l.fd, unix.LOCK_UN), atfork.Close(l.fd))
 }
@@ -194,6 +201,7 @@ func HolderOf(dir string) (string, error) {
 	}
 	defer f.Close()
 	fd := int(f.Fd())
+	// Shared, so that two who ask at the same time do not take each other for holders.
 	err = flock(fd, unix.LOCK_SH)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		var info unix.Stat_t

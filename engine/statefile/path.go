@@ -37,6 +37,8 @@ func RealPath(path string) (string, error) {
 			continue
 		}
 		next := filepath.Join(done, part)
+		// Link by link, as ".." after one leads to where its target is, and not to where the link
+		// is.
 		target, err := os.Readlink(next)
 		if err != nil { // it is no link, or not there, or whoever opens it is told what is wrong
 			done = next

@@ -70,6 +70,7 @@ func (r *Register) Change(do func(numbers map[string]int64)) error {
 	}
 	changed := maps.Clone(r.numbers)
 	do(changed)
+	// Consumers commit the same offset again and again; a write takes three syncs.
 	if maps.Equal(changed, r.numbers) {
 		return nil
 	}
@@ -81,6 +82,8 @@ func (r *Register) Change(do func(numbers map[string]int64)) error {
 		err = Write(r.fs, r.path, text)
 	}
 	if err == nil {
+		// After the file: a note without one would be damage. A crash in between leaves a file that
+		// nobody would miss, and the first change after that notes it.
 		err = r.there.Note(true)
 	}
 	if err != nil {
@@ -95,6 +98,7 @@ func (r *Register) Change(do func(numbers map[string]int64)) error {
 func (r *Register) Forget() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	// Aside first: a crash after that leaves a note, and the salvage is asked for once more.
 	if err := KeepBroken(r.path); err != nil {
 		return err
 	}
@@ -109,6 +113,8 @@ func (r *Register) load() error {
 	}
 	content, isText, err := ReadOrText(r.fs, r.path, maxRegisterBytes)
 	if errors.Is(err, fs.ErrNotExist) {
+		// This is why the flag is kept elsewhere: consumers would begin anew, and nobody would
+		// know.
 		if r.there.There() {
 			return fmt.Errorf("%w: %s is gone, with %s", engine.ErrCorrupt, r.path, r.holds)
 		}
@@ -141,6 +147,8 @@ func decode(content []byte, isText bool) (map[string]int64, error) {
 
 // unseal returns the numbers of a register that is text.
 func unseal(text []byte) (numbers map[string]int64, err error) {
+	// The oldest form. One with a checksum has a text among its values, and so is no object of
+	// numbers.
 	if err := json.Unmarshal(text, &numbers); err == nil && len(numbers) > 0 {
 		return numbers, nil // without a checksum
 	}

@@ -48,6 +48,8 @@ func newSums(filesystem vfs.FS, dir string) *sums {
 // of the system.
 func (s *sums) of(files []string) (lines []byte, manifest FileSum, err error) {
 	for i, f := range files {
+		// The list ends with the manifest. Those of versions in between, which one commit can make,
+		// are not the newest, and are held against the files that they name.
 		newest := i == len(files)-1 && isManifest(f)
 		if !newest && !Summed(f) {
 			continue
@@ -78,6 +80,8 @@ func (s *sums) add(lines []byte) error {
 			return err
 		}
 	}
+	// Not synced: a verification that misses a sum checks less, and a sync would cost each flush
+	// some milliseconds.
 	if err := s.file.WriteAt([][]byte{lines}, s.end); err != nil {
 		return err
 	}
@@ -94,6 +98,8 @@ func (s *sums) open() error {
 		return err
 	}
 	size, err := f.Size()
+	// Not what was written here. It is begun anew, as it is not worth a bucket that cannot be
+	// opened.
 	if err == nil && size > maxSumsBytes {
 		size, err = 0, f.Truncate(0)
 	}
@@ -131,6 +137,8 @@ func (s *sums) trim() error {
 	if err := errors.Join(s.drop(), statefile.WriteText(s.fs, s.path, lines.Bytes())); err != nil {
 		return err
 	}
+	// Twice what is left, so that the work of dropping lines stays a constant share of the work of
+	// adding them.
 	s.most = max(leastSums, 2*int64(lines.Len()))
 	return nil
 }
@@ -231,6 +239,8 @@ func differs(filesystem vfs.FS, path string, noted FileSum) (bool, error) {
 	if err = errors.Join(err, f.Close()); err != nil || size != noted.Bytes {
 		return err == nil, err
 	}
+	// The size first, which costs nothing: a torn file mostly has another, and a manifest can have
+	// many megabytes.
 	is, err := SumOf(filesystem, path)
 	return is != noted, err
 }

@@ -28,6 +28,9 @@ func (t *Table) step(schema *arrow.Schema, steps []Step) (*lance.Snapshot, error
 		snapshot.Release()
 		if snapshot, err = take(t.lance()); err != nil {
 			err = fmt.Errorf("engine: change table: %w", err)
+			// The first step alone left what it began with. After that the table has columns which
+			// its owner does not know of, and an append would be refused by Lance or, worse, not
+			// be.
 			if i > 0 {
 				err = t.home.Refuse(err)
 			}
@@ -40,6 +43,7 @@ func (t *Table) step(schema *arrow.Schema, steps []Step) (*lance.Snapshot, error
 // withColumns returns the newest version of the table, after it was given the columns
 // of schema that it lacks.
 func (t *Table) withColumns(schema *arrow.Schema) (*lance.Snapshot, error) {
+	// A bucket whose columns were declared before any row makes its table here, without one.
 	table := t.lance()
 	if table == nil {
 		return t.create(schema)

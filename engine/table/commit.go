@@ -15,6 +15,8 @@ import (
 // commit makes a new version of the table, announced before, brings it to disk
 // and notes it in the mark. A failure to do so has writes refused.
 func (t *Table) commit(do func() (*lance.Snapshot, error)) (*lance.Snapshot, error) {
+	// Before the announcement: a change that is short of descriptors half way through has writes
+	// refused.
 	if err := lance.Spare(); err != nil {
 		return nil, err
 	}
@@ -23,6 +25,8 @@ func (t *Table) commit(do func() (*lance.Snapshot, error)) (*lance.Snapshot, err
 	if err != nil {
 		return nil, t.home.Refuse(err)
 	}
+	// Lance writes by path, and would write into a bucket that was made anew under the same name.
+	// What it does in the moment after this look is above the mark there, and set aside.
 	if err := t.home.Owned(); err != nil {
 		t.marker.fail()
 		return nil, err
@@ -42,6 +46,7 @@ func (t *Table) commit(do func() (*lance.Snapshot, error)) (*lance.Snapshot, err
 		defer before.Release()
 	}
 	var manifest FileSum
+	// Looked at under the lock, as the sync of another change may have failed just now.
 	err = t.home.Cause()
 	if err == nil && (before == nil || after.Version() != before.Version()) {
 		manifest, err = t.sync(before, after, true)
@@ -72,6 +77,8 @@ func (t *Table) written(do func() (*lance.Snapshot, error)) (*lance.Snapshot, er
 // those that are fresh, so that they are not those of damage; that of the manifest
 // is returned.
 func (t *Table) sync(before, after *lance.Snapshot, fresh bool) (manifest FileSum, err error) {
+	// Only what the version before has not: that one is on the disk, as all that is published is.
+	// To sync a file once more costs a call each, of which an old table has thousands.
 	files, err := lance.ChangedFiles(before, after)
 	if err != nil {
 		return FileSum{}, fmt.Errorf("engine: list files of table: %w", err)
@@ -124,6 +131,8 @@ func (t *Table) syncFiles(files []string, isNew bool) error {
 	for _, f := range files {
 		path := filepath.Join(t.path, f)
 		sync(func() error { return t.syncFile(path) })
+		// All directories up to the store: a new index makes several, and a file is there after a
+		// power failure only if each name on the way to it is.
 		for dir := filepath.Dir(path); len(dir) > len(t.home.Path); dir = filepath.Dir(dir) {
 			dirs = append(dirs, dir)
 		}
@@ -144,6 +153,7 @@ func (t *Table) syncFiles(files []string, isNew bool) error {
 // syncFile brings a file of the table to disk, and counts its bytes.
 func (t *Table) syncFile(path string) error {
 	err := vfs.SyncFile(t.home.FS, path)
+	// Lance's file of a transaction that a clean-up of Lance has removed already.
 	if errors.Is(err, fs.ErrNotExist) && filepath.Base(filepath.Dir(path)) == transacts {
 		return nil // nobody reads it, and Heal does not ask for it
 	}

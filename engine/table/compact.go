@@ -41,6 +41,8 @@ func (t *Table) Merge(thorough bool) error {
 		}
 		t.tidied.fragments = int64(snapshot.Fragments())
 		t.Publish(snapshot) // each step: the files of the one before can go
+		// In steps, as each holds its fragments in memory and its old files on the disk; the
+		// background does one step, and comes again.
 		more = thorough && stats.More
 	}
 	return nil
@@ -69,6 +71,7 @@ func (t *Table) Clean() error {
 	if _, err := t.lance().Cleanup(newest.Version()); err != nil {
 		return fmt.Errorf("engine: remove old versions: %w", err)
 	}
+	// Right after files went is when lines about them can go.
 	if err := t.sums.trim(); err != nil {
 		t.o.Logger.Warn("checksums of files that are gone were kept", "error", err)
 	}
@@ -89,5 +92,7 @@ func (t *Table) Untidy(fragments int64) bool {
 	if n == 0 {
 		return false
 	}
+	// Half of the threshold in new fragments, at least: a compaction that found nothing to merge
+	// would else be due again after the next flush.
 	return int64(newest.Fragments()) >= max(n, t.tidied.fragments+(n+1)/2) || newest.Version()-t.tidied.version >= uint64(4*n)
 }

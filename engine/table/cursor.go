@@ -75,6 +75,7 @@ func (c *Cursor) next() (arrow.Record, error) {
 	if len(c.p.Batches) == 0 {
 		return nil, io.EOF
 	}
+	// The reference goes with it.
 	rec := c.p.Batches[0]
 	c.p.Batches = c.p.Batches[1:]
 	return rec, nil
@@ -83,6 +84,8 @@ func (c *Cursor) next() (arrow.Record, error) {
 func (c *Cursor) endReader() error {
 	err := c.p.Reader.Close()
 	c.p.Reader = nil
+	// Right at the end of the reader, and not at Close: a cursor whose rows were all read holds no
+	// version back from a clean-up, though its owner may keep it.
 	c.p.Unpin()
 	if err != nil {
 		return fmt.Errorf("engine: read table: %w", err)

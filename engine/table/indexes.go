@@ -72,6 +72,7 @@ func (t *Table) Indexes() ([]Index, error) {
 		return nil, Fault(err)
 	}
 	if progress != nil {
+		// One that is built anew is there already, and goes on answering meanwhile.
 		i := slices.IndexFunc(indexes, func(i Index) bool { return i.Name == progress.Name })
 		if i < 0 {
 			indexes = append(indexes, Index{Index: lance.Index{Name: progress.Name}, Progress: progress})
@@ -111,6 +112,7 @@ func (t *Table) LookAtIndexes() error {
 
 // builtIndexes describes the indexes of the newest version.
 func (t *Table) builtIndexes() ([]lance.Index, error) {
+	// To list indexes loads each, and a close must not wait for that.
 	if t.stopped.Load() {
 		return nil, engine.ErrClosed
 	}
@@ -135,6 +137,7 @@ func (t *Table) sawIndexes(of *lance.Snapshot, indexes []lance.Index) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	// Two look at the same time, and the one with the older version may come last.
 	if seen.version >= t.indexing.version {
 		t.indexing = seen
 	}
@@ -192,6 +195,7 @@ func (t *Table) changeIndexes(do Step) error {
 	if err != nil {
 		return Fault(err)
 	}
+	// No lock of the owner: an index changes how rows are found, and no row.
 	t.Publish(snapshot)
 	return t.LookAtIndexes()
 }
@@ -212,6 +216,7 @@ func (t *Table) IndexesBehind(rows, least int64) (behind []string, err error) {
 		return nil, nil
 	}
 	for _, i := range indexes {
+		// A thorough compaction asks with a least of 1, and takes in whatever is lacking.
 		few := least > 1 && i.RowsUnindexed < i.RowsIndexed/indexShare
 		if i.RowsUnindexed >= least && !few {
 			behind = append(behind, i.Name)

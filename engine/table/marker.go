@@ -19,6 +19,12 @@ import (
 const slotBytes = 512
 
 // Mark is what is known for certain of a table, and of what lies beside it in the directory.
+//
+// The four flags of files and of the log look as if the directory said the same. They are there because it does not: a
+// file that is lost is not in the directory, and a bucket that took its absence for a beginning would give consumers
+// and tasks all rows once more, let a clean-up take what tags name, or end before rows that were acknowledged. So a flag
+// is set before the first of what it tells of is there, and taken back before the last is removed: a crash in between
+// leaves a flag without a file, which is refused, and never a file that nobody misses.
 type Mark struct {
 	Sequence uint64  `json:"sequence"` // of the writes of the mark
 	Version  uint64  `json:"version"`  // the newest version that is on disk; 0: none
@@ -67,6 +73,8 @@ func ReadMarker(filesystem vfs.FS, dir string) (*Marker, error) {
 	if err != nil {
 		return m, fmt.Errorf("engine: read mark of the table: %w", err)
 	}
+	// Both are written by most changes, so one that is damaged leaves the other. Where they differ,
+	// an announcement or a crash came between, and the newer counts if it is sound.
 	for i := range 2 {
 		if s, ok := decodeSlot(b, i); ok && (!m.exists || s.Sequence > m.state.Sequence) {
 			m.state, m.exists = s, true
@@ -90,6 +98,8 @@ func decodeSlot(b []byte, i int) (s Mark, ok bool) {
 }
 
 func encodeSlot(s Mark) ([]byte, error) {
+	// JSON, so that a person with a damaged bucket can read what it was. A write of 512 bytes at a
+	// multiple of 512 is one sector, which a disk writes as a whole or not at all.
 	line, err := json.Marshal(s)
 	if err != nil {
 		return nil, err
@@ -126,6 +136,8 @@ func (m *Marker) end(ticket int, version uint64, manifest FileSum, rows int64) e
 		s.Version, s.Manifest = version, manifest
 	}
 	s.Rows = max(s.Rows, rows)
+	// Another may have made a version above this one and not synced it yet. Where a change failed,
+	// nobody knows what it left, until a later one has ended.
 	s.Changing = m.running > 0 || m.unsure
 	return m.write(s, 2)
 }
@@ -220,6 +232,7 @@ func (m *Marker) Replace(s Mark) error {
 
 // write brings s to the disk, in that many slots; m.mu is held.
 func (m *Marker) write(s Mark, slots int) error {
+	// An announcement while another is announced, and a flag that is set already, cost no write.
 	if m.exists && s == m.state {
 		return nil
 	}
@@ -245,6 +258,8 @@ func (m *Marker) replace(text []byte) error {
 		}
 		m.file = f
 	}
+	// In place, and one sync of data alone: to write a file beside it and rename it takes three
+	// syncs, and a mark is written twice by each change of the table.
 	if err := m.file.WriteAt([][]byte{text}, 0); err != nil {
 		return err
 	}

@@ -118,6 +118,7 @@ func (f *Found) setsAside(number uint64) bool {
 // Check looks at the versions of a table that an open may begin with.
 func Check(table string, m Mark, layout bool) (lance.State, error) {
 	o := lance.CheckOptions{Layout: layout}
+	// A change was under way: whatever is above the mark may look sound and have zeros in it.
 	if m.Changing {
 		o.Newest = m.Version
 	}
@@ -216,9 +217,12 @@ func (t *Table) open() error {
 	if rows := snapshot.Rows(); rows > next {
 		return fmt.Errorf("%w: the table has %d rows and its next row id is %d", engine.ErrCorrupt, rows, next)
 	}
+	// Reads the deletions of all fragments, after which no read that may not wait has to.
 	if _, _, _, err := snapshot.Place(0); err != nil {
 		return fmt.Errorf("engine: open table: %w", err)
 	}
+	// The log was read from this row on. A table that ends elsewhere by now would lose or double
+	// rows.
 	if next != t.found.Rows {
 		return fmt.Errorf("%w: the table ends at row id %d and did at %d a moment ago", engine.ErrCorrupt, next, t.found.Rows)
 	}

@@ -87,6 +87,7 @@ func (c *Pages) Read(s Sight, first, end int64, noWait bool) (recs []arrow.Recor
 	if end-first > pagedReads*rows {
 		return nil, false, nil
 	}
+	// Counted by whole pages: a read of two rows can need two, one at each side of a border.
 	pages := (end+rows-1)/rows - first/rows
 	for n := first / rows; n*rows < end; n++ {
 		start := n * rows
@@ -94,9 +95,12 @@ func (c *Pages) Read(s Sight, first, end int64, noWait bool) (recs []arrow.Recor
 		if err != nil {
 			return recs, true, err
 		}
+		// All rows of it were removed; Lance has nothing to read there.
 		if from == to {
 			continue
 		}
+		// With the number of rows, as a page of another size begins elsewhere; with the schema's
+		// number, as the same rows have other columns under another.
 		key := pageKey{schema: s.Number, rows: rows, number: n}
 		rec := c.get(key, to)
 		if rec == nil {
@@ -120,6 +124,7 @@ func (c *Pages) AtHand(s Sight, first, end int64) (rec arrow.Record, from, to in
 	size := pageRows(s.Snapshot)
 	key := pageKey{schema: s.Number, rows: size, number: first / size}
 	start := key.number * size
+	// Two pages would be two records, which the caller wants as one.
 	if end > start+size {
 		return nil, 0, 0
 	}
@@ -173,10 +178,13 @@ func (c *Pages) load(s Sight, key pageKey, want int64, noWait bool) (arrow.Recor
 	if err != nil {
 		return nil, err
 	}
+	// The version says that they are there. Whoever went on with fewer would take the rows behind
+	// for others.
 	if rec.NumRows() < want {
 		rec.Release()
 		return nil, fmt.Errorf("%w: the table has %d of the %d rows from offset %d", engine.ErrCorrupt, rec.NumRows(), want, key.number*key.rows)
 	}
+	// Asked for before the lock of the pages is taken: the owner answers under a lock of its own.
 	c.put(key, rec, c.room())
 	return rec, nil
 }
@@ -188,6 +196,7 @@ func (c *Pages) put(key pageKey, rec arrow.Record, budget int64) {
 	if c.closed {
 		return
 	}
+	// Two may have read the same page at the same time, or it was the last one, and is longer now.
 	if e, ok := c.pages[key]; ok {
 		c.remove(e)
 	}
@@ -251,6 +260,7 @@ func readAll(s Sight, first, count int64, noWait bool) (arrow.Record, error) {
 		return nil, fmt.Errorf("engine: read table: %w", err)
 	}
 	defer reader.Close()
+	// Lance gives large rows in more batches than were asked for.
 	var parts []arrow.Record
 	defer func() { batch.ReleaseAll(parts) }()
 	for {
@@ -263,6 +273,7 @@ func readAll(s Sight, first, count int64, noWait bool) (arrow.Record, error) {
 		}
 		parts = append(parts, rec)
 	}
+	// The caller has counted the rows that are left, and there was one at least.
 	if len(parts) == 0 {
 		return nil, fmt.Errorf("%w: the table has no rows from offset %d on", engine.ErrCorrupt, first)
 	}
@@ -273,10 +284,12 @@ func readAll(s Sight, first, count int64, noWait bool) (arrow.Record, error) {
 // [*engine.RemovedError] of one that is not left. With noWait the error is [engine.ErrWouldBlock] where the disk is needed.
 func (s Sight) Take(ids []int64, visible int64, noWait bool) (arrow.Record, error) {
 	var rec arrow.Record
+	// What comes of it where nothing below is tried.
 	err := lance.ErrWouldBlock
 	switch {
 	case !noWait:
 		rec, err = s.Snapshot.Take(ids, nil)
+	// More would hold up an event loop for longer than a thread takes to be woken.
 	case len(ids) <= nowRows:
 		rec, err = s.Snapshot.TakeNow(ids)
 	}

@@ -19,6 +19,7 @@ func ParseQuery(text []byte) (q Query, err error) { return q, parse(text, &q, "q
 
 func parse(text []byte, into any, what string) error {
 	d := json.NewDecoder(bytes.NewReader(text))
+	// A member that is misspelled would else be a query for something else.
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
 		return fmt.Errorf("%w: %s: %w", engine.ErrInvalid, what, err)
@@ -50,6 +51,8 @@ func Fault(err error) error {
 		return engine.ErrWouldBlock
 	case errors.Is(err, lance.ErrSchema):
 		class = lance.ErrSchema
+	// What is not the query's fault keeps its class: a disk that fails must not look like a wrong
+	// filter.
 	case !errors.Is(err, lance.ErrInvalid):
 		return fmt.Errorf("engine: query: %w", err)
 	}

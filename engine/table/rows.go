@@ -21,12 +21,16 @@ func (t *Table) Append(schema *arrow.Schema, batches []arrow.Record, from int64)
 		if err != nil {
 			return nil, err
 		}
+		// A row's offset is its row id. Where Lance has given others, what is in the log and what
+		// is in the table would be two buckets.
 		if next := snapshot.NextRowID(); next != to {
 			snapshot.Release()
 			return nil, t.home.Refuse(fmt.Errorf("%w: rows %d to %d ended at row id %d", engine.ErrCorrupt, from, to, next))
 		}
 		return snapshot, nil
 	})
+	// One that failed may be in the table all the same, as when the commit went through and the
+	// sync did not. The next append looks where the table ends before it adds anything.
 	t.unsure = err != nil
 	return snapshot, err
 }
@@ -37,6 +41,7 @@ func (t *Table) add(schema *arrow.Schema, batches []arrow.Record, from int64) (*
 	if table == nil {
 		return t.create(schema, batches...)
 	}
+	// Only after a failure: it takes a look at the disk.
 	if t.unsure {
 		if err := t.endsAt(table, from); err != nil {
 			return nil, err
@@ -68,6 +73,8 @@ func (t *Table) endsAt(table *lance.Table, from int64) error {
 func (t *Table) create(schema *arrow.Schema, batches ...arrow.Record) (*lance.Snapshot, error) {
 	table, err := lance.Create(t.path, schema, t.o.Config, batches...)
 	if err != nil {
+		// Nothing of it was ever marked, so it can go at once; else the next flush would find a
+		// table that it did not make.
 		return nil, errors.Join(fmt.Errorf("engine: create table: %w", err), t.discard())
 	}
 	t.mu.Lock()
@@ -94,6 +101,7 @@ func (t *Table) Remove(do func(*lance.Table, *lance.Snapshot) (*lance.Snapshot, 
 		return nil, 0, nil
 	}
 	defer before.Release()
+	// Newest cannot move: the caller holds both locks.
 	after, err = t.commit(func() (*lance.Snapshot, error) {
 		snapshot, err := do(t.lance(), before)
 		if err != nil {
@@ -122,6 +130,7 @@ func Runs(s *lance.Snapshot, first, end int64) ([]Run, error) {
 			break
 		}
 		runs = AddRun(runs, min(from, end), min(to, end))
+		// To the end of the run, so that the loop takes as many steps as there are runs, not rows.
 		at = to
 	}
 	return runs, nil
@@ -161,6 +170,8 @@ func removed(s *lance.Snapshot, ids []int64, visible int64) error {
 			return &engine.RemovedError{Offset: id, First: first, Left: first < visible}
 		}
 	}
+	// Lance gave fewer rows than asked for, and each of them is left: this is not what a removal
+	// looks like.
 	return fmt.Errorf("%w: the table lacks rows that were not removed", engine.ErrCorrupt)
 }
 
@@ -181,6 +192,8 @@ func widen(table *lance.Table, schema *arrow.Schema) error {
 	if len(missing) == 0 && metadata.Len() == 0 {
 		return nil
 	}
+	// A version of its own, without a byte of data: the append that follows is the next. Both come
+	// to the disk by the same sync.
 	widened, err := table.AddColumns(missing, metadata)
 	if err != nil {
 		return fmt.Errorf("engine: add columns to table: %w", err)

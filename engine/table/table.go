@@ -49,8 +49,13 @@ type Table struct {
 	// Reshaping is held by whoever changes what the table is made of, and not which rows it has: one compaction, or
 	// change of the indexes or the tags, at a time.
 	Reshaping sync.Mutex
-	indexedTo int64    // rows in the table when its indexes last took some in; Reshaping guards it
-	tidied    struct { // Reshaping guards it
+
+	// What follows is of this opener alone, Reshaping guards it, and no version of the table says it: the table tells how many
+	// fragments, versions and rows without an index there are, and not which of them the last work has seen and left alone. Without
+	// it the same work would be found due at each flush, and end with nothing each time. A new opener begins with zeros, and so with
+	// one look more.
+	indexedTo int64 // rows in the table when its indexes last took some in
+	tidied    struct {
 		fragments int64  // that the last compaction left
 		version   uint64 // that was the newest when old ones were last removed
 	}
@@ -155,6 +160,8 @@ func (t *Table) Commits() ([]lance.Commit, error) {
 	if table == nil {
 		return nil, nil
 	}
+	// By Lance, which lists its directory: versions that were committed and not marked are among
+	// them.
 	return table.Commits()
 }
 
@@ -171,6 +178,8 @@ func (t *Table) Close() error {
 	t.stopped.Store(true)
 	t.mu.Lock()
 	table, snapshot := t.table, t.snapshot
+	// Taken out under the lock and closed outside of it: to close a table waits for what Lance does
+	// in the background.
 	t.table, t.snapshot, t.closed = nil, nil, true
 	t.mu.Unlock()
 	if snapshot != nil {
@@ -206,6 +215,7 @@ func (i Indexing) Lag(rows int64) int64 {
 	if i.Count == 0 {
 		return 0
 	}
+	// Of rows that came since, none is in an index: these change by versions that are looked at.
 	return i.lacking + max(0, rows-i.rows)
 }
 

@@ -77,6 +77,9 @@ func (t *Table) Tag(name string, version uint64) error {
 		return fmt.Errorf("%w: %q is version %d; untag it first", engine.ErrName, name, have.Version)
 	}
 	err = t.tagged.Change(func(versions map[string]int64) {
+		// Noted before the file is made. A crash after that leaves a note without Lance's file,
+		// which the next open writes; the other way round it would leave a file of Lance's that may
+		// be torn, and nothing to say what it was.
 		for name, have := range tags { // some may be from before they were noted
 			versions[name] = int64(have.Version)
 		}
@@ -119,6 +122,7 @@ func (t *Table) Untag(name string) error {
 	if _, there := tags[name]; !there {
 		return fmt.Errorf("%w: tag %q", engine.ErrNotFound, name)
 	}
+	// Forgotten first, for the same reason: a note without its file would bring the tag back.
 	if err := t.tagged.Change(func(versions map[string]int64) { delete(versions, name) }); err != nil {
 		return fmt.Errorf("engine: untag: %w", err)
 	}
@@ -208,6 +212,7 @@ func (s StrayTag) String() string {
 func StrayTags(filesystem vfs.FS, table string, noted map[string]int64) (stray []StrayTag, err error) {
 	for _, name := range slices.Sorted(maps.Keys(noted)) {
 		s := StrayTag{Name: name, Version: uint64(noted[name])}
+		// A version is there if its manifest is; whether it is sound is for whoever opens it.
 		_, err := filesystem.Stat(lance.ManifestPath(table, s.Version))
 		if s.Gone = errors.Is(err, fs.ErrNotExist); err != nil && !s.Gone {
 			return nil, fmt.Errorf("engine: read tag %q: %w", name, err)
@@ -241,10 +246,14 @@ func (t *Table) restoreTags() error {
 	for _, s := range stray {
 		switch {
 		case !s.Gone:
+			// The version is kept by nothing until then, so this is done before the table can be
+			// cleaned up.
 			t.o.Logger.Warn("a tag is written anew", "tag", s.String())
 			err = t.writeTag(s.Name, s.Version)
 		case t.o.Salvage:
 			t.o.Logger.Error("a tag is forgotten", "tag", s.String())
+			// The file first: with the note gone and the file there, Lance would go on looking for
+			// the version.
 			if err = statefile.KeepBroken(TagPath(t.path, s.Name)); err == nil {
 				err = t.tagged.Change(func(versions map[string]int64) { delete(versions, s.Name) })
 			}

@@ -29,6 +29,7 @@ func (t *Table) Versions() ([]Version, error) {
 }
 
 func (t *Table) versionsOf(table *lance.Table, newest uint64) ([]Version, error) {
+	// The files of Lance and not the register: a version is kept by what Lance sees.
 	tags, err := t.tags()
 	if err != nil {
 		return nil, err

@@ -25,6 +25,7 @@ func (t *Table) At(version uint64) (*View, error) {
 	if s == nil && err == nil {
 		return nil, fmt.Errorf("%w: version %d, the newest is %d", engine.ErrNotFound, version, newest)
 	}
+	// It was there once, by its number, so that the advice is another than for one that never was.
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: version %d was removed; a tag keeps a version", engine.ErrNotFound, version)
 	}
@@ -122,6 +123,7 @@ func (t *Table) versioned() (table *lance.Table, newest uint64, done func() erro
 		return nil, 0, nothing, nil
 	}
 	defer snapshot.Release()
+	// Opened for this call alone: Lance lists what the directory has, which its owner changes.
 	table, err = lance.Open(t.path, t.o.Config)
 	if err != nil {
 		return nil, 0, nothing, fmt.Errorf("engine: list versions: %w", err)
@@ -136,6 +138,7 @@ func (t *Table) watchedAt(version uint64) (*lance.Snapshot, uint64, error) {
 		return nil, 0, nil
 	}
 	defer newest.Release()
+	// Versions above are there, perhaps, and not on the disk as a whole.
 	if version == 0 || version > newest.Version() {
 		return nil, newest.Version(), nil
 	}

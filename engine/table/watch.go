@@ -33,6 +33,7 @@ func (t *Table) LookAgain() (*lance.Snapshot, error) {
 	}
 	defer seen.Close()
 	t.mu.Lock()
+	// Even where the version is the same, as its tags may not be.
 	t.marker, t.tagged = seen.marker, seen.tagged
 	t.mu.Unlock()
 	head := seen.found.State.Head()
@@ -66,6 +67,7 @@ func (t *Table) LookAgain() (*lance.Snapshot, error) {
 // Joined returns a version that has, after the rows of newest, which [Table.LookAgain] has returned, those of batches with the columns
 // of schema. It is in memory; where newest is nil all of it is.
 func (t *Table) Joined(newest *lance.Snapshot, schema *arrow.Schema, batches []arrow.Record) (*lance.Snapshot, error) {
+	// What is in memory for one query is not worth to be compressed.
 	quick := lance.Config{Compression: "none"}
 	if newest == nil {
 		table, err := lance.CreateInMemory(t.path, schema, quick, batches...)
@@ -94,5 +96,7 @@ func (t *Table) Joined(newest *lance.Snapshot, schema *arrow.Schema, batches []a
 // Same says that the rows that two versions both have are the same in them, and have the same columns.
 func Same(a, b *lance.Snapshot) bool {
 	whole := func(s *lance.Snapshot) bool { return s.Rows() == s.NextRowID() }
+	// Where rows were removed in either, which ones would have to be compared: it is taken for a
+	// change, and costs the pages that were read.
 	return a.SchemaNumber() == b.SchemaNumber() && whole(a) && whole(b) && batch.SameColumns(a.Schema(), b.Schema())
 }

@@ -35,5 +35,7 @@ func (t *Table) writeback() (end func()) {
 			}
 		}
 	}()
+	// Waits for the end: a descriptor that is opened after the commit would be one more than was
+	// spared.
 	return func() { close(done); <-ended }
 }

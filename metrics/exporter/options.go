@@ -45,6 +45,8 @@ func ParseOptions(text []byte) (Options, error) {
 	o := Options{Addr: "127.0.0.1", Port: DefaultPort}
 	if len(bytes.TrimSpace(text)) > 0 {
 		d := json.NewDecoder(bytes.NewReader(text))
+		// A word that is misspelled would leave the default in its place, which may be an open
+		// door.
 		d.DisallowUnknownFields()
 		if err := d.Decode(&o); err != nil {
 			return o, fmt.Errorf("exporter: options: %w", err)
@@ -63,6 +65,7 @@ func (o Options) Validate() error {
 	switch {
 	case ip == nil:
 		refuse("addr: want an IP address or \"localhost\", got %q", o.Addr)
+	// What a bucket is called and how much is in it is nobody's business by default.
 	case !ip.IsLoopback() && !o.AllowRemote:
 		refuse("addr: %s can be reached from other machines, which must be asked for: allow_remote", o.Addr)
 	}
@@ -75,6 +78,7 @@ func (o Options) Validate() error {
 	if (o.Username == "") != (o.Password == "") {
 		refuse("username and password: want both or none")
 	}
+	// Basic authentication ends the name at the first one.
 	if strings.Contains(o.Username, ":") {
 		refuse("username: must not contain a colon")
 	}

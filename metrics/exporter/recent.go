@@ -63,13 +63,18 @@ func (h *recent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *recent) answer(r *http.Request) *answer {
+	// As the client writes it: two that want the same in other words have an answer each, and the
+	// table stays small by its bound.
 	key := wanted{r.Header.Get("Accept"), r.URL.RawQuery, acceptsGzip(r.Header.Get("Accept-Encoding"))}
 	h.mu.Lock()
+	// Held while the answer is made: scrapers that come meanwhile wait for it, and get it.
 	defer h.mu.Unlock()
 	now := time.Now()
 	if a := h.answers[key]; a != nil && now.Before(a.until) {
 		return a
 	}
+	// All of them where there are too many, as a client that sends another header each time could
+	// keep it full.
 	for key, a := range h.answers {
 		if len(h.answers) >= maxRecent || !now.Before(a.until) {
 			delete(h.answers, key)
@@ -88,6 +93,7 @@ func (h *recent) answer(r *http.Request) *answer {
 	}
 	a.header.Add("Vary", "Accept-Encoding")
 	a.header.Set("Content-Length", strconv.Itoa(a.body.Len()))
+	// Counted from the beginning, so that the values in it are never older than that.
 	a.until = now.Add(max(recentTime, recentShare*time.Since(now)))
 	h.answers[key] = a
 	return a
@@ -98,6 +104,7 @@ func acceptsGzip(header string) bool {
 	for one := range strings.SplitSeq(header, ",") {
 		name, weight, weighted := strings.Cut(one, ";")
 		if strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			// A weight of 0 is a refusal.
 			q, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimSpace(weight), "q="), 64)
 			return !weighted || err == nil && q > 0
 		}

@@ -71,6 +71,7 @@ func Start(o Options, source Source) (*Server, error) {
 		return nil, fmt.Errorf("exporter: %w", err)
 	}
 	s.address = scheme + "://" + listener.Addr().String()
+	// Below TLS, so that a client that never ends its handshake counts as well.
 	listener = &limited{Listener: listener, free: make(chan struct{}, maxConnections), closed: make(chan struct{})}
 	if s.http.TLSConfig != nil {
 		listener = tls.NewListener(listener, s.http.TLSConfig)
@@ -96,6 +97,7 @@ func (s *Server) Address() string { return s.address }
 func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
+	// A client that reads slowly must not hold up the end of the program.
 	if err := s.http.Shutdown(ctx); err != nil {
 		_ = s.http.Close()
 	}
@@ -148,6 +150,8 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 
 // guard refuses what is not a plain question by someone who may ask.
 func guard(o Options, next http.Handler) http.Handler {
+	// Hashes have one length, so that the time of the comparison says nothing of that of a
+	// password.
 	given := func(user, password string) [sha256.Size]byte { return sha256.Sum256([]byte(user + ":" + password)) }
 	secret := given(o.Username, o.Password)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -199,6 +203,8 @@ type limited struct {
 
 func (l *limited) Accept() (net.Conn, error) {
 	select {
+	// Before the connection is accepted: those beyond the bound wait in the kernel's queue, and
+	// take no memory here.
 	case l.free <- struct{}{}:
 	case <-l.closed:
 		return nil, net.ErrClosed

@@ -15,20 +15,45 @@ from persisting._errors import (
     WALError,
 )
 from persisting._memory import set_memory_budget
-from persisting.queue import LanceBackend, PersistingBackend
+from persisting.queue import (
+    BatchMeta,
+    KVInterface,
+    LanceBackend,
+    PersistingBackend,
+    Queue,
+    QueueReader,
+    QueueWriter,
+)
 from persisting.queue._readonly import open_readonly
+from persisting.sampler import (
+    BaseSampler,
+    GRPOGroupNSampler,
+    RankAwareSampler,
+    SequentialSampler,
+    get_sampled_batch,
+)
 
 __version__ = _version("persisting")
 
 __all__ = [
+    "BaseSampler",
+    "BatchMeta",
     "ClosedError",
+    "GRPOGroupNSampler",
+    "KVInterface",
     "LanceBackend",
     "PersistingBackend",
     "PersistingError",
+    "Queue",
+    "QueueReader",
+    "QueueWriter",
+    "RankAwareSampler",
     "SchemaError",
+    "SequentialSampler",
     "StorageError",
     "WALError",
     "__version__",
+    "get_sampled_batch",
     "open_readonly",
     "set_memory_budget",
 ]

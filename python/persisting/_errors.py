@@ -8,6 +8,7 @@ __all__ = [
     "ClosedError",
     "ConflictError",
     "CorruptError",
+    "DuplicateError",
     "ForkedError",
     "InternalError",
     "InvalidArgumentError",
@@ -150,6 +151,19 @@ class ConflictError(PersistingError):
     code = Status.CONFLICT
 
 
+class DuplicateError(ConflictError):
+    """Raised when something else is stored in the place that was given; nothing was changed.
+
+    Attributes
+    ----------
+    step : int or None
+        The step of the episode that is there with another value.
+    """
+
+    code = Status.DUPLICATE
+    step: int | None = None
+
+
 class ReadOnlyError(PersistingError):
     """Raised by what would change a bucket that was opened for reading."""
 
@@ -203,6 +217,7 @@ _CLASSES: dict[int, type[PersistingError]] = {
         CorruptError,
         WALError,
         ConflictError,
+        DuplicateError,
         ReadOnlyError,
         ClosedError,
         WouldBlockError,
@@ -223,7 +238,8 @@ def error_for(code: int, message: str, detail: int = 0) -> PersistingError:
     message : str
         Text of the error; used as it is, never as a format.
     detail : int
-        The number that some codes come with: `first` of a `RemovedError`, `pid` of a `LockedError`.
+        The number that some codes come with: `first` of a `RemovedError`, `pid` of a `LockedError`,
+        `step` of a `DuplicateError`.
 
     Returns
     -------
@@ -244,4 +260,6 @@ def error_for(code: int, message: str, detail: int = 0) -> PersistingError:
         error.first = detail
     elif isinstance(error, LockedError):
         error.pid = detail or None
+    elif isinstance(error, DuplicateError):
+        error.step = detail
     return error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from persisting._arguments import MOST, integer
-from persisting._engine import library
+from persisting._engine import functions
 
 
 def set_memory_budget(size: int) -> None:
@@ -27,4 +27,4 @@ def set_memory_budget(size: int) -> None:
     -----
     Lance's own caches, at most 128 MiB, and the batches that readers hold come on top.
     """
-    library.set_memory_budget(integer("memory budget", size, -MOST, MOST))
+    functions.library_set_memory_budget(integer("memory budget", size, -MOST, MOST))

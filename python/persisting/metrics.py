@@ -18,7 +18,8 @@ import urllib.request
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from persisting._engine import metrics as engine
+from persisting._engine import functions
+from persisting._engine.metrics import Server
 from persisting._errors import InvalidArgumentError
 from persisting._observe import logs
 
@@ -44,8 +45,6 @@ __all__ = [
 DEFAULT_PORT = 9641
 
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-Server = engine.Server
 
 _servers: set[Server] = set()  # those that nobody may hold but that serve until they are closed
 
@@ -112,7 +111,7 @@ def start_http_server(
 
 def exposition() -> str:
     """Return the metrics in the Prometheus text format, version 0.0.4."""
-    return engine.text()
+    return functions.metrics_text()
 
 
 def collect() -> dict[str, dict[str, Any]]:
@@ -125,7 +124,7 @@ def collect() -> dict[str, dict[str, Any]]:
         these has `labels` and a `value`; or, of a histogram, `count`, `sum` and `buckets`,
         a list of `{"le", "count"}`, cumulative, without the last one, which is `count`.
     """
-    return {family.pop("name"): family for family in engine.families()}
+    return {family.pop("name"): family for family in functions.metrics_json()}
 
 
 class Collector:
@@ -227,7 +226,7 @@ def push_at_exit(url: str, job: str, **options: Any) -> None:
     metrics when they are closed. A push that fails is logged.
     """
     _request(url, job, options.get("grouping") or {}, None, None)
-    engine.retain(True)
+    functions.metrics_retain(1)
     # Of finalizers the oldest runs last: after those that close buckets opened later.
     weakref.finalize(push_at_exit, _push_and_log, url, job, options)
 

@@ -1,4 +1,4 @@
-"""The configurations of docs/kv.md are what the engines take."""
+"""The configurations of docs/kv.md are what the engines take; those of docs/params.md run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import torch
 from lmcache.cli.commands.bench.l2_adapter_bench.data import create_l1_memory_desc
 from lmcache.v1.distributed.l2_adapters import create_l2_adapter
@@ -17,6 +18,7 @@ from vllm.v1.kv_offload.tiering.factory import SecondaryTierFactory
 
 from persisting.integrations._vllm import register
 from tests.engines import test_sglang, tiers
+from tests.test_docs_params import EXAMPLES, PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,3 +61,12 @@ def test_the_configurations_of_the_documentation(tmp_path: Path) -> None:
     adapter = create_l2_adapter(parsed, l1_memory_desc=memory)
     assert adapter.report_status()["is_healthy"]
     adapter.close()
+
+
+@pytest.mark.parametrize("example", [text for text in EXAMPLES if text not in PLAIN])
+def test_the_examples_of_trainers(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "docs/params.md", "exec"), {"__name__": "example"})
+    assert [*(tmp_path / "params" / "packs").iterdir()]

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,11 +27,11 @@ from lmcache.v1.platform import consume_fd
 
 import persisting.integrations.lmcache as plug
 from persisting.integrations.lmcache import Adapter, decode, encode
+from persisting.kv import KVStore
 from tests.engines.disks import failing_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 SIZE = 1 << 16
 COUNT = 8
@@ -75,6 +76,20 @@ def plugin(tmp_path: Path) -> Iterator[Adapter]:
     opened = made("plugin", tmp_path / "kv")
     yield opened
     opened.close()
+
+
+def test_an_address_needs_no_capacity(tmp_path: Path, sort: str) -> None:
+    with KVStore(tmp_path / "kv", capacity="64 MiB") as owner:
+        owner.serve(tmp_path / "s")
+        config = json.loads(configured(sort, Path(f"unix:{tmp_path / 's'}")))
+        del config["adapter_params"]["capacity"]
+        arguments = argparse.Namespace(l2_adapter=[json.dumps(config)])
+        parsed = parse_args_to_l2_adapters_config(arguments).adapters[0]
+        opened = create_l2_adapter(parsed, l1_memory_desc=create_l1_memory_desc(MEMORY))
+        if sort == "plugin":
+            assert opened.get_usage().total_capacity_bytes == 64 << 20
+        assert opened.report_status()["is_healthy"]
+        opened.close()
 
 
 def result(fd: int, ask: Callable[[], Any]) -> Any:

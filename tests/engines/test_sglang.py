@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import random
 import shutil
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,11 +22,11 @@ from sglang.srt.mem_cache.storage.backend_factory import StorageBackendFactory
 
 from persisting._errors import InvalidArgumentError
 from persisting.integrations.sglang import HiCache
+from persisting.kv import KVStore
 from tests.engines.disks import failing_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 LAYERS, HEADS, DIM, PAGE, PAGES = 2, 2, 32, 16, 32
 HALF = PAGES // 2
@@ -163,6 +165,43 @@ def test_pages_come_back_after_a_restart(tmp_path: Path, layout: str, offset: in
     for i in range(HALF):
         assert torch.equal(pool.page(PAGES - 1 - i), pool.page(i, filled))
     storage.close()
+
+
+def test_a_rank_that_stores_for_others_serves_them(tmp_path: Path) -> None:
+    """SGLang has one rank of a model with MLA back pages up, which all of them read."""
+    pools = [Pool(), Pool()]
+    filled = pools[0].fill()
+    reader, writer = (
+        attached(tmp_path / "kv", pools[rank], is_mla_model=True, tp_size=2, tp_rank=rank)
+        for rank in (1, 0)  # the reader may be there first
+    )
+    assert reader.batch_exists(KEYS) == 0
+    assert writer.batch_set_v1(KEYS, FIRST) == [True] * HALF
+    patience = time.monotonic() + 10
+    while reader.batch_exists(KEYS) != HALF and time.monotonic() < patience:
+        time.sleep(0.05)
+    assert reader.batch_exists(KEYS) == HALF
+    assert reader.batch_get_v1(KEYS, SECOND) == [True] * HALF
+    for i in range(HALF):
+        assert torch.equal(pools[1].page(HALF + i), pools[0].page(i, filled))
+    writer.close()
+    assert reader.batch_exists(KEYS) == 0
+    assert reader.batch_get_v1(KEYS, SECOND) == [False] * HALF
+    reader.close()
+
+
+def test_an_address_needs_no_capacity(tmp_path: Path, pool: Pool) -> None:
+    pool.fill()
+    with KVStore(tmp_path / "kv", capacity="64 MiB") as owner:
+        owner.serve(tmp_path / "s")
+        made = config(Path(f"unix:{tmp_path / 's'}"))
+        assert made.extra_config is not None
+        del made.extra_config["capacity"]
+        storage = StorageBackendFactory.create_backend("dynamic", made, pool)
+        storage.register_mem_pool_host(pool)
+        assert storage.batch_set_v1(KEYS, FIRST) == [True] * HALF
+        assert owner.stats()["keys"] == HALF
+        storage.close()
 
 
 def test_a_prefix_is_what_exists(storage: Any, pool: Pool) -> None:

@@ -48,7 +48,7 @@ def a_bucket(directory: Path) -> None:
     assert w.append(rows(), bucket=other) == Status.OK
     found = w.call("persisting_bucket_take", count=TOO_MANY)
     assert broken(found), found
-    assert "bucket.go" in found.message, "the message has no stack"
+    assert "halves.go" in found.message, "the message has no stack"
     bucket = w.bucket
     for name, function in header.functions().items():
         if function.name.endswith("_close"):

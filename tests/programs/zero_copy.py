@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 import persisting
-from persisting._engine import library
+from persisting._engine import functions
 from tests.support import QUIET
 
 MEGABYTE = 1 << 20
@@ -46,10 +46,10 @@ async def main(name: str, directory: Path) -> None:
     options = {**QUIET, "flush_threshold": 2 * rows, "flush_bytes": 4 * SIZE}
     async with getattr(persisting, name)(0, directory, **options) as backend:
         await backend.put_arrow(pa.table({"ints": [1], "floats": [0.5]}))
-        before = resident(), pa.total_allocated_bytes(), library.usage()[1]
+        before = resident(), pa.total_allocated_bytes(), functions.library_usage()[1]
         await backend.put_arrow(table)
         back = await backend.get_arrow(rows, 1)
-        after = resident(), pa.total_allocated_bytes(), library.usage()[1]
+        after = resident(), pa.total_allocated_bytes(), functions.library_usage()[1]
         grown = [new - old for old, new in zip(before, after, strict=True)]
         print("resident, pyarrow, library grew by", grown)
         assert back.num_rows == rows

@@ -52,6 +52,7 @@ type dirEntry struct {
 // below root, which exists, is on it.
 func NewDisk(root string) (*Disk, error) {
 	d := &Disk{root: root, files: map[uint64]*diskInode{}, synced: map[string]map[string]dirEntry{}}
+	// What is there when the test begins has survived before: all of it counts as synced.
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.IsDir() {
 			return err
@@ -99,6 +100,7 @@ func (d *Disk) Unsynced(path string) (changed bool, names []string, err error) {
 	if err != nil {
 		return false, nil, err
 	}
+	// A file is there after a power failure only if every name on the way to it is.
 	for at := path; at != d.root; at = filepath.Dir(at) {
 		if _, ok := d.synced[filepath.Dir(at)][filepath.Base(at)]; !ok {
 			names = append(names, at)
@@ -135,6 +137,8 @@ func (d *Disk) syncDir(path string) error {
 		return err
 	}
 	for name, e := range entries {
+		// A file that is not known was made past the seam. It is held from now on, so that it is
+		// there in an image even when its name goes.
 		if e.dir || d.files[e.number] != nil {
 			continue
 		}
@@ -163,6 +167,7 @@ func (d *Disk) hold(path string) (*diskInode, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	number := info.Sys().(*syscall.Stat_t).Ino
+	// By number and not by name, as a file that was renamed keeps what was synced of it.
 	if n := d.files[number]; n != nil {
 		return n, f.Close()
 	}
@@ -194,6 +199,8 @@ func content(f *os.File) ([]byte, error) {
 // change since the last sync of its file or directory may be there or not.
 // It is for Before and After; see [Disk.Still] for others.
 func (d *Disk) Image(rng *rand.Rand, dst string) error {
+	// All and nothing as well, which a coin for each change would hardly ever give: most faults
+	// show where one thing is missing, or one is left.
 	chance := []float64{0, 0.1, 0.5, 0.9, 1}[rng.IntN(5)]
 	l := &loss{rng: rng, none: chance == 1, survives: func() bool { return rng.Float64() < chance }}
 	return d.imageDir(l, d.root, dst)
@@ -264,6 +271,7 @@ func (d *Disk) imageFile(l *loss, number uint64, path, dst string) error {
 	var err error
 	if n != nil {
 		synced = n.synced
+		// By the file that is held open: its name may be gone, or another's.
 		live, err = content(n.file)
 	} else {
 		live, err = os.ReadFile(path)
@@ -340,6 +348,7 @@ func (d *Disk) IsDown() bool {
 func (d *Disk) do(op Op, f func() error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	// Under the lock, so that an image that is taken by it has nothing half done.
 	if !d.down && d.Before != nil {
 		if err := d.Before(op); err != nil {
 			d.down = errors.Is(err, ErrCrashed)
@@ -411,6 +420,8 @@ func (d *Disk) MkdirAll(path string) error {
 		if err := os.MkdirAll(path, 0o755); err != nil {
 			return err
 		}
+		// Durable by itself, as vfs promises: the name of each directory is on the disk when it
+		// returns.
 		for ; len(path) > len(d.root); path = filepath.Dir(path) {
 			info, err := os.Stat(path)
 			if err != nil {

@@ -139,6 +139,8 @@ func (f *hookFile) WriteAt(pieces [][]byte, off int64) error {
 		for _, p := range pieces {
 			total += len(p)
 		}
+		// As a disk that is full does it, or a signal: some of the bytes are there when the call
+		// fails.
 		for left := total / 2; left > 0; pieces = pieces[1:] {
 			part := pieces[0][:min(left, len(pieces[0]))]
 			if f.File.WriteAt([][]byte{part}, off) != nil {

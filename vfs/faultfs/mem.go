@@ -56,6 +56,7 @@ func (m *Mem) Crash(rng *rand.Rand) {
 	m.epoch++
 	chance := []float64{0, 0.1, 0.5, 0.9, 1}[rng.IntN(5)]
 	survives := func() bool { return rng.Float64() < chance }
+	// File systems differ: some keep the order of changes to names, and some do not.
 	journal := rng.IntN(2) == 0
 	seen := map[*inode]bool{}
 	for _, path := range slices.Sorted(maps.Keys(m.dirs)) {
@@ -79,6 +80,8 @@ func (m *Mem) Crash(rng *rand.Rand) {
 
 func (n *inode) crash(survives func() bool) {
 	size := len(n.disk)
+	// The size is of the metadata, and comes to the disk apart from the content: so a file may be
+	// long enough and have zeros at its end.
 	if len(n.live) != size && survives() {
 		size = len(n.live)
 	}
@@ -134,6 +137,7 @@ func (m *Mem) in(op, path string) (*dir, string, error) {
 
 func (d *dir) change(f func(map[string]*inode)) {
 	f(d.live)
+	// As functions, which a crash can apply to what the disk has in any selection.
 	d.changes = append(d.changes, f)
 }
 
@@ -193,6 +197,8 @@ func (m *Mem) Rename(from, to string) error {
 	if err != nil {
 		return err
 	}
+	// Nothing here does that, and two directories that change as one would be a promise which no
+	// file system makes.
 	if filepath.Dir(from) != filepath.Dir(to) {
 		return fmt.Errorf("faultfs: rename of %s to another directory", from)
 	}
@@ -227,6 +233,7 @@ func (m *Mem) Remove(path string) error {
 func (m *Mem) MkdirAll(path string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	// Durable at once, as the contract of MkdirAll says; those above that are there end the walk.
 	for path = filepath.Clean(path); m.dirs[path] == nil; path = filepath.Dir(path) {
 		m.dirs[path] = &dir{live: map[string]*inode{}, disk: map[string]*inode{}}
 	}
@@ -258,6 +265,7 @@ func (m *Mem) SyncDir(path string) error {
 	if d == nil {
 		return missing("syncdir", path)
 	}
+	// All names at once, whatever order they came in.
 	d.disk, d.changes = maps.Clone(d.live), nil
 	return nil
 }
@@ -275,6 +283,7 @@ func (f *file) use(write bool) (unlock func(), err error) {
 	f.m.mu.Lock()
 	switch {
 	case f.epoch != f.m.epoch:
+		// Its process is dead, and what it does now must not reach the file system of the next.
 		err = ErrCrashed
 	case write && !f.write:
 		err = &fs.PathError{Op: "write", Path: f.path, Err: fs.ErrPermission}
@@ -307,6 +316,7 @@ func (f *file) WriteAt(pieces [][]byte, off int64) error {
 		return err
 	}
 	defer unlock()
+	// The inode and not the name, as a file that was renamed or removed goes on being written.
 	n := f.node
 	for _, p := range pieces {
 		end := int(off) + len(p)

@@ -60,12 +60,16 @@ func (d Dir) List() (segments []Name, unfinished []string, err error) {
 		if temp {
 			base = strings.TrimSuffix(base, BrokenSuffix)
 		}
+		// Other names are nobody's business: a person may keep notes there, and copies that end in
+		// .broken stay.
 		digits, isSegment := strings.CutSuffix(base, suffix)
 		if !isSegment {
 			continue
 		}
 		sequence, err := strconv.ParseUint(digits, 10, 64)
 		switch {
+		// With all its digits, so that the order of names is that of numbers, and no segment has
+		// two names.
 		case err != nil || len(digits) != nameDigits || sequence > maxSequence:
 			return nil, nil, &Error{Path: path, Err: fmt.Errorf("%w: not the name of a segment", ErrForeign)}
 		case temp:

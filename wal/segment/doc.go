@@ -52,4 +52,9 @@
 //
 // A segment is made as .tmp with its preamble, at full size; then comes fsync, the rename, and fsync of the directory. So a name
 // without .tmp stands for a file that was whole once, and what is wrong with it came later.
+//
+// # What a crash costs
+//
+// What was written since the last sync may be there in part. A record has a checksum of its head and one of its payload, so that a part
+// of one is none; the promise in the records behind it tells whether a hole is what a crash can leave, or damage.
 package segment

@@ -67,6 +67,8 @@ func (h *Header) Largest() int64 { return h.Capacity + h.Capacity/2 }
 func (h *Header) encode(b []byte) uint32 {
 	b = b[:HeaderBytes]
 	clear(b)
+	// A byte that is no text first, and both line ends: a transfer that took the file for text has
+	// changed it.
 	copy(b, magic[:])
 	order.PutUint32(b[8:], formatVersion)
 	copy(b[16:], h.Bucket[:])
@@ -97,6 +99,7 @@ func decodeHeader(b []byte) (Header, uint32, error) {
 		return Header{}, 0, Corrupt("not the first bytes of a segment")
 	}
 	sum := headerSum(b)
+	// Before the version, as a damaged byte of it must not be taken for that of a later program.
 	if sum != order.Uint32(b[12:]) {
 		return Header{}, 0, Corrupt("checksum of the segment header")
 	}
@@ -113,6 +116,7 @@ func decodeHeader(b []byte) (Header, uint32, error) {
 		Salt:      order.Uint32(b[68:]),
 		Flags:     order.Uint32(b[72:]),
 	}
+	// A later version may have said something with it that changes what the records mean.
 	if h.Flags&^knownFlags != 0 {
 		return Header{}, 0, fmt.Errorf("%w: flags %#x", ErrUnsupportedVersion, h.Flags)
 	}
@@ -154,6 +158,8 @@ func recordSum(b []byte, pos int64) uint32 {
 
 // decodeRecord returns the head that b holds, and whether it is one that was written at byte pos of a segment with that salt.
 func decodeRecord(b []byte, pos int64, salt uint32) (record, bool) {
+	// What lay on the disk before the file was made can be a record of another segment: its sum is
+	// right at the same place, and its salt is not.
 	if order.Uint32(b[8:]) != salt {
 		return record{}, false
 	}
@@ -175,6 +181,8 @@ func decodeUnsalted(b []byte, pos int64) (record, bool) {
 	if r.kind < kindPreamble || r.kind > uint32(Sealed) || r.sum != recordSum(b, pos) {
 		return record{}, false
 	}
+	// A sum says that the bytes are those that were written, and not that they make sense; what
+	// follows is taken for a size and added up.
 	ok := r.length >= 0 && r.first >= 0 && r.rows >= 0 && r.first <= math.MaxInt64-r.rows &&
 		(r.rows > 0) == (r.kind == kindEntry) && r.promise >= 0 && r.promise <= pos
 	return r, ok

@@ -11,6 +11,8 @@ type Run struct {
 
 // Begin returns an empty run at the end of the segment.
 func (s *Segment) Begin() Run {
+	// The promise is what the disk has by now. By it a reader tells what a crash can have left from
+	// what it cannot: zeros below a promise were a record once.
 	return Run{at: s.end, next: s.next, chain: s.chain, promise: s.synced.Load(), salt: s.head.Salt}
 }
 
@@ -46,6 +48,7 @@ func (s *Segment) Extend(r Run, synced bool) {
 func (s *Segment) Copy(from *Scan, entries []Extent) error {
 	head := make([]byte, RecordBytes)
 	for _, e := range entries {
+		// Read and checked once more, as the file is damaged and this copy is the one that stays.
 		for at := e.From; at < e.To; {
 			r, payload, err := from.read(at)
 			if err != nil {

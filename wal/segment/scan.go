@@ -65,6 +65,7 @@ func (s *Scan) Stands(file vfs.File) (bool, error) {
 	if err := s.Look(file, b, 0); err != nil {
 		return false, err
 	}
+	// Another header is another segment under the same name, as after a salvage.
 	if _, sum, err := decodeHeader(b); err != nil || sum != s.first || s.last == 0 {
 		return err == nil && sum == s.first, nil
 	}
@@ -78,6 +79,7 @@ func (s *Scan) Stands(file vfs.File) (bool, error) {
 
 // Look reads what a file has at a place; behind its end are zeros.
 func (s *Scan) Look(file vfs.File, b []byte, at int64) error {
+	// Short where the file ends: what was not preallocated, or was cut by its end mark.
 	n, err := file.ReadAt(b, at)
 	clear(b[n:])
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -120,6 +122,8 @@ func (s *Scan) Next() (Entry, error) {
 		if r.kind != kindEntry {
 			continue
 		}
+		// Runs and not entries, as a salvage copies what lies together in one go, and a sound log
+		// is one run.
 		if n := len(s.Kept); n > 0 && s.Kept[n-1].To == at {
 			s.Kept[n-1].To = s.Pos
 		} else {
@@ -132,6 +136,8 @@ func (s *Scan) Next() (Entry, error) {
 // read returns the record at pos, verified by itself.
 func (s *Scan) read(pos int64) (record, []byte, error) {
 	left := s.win.Size - pos
+	// A file is cut behind its end mark, and what a file system has left there is none of its
+	// records.
 	if left <= 0 || s.Sealed {
 		return record{}, nil, io.EOF
 	}
@@ -144,6 +150,9 @@ func (s *Scan) read(pos int64) (record, []byte, error) {
 	}
 	r, ok := decodeRecord(head, pos, s.head.Salt)
 	if !ok {
+		// The file is all zeros when it is made, so the end of the records looks like this. Whether
+		// it is where they ended, or a hole, is for the one to judge who looks at all that comes
+		// behind: see Tail.
 		if bytes.Equal(head, zeros[:RecordBytes]) {
 			return record{}, nil, io.EOF
 		}
@@ -153,6 +162,8 @@ func (s *Scan) read(pos int64) (record, []byte, error) {
 	if r.length > left || padding(r.length) > left-r.length {
 		return record{}, nil, s.Fault(pos, Corrupt("a record of %d bytes reaches beyond the end of the file", r.length))
 	}
+	// After the comparison with the file, so that a record is said to be too large only where all
+	// of it is there.
 	if r.length > s.maxBytes {
 		return record{}, nil, s.Fault(pos, ErrTooLarge)
 	}
@@ -160,6 +171,7 @@ func (s *Scan) read(pos int64) (record, []byte, error) {
 	if err != nil {
 		return record{}, nil, s.Fault(pos, err)
 	}
+	// The padding is in the sum, so that no byte of the file is in none.
 	if crc32.Checksum(payload, castagnoli) != r.body {
 		return record{}, nil, s.Fault(pos, Corrupt("checksum of a record's payload"))
 	}
@@ -198,6 +210,7 @@ func (s *Scan) accept(r record, payload []byte) error {
 	if r.kind != kindPreamble {
 		s.Offset = r.first + r.rows
 	}
+	// Kept, since a follower asks later whether the record is still the one that it has read.
 	order.PutUint32(s.sum[:], r.sum)
 	s.Chain = extend(s.Chain, s.sum[:])
 	s.last = s.Pos
@@ -207,7 +220,9 @@ func (s *Scan) accept(r record, payload []byte) error {
 
 // Seek moves to the next readable entry or end mark behind the damage at s.Pos, or returns false when there is none.
 func (s *Scan) Seek() (bool, error) {
+	// From here on rows may be missing, so offsets that jump are no further damage.
 	s.Lost = true
+	// Nothing was ever written behind this mark.
 	if s.Sealed {
 		return false, nil
 	}
@@ -240,6 +255,7 @@ func (s *Scan) borrow() error {
 		if at, r, err = s.find(&s.win, at); err != nil || at < 0 {
 			return err
 		}
+		// An entry says nothing of how to read it.
 		if r.kind == kindEntry {
 			continue
 		}
@@ -258,6 +274,7 @@ func (s *Scan) find(w *Window, at int64) (int64, record, error) {
 // Tail looks at everything from s.Pos on. It returns the end of the last byte that is not zero, at least s.Pos, and the highest
 // promise that a record there makes: when it lies above s.Pos, a crash cannot explain what stands at s.Pos.
 func (s *Scan) Tail() (used, promised int64, err error) {
+	// A window of its own, so that what the scan has in memory, and has given out, stays.
 	w := Window{File: s.win.File, Size: s.win.Size, Patient: s.win.Patient}
 	if used, err = w.used(s.Pos); err != nil {
 		return 0, 0, s.Fault(used, err)

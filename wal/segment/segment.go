@@ -51,6 +51,8 @@ func Create(d Dir, h Header, preamble []byte, m Making) (*Segment, error) {
 		_ = d.FS.Remove(temp) // the next recovery removes it, too
 		return nil, err
 	}
+	// The name has to be on the disk before the first entry is: an acknowledged entry in a file
+	// without a name would be gone.
 	if err := d.FS.SyncDir(d.Path); err != nil {
 		return nil, errors.Join(err, s.Drop())
 	}
@@ -62,6 +64,8 @@ func Create(d Dir, h Header, preamble []byte, m Making) (*Segment, error) {
 
 // write brings the unnamed file to the disk.
 func (s *Segment) write(m Making) error {
+	// The space is reserved now, so that a full disk is told of by the one that begins a segment,
+	// and a sync of an entry brings no new size to the disk with it.
 	if err := s.file.Preallocate(s.head.Capacity); err != nil {
 		return err
 	}
@@ -133,6 +137,8 @@ func (s *Segment) Open() bool { return s.file != nil }
 
 // Room reports whether entries of that span fit, with an end mark behind them.
 func (s *Segment) Room(entries int64) bool {
+	// The end mark must fit behind: a segment that cannot be ended could not be followed by
+	// another.
 	return s.end+entries+Span(int64(len(s.preamble))) <= s.head.Capacity
 }
 
@@ -193,6 +199,7 @@ func (s *Segment) Drop() error {
 
 // Sync brings what was written to the disk, and returns false if it was there already.
 func (s *Segment) Sync() (bool, error) {
+	// Read before the sync: what is written beside it may not be on the disk when it returns.
 	end := s.written.Load()
 	if s.synced.Load() >= end {
 		return false, nil
@@ -207,6 +214,8 @@ func (s *Segment) Sync() (bool, error) {
 // Rollback takes back what was written but not acknowledged, as well as that can be done after a failure. The file keeps its
 // size, by which a file that something else cut is noticed.
 func (s *Segment) Rollback() {
+	// A torn write would be found by its sum anyway. But a record of it that is whole would be
+	// replayed, and its caller was told that it failed.
 	if s.file != nil && s.file.Truncate(s.acked) == nil {
 		_ = s.file.Truncate(s.head.Capacity)
 	}

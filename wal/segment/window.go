@@ -108,6 +108,8 @@ func (w *Window) from(off int64) ([]byte, error) {
 }
 
 func (w *Window) load(off, n int64) error {
+	// More than was asked for, as records are read in order: a call for each would be most of the
+	// time of a recovery.
 	n = min(max(n, cmp.Or(w.Step, ChunkBytes)), w.Size-off)
 	if w.Keep || int64(cap(w.buf)) < n {
 		w.buf = make([]byte, n, (n+63)&^63) // 64 bytes and more are aligned
@@ -117,6 +119,7 @@ func (w *Window) load(off, n int64) error {
 	if err == nil || !w.Patient {
 		return err
 	}
+	// Sector by sector, so that one that cannot be read takes no sound record beside it with it.
 	for b := w.buf; len(b) > 0; {
 		sector := b[:min(sectorBytes-off%sectorBytes, int64(len(b)))]
 		if readFull(w.File, sector, off) != nil {

@@ -29,7 +29,7 @@ from persisting._cli import (
     top,
     verify,
 )
-from persisting._engine.library import version
+from persisting._engine.functions import version
 from persisting._errors import PersistingError
 
 if TYPE_CHECKING:

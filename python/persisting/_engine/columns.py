@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
-from ctypes import byref
 from typing import TYPE_CHECKING
 
+from persisting._engine import functions
 from persisting._engine.handles import Handle
-from persisting._engine.library import call, capsule_pointer, library
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,9 +21,4 @@ class Columns(Handle):
     """
 
     def __init__(self, schema: pa.Schema) -> None:
-        functions = library()
-        number = ctypes.c_uint64()
-        capsule = schema.__arrow_c_schema__()
-        pointer = capsule_pointer(capsule, b"arrow_schema")
-        call(functions.persisting_columns_import, pointer, byref(number))
-        super().__init__(number.value, functions.persisting_columns_close, "")
+        super().__init__(functions.columns_import(schema), functions.columns_close, "")

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import json
 from ctypes import byref
 from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
-from persisting._engine.boundary import ArrowArray, ArrowSchema
+from persisting._engine import functions
+from persisting._engine.boundary import ArrowArray, Error
 from persisting._engine.handles import Handle
-from persisting._engine.library import call, library, string
+from persisting._engine.library import exception, library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-def cursor_schema(cursor: int) -> pa.Schema:
-    """Return the columns of an open cursor."""
-    out = ArrowSchema()
-    call(library().persisting_cursor_schema, cursor, byref(out))
-    return pa.Schema._import_from_c(ctypes.addressof(out))
 
 
 class Source(Protocol):
@@ -41,7 +34,7 @@ class Cursor(Handle):
     """
 
     def __init__(self, number: int, source: Source, schema_version: int | None) -> None:
-        super().__init__(number, library().persisting_cursor_close, f"a cursor of {source.path}")
+        super().__init__(number, functions.cursor_close, f"a cursor of {source.path}")
         self._source = source
         self._schema_version = schema_version
         self._next = library().persisting_cursor_next
@@ -50,18 +43,18 @@ class Cursor(Handle):
     def schema(self) -> pa.Schema:
         """The columns of every batch."""
         if self._schema_version is None:
-            return cursor_schema(self._number)
+            return functions.cursor_schema(self._number)
         return self._source.schema_at(self._schema_version, self._number)
 
     def offsets(self) -> list[tuple[int, int]]:
         """Return the offsets of the rows as runs: the first of each, and the one after its last."""
-        text = string(self._use, library().persisting_cursor_offsets)
-        return [(first, end) for first, end in json.loads(text)]
+        return [(first, end) for first, end in self._use(functions.cursor_offsets)]
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        array = ArrowArray()
+        array, error = ArrowArray(), Error()
         while True:
-            self._use(self._next, byref(array))
+            if self._next(self._number, byref(array), error):
+                raise self._failure(exception(error))
             if not array.release:
                 return
             yield pa.RecordBatch._import_from_c(ctypes.addressof(array), self.schema)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import json
 import os
-from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
 from persisting import _arguments
-from persisting._engine.boundary import APPLY, QUICK
-from persisting._engine.cursor import Cursor, cursor_schema
-from persisting._engine.library import call, library, string
+from persisting._engine import functions
+from persisting._engine.cursor import Cursor
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,23 +15,17 @@ if TYPE_CHECKING:
 
 def verify(directory: str | os.PathLike[str], *, quick: bool = False) -> dict[str, Any]:
     """Return what is wrong with the files of a bucket; see `persisting_directory_verify`."""
-    return _describe(library().persisting_directory_verify, directory, QUICK if quick else 0)
+    return functions.directory_verify(_arguments.path("directory", directory), quick=quick)
 
 
 def inspect(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what the files of a bucket hold; see `persisting_directory_inspect`."""
-    return _describe(library().persisting_directory_inspect, directory)
+    return functions.directory_inspect(_arguments.path("directory", directory))
 
 
 def repair(directory: str | os.PathLike[str], *, apply: bool) -> dict[str, Any]:
     """Find a repair of the files of a bucket or make it; see `persisting_directory_repair`."""
-    return _describe(library().persisting_directory_repair, directory, APPLY if apply else 0)
-
-
-def _describe(function: Any, directory: str | os.PathLike[str], *more: Any) -> dict[str, Any]:
-    path = os.fsencode(_arguments.path("directory", directory))
-    found: dict[str, Any] = json.loads(string(call, function, path, *more))
-    return found
+    return functions.directory_repair(_arguments.path("directory", directory), apply=apply)
 
 
 def read_table(directory: str | os.PathLike[str]) -> tuple[Cursor, int]:
@@ -46,10 +36,9 @@ def read_table(directory: str | os.PathLike[str]) -> tuple[Cursor, int]:
     tuple of Cursor and int
         The rows, and how many they are.
     """
-    number, rows = ctypes.c_uint64(), ctypes.c_int64()
     table = _Foreign(os.fspath(directory))
-    call(library().persisting_directory_read, os.fsencode(table.path), byref(number), byref(rows))
-    return Cursor(number.value, table, None), rows.value
+    cursor, rows = functions.directory_read(table.path)
+    return Cursor(cursor, table, None), rows
 
 
 class _Foreign:
@@ -60,4 +49,4 @@ class _Foreign:
 
     def schema_at(self, version: int, cursor: int) -> pa.Schema:
         """Return the columns."""
-        return cursor_schema(cursor)
+        return functions.cursor_schema(cursor)

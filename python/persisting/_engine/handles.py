@@ -10,13 +10,17 @@ import queue
 import threading
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from persisting._engine.library import call
 from persisting._errors import ClosedError, InvalidHandleError, PersistingError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Self
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _logger = logging.getLogger(__name__)
 
@@ -33,7 +37,7 @@ class Handle:
     number
         Of the library.
     close
-        The function of the library that closes it.
+        The function that closes it.
     name
         What it is; empty where nobody has to close it.
     close_takes_long
@@ -42,7 +46,12 @@ class Handle:
     """
 
     def __init__(
-        self, number: int, close: Any, name: str, *, close_takes_long: bool = False
+        self,
+        number: int,
+        close: Callable[[int], None],
+        name: str,
+        *,
+        close_takes_long: bool = False,
     ) -> None:
         self._number = number
         self._lock = threading.Lock()
@@ -65,7 +74,7 @@ class Handle:
         with self._lock:
             if self._finalizer.detach() is None:
                 return
-        call(self._close, self._number)
+        self._close(self._number)
 
     def __enter__(self) -> Self:
         return self
@@ -73,10 +82,12 @@ class Handle:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _use(self, function: Any, *arguments: Any) -> None:
+    def _use(
+        self, function: Callable[Concatenate[int, P], R], *arguments: P.args, **flags: P.kwargs
+    ) -> R:
         """Call a function of the handle; ClosedError if it was closed before or meanwhile."""
         try:
-            call(function, self._number, *arguments)
+            return function(self._number, *arguments, **flags)
         except InvalidHandleError as error:
             raise self._failure(error) from None
 
@@ -85,6 +96,16 @@ class Handle:
         if isinstance(error, InvalidHandleError):
             return ClosedError(f"{self._name} is closed")
         return error
+
+
+def method(function: Callable[Concatenate[int, P], R]) -> Callable[Concatenate[Any, P], R]:
+    """Return the method of a handle that is a function of it, and has its contract as text."""
+
+    @functools.wraps(function)
+    def use(handle: Handle, /, *arguments: P.args, **flags: P.kwargs) -> R:
+        return handle._use(function, *arguments, **flags)
+
+    return use
 
 
 _ending = threading.Event()
@@ -122,7 +143,7 @@ def _abandon(number: int, close: Any, name: str, process: int, takes_long: bool)
 def _close_logged(number: int, close: Any, name: str) -> None:
     """Close a handle where nobody can be told that it failed."""
     try:
-        call(close, number)
+        close(number)
     except Exception as error:  # whatever it is: others wait to be closed
         _logger.error("%s, which was forgotten, was not closed well: %s", name, error)
 

@@ -1,7 +1,7 @@
 """The library of the engine: loading it and calling it.
 
-What its functions are is said by `capi/persisting.h`, from which `boundary` is made; the calls
-themselves are in the modules of their nouns.
+What its functions are is said by `capi/persisting.h`, from which `boundary` and `functions` are
+made; the objects that call them are in the modules of their nouns.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import json
 import math
 import sys
 import threading
+from collections.abc import Mapping
 from ctypes import byref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from persisting._engine.boundary import ABI_VERSION, PROTOTYPES, ArrowArray, Error, Usage
+import pyarrow as pa
+
+from persisting._engine.boundary import ABI_VERSION, PROTOTYPES, ArrowArray, ArrowSchema, Error
 from persisting._errors import PersistingError, error_for
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 LIBRARY = (
     Path(__file__).parent.parent
@@ -71,20 +71,15 @@ def library() -> ctypes.CDLL:
         function.argtypes = (*arguments, ctypes.POINTER(Error))
         function.restype = ctypes.c_int32
     built_for = ctypes.c_uint32()
-    call(loaded.persisting_abi_version, byref(built_for))
+    error = Error()
+    if loaded.persisting_abi_version(byref(built_for), error):
+        raise exception(error)
     if built_for.value != ABI_VERSION:
         raise ImportError(
             f"{LIBRARY} has ABI version {built_for.value}, this package needs {ABI_VERSION}: "
             "install both from one release"
         )
     return loaded
-
-
-def call(function: Any, *arguments: Any) -> None:
-    """Call `function` and raise what it reports."""
-    error = Error()
-    if function(*arguments, error):
-        raise exception(error)
 
 
 def exception(error: Error) -> PersistingError:
@@ -96,37 +91,26 @@ def exception(error: Error) -> PersistingError:
     return error_for(code, message, detail)
 
 
-def string(use: Callable[..., None], function: Any, *arguments: Any) -> str:
-    """Have `use` call a function whose out-parameter, the last, is a string."""
-    text = ctypes.c_char_p()
-    use(function, *arguments, byref(text))
+def taken(text: ctypes.c_char_p) -> str:
+    """Return a string of the library, which is given back."""
     try:
         return (text.value or b"").decode()
     finally:
-        call(library().persisting_string_free, text)
+        library().persisting_string_free(text, None)
 
 
-def as_json(options: Mapping[str, Any]) -> bytes:
-    """Write options as JSON; the library refuses by name what JSON cannot hold."""
-    named = {
-        name: repr(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in options.items()
-    }
-    return json.dumps(named, default=repr).encode()
+def schema_in(out: ArrowSchema) -> pa.Schema:
+    """Take over the columns that a call gave out."""
+    return pa.Schema._import_from_c(ctypes.addressof(out))
 
 
-def version() -> str:
-    """Return the version of the library."""
-    return string(call, library().persisting_version)
-
-
-def usage() -> tuple[int, int]:
-    """Return the number of open handles and the Arrow bytes that the library allocated."""
-    out = Usage()
-    call(library().persisting_library_usage, byref(out))
-    return out.handles, out.allocated_bytes
-
-
-def set_memory_budget(size: int) -> None:
-    """Bound the memory of all open buckets, in bytes."""
-    call(library().persisting_library_set_memory_budget, size)
+def as_json(value: Any) -> bytes:
+    """Write JSON; the library refuses by name what members of an object JSON cannot hold."""
+    if isinstance(value, Mapping):
+        value = {
+            name: repr(member)
+            if isinstance(member, float) and not math.isfinite(member)
+            else member
+            for name, member in value.items()
+        }
+    return json.dumps(value, default=repr).encode()

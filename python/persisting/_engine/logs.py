@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from persisting._engine.library import as_json, call, library, string
+from persisting._engine import functions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,11 +12,9 @@ if TYPE_CHECKING:
 
 def set_levels(levels: Mapping[str, int], *, tracing: bool) -> None:
     """Set the least level of each component that is logged, and whether work is traced."""
-    call(library().persisting_log_levels, as_json({"levels": levels, "tracing": tracing}))
+    functions.log_levels({"levels": levels, "tracing": tracing})
 
 
 def next_messages(seconds: float) -> dict[str, Any]:
     """Wait for log messages and return them; see `persisting_log_next`."""
-    text = string(call, library().persisting_log_next, int(seconds * 1e9))
-    logged: dict[str, Any] = json.loads(text)
-    return logged
+    return functions.log_next(int(seconds * 1e9))

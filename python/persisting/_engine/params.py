@@ -6,16 +6,13 @@ Memory goes over the boundary as addresses, and nothing is copied. Whoever calls
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 from array import array
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
-from persisting._arguments import text
-from persisting._engine import boundary
-from persisting._engine.handles import Handle
-from persisting._engine.library import as_json, call, library, string
+from persisting._engine import boundary, functions
+from persisting._engine.handles import Handle, method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +30,8 @@ class Tensors:
         self._addresses = array("Q")
         self._lengths = array("q")
         self._ties = array("i")
+        self._wholes = array("q")
+        self._offsets = array("q")
 
     def add(
         self, name: str, dtype: str, shape: Sequence[int], address: int, length: int, tie: int
@@ -57,6 +56,26 @@ class Tensors:
                 copies[lies] = memory(length)
                 ctypes.memmove(copies[lies], *lies)
             self._addresses[i] = copies[lies]
+
+    def add_box(
+        self,
+        name: str,
+        dtype: str,
+        shape: Sequence[int],
+        address: int,
+        length: int,
+        tie: int,
+        whole: Sequence[int],
+        offsets: Sequence[int],
+    ) -> None:
+        """Add a box of a tensor with the shape `whole`; those of a part are all added so."""
+        self.add(name, dtype, shape, address, length, tie)
+        self._wholes.extend(whole)
+        self._offsets.extend(offsets)
+
+    def boxes(self) -> tuple[int, int]:
+        """Return where the shapes of the tensors are that the boxes are of, and their offsets."""
+        return _address(self._wholes), _address(self._offsets)
 
     def columns(self) -> tuple[boundary.Tensors, list[Any]]:
         """Return the struct and what must live as long as it is used."""
@@ -106,96 +125,51 @@ class Params(Handle):
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool, keep: bool) -> None:
         self.path = os.fspath(path)
-        functions = library()
-        number = ctypes.c_uint64()
-        flags = (boundary.OPEN_READ_ONLY if read_only else 0) | (boundary.KEEP if keep else 0)
-        call(functions.persisting_params_open, os.fsencode(self.path), flags, byref(number))
-        name = f"the parameter store {self.path}"
-        super().__init__(number.value, functions.persisting_params_close, name)
+        number = functions.params_open(self.path, open_read_only=read_only, keep=keep)
+        super().__init__(number, functions.params_close, f"the parameter store {self.path}")
+
+    abort = method(functions.params_abort)
+    begin = method(functions.params_begin)
+    collect = method(functions.params_collect)
+    commit = method(functions.params_commit)
+    delete_tag = method(functions.params_delete_tag)
+    get = method(functions.params_get)
+    names = method(functions.params_list)
+    set_tag = method(functions.params_set_tag)
+    verify = method(functions.params_verify)
 
     def save(self, name: str, tensors: Tensors, options: Mapping[str, Any]) -> dict[str, Any]:
         """Store tensors as the next version; waits for the disk."""
         struct, kept = tensors.columns()
-        found: dict[str, Any] = self._json(
-            library().persisting_params_save, text("name", name), byref(struct), as_json(options)
-        )
+        found = self._use(functions.params_save, name, byref(struct), options)
         kept.clear()
         return found
 
-    def names(self) -> list[dict[str, Any]]:
-        """Return what the catalog has of all names."""
-        found: list[dict[str, Any]] = self._json(library().persisting_params_list)
-        return found
-
-    def get(self, name: str) -> dict[str, Any]:
-        """Return what the catalog has of a name."""
-        found: dict[str, Any] = self._json(library().persisting_params_get, text("name", name))
-        return found
-
-    def set_tag(self, name: str, tag: str, reference: str, expect: int) -> int:
-        """Move a tag and return the version that it names."""
-        out = ctypes.c_int64()
-        self._use(
-            library().persisting_params_set_tag,
-            text("name", name),
-            text("tag", tag),
-            text("version", reference),
-            expect,
-            byref(out),
-        )
-        return out.value
-
-    def delete_tag(self, name: str, tag: str, expect: int) -> None:
-        """Remove a tag."""
-        function = library().persisting_params_delete_tag
-        self._use(function, text("name", name), text("tag", tag), expect)
+    def part(self, transaction: str, rank: int, tensors: Tensors) -> None:
+        """Store the part of a rank; waits for the disk."""
+        struct, kept = tensors.columns()
+        self._use(functions.params_part, transaction, rank, byref(struct), *tensors.boxes())
+        kept.clear()
 
     def delete(self, name: str, versions: Sequence[int]) -> None:
         """Remove versions, or all for none."""
         chosen = array("q", versions)
-        function = library().persisting_params_delete
-        self._use(function, text("name", name), _address(chosen), len(versions))
-
-    def verify(self, name: str) -> dict[str, Any]:
-        """Read and check all versions of a name, or of all names."""
-        found: dict[str, Any] = self._json(library().persisting_params_verify, text("name", name))
-        return found
-
-    def collect(self) -> dict[str, Any]:
-        """Remove files that nothing needs."""
-        found: dict[str, Any] = self._json(library().persisting_params_collect)
-        return found
-
-    def _json(self, function: Any, *arguments: Any) -> Any:
-        return json.loads(string(self._use, function, *arguments))
+        self._use(functions.params_delete, name, _address(chosen), len(versions))
 
     def open(self, name: str, reference: str) -> Weights:
         """Open a version."""
-        number = ctypes.c_uint64()
-        self._use(
-            library().persisting_weights_open,
-            text("name", name),
-            text("version", reference),
-            byref(number),
-        )
-        return Weights(number.value, f"version {reference} of {name!r}")
+        number = self._use(functions.weights_open, name, reference)
+        return Weights(number, f"version {reference} of {name!r}")
 
 
 class Weights(Handle):
     """An open version. Its methods may be called from any thread."""
 
     def __init__(self, number: int, name: str) -> None:
-        super().__init__(number, library().persisting_weights_close, name)
+        super().__init__(number, functions.weights_close, name)
 
-    def entry(self) -> dict[str, Any]:
-        """Return what the version is, without its tensors."""
-        found: dict[str, Any] = json.loads(string(self._use, library().persisting_weights_entry))
-        return found
-
-    def describe(self) -> dict[str, Any]:
-        """Return what the version is, with its tensors."""
-        found: dict[str, Any] = json.loads(string(self._use, library().persisting_weights_describe))
-        return found
+    describe = method(functions.weights_describe)
+    entry = method(functions.weights_entry)
 
     def load(
         self,
@@ -207,10 +181,18 @@ class Weights(Handle):
         verify: bool,
     ) -> None:
         """Read parts of tensors to addresses; waits for the disk."""
-        count = len(numbers)
-        flags = 0 if verify else boundary.UNVERIFIED
-        columns = map(_address, (numbers, offsets, addresses, lengths))
-        self._use(library().persisting_weights_load, count, *columns, flags)
+        numbers_at, offsets_at, addresses_at, lengths_at = map(
+            _address, (numbers, offsets, addresses, lengths)
+        )
+        self._use(
+            functions.weights_load,
+            len(numbers),
+            numbers_at,
+            offsets_at,
+            addresses_at,
+            lengths_at,
+            unverified=not verify,
+        )
 
     def pull(
         self,
@@ -223,16 +205,15 @@ class Weights(Handle):
     ) -> dict[str, Any]:
         """Make tensors at addresses, which are those of another version, those of this one."""
         count = len(numbers)
-        flags = 0 if verify else boundary.UNVERIFIED
         columns = [_address(column) for column in (numbers, addresses, lengths)]
-        function = library().persisting_weights_pull
-        found: dict[str, Any] = json.loads(
-            string(self._use, function, before._number, count, *columns, flags)
+        return self._use(
+            functions.weights_pull,
+            before._number,
+            count,
+            *columns,
+            unverified=not verify,
         )
-        return found
 
     def diff(self, other: Weights) -> dict[str, Any]:
         """Return how another version differs from this one."""
-        function = library().persisting_weights_diff
-        found: dict[str, Any] = json.loads(string(self._use, function, other._number))
-        return found
+        return self._use(functions.weights_diff, other._number)

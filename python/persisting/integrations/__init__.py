@@ -1,5 +1,6 @@
-"""The store of blocks as the disk tier of inference engines.
+"""The stores as parts of inference engines and trainers.
 
-Each module is for one engine and imports it: `vllm`, `sglang`, `lmcache`. An engine finds them by
-the names that its configuration gives; docs/kv.md has a configuration for each.
+Each module is for one of them and imports it. `vllm`, `sglang` and `lmcache` keep blocks of KV
+caches on a disk: docs/kv.md has a configuration for each. `dcp`, `lightning`, `vllm_weights`,
+`sglang_weights` and `verl` save and load weights: docs/params.md shows how.
 """

@@ -33,7 +33,7 @@ class Connector:
     path
         Directory of the store, or the address of a process that serves one.
     capacity
-        Bytes that it may take, or text such as ``"500 GiB"``.
+        Bytes that it may take, or text such as ``"500 GiB"``; of an address that of the server.
     namespace, revision
         LMCache's keys have the model and the ranks, but neither the dtype nor the layout nor the
         revision of the weights, so say here what they are.
@@ -49,7 +49,7 @@ class Connector:
     def __init__(
         self,
         path: str,
-        capacity: int | str,
+        capacity: int | str | None = None,
         namespace: str = "",
         revision: str = "",
         **options: Any,
@@ -184,6 +184,5 @@ def _encoded(keys: Iterable[str]) -> list[bytes]:
 
 def _memory(buffers: Iterable[Any], *, writable: bool) -> Memory:
     memory = Memory()
-    for buffer in buffers:
-        memory.add(buffer, writable=writable)
+    memory.add_views(list(buffers), writable=writable)
     return memory

@@ -13,8 +13,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from persisting._errors import LockedError, StorageError
+from persisting._errors import InvalidArgumentError, LockedError, StorageError
 from persisting.kv import KVStore
+from persisting.kv._addresses import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,11 +45,18 @@ class Tier:
         See `namespace_of`.
     options
         Those of `KVStore`, of which `capacity` is needed. With an address those of
-        `KVStore.connect`; a capacity is that of the server, and is not looked at.
+        `KVStore.connect`; the capacity is that of the server then, and one that is given is not
+        looked at.
+    socket
+        Where the store of a directory is served to other processes; the default is nowhere.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], namespace: str, options: Mapping[str, Any]
+        self,
+        path: str | os.PathLike[str],
+        namespace: str,
+        options: Mapping[str, Any],
+        socket: Path | None = None,
     ) -> None:
         self.namespace = namespace
         self.faults = Faults()
@@ -57,6 +65,11 @@ class Tier:
             self.store = _open(path, namespace, options)
         except (LockedError, StorageError, OSError) as reason:
             self.faults.add("open", reason)
+        if self.store and socket:
+            try:
+                self.store.serve(socket)
+            except StorageError as reason:
+                self.faults.add("serve", reason)
 
     def stats(self) -> dict[str, Any]:
         """Return the statistics of the store, and the faults of the plug by what was tried."""
@@ -72,16 +85,16 @@ class Tier:
                 self.faults.add("close", reason)
 
 
-def is_address(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is the address of a process that serves a store."""
-    return os.fspath(path).startswith(("unix:", "tcp:"))
-
-
 def _open(path: str | os.PathLike[str], namespace: str, options: Mapping[str, Any]) -> KVStore:
     """Open a store, or connect to one, which may be served later only."""
     if is_address(path):
         more = {name: value for name, value in options.items() if name != "capacity"}
         return KVStore.connect(os.fspath(path), namespace=namespace, required=False, **more)
+    if options.get("capacity") is None:
+        raise InvalidArgumentError(
+            f"capacity is missing, which {os.fspath(path)!r} needs as a directory: want the bytes "
+            'that it may take, such as "500 GiB"'
+        )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     return KVStore(path, namespace=namespace, **options)
 

@@ -26,7 +26,8 @@ from sglang.srt.mem_cache.hicache_storage import (
 
 from persisting._engine.kv import Memory
 from persisting._errors import InvalidArgumentError
-from persisting.integrations._tier import LEASE_MS, Tier, harmless, is_address, logger, namespace_of
+from persisting.integrations._tier import LEASE_MS, Tier, harmless, namespace_of
+from persisting.kv._addresses import is_address
 from persisting.kv._batches import REFUSED, Batches
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ OPTIONS = {
     "load_deadline",
 }
 
+# Of these, what a client of another rank's store takes.
+OF_CLIENTS = {"workers", "max_store_backlog", "load_deadline"}
+
 
 def _false_each(keys: Sequence[str], *_: object, **__: object) -> list[bool]:
     return [False] * len(keys)
@@ -76,8 +80,10 @@ class HiCache(HiCacheStorage):
         SGLang's. Its `extra_config` has `path` and `capacity`, and may have other options of
         `KVStore`, `revision` (of the weights: blocks of one are not found under another) and
         `namespace` in place of the one that is made from model, ranks, dtype, layout and page size.
-        Each rank has a directory of its own below `path`, and `capacity` is that of one rank;
-        `path` may be the address of a process that serves a store, which all ranks share.
+        Each rank has a directory of its own below `path`, and `capacity` is that of one rank.
+        Where SGLang has one rank store for others (MLA), that one serves its store to them.
+        `path` may be the address of a process that serves a store, which all ranks share, and
+        needs no `capacity`.
     kwargs
         Nothing.
 
@@ -91,25 +97,31 @@ class HiCache(HiCacheStorage):
         self, storage_config: HiCacheStorageConfig, kwargs: dict[str, Any] | None = None
     ) -> None:
         extra = dict(storage_config.extra_config or {})
-        missing = [name for name in ("path", "capacity") if name not in extra]
-        if missing:
-            raise InvalidArgumentError(f"the configuration of HiCache has no {missing}")
+        if "path" not in extra:
+            raise InvalidArgumentError("the configuration of HiCache has no path")
         self._config = storage_config
         self._extra = extra
         self._in_pieces = bool(extra.get("interface_v1", 0))
         self._flat: set[str] = set()  # pools whose pages have no addresses
         self.registered_pools: dict[str, Any] = {}
-        self._tier = Tier(_directory(storage_config), "", self._options())
+        self._tier = self._open()
         self._batches: Batches | None = None
-        if storage_config.is_mla_model and storage_config.tp_size > 1:
-            logger.error(
-                "SGLang backs up pages of this model from one rank of %d only, and a store belongs "
-                "to one process, so the other ranks find nothing and neither does the engine.",
-                storage_config.tp_size,
-            )
 
-    def _options(self) -> dict[str, Any]:
-        return {name: self._extra[name] for name in OPTIONS & self._extra.keys()}
+    def _open(self) -> Tier:
+        """Open the store of this rank, or connect to that of the rank that stores for it."""
+        config, options = self._config, self._options(OPTIONS)
+        place: str = self._extra["path"]
+        if is_address(place):
+            return Tier(place, "", options)
+        directory = Path(place) / _rank(config)
+        socket = directory.with_name(f"{directory.name}.sock")
+        if not config.is_storage_writer:
+            return Tier(f"unix:{socket}", "", self._options(OF_CLIENTS))
+        shared = config.is_mla_model and config.tp_size > 1
+        return Tier(directory, "", options, socket if shared else None)
+
+    def _options(self, names: set[str]) -> dict[str, Any]:
+        return {name: self._extra[name] for name in names & self._extra.keys()}
 
     def register_mem_pool_host(self, mem_pool_host: Any) -> None:
         """Take the pool of host memory, whose form the namespace has."""
@@ -140,6 +152,7 @@ class HiCache(HiCacheStorage):
                 "logical_page_size",
             )
         }
+        fields["tp_rank"] = _writer(config)
         fields |= _form(pool) | {"in_pieces": self._in_pieces}
         model = config.model_name or ""
         return namespace_of("sglang", model, fields, self._extra.get("revision", ""))
@@ -390,13 +403,16 @@ class HiCache(HiCacheStorage):
         self._tier.close()
 
 
-def _directory(config: HiCacheStorageConfig) -> Path | str:
-    """Return a directory that only this rank opens, or the address of what all ranks share."""
-    path: str = config.extra_config["path"]
-    if is_address(path):
-        return path
-    rank = f"tp{config.tp_rank}-pp{config.pp_rank}-cp{config.attn_cp_rank}-dp{config.dp_rank}"
-    return Path(path) / rank
+def _writer(config: HiCacheStorageConfig) -> int:
+    """Return the tensor parallel rank that stores for this one, which may be itself."""
+    rank: int = config.dcp_rank if config.is_mla_model else config.tp_rank
+    return rank
+
+
+def _rank(config: HiCacheStorageConfig) -> str:
+    """Return the name of the directory that the rank has open which stores for this one."""
+    tp = _writer(config)
+    return f"tp{tp}-pp{config.pp_rank}-cp{config.attn_cp_rank}-dp{config.dp_rank}"
 
 
 def _form(pool: Any) -> dict[str, object]:

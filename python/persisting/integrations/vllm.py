@@ -24,7 +24,8 @@ from vllm.v1.kv_offload.base import Locality, LookupResult, Medium, RequestOfflo
 from vllm.v1.kv_offload.tiering.base import JobResult, SecondaryTierManager
 
 from persisting._engine.kv import STORED, Memory, address_of
-from persisting.integrations._tier import LEASE_MS, Tier, harmless, is_address, logger, namespace_of
+from persisting.integrations._tier import LEASE_MS, Tier, harmless, logger, namespace_of
+from persisting.kv._addresses import is_address
 from persisting.kv._batches import REFUSED, Batches
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class PersistingTier(SecondaryTierManager):
         Directory of the store. Each data parallel rank has one of its own below it. Or the address
         of a process that serves one, which all ranks share.
     capacity
-        Bytes that it may take, or text such as ``"500 GiB"``.
+        Bytes that it may take, or text such as ``"500 GiB"``; of an address that of the server.
     revision
         Of the weights. Blocks of one are not found under another, so change it with the weights.
     namespace
@@ -88,7 +89,7 @@ class PersistingTier(SecondaryTierManager):
         backpressure_detector: Any = None,
         *,
         path: str,
-        capacity: int | str,
+        capacity: int | str | None = None,
         revision: str = "",
         namespace: str | None = None,
         locality: str | None = None,
@@ -206,7 +207,8 @@ class PersistingTier(SecondaryTierManager):
 
     def _memory(self, chunks: Sequence[int]) -> Memory:
         memory = Memory()
-        memory.add_rows([self._address + c * self._length for c in chunks], self._length)
+        rows = [self._address + c * self._length for c in chunks]
+        memory.add_rows(rows, [self._length] * len(rows))
         return memory
 
     @harmless(lambda: ())

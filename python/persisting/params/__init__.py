@@ -4,9 +4,20 @@ A trainer saves a version after each step, servers load it by its number, by a t
 latest; all of them use one directory at the same time.
 """
 
+from persisting.params._boxes import Box
 from persisting.params._infos import TensorInfo
 from persisting.params._patches import Patch
-from persisting.params._store import Diff, ParameterStore, VersionInfo
+from persisting.params._store import Diff, ParameterStore, VersionInfo, compare
 from persisting.params._weights import Pulled, Weights
 
-__all__ = ["Diff", "ParameterStore", "Patch", "Pulled", "TensorInfo", "VersionInfo", "Weights"]
+__all__ = [
+    "Box",
+    "Diff",
+    "ParameterStore",
+    "Patch",
+    "Pulled",
+    "TensorInfo",
+    "VersionInfo",
+    "Weights",
+    "compare",
+]

@@ -119,6 +119,28 @@ class Destination(NamedTuple):
     nbytes: int
     value: Any  # what the caller gets
 
+    def bytes(self) -> Any:
+        """Return the memory as a flat array of uint8, which is valid as long as the value is."""
+        import numpy as np
+
+        return np.asarray(_Bytes(self.address, self.nbytes))
+
+    def part(self, begin: int, nbytes: int) -> Destination:
+        """Return a part of the memory."""
+        return Destination(self.address + begin, nbytes, self.value)
+
+
+class _Bytes:
+    """Memory as numpy asks for it."""
+
+    def __init__(self, address: int, nbytes: int) -> None:
+        self.__array_interface__ = {
+            "data": (address, False),
+            "shape": (nbytes,),
+            "typestr": "|u1",
+            "version": 3,
+        }
+
 
 def destination(framework: str, dtype: str, shape: Sequence[int], nbytes: int) -> Destination:
     """Return new memory for a tensor, as an array of numpy or a tensor of torch."""

@@ -10,9 +10,10 @@ from persisting._engine.params import Params, Tensors
 from persisting._errors import InvalidArgumentError
 from persisting.params import _safetensors
 from persisting.params._background import Background
-from persisting.params._files import is_file
+from persisting.params._boxes import Box, is_box, tensor_of
+from persisting.params._files import is_file, object_name, of_object
 from persisting.params._memory import Located, locate
-from persisting.params._weights import Arrays, Framework, Pulled, Rows, Weights
+from persisting.params._weights import Arrays, Framework, Pulled, Selection, Weights
 
 if TYPE_CHECKING:
     import os
@@ -141,6 +142,7 @@ class ParameterStore:
         *,
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
+        objects: Mapping[str, bytes] | None = None,
         expect: int | None = None,
         base: Version | None = LATEST,
         wait: Literal[True] = True,
@@ -154,6 +156,7 @@ class ParameterStore:
         *,
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
+        objects: Mapping[str, bytes] | None = None,
         expect: int | None = None,
         base: Version | None = LATEST,
         wait: Literal[False],
@@ -166,6 +169,7 @@ class ParameterStore:
         *,
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
+        objects: Mapping[str, bytes] | None = None,
         expect: int | None = None,
         base: Version | None = LATEST,
         wait: bool = True,
@@ -184,7 +188,9 @@ class ParameterStore:
         tags : iterable of str
             Tags that name the version from its first moment on.
         metadata : mapping, optional
-            Kept as JSON.
+            Kept as JSON, in the catalog, which every use of the name reads.
+        objects : mapping of str to bytes, optional
+            Kept beside the tensors, and read with `Weights.read_object`.
         expect : int, optional
             The newest version, 0 for none. If it is another, the save fails.
         base : int, str or None, default "latest"
@@ -215,7 +221,7 @@ class ParameterStore:
         """
         for key in tensors:
             _check_key(key)
-        columns, _kept = _columns(tensors, {})
+        columns, _kept = _columns({**tensors, **_named(objects)}, {})
         options = _options(tags, metadata, expect, base)
         if wait:
             return self._stored(name, columns, options)
@@ -237,13 +243,122 @@ class ParameterStore:
     def _stored(self, name: str, columns: Tensors, options: Mapping[str, Any]) -> VersionInfo:
         return _version(self._store.save(name, columns, options), options["tags"])
 
+    # ---- many ranks ----
+
+    def begin(self, name: str, world_size: int, *, base: Version | None = LATEST) -> str:
+        """Begin a version that many ranks write together, each its part.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameters.
+        world_size : int
+            Number of ranks.
+        base : int, str or None, default "latest"
+            The version that changes are told from, as of `save`: of tensors, and of boxes that
+            lie in it as they do here. Others are stored as a whole.
+
+        Returns
+        -------
+        str
+            The transaction, which every rank gives to `part`. It lives until it is committed or
+            aborted, or until this store is closed or its process ends; `gc` removes what is left
+            of it then.
+        """
+        told_from = "" if base is None else _reference(base)
+        return self._store.begin(name, integer("world_size", world_size, 1), told_from)
+
+    def part(
+        self,
+        transaction: str,
+        rank: int,
+        tensors: Mapping[str, Any | Box | Sequence[Box]],
+        *,
+        objects: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Store the part of a rank, durably; nothing is seen of it until `commit`.
+
+        It may be called in any process that has the directory open, on any machine.
+
+        Parameters
+        ----------
+        transaction : str
+            What `begin` has returned.
+        rank : int
+            From 0, each once.
+        tensors : mapping of str to tensor, Box or sequence of Box
+            What this rank has of each tensor: all of it, a box, or several. Tensors that it has
+            nothing of need not be there.
+        objects : mapping of str to bytes, optional
+            As of `save`; each is of one rank.
+
+        Raises
+        ------
+        NotFoundError
+            The transaction has ended.
+        ConflictError
+            The rank has written its part already.
+        InvalidArgumentError
+            A box is not within its tensor, or a tensor has no plain values.
+        """
+        columns = Tensors()
+        pieces = [
+            (key, locate(key, box.value if isinstance(box, Box) else box), box)
+            for key, value in tensors.items()
+            for box in _pieces(key, value)
+        ]
+        pieces += [(key, locate(key, data), None) for key, data in _named(objects).items()]
+        ties = _ties([found.same for _, found, _ in pieces if found.nbytes])
+        for key, found, box in pieces:
+            where = (found.shape, (0,) * len(found.shape))
+            if isinstance(box, Box):
+                where = (_whole(found.dtype, box.shape), _whole(found.dtype, box.offsets))
+            if not len(where[0]) == len(where[1]) == len(found.shape):
+                raise InvalidArgumentError(
+                    f"tensor {key!r}: a box with shape {found.shape} and offsets {where[1]} "
+                    f"is in none with shape {where[0]}"
+                )
+            tie = ties.get(found.same, 0) if found.nbytes else 0
+            columns.add_box(
+                _encodable(key), found.dtype, found.shape, found.address, found.nbytes, tie, *where
+            )
+        self._store.part(transaction, integer("rank", rank, 0), columns)
+
+    def commit(
+        self,
+        transaction: str,
+        *,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        expect: int | None = None,
+    ) -> VersionInfo:
+        """Make the next version of the parts of all ranks; the parameters are those of `save`.
+
+        Raises
+        ------
+        ConflictError
+            A rank has not written its part, or the newest version is not the one that was
+            expected. Nothing changes, and it can be committed again.
+        InvalidArgumentError
+            Parts overlap, leave out an element, or differ in the dtype or shape of a tensor; the
+            message names tensor and ranks. Nothing changes.
+        NotFoundError
+            The transaction has ended.
+        """
+        options = _options(tags, metadata, expect)
+        return _version(self._store.commit(transaction, options), options["tags"])
+
+    def abort(self, transaction: str) -> None:
+        """End a transaction and remove what its ranks have written."""
+        self._store.abort(transaction)
+
     def load(
         self,
         name: str,
         version: Version = LATEST,
         *,
         keys: Iterable[str] | None = None,
-        slices: Mapping[str, Rows] | None = None,
+        slices: Mapping[str, Selection] | None = None,
         out: Mapping[str, Any] | None = None,
         framework: Framework = "numpy",
         verify: bool = True,
@@ -258,8 +373,9 @@ class ParameterStore:
             A number, a tag, or ``"latest"``.
         keys : iterable of str, optional
             Names of the tensors; by default those of `out`, or all.
-        slices : mapping of str to slice or (begin, end), optional
-            Rows of tensors, along their first dimension. Only what they need is read.
+        slices : mapping of str to slice, (begin, end) or tuple of slices, optional
+            Rows of tensors, along their first dimension; or a box, by a slice for each of the
+            first dimensions. Only what rows need is read; of a box, all of its rows.
         out : mapping of str to tensor, optional
             Memory to read into: contiguous tensors or arrays of the same dtype and shape, which
             are what is returned for these names.
@@ -458,17 +574,7 @@ class ParameterStore:
     ) -> Diff:
         """Compare two versions of a name, or of `name` and `other`; no tensor is read."""
         with self.open(name, before) as first, self.open(other or name, after) as second:
-            found = first._handle.diff(second._handle)
-        kinds: dict[str, list[str]] = {"added": [], "removed": [], "changed": []}
-        for change in found["changes"]:
-            kinds[change["kind"]].append(change["name"])
-        lists = {kind: tuple(names) for kind, names in kinds.items()}
-        return Diff(
-            **lists,
-            same=found["same"],
-            nbytes=found["bytes"],
-            changed_nbytes=found["changed_bytes"],
-        )
+            return compare(first, second)
 
     # ---- upkeep ----
 
@@ -530,6 +636,23 @@ class ParameterStore:
         return _safetensors.import_directory(self._save, name, directory, tags)
 
 
+def compare(before: Weights, after: Weights) -> Diff:
+    """Compare two open versions, of one name and store or not; no tensor is read."""
+    found = before._handle.diff(after._handle)
+    both = before._names() & after._names()
+    kinds: dict[str, set[str]] = {"added": set(), "removed": set(), "changed": set()}
+    for change in found["changes"]:
+        name = tensor_of(change["name"])  # of which a box may have come or gone
+        kinds["changed" if name in both else change["kind"]].add(name)
+    lists = {kind: tuple(sorted(names)) for kind, names in kinds.items()}
+    return Diff(
+        **lists,
+        same=len(both) - len(lists["changed"]),
+        nbytes=found["bytes"],
+        changed_nbytes=found["changed_bytes"],
+    )
+
+
 def _columns(
     tensors: Mapping[str, Any], typed: Mapping[str, tuple[str, Sequence[int]]]
 ) -> tuple[Tensors, list[Located]]:
@@ -548,7 +671,7 @@ def _options(
     tags: Iterable[str],
     metadata: Mapping[str, Any] | None,
     expect: int | None,
-    base: Version | None,
+    base: Version | None = None,
 ) -> dict[str, Any]:
     """Return the options of a save as the engine takes them."""
     options: dict[str, Any] = {"tags": [*tags]}
@@ -562,8 +685,34 @@ def _options(
 
 
 def _check_key(key: object) -> None:
-    if not isinstance(key, str) or is_file(key):
+    if not isinstance(key, str) or is_file(key) or is_box(key) or object_name(key) is not None:
         raise InvalidArgumentError(f"the name of a tensor is a str, not {key!r}")
+
+
+def _named(objects: Mapping[Any, Any] | None) -> dict[str, bytes]:
+    """Return objects under the names that they are stored with."""
+    found = {}
+    for name, data in (objects or {}).items():
+        if not isinstance(name, str) or not isinstance(data, bytes):
+            raise InvalidArgumentError(
+                f"an object is bytes with a name that is a str, not {name!r} and a {type(data)}"
+            )
+        found[of_object(name)] = data
+    return found
+
+
+def _pieces(key: object, value: Any) -> Sequence[Any]:
+    """Return the boxes that a rank has of a tensor, or the tensor."""
+    _check_key(key)
+    if isinstance(value, (list, tuple)) and all(isinstance(box, Box) for box in value):
+        return value
+    return [value]
+
+
+def _whole(dtype: str, numbers: Sequence[int]) -> tuple[int, ...]:
+    """Return dimensions as they are stored: of F4 in values, of which torch has two in one."""
+    sizes = tuple(numbers)
+    return (*sizes[:-1], 2 * sizes[-1]) if dtype == "F4" and sizes else sizes
 
 
 def _ties(seen: Sequence[Any]) -> dict[Any, int]:

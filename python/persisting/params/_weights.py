@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
+import math
 from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from persisting._arguments import integer
 from persisting._errors import InvalidArgumentError, NotFoundError
-from persisting.params._files import is_file
-from persisting.params._infos import TensorInfo
+from persisting.params._boxes import Range, Sorting, in_bytes, reads, tensor_of
+from persisting.params._files import of_object
+from persisting.params._infos import Contents, TensorInfo, contents
 from persisting.params._memory import Destination, destination, existing
 from persisting.params._patches import Patch, patch, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -26,6 +28,7 @@ Arrays = Literal["numpy", "torch"]
 _FRAMEWORKS = ("numpy", "torch", "bytes")
 
 Rows = slice | tuple[int, int]
+Selection = Rows | tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Pulled:
         Which the tensors are of now.
     same, told, loaded : int
         Numbers of tensors that were the same already, that were made of what was in memory, and
-        that were read as a whole.
+        that were read as a whole; of one that is stored in boxes, each of them counts.
     read : int
         Bytes that were read.
     """
@@ -48,15 +51,6 @@ class Pulled:
     told: int
     loaded: int
     read: int
-
-
-@dataclass
-class _Described:
-    """The tensors of a version, with their numbers, and its files."""
-
-    numbers: dict[str, int] = field(default_factory=dict)
-    tensors: dict[str, TensorInfo] = field(default_factory=dict)
-    files: dict[str, TensorInfo] = field(default_factory=dict)
 
 
 class Weights:
@@ -89,25 +83,28 @@ class Weights:
         self.metadata: dict[str, Any] = found.get("metadata") or {}
 
     @functools.cached_property
-    def _described(self) -> _Described:
+    def _contents(self) -> Contents:
         """What there is, which takes a while of many tensors, and is often not asked for."""
-        found = _Described()
-        columns = self._handle.describe()["tensors"].values()
-        for number, (name, dtype, shape, nbytes, tie) in enumerate(zip(*columns, strict=True)):
-            found.numbers[name] = number
-            infos = found.files if is_file(name) else found.tensors
-            infos[name] = TensorInfo(dtype, tuple(shape), nbytes, tie)
-        return found
+        return contents(self._handle.describe()["tensors"].values())
 
     @property
     def tensors(self) -> dict[str, TensorInfo]:
         """What there is, in the order in which it was saved."""
-        return self._described.tensors
+        return self._contents.tensors
+
+    @property
+    def objects(self) -> dict[str, int]:
+        """Objects that were saved with the tensors, with their sizes in bytes."""
+        return self._contents.objects
 
     @property
     def _files(self) -> dict[str, TensorInfo]:
         """Files that came with an imported version."""
-        return self._described.files
+        return self._contents.files
+
+    def _names(self) -> set[str]:
+        """Return the names of tensors and of all that is beside them."""
+        return self._contents.names()
 
     def close(self) -> None:
         """Let the files go. A second call does nothing."""
@@ -123,11 +120,29 @@ class Weights:
         """Return the names of the tensors, in the order in which they were saved."""
         return [*self.tensors]
 
+    def boxes(self, name: str) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Return offsets and sizes of the boxes that a tensor is stored in, one or several.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such tensor.
+        """
+        if name not in self.tensors:
+            raise self._missing(name)
+        shape = self.tensors[name].shape
+        if name not in self._contents.boxes:
+            return [((0,) * len(shape), shape)]
+        return [(box.offsets, box.sizes) for box in self._contents.boxes[name]]
+
+    def _missing(self, name: str) -> NotFoundError:
+        return NotFoundError(f"version {self.version} of {self.name!r} has no {name!r}")
+
     def load(
         self,
         *,
         keys: Iterable[str] | None = None,
-        slices: Mapping[str, Rows] | None = None,
+        slices: Mapping[str, Selection] | None = None,
         out: Mapping[str, Any] | None = None,
         framework: Framework = "numpy",
         verify: bool = True,
@@ -143,45 +158,64 @@ class Weights:
             return {}
         for name in (*wanted, *given, *rows):
             if name not in self.tensors:
-                raise NotFoundError(f"version {self.version} of {self.name!r} has no {name!r}")
-        reads = _Reads()
+                raise self._missing(name)
+        batch, sorting = _Reads(), Sorting(self._read_arrays(verify))
         found: dict[str, Any] = {}
         tied: dict[int, Any] = {}
         for name in wanted:
-            info = self.tensors[name]
-            begin, shape, nbytes = _part(name, info, rows.get(name))
-            whole = name not in rows
-            if name in given:
-                place = existing(name, given[name], info.dtype, shape, nbytes)
-            elif whole and info.tie in tied:
+            info, whole = self.tensors[name], name not in rows
+            if whole and info.tie in tied and name not in given:
                 found[name] = tied[info.tie]
                 continue
+            plain = whole and name not in self._contents.boxes
+            part = None if plain else _part(name, info, rows.get(name))
+            shape, nbytes = (part.shape, part.nbytes) if part else (info.shape, info.nbytes)
+            if name in given:
+                place = existing(name, given[name], info.dtype, shape, nbytes)
             else:
                 place = destination(framework, info.dtype, shape, nbytes)
                 if whole and info.tie:
                     tied[info.tie] = place.value
             found[name] = place.value
-            reads.add(self._described.numbers[name], begin, place)
-        reads.run(self._handle, verify)
+            if part is None:
+                batch.add(self._contents.numbers[name], 0, place)
+            else:
+                self._gather(name, part.range, place, batch, sorting)
+        batch.run(self._handle, verify)
+        sorting.finish()
         return found
 
     def pull(self, tensors: Mapping[str, Any], before: Weights, *, verify: bool = True) -> Pulled:
         """Make tensors of another version those of this one, as `ParameterStore.pull` does."""
-        reads = _Reads()
+        batch, strided = _Reads(), list[tuple[Any, Any]]()
         for name, value in tensors.items():
-            info = self.tensors.get(name)
-            if info is None:
-                raise NotFoundError(f"version {self.version} of {self.name!r} has no {name!r}")
+            if name not in self.tensors:
+                raise self._missing(name)
+            info = self.tensors[name]
             place = existing(name, value, info.dtype, info.shape, info.nbytes)
-            reads.add(self._described.numbers[name], 0, place)
-        return Pulled(version=self.version, **reads.pull(self._handle, before._handle, verify))
+            if name not in self._contents.boxes:
+                batch.add(self._contents.numbers[name], 0, place)
+                continue
+            around = in_bytes(name, info.bits, (0,) * len(info.shape), info.shape)
+            for number, box in self._stored(name):
+                at = box.place(around)
+                if at is not None:
+                    batch.add(number, 0, place.part(at, math.prod(box.sizes)))
+                    continue
+                seen = place.bytes().reshape(around.sizes)[box.within(around)]
+                strided.append((seen, seen.copy()))
+                batch.add(number, 0, _buffer(strided[-1][1]))
+        found = batch.pull(self._handle, before._handle, verify)
+        for seen, changed in strided:
+            seen[...] = changed
+        return Pulled(version=self.version, **found)
 
     def patches(self, before: Weights, *, framework: Arrays = "numpy") -> Iterator[Patch]:
         """Tell what changed since another version, as `ParameterStore.patches` does."""
         if framework not in ("numpy", "torch"):
             raise InvalidArgumentError(f"framework is {framework!r}, want 'numpy' or 'torch'")
         changes = before._handle.diff(self._handle)["changes"]
-        changed = {change["name"]: change["kind"] for change in changes}
+        changed = {tensor_of(change["name"]) for change in changes}
         for name, info in self.tensors.items():
             if name not in changed:
                 continue
@@ -191,16 +225,69 @@ class Weights:
                 yield whole(name, info, now, framework)
                 continue
             old = before.load(keys=[name], framework="bytes")[name]
-            yield patch(name, info, old, now, framework)
+            found = patch(name, info, old, now, framework)
+            if len(found.indices):  # it may lie in other boxes only
+                yield found
+
+    def _gather(
+        self, name: str, wanted: Range, place: Destination, batch: _Reads, sorting: Sorting
+    ) -> None:
+        """Add the reads of a box: straight to their place, or to be sorted."""
+        for read in reads(self._stored(name), wanted):
+            if read.at is None:
+                sorting.add(read, place.bytes(), wanted)
+            else:
+                batch.add(read.number, read.offset, place.part(read.at, read.nbytes))
+
+    def _stored(self, name: str) -> list[tuple[int, Range]]:
+        """Return the boxes of a tensor, by the numbers of the engine."""
+        bits = self.tensors[name].bits
+        boxes = self._contents.boxes.get(name)
+        numbers = [box.number for box in boxes] if boxes else [self._contents.numbers[name]]
+        ranges = [in_bytes(name, bits, *box) for box in self.boxes(name)]
+        return [*zip(numbers, ranges, strict=True)]
+
+    def _read_arrays(self, verify: bool) -> Callable[[list[tuple[int, int, Any]]], None]:
+        def run(parts: list[tuple[int, int, Any]]) -> None:
+            batch = _Reads()
+            for number, offset, data in parts:
+                batch.add(number, offset, _buffer(data))
+            batch.run(self._handle, verify)
+
+        return run
+
+    def read_object(self, name: str) -> bytes:
+        """Read an object that was saved with the tensors.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such object.
+        CorruptError
+            The bytes are not those that were saved.
+        """
+        if name not in self.objects:
+            raise self._missing(name)
+        content = bytearray(self.objects[name])
+        if content:
+            self._read_bytes(of_object(name), 0, memoryview(content))
+        return bytes(content)
 
     def _read_bytes(self, name: str, begin: int, into: memoryview) -> None:
         """Read a part of a tensor or of a file into a buffer."""
-        reads = _Reads()
-        reads.add(self._described.numbers[name], begin, _buffer(into))
-        reads.run(self._handle, True)
+        if name in self._contents.boxes:
+            info = self.tensors[name]
+            row = 8 * info.nbytes // info.shape[0]
+            first, end = 8 * begin // row, -(-8 * (begin + len(into)) // row)
+            rows = self.load(keys=[name], slices={name: (first, end)}, framework="bytes")[name]
+            into[:] = memoryview(rows)[begin - first * row // 8 :][: len(into)]
+            return
+        batch = _Reads()
+        batch.add(self._contents.numbers[name], begin, _buffer(into))
+        batch.run(self._handle, True)
 
 
-def _buffer(into: memoryview) -> Destination:
+def _buffer(into: Any) -> Destination:
     import numpy as np
 
     seen = np.frombuffer(into, np.uint8)
@@ -232,23 +319,49 @@ class _Reads:
         return handle.pull(before, self.numbers, self.addresses, self.lengths, verify=verify)
 
 
-def _part(name: str, info: TensorInfo, rows: Rows | None) -> tuple[int, tuple[int, ...], int]:
-    """Return the first byte, the shape and the size of the rows of a tensor."""
-    if rows is None:
-        return 0, info.shape, info.nbytes
-    if not info.shape:
+class _Part(NamedTuple):
+    """What is wanted of a tensor."""
+
+    shape: tuple[int, ...]
+    range: Range
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.range.sizes)
+
+
+def _part(name: str, info: TensorInfo, selection: Selection | None) -> _Part:
+    """Return the box of a tensor that is selected."""
+    along = [] if selection is None else _each(selection)
+    if along and not info.shape:
         raise InvalidArgumentError(f"tensor {name!r} has no rows: its shape is ()")
-    count = info.shape[0]
+    if len(along) > len(info.shape):
+        raise InvalidArgumentError(
+            f"tensor {name!r}: {len(along)} slices, and its shape is {info.shape}"
+        )
+    ranges = [_range(name, rows, count) for rows, count in zip(along, info.shape, strict=False)]
+    ranges += [(0, count) for count in info.shape[len(along) :]]
+    offsets = tuple(begin for begin, _ in ranges)
+    sizes = tuple(end - begin for begin, end in ranges)
+    return _Part(sizes, in_bytes(name, info.bits, offsets, sizes))
+
+
+def _each(selection: Selection) -> Sequence[Rows]:
+    """Return what is selected of the first dimensions."""
+    if isinstance(selection, slice):
+        return [selection]
+    boxed = [rows for rows in selection if isinstance(rows, slice)]
+    return boxed if boxed and len(boxed) == len(selection) else [cast("Rows", selection)]
+
+
+def _range(name: str, rows: Rows, count: int) -> tuple[int, int]:
+    """Return the bounds of what is selected of a dimension of some length."""
     if isinstance(rows, slice):
         begin, end, step = rows.indices(count)
         if step != 1:
             raise InvalidArgumentError(f"tensor {name!r}: the step of {rows} is not 1")
-        end = max(begin, end)
-    else:
-        begin, end = (integer(f"slices[{name!r}]", bound, 0, count) for bound in rows)
-        if end < begin:
-            raise InvalidArgumentError(f"tensor {name!r}: rows {begin} to {end} are none")
-    size, rest = divmod(info.nbytes, count) if count else (0, 0)
-    if rest:
-        raise InvalidArgumentError(f"tensor {name!r}: a row of {info.dtype} ends within a byte")
-    return begin * size, (end - begin, *info.shape[1:]), (end - begin) * size
+        return begin, max(begin, end)
+    begin, end = (integer(f"slices[{name!r}]", bound, 0, count) for bound in rows)
+    if end < begin:
+        raise InvalidArgumentError(f"tensor {name!r}: rows {begin} to {end} are none")
+    return begin, end

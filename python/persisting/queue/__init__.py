@@ -1,4 +1,4 @@
-"""Durable storage backends for Pulsing queues.
+"""Durable queues, and the storage backends of Pulsing's.
 
 Examples
 --------
@@ -8,5 +8,20 @@ Examples
 """
 
 from persisting.queue._backend import LanceBackend, PersistingBackend
+from persisting.queue._columns import to_tensordict
+from persisting.queue._kv import KVInterface
+from persisting.queue._queue import Queue, QueueReader, QueueWriter
+from persisting.queue.metadata import BatchMeta, FieldMeta, SampleMeta
 
-__all__ = ["LanceBackend", "PersistingBackend"]
+__all__ = [
+    "BatchMeta",
+    "FieldMeta",
+    "KVInterface",
+    "LanceBackend",
+    "PersistingBackend",
+    "Queue",
+    "QueueReader",
+    "QueueWriter",
+    "SampleMeta",
+    "to_tensordict",
+]

@@ -31,6 +31,7 @@ from persisting._records import (
     pull,
 )
 from persisting.queue._consumption import Consumption
+from persisting.queue._keys import Keys
 from persisting.queue._options import (
     LanceOptions,
     PersistingOptions,
@@ -150,6 +151,8 @@ class LanceBackend(Reads, Consumption):
         self._begin_reads()
         self._readers: list[asyncio.Future[None]] = []
         self._taking = threading.Lock()
+        self._keys = Keys(self._bucket)
+        self._receipts = {}
 
     # ---- puts ----
 
@@ -411,6 +414,7 @@ class LanceBackend(Reads, Consumption):
     async def _change(self, function: Any, *arguments: Any) -> None:
         self._check_open()
         await self._writer.change(lambda: function(*arguments))
+        self._keys.forget()
 
     # ---- removal ----
 
@@ -569,6 +573,7 @@ class LanceBackend(Reads, Consumption):
         """
         number = await self._resolve(version, tag, None)
         await self._writer.change(lambda: self._bucket.restore(number))
+        self._keys.forget()
 
     async def _newest(self) -> int:
         versions = await self.list_versions()

@@ -23,18 +23,25 @@ def rows_of(data: Any) -> list[dict[str, Any]]:
     SchemaError
         It is none of these, or the columns have several lengths.
     """
+    if is_tensordict(data):
+        if not data.batch_size:
+            return [_plain(data)]
+        if hasattr(data, "tensordicts"):  # a lazy stack, whose columns may have several shapes
+            return [_plain(row) for row in data.unbind(0)]
+        return _rows_of_columns(dict(data.items()))
     if isinstance(data, Mapping):
         return _rows_of_columns(data)
-    if hasattr(data, "batch_size") and hasattr(data, "items"):  # a TensorDict
-        if not data.batch_size:
-            return [{name: _plain(value) for name, value in data.items()}]
-        return _rows_of_columns(dict(data.items()))
     if isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
         return [dict(row) for row in data]
     raise SchemaError(
         "put_tensor: want a dict of columns, a list of dicts or a TensorDict, "
         f"got {type(data).__name__}"
     )
+
+
+def is_tensordict(data: Any) -> bool:
+    """Say whether data are a TensorDict, which may be a Mapping too, or much like one."""
+    return hasattr(data, "batch_size") and hasattr(data, "items")
 
 
 def _rows_of_columns(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -47,10 +54,10 @@ def _rows_of_columns(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _items(name: str, column: Any) -> list[Any]:
     """Return the values of a column, one for each row."""
-    if isinstance(column, str | bytes | Mapping):
-        raise SchemaError(f"put_tensor: column {name!r} is a {type(column).__name__}, not a column")
     if hasattr(column, "unbind"):  # a tensor, a nested one as well, or a TensorDict
         return [_plain(item) for item in column.unbind(0)]
+    if isinstance(column, str | bytes | Mapping):
+        raise SchemaError(f"put_tensor: column {name!r} is a {type(column).__name__}, not a column")
     try:
         if hasattr(column, "dtype"):
             return [column[i] for i in range(len(column))]
@@ -63,13 +70,9 @@ def _items(name: str, column: Any) -> list[Any]:
 
 def _plain(value: Any) -> Any:
     """Return a TensorDict as a dict, and data that it holds beside tensors as they are."""
-    if hasattr(value, "to_dict") and hasattr(value, "batch_size"):
-        return value.data if hasattr(value, "data") and not _has_items(value) else value.to_dict()
+    if hasattr(value, "batch_size"):
+        return value.to_dict() if hasattr(value, "to_dict") else dict(value.items())
     return value
-
-
-def _has_items(value: Any) -> bool:
-    return bool([*value.keys()]) if hasattr(value, "keys") else False
 
 
 def stacked(records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -84,3 +87,30 @@ def _stack(values: list[Any]) -> Any:
         return values
     library = sys.modules[type(values[0]).__module__.partition(".")[0]]
     return library.stack(values)
+
+
+def to_tensordict(records: Sequence[Mapping[str, Any]]) -> Any:
+    """Return records as one TensorDict of the package `tensordict`.
+
+    Parameters
+    ----------
+    records
+        What `get_data` returned.
+
+    Returns
+    -------
+    tensordict.LazyStackedTensorDict
+        Of the batch size `[len(records)]`. Numbers and arrays are tensors; texts and whatever else
+        is no tensor are kept as they are. Tensors of one shape are stacked when they are read;
+        `get(name, as_nested_tensor=True)` reads those of several.
+
+    Raises
+    ------
+    ImportError
+        tensordict is not installed.
+    """
+    from tensordict import TensorDict, lazy_stack
+
+    if not records:
+        return TensorDict({}, [0])
+    return lazy_stack([TensorDict(dict(record)) for record in records])

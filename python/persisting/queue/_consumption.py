@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     import threading
 
     from persisting._engine.bucket import Bucket
+    from persisting.queue._keys import Keys
     from persisting.sampler import BaseSampler
+
+_RECEIPTS = 1024
 
 
 class Consumption(ABC):
@@ -39,6 +42,8 @@ class Consumption(ABC):
     """
 
     _taking: threading.Lock  # held while a task looks at what is ready, and consumes of it
+    _keys: Keys
+    _receipts: dict[str, BatchMeta]  # of batches that were put and not asked for again
 
     @abstractmethod
     def total_count(self) -> int:
@@ -61,7 +66,12 @@ class Consumption(ABC):
         """Return the records at offsets."""
 
     async def put_tensor(
-        self, data: Any, partition_id: str = "default", **options: Any
+        self,
+        data: Any,
+        partition_id: str = "default",
+        *,
+        custom_meta: Mapping[int, dict[str, Any]] | None = None,
+        receipt: str | None = None,
     ) -> BatchMeta:
         """Store a batch, one record for each row.
 
@@ -72,8 +82,11 @@ class Consumption(ABC):
             a list of records, or a TensorDict.
         partition_id
             What the batch is asked for in; it is repeated in the result.
-        **options
-            None is known.
+        custom_meta
+            Repeated in the result; not stored.
+        receipt
+            A name, given once, under which `get_meta` returns the result again: Pulsing's actor
+            keeps it to itself. The newest 1,024 are kept, in memory.
 
         Returns
         -------
@@ -84,16 +97,18 @@ class Consumption(ABC):
         ------
         SchemaError
             `data` is none of these, or as `put_batch`.
-        InvalidArgumentError
-            An option was given.
         """
-        if options:
-            raise InvalidArgumentError(f"put_tensor: unknown options {sorted(options)}")
         rows = rows_of(data)
         first = await self._settled()
         await self.put_batch(rows)
         fields = [_field(name, value) for name, value in (rows[0] if rows else {}).items()]
-        return BatchMeta.of(partition_id, range(first, first + len(rows)), fields)
+        meta = BatchMeta.of(partition_id, range(first, first + len(rows)), fields)
+        meta.custom_meta.update(custom_meta or {})
+        if receipt is not None:
+            self._receipts[receipt] = meta
+            while len(self._receipts) > _RECEIPTS:
+                del self._receipts[next(iter(self._receipts))]
+        return meta
 
     async def get_meta(
         self,
@@ -101,6 +116,8 @@ class Consumption(ABC):
         batch_size: int,
         task_name: str = "default",
         sampler: BaseSampler | None = None,
+        *,
+        lookup: Mapping[str, Any] | None = None,
         **sampling: Any,
     ) -> BatchMeta:
         """Choose records that are ready for a task, which has consumed them then.
@@ -117,6 +134,12 @@ class Consumption(ABC):
             Chooses instead of the order of the offsets. Its `sample` is called, on a thread, with a
             sequence of the offsets that are ready, which is none of Python ints, `batch_size` and
             `sampling`, and returns those to read and those that are consumed.
+        lookup
+            Says which records instead, of which none is consumed: `{"receipt": name}` those of a
+            `put_tensor`; `{"keys": list}` those that have keys in the partition, without the keys
+            that no record has, and with None for the list all of them, with `"earlier": True`
+            those as well that have no key any more because a newer record has it. Key and tag are
+            in `custom_meta`.
         **sampling
             What the sampler needs, and `partition_id`.
 
@@ -128,15 +151,18 @@ class Consumption(ABC):
         Raises
         ------
         InvalidArgumentError
-            The name of the task is empty or longer than 1,024 bytes, or the size negative.
+            The name of the task is empty or longer than 1,024 bytes, the size negative, or
+            `lookup` is none of these.
         NotFoundError
-            A sampler chose an offset that there is not.
+            A sampler chose an offset that there is not, or there is no such receipt.
         PoisonedError, ClosedError
             As `put`.
         """
         names = [*fields]
         size = _arguments.integer("batch_size", batch_size, 0)
         partition = sampling.get("partition_id", "default")
+        if lookup is not None:
+            return await self._found(lookup, partition, names)
         bucket, rows = self._consumed(), self.total_count()
 
         def take() -> Sequence[int]:
@@ -154,6 +180,24 @@ class Consumption(ABC):
 
         chosen = await on_thread(take if sampler is None else sample)
         return BatchMeta.of(partition, chosen, names)
+
+    async def _found(
+        self, lookup: Mapping[str, Any], partition: str, fields: list[str]
+    ) -> BatchMeta:
+        self._consumed()  # it is open
+        if lookup.keys() == {"receipt"}:
+            meta = self._receipts.pop(lookup["receipt"], None)
+            if meta is None:
+                raise NotFoundError(f"there is no receipt {lookup['receipt']!r} any more")
+            return meta
+        if "keys" not in lookup or not lookup.keys() <= {"keys", "earlier"}:
+            wanted = '{"receipt": name} or {"keys": list, "earlier": bool}'
+            raise InvalidArgumentError(f"lookup: want {wanted}, got {dict(lookup)}")
+        earlier = bool(lookup.get("earlier"))
+        found = await on_thread(lambda: self._keys.find(partition, lookup["keys"], earlier=earlier))
+        meta = BatchMeta.of(partition, [offset for _, offset, _ in found], fields)
+        meta.custom_meta.update({at: {"key": key, "tag": tag} for key, at, tag in found})
+        return meta
 
     async def get_data(
         self,
@@ -231,8 +275,13 @@ def _given(sampler: BaseSampler, task: str, sampling: dict[str, Any]) -> dict[st
     """Return what a sampler is called with: task and partition too, if it takes them."""
     known = inspect.signature(sampler.sample).parameters
     takes_all = any(each.kind is each.VAR_KEYWORD for each in known.values())
-    more = {"task_name": task, "partition_id": "default"}
-    return {**{name: more[name] for name in more if takes_all or name in known}, **sampling}
+    given = {"task_name": task, "partition_id": "default", **sampling}
+    optional = {"task_name", "partition_id"}
+    return {
+        name: value
+        for name, value in given.items()
+        if takes_all or name in known or name not in optional
+    }
 
 
 def _indexes(meta: BatchMeta | Mapping[str, Any]) -> list[int]:

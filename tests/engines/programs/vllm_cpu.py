@@ -52,7 +52,8 @@ def transfer(store: str) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def mend() -> None:
+    """Have vLLM start in this process, on the CPU."""
     os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
     import vllm.triton_utils.dispatcher as dispatcher
 
@@ -62,6 +63,10 @@ def main() -> None:
         return found if isinstance(found, dict) else {}
 
     dispatcher.vars = variables
+
+
+def main() -> None:
+    mend()
     from vllm import LLM, SamplingParams
 
     if not MODEL.exists():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from persisting._engine.kv import Store
 from persisting._errors import InvalidArgumentError, NotFoundError
+from persisting.kv._addresses import is_address
 
 if TYPE_CHECKING:
     import argparse
@@ -15,21 +16,27 @@ IDENTITY = "store"  # the file that says which store it is
 SEGMENTS = "*.seg"
 
 
-def add_path(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
-    """Declare the path of a store, or of several."""
-    text = "a store" + (", or a directory of stores, one for each rank" if several else "")
+def add_path(
+    parser: argparse.ArgumentParser, *, several: bool = False, address: bool = True
+) -> None:
+    """Declare the path of a store, or of several, or the address in place of it."""
+    text = "a store"
+    if address:
+        text += ", or the address of a process that serves one, such as unix:/run/kv.sock"
+    if several:
+        text += ", or a directory of stores, one for each rank"
     parser.add_argument("path", type=Path, metavar="PATH", help=text)
 
 
 def find(path: Path) -> list[Path]:
-    """Return the stores at `path`: itself, or those that it holds.
+    """Return the stores at `path`: itself, or those that it holds, or the address that it is.
 
     Raises
     ------
     NotFoundError
         There is none.
     """
-    if _is_store(path):
+    if is_address(path) or _is_store(path):
         return [path]
     found = sorted(filter(_is_store, path.iterdir())) if path.is_dir() else []
     if not found:
@@ -62,16 +69,24 @@ def one(path: Path) -> Path:
 
 
 def looking(path: Path) -> Store:
-    """Open a store to look at it, whoever has it open."""
-    return Store(path, {"read_only": True})
+    """Open a store to look at it, whoever has it open, or ask the process that serves it."""
+    return _connected(path) if is_address(path) else Store(path, {"read_only": True})
 
 
 def opened(path: Path) -> Store:
     """Open a store for a command that changes it, with the capacity that it had last.
 
+    With an address, the process that serves it does what is asked for.
+
     Raises
     ------
     LockedError
         It is open elsewhere; the message says where.
+    StorageError
+        Nobody serves at the address.
     """
-    return Store(path, {})
+    return _connected(path) if is_address(path) else Store(path, {})
+
+
+def _connected(address: Path) -> Store:
+    return Store(address, {"required": True}, connect=True)

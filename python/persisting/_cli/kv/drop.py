@@ -3,7 +3,7 @@
 Their place is used for new blocks; the files stay as large as they are.
 
 Status: 0, 1 when the namespace has no blocks, 2 when it could not be done; a store that
-is open elsewhere is left alone.
+is open elsewhere is left alone, unless the address of its process is given.
 """
 
 from __future__ import annotations

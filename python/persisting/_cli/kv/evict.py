@@ -3,7 +3,8 @@
 What is pinned stays. The capacity stays as well: the next program that stores blocks
 fills the store again, up to its own.
 
-Status: 0, or 2 when it could not be done; a store that is open elsewhere is left alone.
+Status: 0, or 2 when it could not be done; a store that is open elsewhere is left
+alone, unless the address of its process is given in place of the path.
 """
 
 from __future__ import annotations

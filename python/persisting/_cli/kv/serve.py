@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    _stores.add_path(parser)
+    _stores.add_path(parser, address=False)
     parser.add_argument("--capacity", help='such as "500 GiB"; default: the last one of the store')
     parser.add_argument("--socket", type=utf8, help="path of a unix socket to make, mode 0600")
     parser.add_argument(

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"time"
+	"unsafe"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/trajectory"
+)
+
+var (
+	trajectoriesClose    = (*trajectory.Store).Close
+	trajectoriesDescribe = (*trajectory.Store).Describe
+	trajectoriesFlush    = (*trajectory.Store).Flush
+	trajectoriesSchema   = succeeds((*trajectory.Store).Schema)
+	trajectoriesStats    = succeeds((*trajectory.Store).Stats)
+	trajectoriesTake     = (*trajectory.Store).Take
+)
+
+func trajectoriesOpen(dir string, readOnly bool, options []byte) (*trajectory.Store, error) {
+	o, err := trajectory.ParseOptions(options)
+	if err != nil {
+		return nil, err
+	}
+	o.ReadOnly = readOnly
+	o.Metrics, o.Logger, o.Budget = buckets, messages.Logger("engine"), budget
+	return trajectory.Open(dir, o)
+}
+
+// episodeNumber is the number of an episode as C has it.
+func episodeNumber(number int64) (uint32, error) {
+	if number < 0 || number > math.MaxUint32 {
+		return 0, fmt.Errorf("%w: number is %d, want that of an episode", errArgument, number)
+	}
+	return uint32(number), nil
+}
+
+func trajectoriesBegin(s *trajectory.Store, episode []byte) (number, next int64, err error) {
+	var identity trajectory.Identity
+	if err := parseJSON("episode", episode, &identity); err != nil {
+		return 0, 0, err
+	}
+	n, next, err := s.Begin(identity)
+	return int64(n), next, err
+}
+
+func trajectoriesAppend(s *trajectory.Store, number, step int64, steps arrow.Record, final bool) (int64, error) {
+	episode, err := episodeNumber(number)
+	if err != nil {
+		return 0, err
+	}
+	return s.Append(episode, step, steps, final)
+}
+
+// ending is how an episode ends, as JSON.
+type ending struct {
+	Steps      int64           `json:"steps"`
+	Terminated bool            `json:"terminated"`
+	Truncated  bool            `json:"truncated"`
+	Metadata   json.RawMessage `json:"metadata"`
+}
+
+func trajectoriesFinish(s *trajectory.Store, number int64, text []byte) error {
+	episode, err := episodeNumber(number)
+	if err != nil {
+		return err
+	}
+	var end ending
+	if err := parseJSON("ending", text, &end); err != nil {
+		return err
+	}
+	if len(end.Metadata) > 0 && !bytes.HasPrefix(end.Metadata, []byte("{")) {
+		return fmt.Errorf("%w: ending: metadata is %.40s, want an object", errArgument, end.Metadata)
+	}
+	return s.Finish(episode, trajectory.Ending{
+		Steps: end.Steps, Terminated: end.Terminated, Truncated: end.Truncated, Metadata: string(end.Metadata),
+	})
+}
+
+func trajectoriesCloseLost(s *trajectory.Store, idleMs int64) (int64, error) {
+	if most := math.MaxInt64 / int64(time.Millisecond); idleMs < 0 || idleMs > most {
+		return 0, fmt.Errorf("%w: idle_ms is %d, want 0 to %d", errArgument, idleMs, most)
+	}
+	closed, err := s.CloseLost(time.Duration(idleMs) * time.Millisecond)
+	return int64(closed), err
+}
+
+func trajectoriesRead(s *trajectory.Store, number int64) (*table.Cursor, error) {
+	episode, err := episodeNumber(number)
+	if err != nil {
+		return nil, err
+	}
+	return s.Read(episode)
+}
+
+func trajectoriesSteps(s *trajectory.Store, query []byte) (*table.Cursor, error) {
+	q, err := table.ParseQuery(query)
+	if err != nil {
+		return nil, err
+	}
+	return s.Steps(q)
+}
+
+func trajectoriesEpisodes(s *trajectory.Store, query []byte) (*table.Cursor, error) {
+	q, err := table.ParseQuery(query)
+	if err != nil {
+		return nil, err
+	}
+	return s.Episodes(q)
+}
+
+// answers are bytes of a caller, each of which is to be 0 or 1, as a bool of Go is.
+func answers(of []byte) []bool {
+	return unsafe.Slice((*bool)(unsafe.Pointer(unsafe.SliceData(of))), len(of))
+}
+
+func trajectoriesAreSteps(s *trajectory.Store, offsets []int64, into []byte) error {
+	s.AreSteps(offsets, answers(into))
+	return nil
+}
+
+func trajectoriesAreEpisodes(s *trajectory.Store, offsets, numbers []int64, into []byte) error {
+	return s.AreEpisodes(offsets, numbers, answers(into))
+}

@@ -1,0 +1,24 @@
+package transfer
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// completions are the tickets of batches that have ended.
+type completions struct {
+	next atomic.Uint64
+	mu   sync.Mutex
+	done []uint64
+	ring func()
+}
+
+// add notes a ticket. The bell rings for the first that is there; who hears it drains all.
+func (c *completions) add(ticket uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done = append(c.done, ticket)
+	if len(c.done) == 1 && c.ring != nil {
+		c.ring()
+	}
+}

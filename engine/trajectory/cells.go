@@ -1,0 +1,90 @@
+package trajectory
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/persisting/persisting/engine"
+)
+
+// checkType refuses columns of a type that a step cannot have: numbers, booleans, texts, bytes, and lists or arrays of numbers.
+func checkType(f arrow.Field) error {
+	kind := f.Type
+	switch t := kind.(type) {
+	case *arrow.StringType, *arrow.BinaryType:
+		return nil
+	case *arrow.ListType:
+		kind = t.Elem()
+	case *arrow.FixedSizeListType:
+		kind = t.Elem()
+	}
+	if widthOf(kind) > 0 || kind.ID() == arrow.BOOL {
+		return nil
+	}
+	return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("steps cannot hold %s; want numbers, booleans, texts, bytes, and lists or arrays of numbers", f.Type)}
+}
+
+// widthOf is the size of a number in bytes; 0 for what is none.
+func widthOf(t arrow.DataType) int {
+	if !arrow.IsInteger(t.ID()) && !arrow.IsFloating(t.ID()) {
+		return 0
+	}
+	return t.(arrow.FixedWidthDataType).Bytes()
+}
+
+// numbers are n numbers of an array from the i-th on, as bytes.
+func numbers(a arrow.Array, i, n int) []byte {
+	w := widthOf(a.DataType())
+	buffer := a.Data().Buffers()[1]
+	if buffer == nil {
+		return nil
+	}
+	from := (a.Data().Offset() + i) * w
+	return buffer.Bytes()[from : from+n*w]
+}
+
+// sameCell says whether a value is that of the other array, which has the same type, bit by bit.
+func sameCell(a arrow.Array, i int, b arrow.Array, j int) bool {
+	if a.IsNull(i) || b.IsNull(j) {
+		return a.IsNull(i) && b.IsNull(j)
+	}
+	switch x := a.(type) {
+	case *array.Boolean:
+		return x.Value(i) == b.(*array.Boolean).Value(j)
+	case *array.String:
+		return x.Value(i) == b.(*array.String).Value(j)
+	case *array.Binary:
+		return bytes.Equal(x.Value(i), b.(*array.Binary).Value(j))
+	case array.ListLike:
+		y := b.(array.ListLike)
+		from, to := x.ValueOffsets(i)
+		other, end := y.ValueOffsets(j)
+		return to-from == end-other && sameItems(x.ListValues(), from, y.ListValues(), other, int(to-from))
+	}
+	return bytes.Equal(numbers(a, i, 1), numbers(b, j, 1))
+}
+
+// sameItems says whether n items of an array are those of the other.
+func sameItems(a arrow.Array, i int64, b arrow.Array, j int64, n int) bool {
+	if widthOf(a.DataType()) > 0 {
+		return bytes.Equal(numbers(a, int(i), n), numbers(b, int(j), n))
+	}
+	for k := range n {
+		if !sameCell(a, int(i)+k, b, int(j)+k) {
+			return false
+		}
+	}
+	return true
+}
+
+// differing names the first column in which a row is not the other's, whose columns are the same; empty for none.
+func differing(a arrow.Record, i int, b arrow.Record, j int) string {
+	for c, f := range a.Schema().Fields() {
+		if !sameCell(a.Column(c), i, b.Column(c), j) {
+			return f.Name
+		}
+	}
+	return ""
+}

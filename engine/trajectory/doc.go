@@ -1,0 +1,48 @@
+// Package trajectory keeps the steps of episodes, as training by reinforcement reads and writes them, in one directory: what was
+// acknowledged survives a crash, and each step is there once.
+//
+//	Begin, Append, Finish, CloseLost     Read, Steps, Episodes     any goroutine of the process that has the store open
+//	   |                                     |
+//	frame    events                      index       the columns of a step | of an episode | what is where, in memory
+//	   |        |                            |
+//	steps    episodes                     (both)     two buckets, see package bucket
+//
+// # Layers
+//
+// Above bucket and batch; below capi. It knows the types of columns, and not what they mean.
+//
+// # Directory
+//
+//	trajectories   format version of the store
+//	steps/         a bucket: a row for each step, and one more for the last observation of an episode
+//	episodes/      a bucket: a row for each thing that happened to an episode
+//
+// A step has the columns episode (the number of its episode), step (its place there, from 0), bootstrap (whether it is the last
+// observation, which was followed by no action), version (of the policy that chose the action, -1 where that was not said) and
+// those of the user, which the first append gives their types for good. Of a last observation only some have a value.
+//
+// An episode is what one attempt at one episode id brought. It begins with a row (state open) and ends with another (ended, lost or
+// superseded): the newest is the one that counts.
+//
+// # What is the same
+//
+// A step is named by episode id, attempt and place. One that is there already is held against what is there, bit by bit: the same
+// is passed over, and another is a [DuplicateError], so that a writer that was told nothing can say all of it again. A place
+// behind the next one is an error: an episode has no holes.
+//
+// # Order of writing
+//
+// The row of a begin is acknowledged before its number is given out, a step before Append returns, all steps of an episode before
+// the row of its end is written.
+//
+// # Locks
+//
+//	writing   the order of appends to both buckets; held over an append, not over the wait for its acknowledgement
+//	mu        the index; held for moments
+//
+// # What a crash costs
+//
+// Of the process: what was not acknowledged. Of the machine: what came within the sync interval, of each bucket by itself. So
+// steps can be left whose begin is lost, which belong to nothing and are passed over (their number is not given again), and an end
+// whose steps are not all there, which does not count: the episode is open, and its writer can go on.
+package trajectory

@@ -1,0 +1,116 @@
+package trajectory
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/bucket"
+	"github.com/persisting/persisting/engine/table"
+)
+
+// Store is an open store.
+type Store struct {
+	o        Options
+	dir      string
+	steps    *bucket.Bucket
+	episodes *bucket.Bucket
+	closed   atomic.Bool
+	now      func() time.Time
+
+	writing sync.Mutex // the order of appends; guards what follows
+	frame   *frame     // nil until there is a step
+
+	mu    sync.RWMutex // guards what follows; taken after writing, never before
+	index *index
+}
+
+// Close closes the store. It is closed whatever is returned.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return engine.ErrClosed
+	}
+	return errors.Join(s.steps.Close(), s.episodes.Close())
+}
+
+// Schema returns the columns of steps, nil where there are none yet.
+func (s *Store) Schema() *arrow.Schema {
+	schema, _ := s.steps.Schema()
+	return schema
+}
+
+// Flush brings all that is acknowledged into the tables.
+func (s *Store) Flush() error { return errors.Join(s.steps.Flush(), s.episodes.Flush()) }
+
+// Stats is how much is in a store.
+type Stats struct {
+	Path              string       `json:"path"`
+	Steps             int64        `json:"steps"` // of open and ended episodes
+	FinalObservations int64        `json:"final_observations"`
+	Rows              int64        `json:"rows"` // in the bucket of steps
+	Open              int64        `json:"open"`
+	Ended             int64        `json:"ended"`
+	Lost              int64        `json:"lost"`
+	Superseded        int64        `json:"superseded"`
+	StepsBucket       bucket.Stats `json:"steps_bucket"`
+	EpisodesBucket    bucket.Stats `json:"episodes_bucket"`
+}
+
+// Stats returns how much is in the store.
+func (s *Store) Stats() Stats {
+	stats := Stats{Path: s.dir, StepsBucket: s.steps.Stats(), EpisodesBucket: s.episodes.Stats()}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	stats.Rows = s.index.visible
+	counts := [...]*int64{open: &stats.Open, ended: &stats.Ended, lost: &stats.Lost, superseded: &stats.Superseded}
+	for _, e := range s.index.episodes {
+		if e.state == unknown {
+			continue
+		}
+		*counts[e.state]++
+		if e.hidden() {
+			continue
+		}
+		stats.Steps += e.Steps
+		if e.last {
+			stats.FinalObservations++
+		}
+	}
+	return stats
+}
+
+// show makes rows visible up to an end, which is acknowledged.
+func (s *Store) show(end int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.index.visible = max(s.index.visible, end)
+}
+
+// acknowledged waits until the rows of a bucket below an end are.
+func acknowledged(b *bucket.Bucket, end int64) error { return b.Wait(context.Background(), end) }
+
+// each calls do with all batches of a cursor, which it closes, and with how many rows came before.
+func each(c *table.Cursor, do func(rec arrow.Record, before int64) error) (err error) {
+	defer func() { err = errors.Join(err, c.Close()) }()
+	before := int64(0)
+	for {
+		rec, err := c.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = do(rec, before)
+		before += rec.NumRows()
+		rec.Release()
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,90 @@
+"""An open store of trajectories."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from persisting import _arguments
+from persisting._arguments import MOST, integer
+from persisting._engine import functions
+from persisting._engine.cursor import Cursor
+from persisting._engine.handles import Handle, method
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import pyarrow as pa
+
+
+class Trajectories(Handle):
+    """An open store of trajectories. Its methods may be called from any thread.
+
+    All of them wait for the disk or may do so.
+
+    Parameters
+    ----------
+    path
+        Directory of the store.
+    options
+        See `persisting_trajectories_open`.
+    read_only
+        Whether it must be there, and is read beside the process that has it open.
+    """
+
+    begin = method(functions.trajectories_begin)
+    append = method(functions.trajectories_append)
+    finish = method(functions.trajectories_finish)
+    close_lost = method(functions.trajectories_close_lost)
+    describe = method(functions.trajectories_describe)
+    schema = method(functions.trajectories_schema)
+    flush = method(functions.trajectories_flush)
+    stats = method(functions.trajectories_stats)
+
+    def __init__(
+        self, path: str | os.PathLike[str], options: Mapping[str, Any], *, read_only: bool
+    ) -> None:
+        self.path = os.path.realpath(_arguments.path("path", path))
+        number = functions.trajectories_open(self.path, options, open_read_only=read_only)
+        name = f"the trajectory store {self.path}"
+        super().__init__(number, functions.trajectories_close, name, close_takes_long=True)
+
+    def read(self, number: int) -> Cursor:
+        """Read the steps of an episode, and its last observation."""
+        return self._cursor(functions.trajectories_read, number)
+
+    def take(self, offsets: np.ndarray) -> Cursor:
+        """Read the steps at offsets, an array of contiguous int64."""
+        return self._cursor(functions.trajectories_take, offsets.ctypes.data, len(offsets))
+
+    def steps(self, query: Mapping[str, Any]) -> Cursor:
+        """Answer a query over the rows of steps."""
+        return self._cursor(functions.trajectories_steps, query)
+
+    def are_steps(self, offsets: np.ndarray, into: np.ndarray) -> None:
+        """Say in an array of bytes which offsets, of contiguous int64, are of steps that count."""
+        function = functions.trajectories_are_steps
+        self._use(function, offsets.ctypes.data, len(offsets), into.ctypes.data)
+
+    def episodes(self, query: Mapping[str, Any]) -> Cursor:
+        """Answer a query over what happened to episodes."""
+        return self._cursor(functions.trajectories_episodes, query)
+
+    def are_episodes(self, offsets: np.ndarray, numbers: np.ndarray, into: np.ndarray) -> None:
+        """Say in an array of bytes which rows are the newest of their episodes; as `are_steps`."""
+        function = functions.trajectories_are_episodes
+        of = offsets.ctypes.data, numbers.ctypes.data
+        self._use(function, *of, len(offsets), into.ctypes.data)
+
+    def _cursor(self, function: Any, *arguments: Any) -> Cursor:
+        return Cursor(self._use(function, *arguments), self, None)
+
+    def schema_at(self, version: int, cursor: int) -> pa.Schema:
+        """Return the columns of an open cursor."""
+        return functions.cursor_schema(cursor)
+
+
+def milliseconds(name: str, seconds: float) -> int:
+    """Return a time in seconds, which is not negative, in milliseconds."""
+    return integer(name, round(seconds * 1000), 0, MOST)

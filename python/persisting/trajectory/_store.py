@@ -1,0 +1,422 @@
+"""The store of trajectories."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from persisting._arguments import MOST, integer, text
+from persisting._engine.trajectory import Trajectories, milliseconds
+from persisting._errors import InvalidArgumentError, NotFoundError, SchemaError
+from persisting._loop.threads import on_thread
+from persisting.trajectory._columns import PLACE, VERSION, Column
+from persisting.trajectory._writer import BUFFER_BYTES, AsyncWriter, Columns, Writer
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+_OFFSET = "_offset"
+_MOST_ATTEMPT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Episode:
+    """An episode, all of it.
+
+    Attributes
+    ----------
+    episode_id, group, env : str
+        What it was begun with.
+    attempt : int
+        Which attempt it is.
+    state : str
+        ``"open"``, ``"ended"`` or ``"lost"``.
+    terminated, truncated : bool
+        How it ended.
+    metadata : dict
+        What it ended with.
+    steps : dict of str to array or list
+        The columns: an array [steps, *shape], or for ragged columns, texts and bytes a list.
+    version : numpy.ndarray of int32
+        The versions of the policy, of each step.
+    final_observation : dict of str to value, or None
+        What the last action led to.
+    """
+
+    episode_id: str
+    group: str
+    env: str
+    attempt: int
+    state: str
+    terminated: bool
+    truncated: bool
+    metadata: dict[str, Any] = field(repr=False)
+    steps: dict[str, Any] = field(repr=False)
+    version: np.ndarray = field(repr=False)
+    final_observation: dict[str, Any] | None = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.version)
+
+
+class TrajectoryStore:
+    """Steps of episodes in a directory.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Directory of the store, made if it is missing.
+    columns : mapping of str to Column, optional
+        Types of columns that the first step does not make clear, such as of sequences that are
+        given as arrays. Those of a store that has steps stay.
+    wal_sync_interval : float, default 1.0
+        Seconds after which an acknowledged step survives a failure of the power; 0 is at once. The
+        end of the process it survives at once.
+    read_only : bool, default False
+        Read beside the process that has the store open: what is there at this moment.
+
+    Raises
+    ------
+    LockedError
+        The store is open elsewhere.
+    NotFoundError
+        There is no store to be read.
+    InvalidArgumentError
+        The directory holds something else.
+
+    Notes
+    -----
+    All methods may be called from any thread; they wait for the disk, and let go of the GIL.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        columns: Mapping[str, Column] | None = None,
+        wal_sync_interval: float = 1.0,
+        read_only: bool = False,
+    ) -> None:
+        for name, column in (columns or {}).items():
+            if not isinstance(column, Column):
+                raise InvalidArgumentError(f"columns: want a Column for {name!r}, got {column!r}")
+        options = {"wal_sync_interval": wal_sync_interval}
+        self._store = Trajectories(path, options, read_only=read_only)
+        self.path = self._store.path
+        self._columns = Columns(columns or {})
+        try:
+            self._look_at_columns()
+        except BaseException:
+            self._store.close()
+            raise
+
+    def _look_at_columns(self) -> None:
+        """Take the columns that the store has, if it has any."""
+        own = (*PLACE, VERSION)
+        found = {f.name: Column.of_field(f) for f in self._store.schema() if f.name not in own}
+        for name, column in self._columns.declared.items():
+            if name in own:
+                raise SchemaError(f"column {name!r}: each step has a column of that name itself")
+            if found and found.get(name) != column:
+                raise SchemaError(f"column {name!r} is {found.get(name)}, not {column}")
+        self._columns.known = found
+
+    def close(self) -> None:
+        """Close the store. A second call does nothing. What writers have not sent is lost."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The columns of the user, empty before the first step."""
+        return dict(self._columns.known)
+
+    # ---- writing ----
+
+    def writer(
+        self,
+        *,
+        env: str = "",
+        group: str = "",
+        episode_id: str | None = None,
+        attempt: int = 0,
+        start: int | None = None,
+        buffer_bytes: int = BUFFER_BYTES,
+    ) -> Writer:
+        """Begin an episode, or go on with one that is open.
+
+        Parameters
+        ----------
+        env : str
+            Where it is played.
+        group : str
+            What episodes belong together, as those of one prompt.
+        episode_id : str, optional
+            Names the episode; by default a new one. Steps are named by it, the attempt, and their
+            place: what is there is not stored again, and something else in its place is a
+            `DuplicateError`. So a writer that does not know what was stored says it again.
+        attempt : int
+            A higher one supersedes one that has not ended: none of its steps is seen any more.
+        start : int, optional
+            The place of the first step that the writer brings; by default the next one that the
+            store lacks.
+        buffer_bytes : int
+            Size of the steps that `Writer.append` keeps back; 0 for none.
+
+        Raises
+        ------
+        ConflictError
+            There is a higher attempt, or the episode has ended in a lower one, or was closed as
+            lost.
+        """
+        identity = {
+            "id": uuid.uuid4().hex if episode_id is None else _text("episode_id", episode_id),
+            "group": _text("group", group),
+            "env": _text("env", env),
+            "attempt": integer("attempt", attempt, 0, _MOST_ATTEMPT),
+        }
+        begin = None if start is None else integer("start", start, 0, MOST)
+        size = integer("buffer_bytes", buffer_bytes, 0, 1 << 30)
+        return Writer(self._store, self._columns, identity, begin, size)
+
+    async def async_writer(
+        self,
+        *,
+        env: str = "",
+        group: str = "",
+        episode_id: str | None = None,
+        attempt: int = 0,
+        start: int | None = None,
+        buffer_bytes: int = BUFFER_BYTES,
+    ) -> AsyncWriter:
+        """Begin an episode, or go on with one, for an event loop; see `writer`."""
+        writer = await on_thread(
+            lambda: self.writer(
+                env=env,
+                group=group,
+                episode_id=episode_id,
+                attempt=attempt,
+                start=start,
+                buffer_bytes=buffer_bytes,
+            )
+        )
+        return AsyncWriter(writer)
+
+    def close_lost(self, after: float = 600.0) -> int:
+        """Close open episodes as lost to which nothing was added for `after` seconds.
+
+        None of their steps is seen by `query` any more, and they go on by a higher attempt only.
+        After an opening the time begins anew.
+
+        Returns
+        -------
+        int
+            How many.
+        """
+        return self._store.close_lost(milliseconds("after", after))
+
+    # ---- reading ----
+
+    def episode(self, episode_id: str) -> Episode:
+        """Read the newest attempt of an episode.
+
+        Raises
+        ------
+        NotFoundError
+            There is none of that id.
+        """
+        found = self._store.describe(episode_id)
+        with self._store.read(found["number"]) as cursor:
+            table = pa.Table.from_batches([*cursor], cursor.schema)
+        final = None
+        count = len(table)
+        if count and table[PLACE[2]][count - 1].as_py():
+            count -= 1
+            final = self._final(table.slice(count))
+        steps = table.slice(0, count)
+        return Episode(
+            episode_id=found["id"],
+            group=found["group"],
+            env=found["env"],
+            attempt=found["attempt"],
+            state=found["state"],
+            terminated=found["terminated"],
+            truncated=found["truncated"],
+            metadata=found.get("metadata") or {},
+            steps=self._arrays(steps, self._columns.known),
+            version=_versions(steps),
+            final_observation=final,
+        )
+
+    def _final(self, row: pa.Table) -> dict[str, Any]:
+        """Return the columns of a last observation that have a value."""
+        names = [name for name in self._columns.known if row[name].null_count == 0]
+        return {name: value[0] for name, value in self._arrays(row, names).items()}
+
+    def _arrays(self, table: pa.Table, names: Iterable[str]) -> dict[str, Any]:
+        return {
+            name: self._columns.known[name].read(table[name])
+            for name in names
+            if name in table.schema.names
+        }
+
+    def episodes(self, where: str | None = None) -> pa.Table:
+        """Return what episodes there are, a row for each attempt, as they began.
+
+        Parameters
+        ----------
+        where : str, optional
+            An SQL filter over the columns of the result, as of `LanceBackend.query`.
+
+        Returns
+        -------
+        pyarrow.Table
+            ``number`` (which steps have as ``episode``), ``episode_id``, ``group_id``, ``env``,
+            ``attempt``, ``state`` (``"open"``, ``"ended"``, ``"lost"``, ``"superseded"``),
+            ``steps`` (null while it is open), ``terminated``, ``truncated``,
+            ``final_observation``, ``metadata`` (JSON), ``time`` (of its end, or of its begin while
+            it is open).
+
+        Raises
+        ------
+        InvalidArgumentError
+            The filter is none.
+        """
+        found = self._query(self._store.episodes, where, None)
+        if not len(found):
+            return found.drop_columns([c for c in (_OFFSET,) if c in found.schema.names])
+        offsets, newest = _int64(found[_OFFSET]), np.zeros(len(found), bool)
+        numbers = _int64(found["number"])
+        self._store.are_episodes(offsets, numbers, newest)
+        return found.filter(pa.array(newest)).drop_columns([_OFFSET]).sort_by("number")
+
+    def query(
+        self,
+        where: str | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> pa.Table:
+        """Return the steps for which an SQL filter is true, in the order in which they came.
+
+        Steps are those of episodes that are open or have ended, without final observations.
+
+        Parameters
+        ----------
+        where : str, optional
+            As of `LanceBackend.query`, over the user's columns, ``episode`` (number), ``step`` and
+            ``version``: ``"reward > 0.5 AND step < 10"``.
+        columns : sequence of str, optional
+            The columns of the result; by default all.
+        limit : int, optional
+            Most steps.
+
+        Returns
+        -------
+        pyarrow.Table
+            The columns, and ``offset``, by which `take` reads the step again.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The filter, or the name of a column, is wrong.
+        """
+        found = self._query(self._store.steps, where, columns)
+        if _OFFSET not in found.schema.names:
+            return found
+        offsets, counts = _int64(found[_OFFSET]), np.zeros(len(found), bool)
+        self._store.are_steps(offsets, counts)
+        found = found.filter(pa.array(counts))
+        names = ["offset" if name == _OFFSET else name for name in found.schema.names]
+        found = found.rename_columns(names)
+        if "bootstrap" in names and columns is None:
+            found = found.drop_columns(["bootstrap"])
+        return found if limit is None else found.slice(0, integer("limit", limit, 0, MOST))
+
+    def _query(self, ask: Any, where: str | None, columns: Sequence[str] | None) -> pa.Table:
+        query: dict[str, Any] = {
+            "columns": None if columns is None else [*columns],
+            "with_offset": True,
+            "limit": None,
+            "search": None,
+        }
+        if where is not None:
+            query["filter"] = text("where", where).decode()
+        with ask(query) as cursor:
+            return pa.Table.from_batches([*cursor], cursor.schema)
+
+    def take(self, offsets: npt.ArrayLike, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """Read steps by the offsets that `query` gives, in that order.
+
+        Returns
+        -------
+        dict of str to array or list
+            The columns, as in `Episode.steps`.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such step or column.
+        """
+        at = np.ascontiguousarray(offsets)
+        if at.ndim != 1 or (at.size and at.dtype.kind not in "iu"):
+            raise InvalidArgumentError(f"offsets: want integers, got {offsets!r:.60}")
+        at = at.astype(np.int64)
+        counts = np.zeros(len(at), bool)
+        self._store.are_steps(at, counts)
+        if not counts.all():
+            raise NotFoundError(f"offset {at[~counts][0]} is of no step of an episode that counts")
+        names = [*(self._columns.known if columns is None else columns)]
+        for name in names:
+            if name not in self._columns.known:
+                raise NotFoundError(f"steps have no column {name!r}; there are {[*self.columns]}")
+        with self._store.take(at) as cursor:
+            table = pa.Table.from_batches([*cursor], cursor.schema)
+        return self._arrays(table, names)
+
+    # ---- upkeep ----
+
+    def flush(self) -> None:
+        """Bring all that is acknowledged into the tables. Nobody needs to."""
+        self._store.flush()
+
+    def stats(self) -> dict[str, Any]:
+        """Return how much there is.
+
+        Returns
+        -------
+        dict
+            ``steps`` and ``final_observations`` of open and ended episodes; ``rows`` in all;
+            the numbers of ``open``, ``ended``, ``lost`` and ``superseded`` episodes; ``path``; and
+            the state of both buckets.
+        """
+        return self._store.stats()
+
+
+def _text(name: str, value: str) -> str:
+    return text(name, value).decode()
+
+
+def _int64(column: pa.ChunkedArray) -> np.ndarray:
+    found: np.ndarray = np.ascontiguousarray(column.to_numpy(), np.int64)
+    return found
+
+
+def _versions(table: pa.Table) -> np.ndarray:
+    if VERSION not in table.schema.names:
+        return np.empty(0, np.int32)
+    found: np.ndarray = np.asarray(table[VERSION].to_numpy(), np.int32)
+    return found
