@@ -28,6 +28,7 @@ GO_LAYERS = [
     "wal",
     "engine",
     "engine/waker",
+    "engine/procs",
     "engine/memory",
     "engine/atfork",
     "engine/statefile",

@@ -50,13 +50,47 @@ func roundTrip(t testing.TB, c *Coder, width int, base, target []byte) (Code, in
 		payload = target
 	}
 	block := append(make([]byte, 1, len(base)+1), base...)[1:]
-	if err := Apply(code, width, payload, block); err != nil {
+	if _, err := Apply(width, []Layer{{code, payload}}, block); err != nil {
 		t.Fatalf("code %d, width %d: %v", code, width, err)
 	}
 	if !bytes.Equal(block, target) {
 		t.Fatalf("code %d, width %d: another target came back", code, width)
 	}
+	kept := append(make([]byte, 1, len(base)+1), base...)[1:]
+	if c.Follow(code, width, kept, target); !bytes.Equal(kept, target) {
+		t.Fatalf("code %d, width %d: the base did not follow", code, width)
+	}
 	return code, len(payload)
+}
+
+// TestLayers applies many at once, of all codes, to blocks of many windows: the last target comes back. One that makes no sense is
+// told by its number.
+func TestLayers(t *testing.T) {
+	rng := rand.New(rand.NewPCG(11, 12))
+	c := new(Coder)
+	for _, shares := range [][]int{{8}, {8, 0, 8, 8, 8, 8, 8, 8}, {300, 8, 400}, {8, 900, 8}, {900}, {8, 300, 900, 900, 0}, {1, 1}} {
+		for _, elements := range []int{1<<19 - 32, 1 << 19, 100_001, 32 << 10, 7} {
+			base := weights(rng, elements)
+			block, target := bytes.Clone(base), base
+			var layers []Layer
+			for _, share := range shares {
+				next := stepped(rng, target, share)
+				code, payload := c.Encode(nil, 2, target, next)
+				if code == Raw {
+					payload = next
+				}
+				layers, target = append(layers, Layer{code, payload}), next
+			}
+			if _, err := Apply(2, layers, block); err != nil || !bytes.Equal(block, target) {
+				t.Fatalf("%d elements, %v: %v", elements, shares, err)
+			}
+			last := len(layers) - 1
+			layers[last].Payload = append(bytes.Clone(layers[last].Payload), 1, 2)
+			if bad, err := Apply(2, layers, block); !errors.Is(err, ErrPayload) || bad != last {
+				t.Fatalf("%d elements, %v: layer %d is said to be wrong, want %d: %v", elements, shares, bad, last, err)
+			}
+		}
+	}
 }
 
 // TestShares changes more and more: each code is taken where it is the one, and is as small as the package says.
@@ -157,6 +191,33 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestLanes moves elements four at a time as it moves one.
+func TestLanes(t *testing.T) {
+	rng := rand.New(rand.NewPCG(13, 14))
+	odd := []uint16{0, 1, 0x7fff, 0x8000, 0x8001, 0xffff, 0x7f80, 0xff80, 0x00ff, 0xff00}
+	for range 200_000 {
+		var lanes, want uint64
+		var ulps uint32
+		for lane := range 4 {
+			bits, ulp := odd[rng.IntN(len(odd))]+uint16(rng.IntN(3)), int8(rng.IntN(255)-127)
+			lanes |= uint64(bits) << (16 * lane)
+			ulps |= uint32(uint8(ulp)) << (8 * lane)
+			want |= uint64(unordered[uint16, int16](ordered[uint16, int16](bits)+uint16(ulp))) << (16 * lane)
+		}
+		if got := moved(lanes, ulps); got != want {
+			t.Fatalf("%#x by %#x is %#x, want %#x", lanes, ulps, got, want)
+		}
+		eight := uint64(ulps)<<32 | uint64(ulps)
+		if hasEscape(eight) {
+			t.Fatalf("%#x has no escape", eight)
+		}
+		at := 8 * rng.IntN(8)
+		if eight = eight&^(0xff<<at) | escape<<at; !hasEscape(eight) {
+			t.Fatalf("%#x has an escape", eight)
+		}
+	}
+}
+
 func TestWidth(t *testing.T) {
 	for dtype, want := range map[string]int{"BF16": 2, "F16": 2, "F32": 4, "F64": 8, "I32": 1, "F8_E4M3": 1, "ml_dtypes.int4": 1} {
 		if got := Width(dtype, 800); got != want {
@@ -180,7 +241,7 @@ func FuzzApply(f *testing.F) {
 	f.Add(byte(9), byte(3), []byte("payload"))
 	f.Fuzz(func(t *testing.T, code, width byte, payload []byte) {
 		memory := bytes.Repeat([]byte{0xa5}, 2100)
-		if err := Apply(Code(code), int(width), payload, memory[50:2050:2050]); err != nil && !errors.Is(err, ErrPayload) {
+		if _, err := Apply(int(width), []Layer{{Code(code), payload}}, memory[50:2050:2050]); err != nil && !errors.Is(err, ErrPayload) {
 			t.Fatal(err)
 		}
 		for i, b := range memory {
@@ -201,12 +262,12 @@ func TestDamage(t *testing.T) {
 		for i := range payload {
 			changed := bytes.Clone(payload)
 			changed[i] ^= byte(1 + rng.IntN(255))
-			if err := Apply(code, 2, changed, bytes.Clone(base)); err != nil && !errors.Is(err, ErrPayload) {
+			if _, err := Apply(2, []Layer{{code, changed}}, bytes.Clone(base)); err != nil && !errors.Is(err, ErrPayload) {
 				t.Fatal(err)
 			}
 		}
 		for i := range payload {
-			if err := Apply(code, 2, payload[:i], bytes.Clone(base)); !errors.Is(err, ErrPayload) {
+			if _, err := Apply(2, []Layer{{code, payload[:i]}}, bytes.Clone(base)); !errors.Is(err, ErrPayload) {
 				t.Fatalf("code %d, %d of %d bytes: %v", code, i, len(payload), err)
 			}
 		}
@@ -229,9 +290,9 @@ func BenchmarkBlock(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("apply/%d", share), func(b *testing.B) {
 			b.SetBytes(int64(len(base)))
-			block := bytes.Clone(base)
+			block, layers := bytes.Clone(base), []Layer{{code, payload}}
 			for b.Loop() {
-				if err := Apply(code, 2, payload, block); err != nil {
+				if _, err := Apply(2, layers, block); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,6 +1,6 @@
 // Package delta says how a block of numbers became another: which of its elements changed, and by how much.
 //
-//	Coder.Encode(base, target) -> code, payload        Apply(code, payload, base) -> target, in place
+//	Coder.Encode(base, target) -> code, payload        Apply(payloads, base) -> last target, in place
 //
 // # Why
 //
@@ -29,6 +29,12 @@
 //
 // Up to a fifth of the elements is told sparsely, up to three fifths as a plane, and whatever would not be smaller than 0.9 of the
 // target is raw: a sparse block is the smaller one up to there, and is applied several times as fast.
+//
+// # Speed
+//
+// A block of 1 MiB is more than the cache next to a processor holds. [Apply] reads the streams of all payloads of a block, and then
+// goes through the block once, a window at a time, with all of them: seven cost little more than one. Of a plane, four elements of
+// 16 bits are changed at once. [Coder.Follow] makes a copy of the base follow without a pass over all of it.
 //
 // # Layers
 //

@@ -2,10 +2,10 @@ package params
 
 import (
 	"encoding/binary"
-	"runtime"
 	"sync/atomic"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/procs"
 	"github.com/zeebo/xxh3"
 )
 
@@ -105,7 +105,7 @@ func hashAll(data [][]byte) *hasher {
 	}
 	cut(len(data))
 	h.sums = make([]sum, h.begins[len(data)])
-	for range min(runtime.GOMAXPROCS(0), len(h.spans)) {
+	for range min(procs.Cores(), len(h.spans)) {
 		go h.work()
 	}
 	return h

@@ -20,6 +20,7 @@ type chain struct {
 	length int64 // of the object
 	layers []layer
 
+	asked  bool // whether it was asked for ahead, by whoever plans the reads
 	once   sync.Once
 	failed error
 	opened []openLayer
@@ -56,6 +57,24 @@ func (c *chain) open() error {
 		}
 	})
 	return c.failed
+}
+
+// ask has the system begin to read the layers, once. What fails is told when they are opened.
+func (c *chain) ask() {
+	if c.asked {
+		return
+	}
+	c.asked = true
+	for i := range c.layers {
+		c.v.ask(&c.layers[i])
+	}
+}
+
+// ask has the system begin to read a layer, as [chain.ask] does.
+func (v *Weights) ask(l *layer) {
+	if files, err := v.file(l.pack); err == nil {
+		vfs.Prefetch(files.opened, l.offset, l.length)
+	}
 }
 
 // done lets go of what was read, once no block is left.
@@ -123,17 +142,46 @@ func (l *openLayer) damage(block int64, reason string) error {
 	return &DamageError{Path: l.files.path, Offset: l.at + l.blocks[block].offset, Reason: reason}
 }
 
-// apply does to a block what the layer says.
-func (l *openLayer) apply(block int64, data []byte) error {
-	b := &l.blocks[block]
-	if b.code == delta.Same {
+// applyLayers does to a block what layers say, one after the other.
+func applyLayers(layers []openLayer, block int64, data []byte) error {
+	for len(layers) > 0 {
+		n := 1 // the same bytes may have been of another dtype before, whose elements have another width
+		for n < len(layers) && layers[n].width == layers[0].width {
+			n++
+		}
+		if err := applyAlike(layers[:n], block, data); err != nil {
+			return err
+		}
+		layers = layers[n:]
+	}
+	return nil
+}
+
+// applyAlike does the same with layers whose elements have one width.
+func applyAlike(layers []openLayer, block int64, data []byte) error {
+	steps, of := make([]delta.Layer, 0, starSteps), make([]int, 0, starSteps)
+	for i := range layers {
+		l := &layers[i]
+		code := l.blocks[block].code
+		switch code {
+		case delta.Same:
+			continue
+		case delta.Raw: // what comes before it is of no use
+			steps, of = steps[:0], of[:0]
+		}
+		payload, err := l.payload(block)
+		if err != nil {
+			return err
+		}
+		steps, of = append(steps, delta.Layer{Code: code, Payload: payload}), append(of, i)
+	}
+	if len(steps) == 0 {
 		return nil
 	}
-	payload, err := l.payload(block)
-	if err == nil && delta.Apply(b.code, l.width, payload, data) != nil {
-		err = l.damage(block, "what was to be done to a block makes no sense")
+	if bad, err := delta.Apply(layers[0].width, steps, data); err != nil {
+		return layers[of[bad]].damage(block, "what was to be done to a block makes no sense")
 	}
-	return err
+	return nil
 }
 
 // apply makes a block of the object of its raw bytes.
@@ -141,18 +189,7 @@ func (c *chain) apply(block int64, data []byte) error {
 	if err := c.open(); err != nil {
 		return err
 	}
-	first := 0 // what comes before a raw block is of no use
-	for i := range c.opened {
-		if c.opened[i].blocks[block].code == delta.Raw {
-			first = i
-		}
-	}
-	for i := first; i < len(c.opened); i++ {
-		if err := c.opened[i].apply(block, data); err != nil {
-			return err
-		}
-	}
-	return nil
+	return applyLayers(c.opened, block, data)
 }
 
 // anchorSums are the checksums of the raw bytes under the layers.

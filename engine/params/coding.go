@@ -95,27 +95,32 @@ func (p *codedPart) code(coder *delta.Coder, buffer []byte) (err error) {
 	begin, _ := blockRange(p.first, c.length)
 	for block := p.first; block < p.last; block++ {
 		from, to := blockRange(block, c.length)
-		old, now := base[from-begin:to-begin], c.target[from:to]
-		b := &c.blocks[block]
-		switch {
-		case b.base == b.target:
-			b.code = delta.Same
-		case !c.hopeless.Load():
-			b.code, b.payload = coder.Encode(nil, c.width, old, now)
-			if b.code == delta.Raw {
-				b.payload = now
-			}
-			c.size.Add(int64(len(b.payload)))
-		}
+		c.codeBlock(coder, &c.blocks[block], base[from-begin:to-begin], c.target[from:to])
 		c.looked.Add(to - from)
-		if c.from.memory != nil && b.base != b.target {
-			copy(old, now)
-		}
 	}
 	if c.looked.Load() >= min(c.length, jobBytes-phase) && c.size.Load() > c.looked.Load()*hopelessShare/100 {
 		c.hopeless.Store(true)
 	}
 	return nil
+}
+
+// codeBlock tells a block from what it was, which becomes what it is if it is in memory.
+func (c *coding) codeBlock(coder *delta.Coder, b *codedBlock, old, now []byte) {
+	if b.base == b.target {
+		b.code = delta.Same
+		return
+	}
+	code := delta.Raw
+	if !c.hopeless.Load() {
+		code, b.payload = coder.Encode(nil, c.width, old, now)
+		if b.code = code; code == delta.Raw {
+			b.payload = now
+		}
+		c.size.Add(int64(len(b.payload)))
+	}
+	if c.from.memory != nil {
+		coder.Follow(code, c.width, old, now)
+	}
 }
 
 // wait returns the coded object, nil where it would not be worth its while.

@@ -86,6 +86,13 @@ const (
 	jobBytes = 4 << 20
 	// gapBytes between two of them are read along.
 	gapBytes = 16 << 10
+	// mixedBytes is the most that goes to memory in several places, which is copied there.
+	mixedBytes = 1 << 20
+	// fewUnits are so many as a job has of large tensors.
+	fewUnits = jobBytes/blockBytes + 1
+	// aheadUnits is how many units before its turn the layers of one are asked for: they are small and lie in other packs, and
+	// all who read a tensor would wait for each of them.
+	aheadUnits = 64
 )
 
 // read reads units, several at a time. Without fault the first that fails ends it; else fault is told of each.
@@ -96,10 +103,16 @@ func (v *Weights) read(units []unit, verify bool, fault func(error)) error {
 	var group errgroup.Group
 	group.SetLimit(v.s.o.Readers)
 	var failed atomic.Bool
+	ahead := 0
 	for len(units) > 0 {
+		for ; ahead < min(aheadUnits, len(units)); ahead++ {
+			if c := units[ahead].chain; c != nil {
+				c.ask()
+			}
+		}
 		n := jobUnits(units)
 		job := units[:n]
-		units = units[n:]
+		units, ahead = units[n:], max(0, ahead-n)
 		group.Go(func() error {
 			if failed.Load() {
 				return nil
@@ -121,7 +134,11 @@ func jobUnits(units []unit) int {
 	n := 1
 	for ; n < len(units); n++ {
 		u := units[n]
-		if u.pack != first.pack || u.offset > end+gapBytes || u.offset+u.length > first.offset+jobBytes {
+		most := int64(jobBytes)
+		if !u.follows(&units[n-1]) {
+			most = mixedBytes
+		}
+		if u.pack != first.pack || u.offset > end+gapBytes || u.offset+u.length > first.offset+most {
 			break
 		}
 		end = max(end, u.offset+u.length)
@@ -129,12 +146,24 @@ func jobUnits(units []unit) int {
 	return n
 }
 
+// follows says whether a unit goes on where another ends, in the pack as in memory. What goes to no memory is as good.
+func (u *unit) follows(before *unit) bool {
+	if u.into == nil {
+		return before.into == nil
+	}
+	return before.whole() && u.whole() && u.offset == before.offset+before.length &&
+		addressOf(u.into) == addressOf(before.into)+uintptr(len(before.into))
+}
+
+// whole says whether all that is read of a unit is wanted.
+func (u *unit) whole() bool { return int64(len(u.into)) == u.length }
+
 // readJob reads neighbours and checks them.
 func (v *Weights) readJob(job []unit, verify bool, fault func(error)) (failed error) {
 	defer engine.Contain(&failed)
 	r, err := v.reader(job)
 	if err == nil {
-		err = r.fill()
+		err = r.fill(verify)
 	}
 	defer r.free()
 	for i := range job {
@@ -221,35 +250,35 @@ func (v *Weights) reader(job []unit) (*jobReader, error) {
 
 // contiguous is the memory that all of a job goes to, nil where it is not in one piece.
 func contiguous(job []unit) []byte {
-	total := 0
-	for i, u := range job {
-		if int64(len(u.into)) != u.length {
-			return nil
-		}
-		if i > 0 && (u.offset != job[i-1].offset+job[i-1].length || addressOf(u.into) != addressOf(job[i-1].into)+uintptr(len(job[i-1].into))) {
-			return nil
-		}
-		total += len(u.into)
+	if !job[0].whole() {
+		return nil
 	}
-	return unsafe.Slice(unsafe.SliceData(job[0].into), total)
+	for i := 1; i < len(job); i++ {
+		if !job[i].follows(&job[i-1]) {
+			return nil
+		}
+	}
+	last := &job[len(job)-1]
+	return unsafe.Slice(unsafe.SliceData(job[0].into), last.offset+last.length-job[0].offset)
 }
 
 func addressOf(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
 
 // fill reads the job past the page cache, unless most of it is there. What is, or cannot be read so, is read through it: into
-// the caller's memory block by block, so that the processor has each in its cache when it is checked.
-func (r *jobReader) fill() error {
+// the caller's memory block by block if they are checked, so that the processor has each in its cache then.
+func (r *jobReader) fill(verify bool) error {
 	if r.files.direct != nil && vfs.Cached(r.files.opened, r.from, r.length) < r.length/2 && r.fillDirect() == nil {
 		r.filled = true
 		return nil
 	}
-	if r.memory != nil && r.own == nil {
+	switch {
+	case r.memory == nil:
+		r.memory = r.buffer()[:r.length]
+	case r.own != nil:
+		r.memory = (*r.own)[:r.length]
+	case verify && len(r.job) <= fewUnits:
 		return nil
 	}
-	if r.own == nil {
-		r.memory = r.buffer()
-	}
-	r.memory = (*r.own)[:r.length]
 	r.filled = true
 	return vfs.ReadPieces(r.files.opened, [][]byte{r.memory}, r.from)
 }

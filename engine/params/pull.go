@@ -3,11 +3,11 @@ package params
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"unsafe"
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/delta"
+	"github.com/persisting/persisting/engine/procs"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -99,24 +99,39 @@ func (p *puller) close() error {
 }
 
 func (p *puller) run(wants []Want) error {
-	places := p.v.m.places()
+	all, units, err := p.plan(wants)
+	if err != nil {
+		return err
+	}
 	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	var units []unit
-	var failed error
+	group.SetLimit(procs.Cores())
+	for i := range all {
+		if err = p.open(&all[i]); err != nil {
+			break
+		}
+		all[i].pull(&group, p.verify)
+	}
+	err = errors.Join(err, group.Wait())
+	if err == nil {
+		err = p.v.read(units, p.verify, nil)
+	}
+	return err
+}
+
+// plan finds the layers that lead to tensors, and has the system begin to read them; what has to be loaded is the other result.
+func (p *puller) plan(wants []Want) (all []pulling, units []unit, err error) {
+	places := p.v.m.places()
 	for _, w := range wants {
 		if w.Tensor < 0 || w.Tensor >= len(places) {
-			failed = invalid("tensor %d, want 0 to %d", w.Tensor, len(places)-1)
-			break
+			return nil, nil, invalid("tensor %d, want 0 to %d", w.Tensor, len(places)-1)
 		}
 		i := places[w.Tensor]
 		if length := p.v.m.length(i); w.Offset != 0 || int64(len(w.Into)) != length {
-			failed = invalid("tensor %q has %d bytes, not %d from %d on: a pull is of whole tensors", p.v.m.name(i), length, len(w.Into), w.Offset)
-			break
+			return nil, nil, invalid("tensor %q has %d bytes, not %d from %d on: a pull is of whole tensors", p.v.m.name(i), length, len(w.Into), w.Offset)
 		}
-		t, err := p.tensor(i)
-		if failed = err; err != nil {
-			break
+		t, err := p.tensor(i, w.Into)
+		if err != nil {
+			return nil, nil, err
 		}
 		if t == nil {
 			p.found.Loaded++
@@ -124,31 +139,30 @@ func (p *puller) run(wants []Want) error {
 			units = p.v.units(units, i, w, p.verify)
 			continue
 		}
-		t.pull(&group, w.Into, p.verify)
+		all = append(all, *t)
 	}
-	failed = errors.Join(failed, group.Wait())
-	if failed == nil {
-		failed = p.v.read(units, p.verify, nil)
-	}
-	return failed
+	return all, units, nil
 }
 
 // pulling is a tensor that is made of the one before.
 type pulling struct {
+	tensor int
 	name   string
-	layers []*openLayer // none where it is the same
-	sums   []sum        // of it
+	into   []byte
+	hops   []hop       // none where it is the same
+	layers []openLayer // those
+	sums   []sum       // of it
 }
 
 // tensor finds the layers that lead to a tensor, nil where it has to be loaded.
-func (p *puller) tensor(i int) (*pulling, error) {
+func (p *puller) tensor(i int, into []byte) (*pulling, error) {
 	name, object := string(p.v.m.name(i)), p.v.m.objectOf[i]
 	length := p.v.m.lengths[object]
 	before, found := p.from.m.find(name)
 	if !found || p.from.m.length(before) != length {
 		return nil, nil
 	}
-	t := &pulling{name: name, sums: p.v.m.sumsOf(object)}
+	t := &pulling{tensor: i, name: name, into: into, sums: p.v.m.sumsOf(object)}
 	start, end := p.from.m.identity(p.from.m.objectOf[before]), p.v.m.identity(object)
 	if start == end {
 		p.found.Same++
@@ -166,15 +180,24 @@ func (p *puller) tensor(i int) (*pulling, error) {
 		return nil, nil
 	}
 	for _, h := range hops {
-		l, err := h.v.layer(h.l, length)
-		if err != nil {
-			return nil, h.v.place(&unit{tensor: i}, err)
-		}
-		t.layers = append(t.layers, l)
+		h.v.ask(h.l)
 	}
+	t.hops = hops
 	p.found.Told++
 	p.found.Read += size
 	return t, nil
+}
+
+// open reads the heads of the layers.
+func (p *puller) open(t *pulling) error {
+	for _, h := range t.hops {
+		l, err := h.v.layer(h.l, int64(len(t.into)))
+		if err != nil {
+			return h.v.place(&unit{tensor: t.tensor}, err)
+		}
+		t.layers = append(t.layers, *l)
+	}
+	return nil
 }
 
 // route is how one object becomes another, by layers of this version or of those that it comes from.
@@ -228,7 +251,7 @@ func (p *puller) further() error {
 }
 
 // pull brings the blocks of a tensor up to date.
-func (t *pulling) pull(group *errgroup.Group, into []byte, verify bool) {
+func (t *pulling) pull(group *errgroup.Group, verify bool) {
 	if len(t.layers) == 0 && !verify {
 		return
 	}
@@ -236,8 +259,8 @@ func (t *pulling) pull(group *errgroup.Group, into []byte, verify bool) {
 		group.Go(func() (err error) {
 			defer engine.Contain(&err)
 			for block := first; block < min(first+pullBlocks, len(t.sums)); block++ {
-				from, to := blockRange(int64(block), int64(len(into)))
-				if err := t.block(int64(block), into[from:to], verify); err != nil {
+				from, to := blockRange(int64(block), int64(len(t.into)))
+				if err := t.block(int64(block), t.into[from:to], verify); err != nil {
 					return &ReadError{t.name, err}
 				}
 			}
@@ -257,10 +280,8 @@ func (t *pulling) block(block int64, data []byte, verify bool) error {
 			return fmt.Errorf("%w: the block %d of what is in memory is of neither version", ErrConflict, block)
 		}
 	}
-	for _, l := range t.layers[first:] {
-		if err := l.apply(block, data); err != nil {
-			return err
-		}
+	if err := applyLayers(t.layers[first:], block, data); err != nil {
+		return err
 	}
 	if verify && sumOf(data) != t.sums[block] {
 		return t.layers[len(t.layers)-1].damage(block, "the layers up to this one make another block than they should")

@@ -1,10 +1,10 @@
 package params
 
 import (
-	"runtime"
 	"sync"
 
 	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/procs"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -32,7 +32,7 @@ func (k *snapshot) update(manifest ident, tensors []Tensor, current map[string]b
 	k.manifest = manifest
 	wanted := map[string]bool{}
 	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
+	group.SetLimit(procs.Cores())
 	for i := range tensors {
 		t := &tensors[i]
 		wanted[t.Name] = true
