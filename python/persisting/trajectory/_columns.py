@@ -172,7 +172,9 @@ class Column:
             copy = np.array(found, self.dtype, order="C")
             if not np.can_cast(found.dtype, self.dtype, "safe"):
                 back = copy.astype(found.dtype)
-                same = (back == found) | ((back != back) & (found != found))
+                # Of integers that wrap around, the way back would be the same.
+                same = (back == found) & ((copy < 0) == (found < 0))
+                same |= (back != back) & (found != found)
                 if not same.all():
                     other = found[~same].flat[0] if found.ndim else found
                     raise SchemaError(
