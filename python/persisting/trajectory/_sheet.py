@@ -183,12 +183,7 @@ def _binary(column: Column, name: str, value: Any) -> bytes:
 
 
 def _items(column: Column, name: str, value: Any) -> memoryview | bytes:
-    if not (
-        value.__class__ is np.ndarray
-        and value.dtype == column.dtype
-        and value.ndim == 1
-        and value.flags.c_contiguous
-    ):
+    if not (column.is_items(value) and value.flags.c_contiguous):
         value = column.cell(name, value)
     return value.data.cast("B") if value.size else b""
 
