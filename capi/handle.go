@@ -29,6 +29,7 @@ type (
 	openWeights  = *params.Weights
 
 	openTrajectories = *trajectory.Store
+	openSheet        = *trajectory.Sheet
 )
 
 // kindShift is where the kind of a handle begins.

@@ -137,6 +137,7 @@ typedef uint64_t persisting_kv_server; /* what serves a store to other processes
 typedef uint64_t persisting_params; /* an open store of parameters */
 typedef uint64_t persisting_weights; /* one version of parameters, open */
 typedef uint64_t persisting_trajectories; /* an open store of trajectories */
+typedef uint64_t persisting_sheet; /* where a writer of steps puts them without a call */
 
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
@@ -1251,6 +1252,33 @@ persisting_status persisting_trajectories_append(persisting_trajectories traject
                                                  struct persisting_error* error);
 
 /*
+ * Makes a sheet, the file at `out_path`, for steps of an episode at a time: for `rows` of
+ * them, which have the columns of `schema`, that of a batch for
+ * persisting_trajectories_append, and for `heap` bytes of the values of each column of any
+ * length. The program maps the file and puts steps there as the package comment of
+ * engine/sheet says; a step is acknowledged, as far as the end of the process goes, once it
+ * is counted. persisting_sheet_send stores what is there, and the store does within a
+ * second. Errors: SCHEMA, for types that a step cannot have, STORAGE, READ_ONLY.
+ */
+persisting_status persisting_trajectories_sheet(persisting_trajectories trajectories, struct ArrowSchema* schema,
+                                                int64_t rows, int64_t heap, persisting_sheet* out_sheet,
+                                                char** out_path, struct persisting_error* error);
+
+/*
+ * Stores the steps of a sheet and sets their count to 0, for the same writer or another one.
+ * Acknowledged when it returns, as by persisting_trajectories_append, whose errors it has:
+ * after one the sheet is as it was. CLOSED where the store was closed, which has stored
+ * them before.
+ */
+persisting_status persisting_sheet_send(persisting_sheet sheet, struct persisting_error* error);
+
+/*
+ * Stores the steps of a sheet and removes it. Those that the store cannot take, as another
+ * attempt has come or others are in their places, are given up.
+ */
+persisting_status persisting_sheet_close(persisting_sheet sheet, struct persisting_error* error);
+
+/*
  * Ends an episode. `ending` is an object: "steps" (how many it has), "terminated",
  * "truncated" and "metadata" (an object). To end it again in the same way does nothing.
  * Acknowledged when it returns. Errors: CONFLICT, NOT_FOUND.
@@ -1312,6 +1340,45 @@ persisting_status persisting_trajectories_are_episodes(persisting_trajectories t
                                                        PERSISTING_OF(count) const int64_t* numbers, int64_t count,
                                                        PERSISTING_OF(count) uint8_t* answers,
                                                        struct persisting_error* error);
+
+/*
+ * Gives out the steps at `count` offsets as a batch of a task; `out_batch` is its number. It
+ * is pending until it is acknowledged, whatever becomes of the process. Acknowledged when it
+ * returns. Errors: NOT_FOUND, where an offset is of no step that counts.
+ */
+persisting_status persisting_trajectories_lease(persisting_trajectories trajectories, const char* task,
+                                                PERSISTING_OF(count) const int64_t* offsets, int64_t count,
+                                                int64_t* out_batch, struct persisting_error* error);
+
+/* Notes that a batch was consumed; to say so again does nothing. Errors: NOT_FOUND. */
+persisting_status persisting_trajectories_ack(persisting_trajectories trajectories, int64_t number,
+                                              struct persisting_error* error);
+
+/* The pending batches in the order of their leases: [{"batch", "task", "offsets"}, ...]. */
+persisting_status persisting_trajectories_pending(persisting_trajectories trajectories, char** out_list,
+                                                  struct persisting_error* error);
+
+/*
+ * Gives a name to what is acknowledged now; a tag of that name is moved. On the disk when it
+ * returns, with the steps that there are.
+ */
+persisting_status persisting_trajectories_tag(persisting_trajectories trajectories, const char* tag,
+                                              struct persisting_error* error);
+
+/*
+ * Has the batches pending again that were acknowledged since a tag, and takes the tags away
+ * that came after it. Steps stay. Errors: NOT_FOUND.
+ */
+persisting_status persisting_trajectories_restore(persisting_trajectories trajectories, const char* tag,
+                                                  struct persisting_error* error);
+
+/* Takes a tag away. Errors: NOT_FOUND. */
+persisting_status persisting_trajectories_untag(persisting_trajectories trajectories, const char* tag,
+                                                struct persisting_error* error);
+
+/* The names of tags, the oldest first. */
+persisting_status persisting_trajectories_tags(persisting_trajectories trajectories, char** out_list,
+                                               struct persisting_error* error);
 
 /* The columns of steps; none before the first step. */
 persisting_status persisting_trajectories_schema(persisting_trajectories trajectories,

@@ -186,6 +186,11 @@ def stale(w: World, kind: str) -> int:
         handle = w.call("persisting_trajectories_open").number("out_trajectories")
         assert w.call("persisting_trajectories_close", trajectories=handle).status == Status.OK
         return handle
+    if kind == "sheet":
+        w.open_sheet()
+        handle, w.sheet = w.sheet, 0
+        assert w.call("persisting_sheet_close", sheet=handle).status == Status.OK
+        return handle
     handle = w.open(w.directory / "stale")
     assert w.call("persisting_bucket_close", bucket=handle).status == Status.OK
     return handle
@@ -491,6 +496,20 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ),
         ("trajectories_begin", {"episode": b'{"x": 1}'}, Status.INVALID_ARGUMENT, '"x"'),
         ("trajectories_begin", {"episode": b"{}"}, Status.INVALID_ARGUMENT, "id"),
+        ("trajectories_sheet", {"rows": 0}, Status.INVALID_ARGUMENT, "0 rows"),
+        ("trajectories_sheet", {"heap": -1}, Status.INVALID_ARGUMENT, "-1 bytes"),
+        ("trajectories_lease", {"count": 0}, Status.INVALID_ARGUMENT, "no offsets"),
+        (
+            "trajectories_lease",
+            {"offsets": (ctypes.c_int64 * 2)(1, 3)},
+            Status.NOT_FOUND,
+            "offset 3",
+        ),
+        ("trajectories_ack", {"number": 1}, Status.NOT_FOUND, "batch 1"),
+        ("trajectories_ack", {"number": -1}, Status.NOT_FOUND, "batch -1"),
+        ("trajectories_tag", {"tag": b""}, Status.INVALID_ARGUMENT, "empty"),
+        ("trajectories_restore", {"tag": b"%s"}, Status.NOT_FOUND, "%s"),
+        ("trajectories_untag", {"tag": b"%s"}, Status.NOT_FOUND, "%s"),
         ("trajectories_append", {"number": -1}, Status.INVALID_ARGUMENT, "-1"),
         ("trajectories_append", {"number": 9}, Status.NOT_FOUND, "9"),
         ("trajectories_append", {"flags": 1}, Status.INVALID_ARGUMENT, "0x1"),

@@ -52,6 +52,8 @@ GO_LAYERS = [
     "engine/retention",
     "engine/inspect",
     "engine/bucket",
+    "engine/sheet",
+    "engine/leases",
     "engine/trajectory",
     "capi",
 ]

@@ -6,7 +6,15 @@ that an SQL filter chooses. It needs numpy.
 
 from persisting._errors import DuplicateError
 from persisting.trajectory._columns import Column
-from persisting.trajectory._store import Episode, TrajectoryStore
+from persisting.trajectory._store import Episode, Lease, TrajectoryStore
 from persisting.trajectory._writer import AsyncWriter, Writer
 
-__all__ = ["AsyncWriter", "Column", "DuplicateError", "Episode", "TrajectoryStore", "Writer"]
+__all__ = [
+    "AsyncWriter",
+    "Column",
+    "DuplicateError",
+    "Episode",
+    "Lease",
+    "TrajectoryStore",
+    "Writer",
+]
