@@ -1,10 +1,12 @@
 package kv
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -25,9 +27,13 @@ const (
 	checkpointBytes = 28 // of the frame that begins a checkpoint
 )
 
+// maxCatalogBytes is more than a checkpoint or a journal ever has: 40 bytes for each of 2^32 entries.
+const maxCatalogBytes = 1 << 38
+
 // Kinds of frames.
 const (
-	frameCheckpoint = iota + 1
+	noFrame = iota
+	frameCheckpoint
 	frameOwner
 	frameQuota
 	frameSegment
@@ -71,20 +77,6 @@ func (c *catalog) appendFrame(b []byte, kind uint16, content []byte) []byte {
 	b = append(b, content...)
 	le.PutUint32(b[at:], crc32.Update(c.salt, castagnoli, b[at+4:]))
 	return b
-}
-
-// nextFrame reads the frame that b begins with. Of one that is not sound, rest is what is behind it if it has told its length.
-func (c *catalog) nextFrame(b []byte) (kind uint16, content, rest []byte, ok bool) {
-	if len(b) < frameHead {
-		return 0, nil, nil, false
-	}
-	n := uint64(le.Uint32(b[4:]))
-	if n > uint64(len(b)-frameHead) {
-		return 0, nil, nil, false
-	}
-	end := frameHead + int(n)
-	ok = crc32.Update(c.salt, castagnoli, b[4:end]) == le.Uint32(b)
-	return le.Uint16(b[8:]), b[frameHead:end], b[end:], ok
 }
 
 // journalPath is the file of a journal. Numbers have eight digits to be listed in order by people; the code sorts them.
@@ -236,4 +228,80 @@ func (w *writer) flush() {
 	}
 	w.at += int64(len(w.b))
 	w.b = w.b[:0]
+}
+
+// reader takes frames from a file, one after the other: the largest is that of a segment, so that an opening needs little memory
+// beside the index, however large the checkpoint is.
+type reader struct {
+	c     *catalog
+	file  vfs.File
+	from  *bufio.Reader
+	left  int64 // bytes of the file that are not read
+	frame []byte
+}
+
+// readerBytes is more than most notes of a journal; larger frames are read into their own memory at once.
+const readerBytes = 64 << 10
+
+// read opens a file of frames and returns its size; one that is missing, or larger than any can be, has none. Only the disk makes
+// this fail: what is derived may be in any state, and the opening goes on.
+func (c *catalog) read(path string) (*reader, int64, error) {
+	r := &reader{c: c, from: bufio.NewReader(strings.NewReader(""))}
+	f, err := c.fs.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("kv: read: %w", err)
+	}
+	size, err := f.Size()
+	if err != nil {
+		return nil, 0, fmt.Errorf("kv: read %s: %w", path, errors.Join(err, f.Close()))
+	}
+	if r.file = f; size <= maxCatalogBytes {
+		r.left, r.from = size, bufio.NewReaderSize(io.NewSectionReader(f, 0, size), readerBytes)
+	}
+	return r, r.left, nil
+}
+
+// next reads a frame, whose content is there until the next call. kind is noFrame at the end, and where the rest is too short to
+// be one; of a frame that has told its length but is not sound, ok is false and the one behind it is next.
+func (r *reader) next() (kind uint16, content []byte, ok bool, err error) {
+	var head [frameHead]byte
+	if r.left < frameHead {
+		return noFrame, nil, r.left == 0, nil
+	}
+	if short, err := r.fill(head[:]); short || err != nil {
+		return noFrame, nil, false, err
+	}
+	n := int64(le.Uint32(head[4:]))
+	if n > r.left {
+		return noFrame, nil, false, nil
+	}
+	r.frame = slices.Grow(r.frame[:0], int(n))[:n]
+	if short, err := r.fill(r.frame); short || err != nil {
+		return noFrame, nil, false, err
+	}
+	sum := crc32.Update(crc32.Update(r.c.salt, castagnoli, head[4:]), castagnoli, r.frame)
+	return le.Uint16(head[8:]), r.frame, sum == le.Uint32(head[:]), nil
+}
+
+// fill reads all of b; short where the file has been cut meanwhile.
+func (r *reader) fill(b []byte) (short bool, err error) {
+	n, err := io.ReadFull(r.from, b)
+	r.left -= int64(n)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("kv: read frames: %w", err)
+	}
+	return false, nil
+}
+
+func (r *reader) close() error {
+	if r.file == nil {
+		return nil
+	}
+	return r.file.Close()
 }

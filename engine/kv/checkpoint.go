@@ -132,17 +132,13 @@ func (s *Store) journalLimit() int64 {
 
 // checkpointHead reads which checkpoint there is: from which journal on it wants them, and its sequence; 0 where there is none.
 func (s *Store) checkpointHead() (first, sequence uint64) {
-	f, err := s.o.FS.Open(filepath.Join(s.dir, checkpointName))
+	frames, _, err := s.catalog.read(filepath.Join(s.dir, checkpointName))
 	if err != nil {
 		return 0, 0
 	}
-	defer f.Close()
-	b := make([]byte, frameHead+checkpointBytes)
-	if n, err := f.ReadAt(b, 0); n < len(b) || err != nil {
-		return 0, 0
-	}
-	kind, content, _, ok := s.catalog.nextFrame(b)
-	if !ok || kind != frameCheckpoint {
+	defer frames.close()
+	kind, content, ok, err := frames.next()
+	if err != nil || !ok || kind != frameCheckpoint || len(content) < checkpointBytes {
 		return 0, 0
 	}
 	return le.Uint64(content[8:]), le.Uint64(content[16:])

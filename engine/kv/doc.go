@@ -110,6 +110,6 @@
 // # Figures
 //
 // TestIndexSize, in processor time, since the two cores were shared with much else: of 10^6 keys in segments of 170 blocks, 32
-// bytes each are entries, 6 are tables, and 15 more are room for entries to come; a lookup takes 0.22 us, a full garbage
-// collection 11 ms. 10^7 keys (PERSISTING_KEYS) take 54 bytes each.
+// bytes each are entries, 6 are tables, and 9 more what a segment takes beside; a lookup takes 0.20 us, a full garbage collection
+// 8 ms. TestOpeningOfManyKeys: 10^6 keys open in 0.29 s and take 41 bytes each of the process, garbage included.
 package kv

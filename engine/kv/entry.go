@@ -38,32 +38,46 @@ func (e *entry) setReads(n uint32) {
 	e.state = e.state&^readsMask | min(n, readsMask>>ownerBits)<<ownerBits
 }
 
-// entries are those of one segment, in pieces that double: they never move, and a segment of few blocks has few.
+// entries are those of one segment: as many as were expected in one piece, more in pieces that double. So they never move, a
+// segment of few blocks has few, and one whose blocks are like those before has no room that it does not need.
 type entries struct {
-	pieces [27][]entry
-	count  uint32
+	expected []entry
+	pieces   [27][]entry
+	count    uint32
 }
 
 const firstPiece = 32
 
-// place says in which piece the i-th entry is, and where there.
+// place says in which piece the i-th entry beyond those that were expected is, and where there.
 func place(i uint32) (piece int, at uint32) {
 	piece = bits.Len32(i/firstPiece+1) - 1
 	return piece, i - firstPiece*(1<<piece-1)
 }
 
 func (e *entries) at(i uint32) *entry {
-	piece, at := place(i)
+	if i < uint32(len(e.expected)) {
+		return &e.expected[i]
+	}
+	piece, at := place(i - uint32(len(e.expected)))
 	return &e.pieces[piece][at]
+}
+
+// expect makes room for so many before the first.
+func (e *entries) expect(n uint32) {
+	if e.count == 0 {
+		e.expected = make([]entry, n)
+	}
 }
 
 // add makes room for one more; the caller holds the segment's lock.
 func (e *entries) add() uint32 {
-	piece, _ := place(e.count)
-	if e.pieces[piece] == nil {
-		e.pieces[piece] = make([]entry, firstPiece<<piece)
-	}
 	e.count++
+	if e.count > uint32(len(e.expected)) {
+		piece, _ := place(e.count - 1 - uint32(len(e.expected)))
+		if e.pieces[piece] == nil {
+			e.pieces[piece] = make([]entry, firstPiece<<piece)
+		}
+	}
 	return e.count - 1
 }
 

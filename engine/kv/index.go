@@ -31,7 +31,19 @@ const (
 	minTable  = 16
 	fullAt    = 0.85
 	growsFrom = 0.68
+	reserved  = 0.78 // by how much shards differ, few of 10^5 keys and more find their table full
 )
+
+// reserve makes tables for so many entries, before the first.
+func (x *index) reserve(n int) {
+	if n < shards*minTable {
+		return
+	}
+	size := int(float64(n) / shards / reserved)
+	for i := range x.shards {
+		x.shards[i].tags, x.shards[i].refs = make([]uint8, size), make([]uint32, size)
+	}
+}
 
 func (x *index) shard(hash uint64) *shard { return &x.shards[hash>>(64-shardBits)] }
 
@@ -70,12 +82,17 @@ func (x *index) put(t *shard, hash uint64, ref uint32) (before uint32) {
 		before, t.refs[i] = t.refs[i], ref
 		return before
 	}
+	x.add(t, hash, ref)
+	return noRef
+}
+
+// add is put for a hash that has no entry.
+func (x *index) add(t *shard, hash uint64, ref uint32) {
 	if float64(t.used+1) > fullAt*float64(len(t.refs)) {
 		x.grow(t)
 	}
 	t.place(hash, ref)
 	t.used++
-	return noRef
 }
 
 func (t *shard) place(hash uint64, ref uint32) {

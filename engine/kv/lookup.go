@@ -55,7 +55,7 @@ func (s *Store) dropLocked(t *shard, g *segment, e *entry) {
 // insertLocked gives a hash that has no entry one.
 func (s *Store) insertLocked(t *shard, g *segment, e entry) {
 	ref := g.Slot*s.index.perSegment + g.add(e)
-	s.index.put(t, e.hash, ref)
+	s.index.add(t, e.hash, ref)
 	s.account(g, &e, 1)
 }
 

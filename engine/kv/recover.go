@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/persisting/persisting/engine/blob"
-	"github.com/persisting/persisting/engine/statefile"
 )
-
-// maxCatalogBytes is more than a checkpoint or a journal ever has: 40 bytes for each of 2^32 entries.
-const maxCatalogBytes = 1 << 38
 
 // recovery is what an opening knows while it reads. Maps are by slot or by hash of what the journals are about only: the rest of
 // the index, which may have 10^7 entries, is looked up where it is.
@@ -49,11 +48,9 @@ func (s *Store) recover() (known bool, err error) {
 	if err := r.openSegments(); err != nil {
 		return false, err
 	}
-	frames, err := r.load(filepath.Join(s.dir, checkpointName))
-	if err != nil {
+	if err := r.checkpoint(); err != nil {
 		return false, err
 	}
-	r.checkpoint(frames)
 	if err := r.journals(); err != nil {
 		return false, err
 	}
@@ -106,30 +103,24 @@ func (r *recovery) sawEpoch(epoch uint64) {
 	r.s.epoch.Store(max(r.s.epoch.Load(), epoch>>24))
 }
 
-// load reads a file of frames; one that is missing or too large has none. Only the disk makes this fail: what is derived may be
-// in any state, and the opening goes on.
-func (r *recovery) load(path string) ([]byte, error) {
-	b, err := statefile.Whole(r.s.o.FS, path, maxCatalogBytes)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, statefile.ErrDamaged) {
-		return nil, nil
+// checkpoint takes in what the checkpoint says. A frame that is damaged costs its segment a walk.
+func (r *recovery) checkpoint() error {
+	s := r.s
+	frames, size, err := s.catalog.read(filepath.Join(s.dir, checkpointName))
+	if err != nil {
+		return err
 	}
-	return b, err
-}
-
-// checkpoint takes in what a checkpoint says. A frame that is damaged costs its segment a walk.
-func (r *recovery) checkpoint(b []byte) {
+	// Tables that grow while they are filled would be made, and filled, many times.
+	s.index.reserve(min(int(size/entryBytes), s.rings.total()*int(s.index.perSegment)))
 	damaged := false
-	for len(b) > 0 {
-		kind, content, rest, ok := r.s.catalog.nextFrame(b)
-		if !ok {
-			if damaged = true; len(rest) == 0 {
-				return
-			}
-			b = rest
-			continue
-		}
-		b = rest
+	for {
+		kind, content, ok, err := frames.next()
+		damaged = damaged || !ok
 		switch {
+		case err != nil || kind == noFrame:
+			r.link()
+			return errors.Join(err, frames.close())
+		case !ok: // its length may be right
 		case kind == frameCheckpoint && len(content) >= checkpointBytes && le.Uint32(content) == catalogVersion:
 			r.clean = le.Uint32(content[4:]) == 1
 			r.first, r.sequence = le.Uint64(content[8:]), le.Uint64(content[16:])
@@ -190,13 +181,17 @@ func (r *recovery) segment(b []byte) {
 	r.begun[slot] = ring&openBit != 0
 	r.used[slot] = le.Uint32(b[16:])
 	r.end[slot] = r.used[slot]
+	g.expect(min(uint32(len(b)-28)/entryBytes, r.s.index.perSegment))
 	for b = b[28:]; len(b) >= entryBytes; b = b[entryBytes:] {
 		e := readEntry(b)
-		if !r.own(&e) {
+		switch {
+		case !r.own(&e):
 			known = false
-			continue
+		case r.fits(&e) && g.entryCount() < r.s.index.perSegment:
+			g.add(e)
+			r.s.account(g, &e, 1)
+			r.end[slot] = max(r.end[slot], blob.End(e.page, e.length))
 		}
-		r.insert(g, e)
 	}
 	if r.read[slot] = known; !known {
 		r.used[slot] = 0 // the headers of the blocks say whose they are
@@ -213,12 +208,58 @@ func (r *recovery) own(e *entry) bool {
 	return true
 }
 
+// fits says whether there is a place for an entry in its segment, whatever a file says.
+func (r *recovery) fits(e *entry) bool {
+	return uint64(blob.End(e.page, e.length)) <= uint64(r.s.blobs.SegmentBytes/blob.PageBytes-1)
+}
+
+// linkBits many of the highest bits of a hash say with which others the checkpoint's entries are put into the tables: the tables of
+// that many fit into a processor's own memory, which to walk over all entries again each time takes less than to wait for memory at
+// each entry.
+const linkBits = 4
+
+// link has the index find the entries of the checkpoint, by as many workers as there are processors.
+func (r *recovery) link() {
+	var next atomic.Uint64
+	var work sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		work.Go(func() {
+			for part := next.Add(1) - 1; part < 1<<linkBits; part = next.Add(1) - 1 {
+				r.linkPart(part)
+			}
+		})
+	}
+	work.Wait()
+}
+
+// linkPart links the entries whose hashes begin so. Of two of one hash the later one stays. Nobody else has these shards now, and no
+// lock is taken, at which a processor would wait for what it has asked of the memory before.
+func (r *recovery) linkPart(part uint64) {
+	x := &r.s.index
+	for _, g := range x.segments {
+		if g == nil {
+			continue
+		}
+		for i := range g.entryCount() {
+			e := g.entries.at(i)
+			if e.hash>>(64-linkBits) != part {
+				continue
+			}
+			t := x.shard(e.hash)
+			if at := x.find(t, e.hash); at >= 0 {
+				r.s.dropLocked(t, r.s.segmentOf(t.refs[at]), x.entry(t.refs[at]))
+			}
+			x.add(t, e.hash, g.Slot*x.perSegment+i)
+		}
+	}
+}
+
 func placeOf(g *segment, page uint32) uint64 { return uint64(g.Slot)<<32 | uint64(page) }
 
-// insert makes an entry the one of its hash, in the place of any other. Whatever a file says, it has no place beyond its segment.
+// insert makes an entry the one of its hash, in the place of any other.
 func (r *recovery) insert(g *segment, e entry) {
 	s := r.s
-	if uint64(blob.End(e.page, e.length)) > uint64(s.blobs.SegmentBytes/blob.PageBytes-1) {
+	if !r.fits(&e) {
 		return
 	}
 	t := s.index.shard(e.hash)
@@ -266,47 +307,55 @@ func (r *recovery) journals() error {
 		if n < r.first || !r.whole {
 			continue // what it says is in the checkpoint, or in the headers of the blocks
 		}
-		b, err := r.load(r.s.catalog.journalPath(n))
+		size, err := r.replay(n)
 		if err != nil {
 			return err
 		}
-		replayed = replayed || len(b) > 0
-		r.size += int64(len(b))
-		r.replay(b)
+		replayed = replayed || size > 0
+		r.size += size
 	}
 	r.s.catalog.number = max(r.s.catalog.number, r.first)
 	r.clean = r.clean && !replayed
 	return nil
 }
 
-// replay takes in a journal up to where it is damaged or torn. What stands behind is not trusted although it may be sound: notes
-// are about what earlier ones have made, and without one of them the next may bring back a block that was replaced.
-func (r *recovery) replay(b []byte) {
-	for len(b) > 0 {
-		kind, content, rest, ok := r.s.catalog.nextFrame(b)
-		if !ok {
-			r.intact = false
-			return
+// replay takes in a journal up to where it is damaged or torn, and returns its size. What stands behind is not trusted although it
+// may be sound: notes are about what earlier ones have made, and without one of them the next may bring back a block that was
+// replaced.
+func (r *recovery) replay(number uint64) (size int64, err error) {
+	frames, size, err := r.s.catalog.read(r.s.catalog.journalPath(number))
+	if err != nil {
+		return 0, err
+	}
+	for {
+		kind, content, ok, err := frames.next()
+		r.intact = r.intact && ok
+		if err != nil || !ok || kind == noFrame {
+			return size, errors.Join(err, frames.close())
 		}
-		b = rest
-		switch {
-		case kind == framePublish && len(content) >= 20+entryBytes:
-			r.publish(content)
-		case kind == frameDead && len(content) >= 16:
-			r.change(content, func(t *shard, g *segment, e *entry) { r.s.dropLocked(t, g, e) })
-		case kind == frameChange && len(content) >= 24:
-			r.change(content, func(_ *shard, g *segment, e *entry) {
-				r.s.account(g, e, -1)
-				e.expires, e.state = le.Uint32(content[16:]), e.state&^pinnedBit|le.Uint32(content[20:])&pinnedBit
-				r.s.account(g, e, 1)
-			})
-		case kind == frameEmptied && len(content) >= 12:
-			if g := r.find(le.Uint32(content), le.Uint64(content[4:])); g != nil {
-				r.emptied(g)
-			}
-		default:
-			r.names(kind, content)
+		r.note(kind, content)
+	}
+}
+
+// note takes in a frame of a journal.
+func (r *recovery) note(kind uint16, content []byte) {
+	switch {
+	case kind == framePublish && len(content) >= 20+entryBytes:
+		r.publish(content)
+	case kind == frameDead && len(content) >= 16:
+		r.change(content, func(t *shard, g *segment, e *entry) { r.s.dropLocked(t, g, e) })
+	case kind == frameChange && len(content) >= 24:
+		r.change(content, func(_ *shard, g *segment, e *entry) {
+			r.s.account(g, e, -1)
+			e.expires, e.state = le.Uint32(content[16:]), e.state&^pinnedBit|le.Uint32(content[20:])&pinnedBit
+			r.s.account(g, e, 1)
+		})
+	case kind == frameEmptied && len(content) >= 12:
+		if g := r.find(le.Uint32(content), le.Uint64(content[4:])); g != nil {
+			r.emptied(g)
 		}
+	default:
+		r.names(kind, content)
 	}
 }
 

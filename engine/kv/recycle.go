@@ -47,6 +47,9 @@ func (s *Store) begin(ring int, g *segment) error {
 		s.rings.putFree(g)
 		return err
 	}
+	if full := s.rings.openOf(ring); full != nil {
+		g.expect(full.entryCount()) // blocks are mostly of one length
+	}
 	s.rings.install(ring, g)
 	return nil
 }

@@ -27,6 +27,13 @@ func (g *segment) add(e entry) uint32 {
 	return i
 }
 
+// expect makes room for so many entries, where there are none yet.
+func (g *segment) expect(n uint32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.entries.expect(n)
+}
+
 // entryCount is how many there are, live or not.
 func (g *segment) entryCount() uint32 {
 	g.mu.Lock()
