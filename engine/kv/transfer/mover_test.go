@@ -51,6 +51,29 @@ func TestEachItemRunsOnce(t *testing.T) {
 	}
 }
 
+// TestABatchWakesAllWorkers has items that end together only, when each has a worker of its own.
+func TestABatchWakesAllWorkers(t *testing.T) {
+	const workers = 6
+	var together sync.WaitGroup
+	m := started(t, func(w *Work, i int) {
+		together.Done()
+		together.Wait()
+		w.End(i, OK)
+	}, workers)
+	for range 20 {
+		together.Add(workers)
+		w := batch(workers)
+		ticket := m.Submit(m.Loads, w)
+		tickets := make([]uint64, 1)
+		for m.Drain(tickets) == 0 {
+			time.Sleep(100 * time.Microsecond)
+		}
+		if tickets[0] != ticket {
+			t.Fatalf("drained %d, want %d", tickets[0], ticket)
+		}
+	}
+}
+
 // TestOneItemRunsOnItsCaller has no worker that could run it.
 func TestOneItemRunsOnItsCaller(t *testing.T) {
 	hold := make(chan struct{})
