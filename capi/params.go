@@ -24,7 +24,9 @@ func persistingParamsOpenGo(path *C.char, flags C.uint32_t, out *C.persisting_pa
 		if dir == "" {
 			return fmt.Errorf("%w: path is empty", errArgument)
 		}
-		s, err := params.Open(dir, params.Options{ReadOnly: flags&C.PERSISTING_OPEN_READ_ONLY != 0})
+		s, err := params.Open(dir, params.Options{
+			ReadOnly: flags&C.PERSISTING_OPEN_READ_ONLY != 0, Keep: flags&C.PERSISTING_KEEP != 0,
+		})
 		if err != nil {
 			return err
 		}
@@ -123,6 +125,7 @@ type saveOptions struct {
 	Tags     []string        `json:"tags"`
 	Metadata json.RawMessage `json:"metadata"`
 	Expect   *uint64         `json:"expect"`
+	Base     string          `json:"base"`
 }
 
 func parseSaveOptions(text string) (params.SaveOptions, error) {
@@ -130,7 +133,7 @@ func parseSaveOptions(text string) (params.SaveOptions, error) {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&o); err != nil {
-		return params.SaveOptions{}, fmt.Errorf("%w: save_options: want a JSON object with tags, metadata and expect: %w", errArgument, err)
+		return params.SaveOptions{}, fmt.Errorf("%w: save_options: want a JSON object with tags, metadata, expect and base: %w", errArgument, err)
 	}
 	if len(o.Metadata) > 0 && !bytes.HasPrefix(o.Metadata, []byte("{")) {
 		return params.SaveOptions{}, fmt.Errorf("%w: save_options: metadata is %.40s, want an object", errArgument, o.Metadata)
@@ -257,8 +260,8 @@ func persistingParamsCollectGo(id C.persisting_params, out **C.char, e *C.struct
 	}, arg("out_json", out))
 }
 
-func paramsBegin(s *params.Store, name string, ranks int32) (string, error) {
-	return s.Begin(name, int(ranks))
+func paramsBegin(s *params.Store, name string, ranks int32, base string) (string, error) {
+	return s.Begin(name, int(ranks), base)
 }
 
 // piecesOf are the tensors of a call with the tensors that they are boxes of.
@@ -296,6 +299,9 @@ func paramsCommit(s *params.Store, transaction string, options []byte) (any, err
 	o, err := parseSaveOptions(string(options))
 	if err != nil {
 		return nil, err
+	}
+	if o.Base != "" {
+		return nil, fmt.Errorf("%w: save_options: base is %q, and is that of persisting_params_begin", errArgument, o.Base)
 	}
 	return s.Commit(transaction, o)
 }

@@ -159,6 +159,9 @@ typedef uint64_t persisting_trajectories; /* an open store of trajectories */
 /* The row is the last observation of an episode, which no action followed. */
 #define PERSISTING_FINAL 256u
 
+/* A copy of what was saved last of each name stays in memory. */
+#define PERSISTING_KEEP 512u
+
 /* Read up to the first row that was removed, and return PERSISTING_REMOVED when the
  * first row of the read was: row i of the read has the offset offset + i. */
 #define PERSISTING_RUN 2u
@@ -1015,12 +1018,14 @@ persisting_status persisting_kv_close(persisting_kv kv, struct persisting_error*
 
 /*
  * Opens the store of parameters in the directory `path`, which is created if missing
- * unless `flags` has PERSISTING_OPEN_READ_ONLY. Several processes may have it open. Waits
- * for the disk. Errors: INVALID_ARGUMENT, also for a directory that holds something
- * else, NOT_FOUND, CORRUPT, STORAGE.
+ * unless `flags` has PERSISTING_OPEN_READ_ONLY. With PERSISTING_KEEP a copy of what this
+ * handle saved last of each name stays in memory, and the next save is told from that
+ * instead of from the disk. Several processes may have it open. Waits for the disk. Errors:
+ * INVALID_ARGUMENT, also for a directory that holds something else, NOT_FOUND, CORRUPT,
+ * STORAGE.
  */
 persisting_status persisting_params_open(PERSISTING_PATH const char* path,
-                                         PERSISTING_TAKES(OPEN_READ_ONLY) uint32_t flags,
+                                         PERSISTING_TAKES(OPEN_READ_ONLY | KEEP) uint32_t flags,
                                          persisting_params* out_params, struct persisting_error* error);
 
 /*
@@ -1049,8 +1054,10 @@ struct persisting_tensors {
  * the disk and seen by all; when it fails, there is nothing of it. Memory is read until
  * then, and must not change. `save_options` is a JSON object: "tags" (names that are to
  * name the version), "metadata" (an object), "expect" (the newest version, 0 for none;
- * CONFLICT if it is another). The result is what persisting_params_list has of a version.
- * Bytes that any version of the store has are not stored again.
+ * CONFLICT if it is another), "base" (the version that changes within tensors are told
+ * from, or a tag, or "latest", of which there may be none; empty: none). The result is what
+ * persisting_params_list has of a version. Bytes that any version of the store has are not
+ * stored again.
  */
 persisting_status persisting_params_save(persisting_params params, const char* name,
                                          const struct persisting_tensors* tensors,
@@ -1060,7 +1067,7 @@ persisting_status persisting_params_save(persisting_params params, const char* n
 /*
  * The names as a JSON array of {"name", "latest", "next", "tags", "versions": [{"version",
  * "created" (Unix milliseconds), "tensors", "bytes", "stored" (bytes that it added),
- * "metadata", "manifest", "sum"}]}.
+ * "base" (0 for none, or left out), "metadata", "manifest", "sum"}]}.
  */
 persisting_status persisting_params_list(persisting_params params, char** out_list, struct persisting_error* error);
 
@@ -1106,11 +1113,12 @@ persisting_status persisting_params_collect(persisting_params params, char** out
 
 /*
  * Begins a version of a name that `ranks` processes write, each its part, from any process
- * that sees the directory. The result is the transaction. It lives until
+ * that sees the directory. Changes are told from the version `base`, as persisting_params_save
+ * has it; empty: from none. The result is the transaction. It lives until
  * this store is closed, or until it is committed or aborted; what is left of a dead one is
- * removed by persisting_params_collect.
+ * removed by persisting_params_collect. Errors: NOT_FOUND for a base that is not there.
  */
-persisting_status persisting_params_begin(persisting_params params, const char* name, int32_t ranks,
+persisting_status persisting_params_begin(persisting_params params, const char* name, int32_t ranks, const char* base,
                                           char** out_transaction, struct persisting_error* error);
 
 /*
@@ -1124,7 +1132,8 @@ persisting_status persisting_params_part(persisting_params params, const char* t
                                          const int64_t* offsets, struct persisting_error* error);
 
 /*
- * Makes a version of the parts; options and result are as of persisting_params_save. Nothing
+ * Makes a version of the parts; options, but for "base", and result are as of
+ * persisting_params_save. Nothing
  * is seen before. Nothing changes, and it can be called again, where parts are missing or
  * the newest version is not the one that is expected: CONFLICT; where parts overlap, leave
  * an element out, or differ in dtype or shape: INVALID_ARGUMENT.
@@ -1151,8 +1160,14 @@ persisting_status persisting_weights_open(persisting_params params, const char* 
 
 /*
  * What a version is, as JSON: {"name", "version", "created", "tags", "bytes", "stored",
- * "metadata", "tensors": {"names", "dtypes", "shapes", "bytes", "ties"}}, the latter arrays
- * of the same length, in the order in which the tensors were saved. A box of a tensor, from
+ * "base" (0 for none), "metadata"}.
+ */
+persisting_status persisting_weights_entry(persisting_weights weights, char** out_json,
+                                           struct persisting_error* error);
+
+/*
+ * The same with "tensors": {"names", "dtypes", "shapes", "bytes", "ties"}, arrays of the
+ * same length, in the order in which the tensors were saved. A box of a tensor, from
  * persisting_params_part, is one with the name "\0box:4x6:0x3:w": NUL, "box:", the shape of
  * the tensor, where the box begins in it, and the name of the tensor.
  */
@@ -1168,6 +1183,20 @@ persisting_status persisting_weights_describe(persisting_weights weights, char**
 persisting_status persisting_weights_load(persisting_weights weights, int64_t count, const int64_t* numbers,
                                           const int64_t* byte_offsets, const uint64_t* addresses,
                                           const int64_t* lengths, PERSISTING_TAKES(UNVERIFIED) uint32_t flags,
+                                          struct persisting_error* error);
+
+/*
+ * Makes the memory of `count` tensors, given as to persisting_weights_load but each as a
+ * whole, and which is that of the version `other`, that of this version, at the cost of
+ * what changed. A tensor that `other` has not, or that has changed too much, is loaded.
+ * Every block is checked before and after, unless `flags` has PERSISTING_UNVERIFIED: what
+ * is of this version already is left alone, so a call that failed can be made again;
+ * memory that is of neither version is CONFLICT. The result is {"same", "told", "loaded"
+ * (numbers of tensors), "read" (bytes)}.
+ */
+persisting_status persisting_weights_pull(persisting_weights weights, persisting_weights other, int64_t count,
+                                          const int64_t* numbers, const uint64_t* addresses, const int64_t* lengths,
+                                          PERSISTING_TAKES(UNVERIFIED) uint32_t flags, char** out_json,
                                           struct persisting_error* error);
 
 /*

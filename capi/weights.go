@@ -6,7 +6,6 @@ import "C"
 import (
 	"encoding/json"
 	"fmt"
-	"unsafe"
 
 	"github.com/persisting/persisting/engine/params"
 )
@@ -32,16 +31,22 @@ func onWeights(id C.persisting_weights, e *C.struct_persisting_error, half func(
 	})
 }
 
-// weightsDescribed is what a version is.
-type weightsDescribed struct {
+// weightsEntryOf is what a version is.
+type weightsEntryOf struct {
 	Name     string          `json:"name"`
 	Version  uint64          `json:"version"`
 	Created  int64           `json:"created"`
 	Tags     []string        `json:"tags"`
 	Bytes    int64           `json:"bytes"`
 	Stored   int64           `json:"stored"`
+	Base     uint64          `json:"base"`
 	Metadata json.RawMessage `json:"metadata,omitempty"`
-	Tensors  struct {
+}
+
+// weightsDescribed is the same with its tensors.
+type weightsDescribed struct {
+	weightsEntryOf
+	Tensors struct {
 		Names  []string  `json:"names"`
 		DTypes []string  `json:"dtypes"`
 		Shapes [][]int64 `json:"shapes"`
@@ -50,11 +55,17 @@ type weightsDescribed struct {
 	} `json:"tensors"`
 }
 
-func describeWeights(w *params.Weights) *weightsDescribed {
-	d := &weightsDescribed{
+func weightsEntry(w *params.Weights) (any, error) { return entryOfWeights(w), nil }
+
+func entryOfWeights(w *params.Weights) weightsEntryOf {
+	return weightsEntryOf{
 		Name: w.Name, Version: w.Entry.Version, Created: w.Entry.Created, Tags: append([]string{}, w.Tags...),
-		Bytes: w.Entry.Bytes, Stored: w.Entry.Stored, Metadata: w.Entry.Metadata,
+		Bytes: w.Entry.Bytes, Stored: w.Entry.Stored, Base: w.Entry.Base, Metadata: w.Entry.Metadata,
 	}
+}
+
+func describeWeights(w *params.Weights) *weightsDescribed {
+	d := &weightsDescribed{weightsEntryOf: entryOfWeights(w)}
 	all := w.Tensors()
 	t := &d.Tensors
 	t.Names, t.DTypes = make([]string, len(all)), make([]string, len(all))
@@ -71,24 +82,43 @@ func persistingWeightsDescribeGo(id C.persisting_weights, out **C.char, e *C.str
 	return onWeights(id, e, func(w *params.Weights) error { return toJSON(describeWeights(w), out) }, arg("out_json", out))
 }
 
+// wantsOf are whole tensors and the memory of each.
+func wantsOf(count C.int64_t, numbers *C.int64_t, addresses *C.uint64_t, lengths *C.int64_t) ([]params.Want, error) {
+	if count < 0 || count > maxTensors {
+		return nil, fmt.Errorf("%w: count is %d, want 0 to %d", errArgument, count, maxTensors)
+	}
+	wants := make([]params.Want, count)
+	for i := range wants {
+		at := uintptr(i)
+		into, err := borrowed(*element(addresses, at), *element(lengths, at))
+		if err != nil {
+			return nil, err
+		}
+		wants[i] = params.Want{Tensor: int(*element(numbers, at)), Into: into}
+	}
+	return wants, nil
+}
+
 //export persistingWeightsLoadGo
 func persistingWeightsLoadGo(id C.persisting_weights, count C.int64_t, numbers, offsets *C.int64_t, addresses *C.uint64_t, lengths *C.int64_t, flags C.uint32_t, e *C.struct_persisting_error) C.persisting_status {
 	return onWeights(id, e, func(w *params.Weights) error {
-		if count < 0 || count > maxTensors {
-			return fmt.Errorf("%w: count is %d, want 0 to %d", errArgument, count, maxTensors)
+		wants, err := wantsOf(count, numbers, addresses, lengths)
+		if err != nil {
+			return err
 		}
-		wants := make([]params.Want, count)
-		at, sizes := unsafe.Slice(addresses, count), unsafe.Slice(lengths, count)
 		for i := range wants {
-			into, err := borrowed(at[i], sizes[i])
-			if err != nil {
-				return err
-			}
-			number, offset := *element(numbers, uintptr(i)), *element(offsets, uintptr(i))
-			wants[i] = params.Want{Tensor: int(number), Offset: int64(offset), Into: into}
+			wants[i].Offset = int64(*element(offsets, uintptr(i)))
 		}
 		return w.Load(wants, flags&C.PERSISTING_UNVERIFIED == 0)
 	}, arg("numbers", numbers), arg("byte_offsets", offsets), arg("addresses", addresses), arg("lengths", lengths))
+}
+
+func weightsPull(to, from *params.Weights, count int64, numbers *C.int64_t, addresses *C.uint64_t, lengths *C.int64_t, unverified bool) (any, error) {
+	wants, err := wantsOf(C.int64_t(count), numbers, addresses, lengths)
+	if err != nil {
+		return nil, err
+	}
+	return to.Pull(from, wants, !unverified)
 }
 
 //export persistingWeightsDiffGo

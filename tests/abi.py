@@ -347,6 +347,7 @@ class World:
             "transaction": self.transactions[function.name == "persisting_params_commit"],
             "rank": 0,
             "ranks": 1,
+            "base": b"latest",
             "wholes": (c_int64 * 3)(4, 2, 8),
             "byte_offsets": (c_int64 * 2)(0, 0),
             "trajectories": self.trajectories,
@@ -361,6 +362,8 @@ class World:
         }
         if batch is not None:
             values |= {"array": byref(batch.array), "schema": byref(batch.schema)}
+        if function.name == "persisting_weights_pull":  # which looks at what is there
+            values["addresses"] = self.tensors.addresses
         return {p.name: values[p.name] for p in function.parameters if not p.is_out}
 
     def call(

@@ -37,6 +37,7 @@ GO_LAYERS = [
     "engine/kv/transfer",
     "engine/kv",
     "engine/kv/remote",
+    "engine/delta",
     "engine/params",
     "engine/lance",
     "engine/batch",

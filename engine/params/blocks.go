@@ -37,6 +37,16 @@ func blockRange(block, length int64) (from, to int64) {
 	return max(0, block*blockBytes-phase), min(length, (block+1)*blockBytes-phase)
 }
 
+// sumsOf are the checksums of the blocks of an object.
+func sumsOf(data []byte) []sum {
+	sums := make([]sum, blocksIn(int64(len(data))))
+	for block := range sums {
+		from, to := blockRange(int64(block), int64(len(data)))
+		sums[block] = sumOf(data[from:to])
+	}
+	return sums
+}
+
 // identify is what objects with the same bytes have in common.
 func identify(length int64, blocks []sum) sum {
 	all := binary.LittleEndian.AppendUint64(make([]byte, 0, 8+len(blocks)*len(sum{})), uint64(length))

@@ -3,6 +3,7 @@ package params
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -38,7 +39,7 @@ func (v *Weights) Load(wants []Want, verify bool) error {
 		if length := v.m.length(i); w.Offset < 0 || w.Offset > length-int64(len(w.Into)) {
 			return invalid("tensor %q has %d bytes, not %d from %d on", v.m.name(i), length, len(w.Into), w.Offset)
 		}
-		units = v.m.units(units, i, w, verify)
+		units = v.units(units, i, w, verify)
 	}
 	return v.read(units, verify, nil)
 }
@@ -52,19 +53,26 @@ type unit struct {
 	sum    sum
 	skip   int64  // bytes at its beginning that are not wanted
 	into   []byte // nil to look only whether it is sound
+
+	chain *chain // that is applied to it, nil where it is what is wanted
+	block int64
 }
 
-// units adds what has to be read for a part of a tensor.
-func (m *manifest) units(units []unit, tensor int, w Want, verify bool) []unit {
+// units adds what has to be read for a part of a tensor. Where there are layers a block is read as a whole in any case.
+func (v *Weights) units(units []unit, tensor int, w Want, verify bool) []unit {
+	m := v.m
 	object := m.objectOf[tensor]
 	length, at, sums := m.lengths[object], m.offsets[object], m.sumsOf(object)
-	into := w.Into
+	into, layers := w.Into, v.chain(object)
+	if layers != nil {
+		layers.left.Store(blocksIn(w.Offset+int64(len(into))) - (w.Offset+phase)/blockBytes)
+	}
 	for off := w.Offset; len(into) > 0; {
 		block := (off + phase) / blockBytes
 		from, to := blockRange(block, length)
 		n := min(to-off, int64(len(into)))
-		u := unit{tensor: tensor, pack: m.packOf[object], offset: at + from, length: to - from, sum: sums[block], skip: off - from, into: into[:n]}
-		if !verify {
+		u := unit{tensor: tensor, pack: m.packOf[object], offset: at + from, length: to - from, sum: sums[block], skip: off - from, into: into[:n], chain: layers, block: block}
+		if !verify && layers == nil {
 			u.offset, u.length, u.skip = at+off, n, 0
 		}
 		units = append(units, u)
@@ -134,6 +142,9 @@ func (v *Weights) readJob(job []unit, verify bool, fault func(error)) (failed er
 		if one == nil {
 			one = r.finish(&job[i], verify)
 		}
+		if job[i].chain != nil {
+			job[i].chain.done()
+		}
 		switch {
 		case one == nil:
 		case fault != nil:
@@ -144,8 +155,6 @@ func (v *Weights) readJob(job []unit, verify bool, fault func(error)) (failed er
 	}
 	return nil
 }
-
-var errSum = errors.New("the bytes are not those that were written")
 
 // place says of an error where it is.
 func (v *Weights) place(u *unit, err error) error {
@@ -166,7 +175,7 @@ type ReadError struct {
 	Err    error
 }
 
-func (e *ReadError) Error() string { return "params: tensor \"" + e.Tensor + "\": " + e.Err.Error() }
+func (e *ReadError) Error() string { return fmt.Sprintf("params: tensor %q: %v", e.Tensor, e.Err) }
 
 // Unwrap returns what failed.
 func (e *ReadError) Unwrap() error { return e.Err }
@@ -274,7 +283,7 @@ func (r *jobReader) fillDirect() error {
 	return nil
 }
 
-// finish checks a unit and brings it to where it is wanted.
+// finish makes a unit what it is to be, checks it, and brings it to where it is wanted.
 func (r *jobReader) finish(u *unit, verify bool) error {
 	data := r.memory[u.offset-r.from:][:u.length]
 	if !r.filled {
@@ -282,11 +291,45 @@ func (r *jobReader) finish(u *unit, verify bool) error {
 			return err
 		}
 	}
+	if u.chain != nil {
+		if r.own != nil { // which others may be made of as well
+			data = u.copied(data)
+		}
+		if err := u.chain.apply(u.block, data); err != nil {
+			return err
+		}
+	}
 	if verify && sumOf(data) != u.sum {
-		return errSum
+		return r.blame(u)
 	}
 	if r.own != nil {
 		copy(u.into, data[u.skip:])
 	}
 	return nil
+}
+
+// copied is a copy of the bytes of a unit: where it is wanted, if all of it is.
+func (u *unit) copied(data []byte) []byte {
+	if len(u.into) == len(data) {
+		copy(u.into, data)
+		return u.into
+	}
+	return append([]byte(nil), data...)
+}
+
+// blame says of a unit that is not what it was where that comes from. The layers had their checksums, so it is the bytes below
+// them, unless these are sound.
+func (r *jobReader) blame(u *unit) error {
+	if u.chain == nil {
+		return errSum
+	}
+	data := make([]byte, u.length)
+	if err := vfs.ReadPieces(r.files.opened, [][]byte{data}, u.offset); err != nil {
+		return err
+	}
+	last := &u.chain.opened[len(u.chain.opened)-1]
+	if sumOf(data) == u.chain.opened[0].blocks[u.block].base {
+		return last.damage(u.block, "the layers up to this one make another block than they should")
+	}
+	return errSum
 }

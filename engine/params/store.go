@@ -36,6 +36,9 @@ type Options struct {
 	Readers int
 	// ReadOnly fails where there is no store, and makes nothing.
 	ReadOnly bool
+	// Keep has the store keep a copy in memory of what it saved last of each name, which the next save is told from; without it
+	// that is read from the disk.
+	Keep bool
 
 	locks locker // nil is the kernel's
 	now   func() time.Time
@@ -51,6 +54,8 @@ type Store struct {
 	mu      sync.Mutex
 	objects objectIndex            // what packs hold, as far as it was read
 	begun   map[ident]func() error // transactions, and what ends their leases
+
+	kept snapshots
 }
 
 // identity is the content of the file "parameters".
@@ -163,6 +168,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return ErrClosed
 	}
+	s.kept.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var failed error
