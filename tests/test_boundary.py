@@ -73,9 +73,8 @@ def test_the_arguments_of_these_tests_are_right(w: World, name: str) -> None:
     assert found.status == Status.OK
     for content in found.out.values():
         assert set(content) != {0xA5}
-    if any(p.ctype == "char**" for p in FUNCTIONS[name].parameters):
-        (content,) = found.out.values()
-        address = int.from_bytes(content[:8], "little")
+    for text in [p.name for p in FUNCTIONS[name].parameters if p.ctype == "char**"]:
+        address = found.number(text)
         assert ctypes.string_at(address)
         assert w.call("persisting_string_free", string=address).status == Status.OK
     close_again(w, found)
