@@ -50,6 +50,7 @@ GO_LAYERS = [
     "engine/retention",
     "engine/inspect",
     "engine/bucket",
+    "engine/trajectory/mirror",
     "engine/trajectory",
     "capi",
 ]
