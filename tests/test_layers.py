@@ -51,6 +51,7 @@ GO_LAYERS = [
     "engine/inspect",
     "engine/bucket",
     "engine/trajectory/mirror",
+    "engine/trajectory/priorities",
     "engine/trajectory",
     "capi",
 ]
