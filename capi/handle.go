@@ -29,6 +29,7 @@ type (
 	openWeights  = *params.Weights
 
 	openTrajectories = *trajectory.Store
+	openSampler      = *trajectory.Sampler
 )
 
 // kindShift is where the kind of a handle begins.

@@ -14,12 +14,14 @@ import (
 )
 
 var (
-	trajectoriesClose    = (*trajectory.Store).Close
-	trajectoriesDescribe = (*trajectory.Store).Describe
-	trajectoriesFlush    = (*trajectory.Store).Flush
-	trajectoriesSchema   = succeeds((*trajectory.Store).Schema)
-	trajectoriesStats    = succeeds((*trajectory.Store).Stats)
-	trajectoriesTake     = (*trajectory.Store).Take
+	trajectoriesClose      = (*trajectory.Store).Close
+	trajectoriesDescribe   = (*trajectory.Store).Describe
+	trajectoriesFlush      = (*trajectory.Store).Flush
+	trajectoriesPriorities = (*trajectory.Store).Priorities
+	trajectoriesPrioritize = (*trajectory.Store).Prioritize
+	trajectoriesSchema     = succeeds((*trajectory.Store).Schema)
+	trajectoriesStats      = succeeds((*trajectory.Store).Stats)
+	trajectoriesTake       = (*trajectory.Store).Take
 )
 
 func trajectoriesOpen(dir string, readOnly bool, options []byte) (*trajectory.Store, error) {

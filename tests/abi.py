@@ -191,7 +191,7 @@ class World:
         self.directory = directory
         self.bucket = self.cursor = self.columns = self.server = self.view = self.kv = 0
         self.kv_server = 0
-        self.params = self.weights = self.trajectories = 0
+        self.params = self.weights = self.trajectories = self.sampler = 0
         self.transactions = [b"", b""]
         self.tensors = tensors()
         self.block = (ctypes.c_ubyte * 16)()
@@ -236,6 +236,7 @@ class World:
             begun = self.call("persisting_trajectories_begin", episode=identity)
             assert begun.status == Status.OK
         assert self.call("persisting_trajectories_append").status == Status.OK
+        self.sampler = self.call("persisting_sampler_open").number("out_sampler")
 
     def open(self, path: Path, options: bytes | None = b'{"flush_interval": 0}') -> int:
         """Open a bucket and return its handle."""
@@ -358,6 +359,14 @@ class World:
             "ending": b'{"steps": 3, "terminated": true, "metadata": {"seed": 1}}',
             "id": b"one",
             "idle_ms": 0,
+            "sampler": self.sampler,
+            "law": b'{"order": "uniform", "length": 1, "stride": 1, "columns": ["n"]}',
+            "draws": 2,
+            "priorities": (ctypes.c_double * 2)(1, 2),
+            "out_priorities": (ctypes.c_double * 2)(),
+            "oldest": -1,
+            "into": (c_int64 * 8)(*[ctypes.addressof(self.block)] * 8),
+            "parts": 8,
         }
         if batch is not None:
             values |= {"array": byref(batch.array), "schema": byref(batch.schema)}
@@ -376,7 +385,7 @@ class World:
             self.indexed = True
             index = b'{"column": "n", "type": "btree"}'
             self.call("persisting_bucket_create_index", index=index)
-        if "trajectories" in parameters and not self.trajectories:
+        if {"trajectories", "sampler"} & parameters and not self.trajectories:
             self.open_trajectories()
         if batch is None and "schema" in parameters:
             batch = Exported(sample(name))
@@ -417,6 +426,7 @@ class World:
             "kv",
             "weights",
             "params",
+            "sampler",
             "trajectories",
         ):
             handle = getattr(self, name)

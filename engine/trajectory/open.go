@@ -15,6 +15,7 @@ import (
 	"github.com/persisting/persisting/engine/bucket"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/trajectory/mirror"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -50,7 +51,15 @@ func Open(dir string, o Options) (*Store, error) {
 	if s.episodes, err = s.bucket(episodesDir); err != nil {
 		return nil, errors.Join(err, s.steps.Close())
 	}
-	if err := s.recover(); err != nil {
+	err = s.recover()
+	if err == nil {
+		err = s.recoverRanks()
+	}
+	if err == nil && !o.ReadOnly {
+		// Now, as rows that were lost come anew, with other values, whether there is a sampler or not.
+		err = mirror.Forget(o.FS, filepath.Join(dir, mirrorDir), s.index.rows)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil

@@ -12,6 +12,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/bucket"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/trajectory/mirror"
 )
 
 // Store is an open store.
@@ -22,6 +23,11 @@ type Store struct {
 	episodes *bucket.Bucket
 	closed   atomic.Bool
 	now      func() time.Time
+
+	mirroring sync.Mutex                    // of who makes the mirror; taken before writing
+	mirror    atomic.Pointer[mirror.Mirror] // nil until there is a sampler
+
+	ranks ranks
 
 	writing sync.Mutex // the order of appends; guards what follows
 	frame   *frame     // nil until there is a step
@@ -35,7 +41,13 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return engine.ErrClosed
 	}
-	return errors.Join(s.steps.Close(), s.episodes.Close())
+	err := errors.Join(s.steps.Close(), s.episodes.Close(), s.ranks.close())
+	s.mirroring.Lock()
+	defer s.mirroring.Unlock()
+	if m := s.mirror.Swap(nil); m != nil {
+		err = errors.Join(err, m.Close())
+	}
+	return err
 }
 
 // Schema returns the columns of steps, nil where there are none yet.
@@ -57,6 +69,8 @@ type Stats struct {
 	Ended             int64        `json:"ended"`
 	Lost              int64        `json:"lost"`
 	Superseded        int64        `json:"superseded"`
+	HotRows           int64        `json:"hot_rows"`  // in the mirror
+	HotBytes          int64        `json:"hot_bytes"` // of its files
 	StepsBucket       bucket.Stats `json:"steps_bucket"`
 	EpisodesBucket    bucket.Stats `json:"episodes_bucket"`
 }
@@ -64,6 +78,9 @@ type Stats struct {
 // Stats returns how much is in the store.
 func (s *Store) Stats() Stats {
 	stats := Stats{Path: s.dir, StepsBucket: s.steps.Stats(), EpisodesBucket: s.episodes.Stats()}
+	if m := s.mirror.Load(); m != nil {
+		stats.HotRows, stats.HotBytes = m.Rows()
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	stats.Rows = s.index.visible
