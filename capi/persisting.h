@@ -1076,6 +1076,14 @@ persisting_status persisting_params_get(persisting_params params, const char* na
                                         struct persisting_error* error);
 
 /*
+ * Waits up to `timeout_ms` milliseconds for the newest version of a name to be above `above`,
+ * 0 for any, and returns its number; 0 when the time is over. The name need not be there yet.
+ */
+persisting_status persisting_params_wait(persisting_params params, const char* name, int64_t above,
+                                         int64_t timeout_ms, int64_t* out_version,
+                                         struct persisting_error* error);
+
+/*
  * Has a tag name the version that `version` means: a number, a tag, or "latest".
  * `expect` is the version that it names before, 0 for none, -1 for any; CONFLICT if it
  * is another. Durable when it returns.

@@ -348,6 +348,8 @@ class World:
             "rank": 0,
             "ranks": 1,
             "base": b"latest",
+            "above": 0,
+            "timeout_ms": 0,
             "wholes": (c_int64 * 3)(4, 2, 8),
             "byte_offsets": (c_int64 * 2)(0, 0),
             "trajectories": self.trajectories,
