@@ -208,6 +208,61 @@ def safetensors_sides(
     return {}
 
 
+def partial(directory: Path, rounds: int) -> None:
+    """Measure what is read of one tensor from the disk, and print."""
+    wide = 3584  # 27.5 MB of 2 bytes in rows of 3,840
+    rng = np.random.default_rng(3)
+    shapes = {f"t.{i}": (wide, 3840) for i in range(4)}
+    tensors = {k: np.frombuffer(rng.bytes(2 * wide * 3840), np.uint16) for k in shapes}
+    root = directory / "partial"
+    with ParameterStore(root) as store:
+        store.save("m", {key: value.reshape(shapes[key]) for key, value in tensors.items()})
+    quarter = slice(wide // 4, wide // 2)
+    parts: dict[str, dict[str, Any]] = {
+        "a tensor of 27.5 MB": {},
+        "a quarter of its rows": {"slices": {"t.2": quarter}},
+        "a quarter of its columns": {"slices": {"t.2": (slice(0, wide), slice(960, 1920))}},
+    }
+    found = []
+    for name, arguments in parts.items():
+        times = []
+        for _ in range(rounds):
+            forget(directory)
+            begun = time.perf_counter()
+            with ParameterStore(root, read_only=True) as store:
+                store.load("m", keys=["t.2"], **arguments)
+            times.append(time.perf_counter() - begun)
+        found.append(f"{name} {1000 * min(times):.1f} ms")
+    print(f"\nFrom the disk, with the opening of the store: {', '.join(found)}")
+
+
+def growth(do: Callable[[], object]) -> int:
+    """Return by how many bytes the memory of the process grew at most while something was done."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is there now
+    before = _status("VmRSS")
+    do()
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
+
+
+def memory(directory: Path, mib: int, count: int) -> None:
+    """Measure how much memory a save and a load take, and print."""
+    tensors = model(mib, count)
+    size = sum(value.nbytes for value in tensors.values())
+    kept: list[Any] = []
+    with ParameterStore(directory / "memory", keep=True) as store:
+        saved = growth(lambda: store.save("m", tensors))
+        loaded = growth(lambda: kept.append(store.load("m")))
+    print(
+        f"\nMemory beside {size >> 20} MiB of tensors: a save that keeps a copy {saved >> 20} MiB, "
+        f"a load into new memory {loaded >> 20} MiB"
+    )
+
+
 def many(directory: Path, count: int) -> None:
     """Measure many small tensors, and print."""
     rng = np.random.default_rng(2)
@@ -237,6 +292,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.directory) as made:
         run(Path(made), arguments.mib, arguments.tensors, arguments.rounds)
+        partial(Path(made), arguments.rounds)
+        memory(Path(made), arguments.mib, arguments.tensors)
         many(Path(made), arguments.many)
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ml_dtypes
 import numpy as np
@@ -189,6 +189,22 @@ def test_tied_tensors_are_one_again(store: ParameterStore) -> None:
     with store.open("m") as weights:
         assert weights.tensors["in"] == TensorInfo("F64", (100_000,), 800_000, tie=1)
         assert weights.tensors["equal"].tie == 0
+
+
+@pytest.mark.parametrize("framework", ["numpy", "bytes"])
+def test_small_tensors_do_not_share_memory(
+    store: ParameterStore, framework: Literal["numpy", "bytes"]
+) -> None:
+    sizes = [0, 1, 63, 64, 65, 1000, 65_535, 65_536, 70_000]
+    saved = {str(i): RNG.integers(0, 255, sizes[i % 9], np.uint8) for i in range(120)}
+    store.save("m", saved)
+    found = store.load("m", framework=framework)
+    for name, value in saved.items():
+        same(found[name], value)
+        assert not value.size or found[name].ctypes.data % 64 == 0
+    for name, value in found.items():
+        value.fill(int(name))
+    assert all((value == int(name)).all() for name, value in found.items())
 
 
 def test_what_did_not_change_is_stored_once(store: ParameterStore) -> None:

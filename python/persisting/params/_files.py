@@ -14,6 +14,11 @@ _OBJECT = "\0object:"
 DTYPE = "FILE"
 
 
+def may_be_reserved(name: str) -> bool:
+    """Whether a name begins as those that no tensor may have, which hardly any does."""
+    return name.startswith("\0")
+
+
 def of_file(path: str) -> str:
     """Return the name for a file, by its path in the directory."""
     return _FILE + path

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from persisting.params._boxes import Stored, is_box, parse
-from persisting.params._files import is_file, object_name
+from persisting.params._files import is_file, may_be_reserved, object_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,8 +88,20 @@ class Contents:
 
 
 def contents(columns: Iterable[Iterable[object]]) -> Contents:
-    """Return what there is, from names, dtypes, shapes, sizes and ties as the engine has them."""
+    """Return what there is, from names, dtypes, shapes, sizes and ties as the engine has them.
+
+    Tensors of which the same is stored, as those of layers of a model, share a `TensorInfo`.
+    """
     found = Contents()
+    infos: dict[object, TensorInfo] = {}
     for number, (name, dtype, shape, nbytes, tie) in enumerate(zip(*columns, strict=True)):
-        found.add(number, name, TensorInfo(dtype, tuple(shape), nbytes, tie))
+        stored = (dtype, tuple(shape), nbytes, tie)
+        info = infos.get(stored)
+        if info is None:
+            info = infos[stored] = TensorInfo(*stored)
+        if may_be_reserved(name):
+            found.add(number, name, info)
+        else:
+            found.numbers[name] = number
+            found.tensors[name] = info
     return found

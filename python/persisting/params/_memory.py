@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _PAGE = 4096
 _PHASE = 64
 _LARGE = 64 << 10
+_SLAB = 1 << 20
 
 
 class Located(NamedTuple):
@@ -76,9 +77,9 @@ def _locate_torch(value: Any) -> Located:
 def _locate_array(value: Any) -> Located:
     import numpy as np
 
-    array = seen_as = _as_array(value)
+    array = seen_as = value if type(value) is np.ndarray else _as_array(value)
     tag = numpy_tag(array.dtype)
-    address = array.__array_interface__["data"][0]
+    address = _address(array)
     seen = (address, array.shape, array.strides, tag)
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
@@ -86,7 +87,7 @@ def _locate_array(value: Any) -> Located:
     if not array.flags.c_contiguous:
         array = np.array(array, order="C")
     if array is not seen_as:
-        address = array.__array_interface__["data"][0]
+        address = _address(array)
     # What was seen stays as well, so that no other tensor gets its address.
     return Located(tag, array.shape, address, array.nbytes, (array, seen_as), seen)
 
@@ -142,19 +143,53 @@ class _Bytes:
         }
 
 
-def destination(framework: str, dtype: str, shape: Sequence[int], nbytes: int) -> Destination:
-    """Return new memory for a tensor, as an array of numpy or a tensor of torch."""
-    if framework == "torch":
-        torch = importlib.import_module("torch")
-        kind = torch_dtype(dtype)
-        sizes = (*shape[:-1], shape[-1] // 2) if dtype == "F4" and shape else tuple(shape)
-        made = torch.empty(sizes, dtype=kind)
-        return Destination(made.data_ptr(), nbytes, made)
-    memory = empty(nbytes)
-    address = memory.__array_interface__["data"][0]
-    if framework == "bytes":
-        return Destination(address, nbytes, memory)
-    return Destination(address, nbytes, memory.view(numpy_dtype(dtype)).reshape(shape))
+class Memory:
+    """New memory for tensors, as arrays of numpy, tensors of torch, or plain bytes.
+
+    Small arrays are pieces of slabs of 1 MiB, behind each other as in the file, so that many are
+    read in one go. An array keeps its slab.
+    """
+
+    def __init__(self, framework: str) -> None:
+        self._framework = framework
+        self._dtypes: dict[str, Any] = {}
+        self._slab = empty(0)
+        self._begin = self._at = 0  # its address, and how much of it is taken
+
+    def take(self, dtype: str, shape: Sequence[int], nbytes: int) -> Destination:
+        """Return memory for a tensor."""
+        if self._framework == "torch":
+            return _torch(dtype, shape, nbytes)
+        address, memory = self._bytes(nbytes)
+        if self._framework == "bytes":
+            return Destination(address, nbytes, memory)
+        if dtype not in self._dtypes:
+            self._dtypes[dtype] = numpy_dtype(dtype)
+        return Destination(address, nbytes, memory.view(self._dtypes[dtype]).reshape(shape))
+
+    def _bytes(self, nbytes: int) -> tuple[int, Any]:
+        if nbytes >= _LARGE:
+            memory = empty(nbytes)
+            return _address(memory), memory
+        if self._at + nbytes > len(self._slab):
+            self._slab, self._at = empty(_SLAB), 0
+            self._begin = _address(self._slab)
+        at = self._at
+        self._at += nbytes + -nbytes % _PHASE
+        return self._begin + at, self._slab[at : at + nbytes]
+
+
+def _torch(dtype: str, shape: Sequence[int], nbytes: int) -> Destination:
+    torch = importlib.import_module("torch")
+    kind = torch_dtype(dtype)
+    sizes = (*shape[:-1], shape[-1] // 2) if dtype == "F4" and shape else tuple(shape)
+    made = torch.empty(sizes, dtype=kind)
+    return Destination(made.data_ptr(), nbytes, made)
+
+
+def _address(array: Any) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def empty(nbytes: int) -> Any:
@@ -164,7 +199,7 @@ def empty(nbytes: int) -> Any:
     if nbytes < _LARGE:
         return np.empty(nbytes, np.uint8)
     room = np.empty(nbytes + _PAGE, np.uint8)
-    skip = (_PHASE - room.__array_interface__["data"][0]) % _PAGE
+    skip = (_PHASE - _address(room)) % _PAGE
     return room[skip : skip + nbytes]
 
 

@@ -13,7 +13,7 @@ from persisting._errors import InvalidArgumentError
 from persisting.params import _safetensors
 from persisting.params._background import Background
 from persisting.params._boxes import Box, is_box, tensor_of
-from persisting.params._files import is_file, object_name, of_object
+from persisting.params._files import is_file, may_be_reserved, object_name, of_object
 from persisting.params._memory import Located, locate
 from persisting.params._weights import Arrays, Framework, Pulled, Selection, Weights
 
@@ -313,7 +313,7 @@ class ParameterStore:
             for box in _pieces(key, value)
         ]
         pieces += [(key, locate(key, data), None) for key, data in _named(objects).items()]
-        ties = _ties([found.same for _, found, _ in pieces if found.nbytes])
+        ties = _ties([found for _, found, _ in pieces])
         for key, found, box in pieces:
             where = (found.shape, (0,) * len(found.shape))
             if isinstance(box, Box):
@@ -714,13 +714,21 @@ def _columns(
 ) -> tuple[Tensors, list[Located]]:
     """Return tensors as the engine takes them, and what keeps their memory."""
     columns = Tensors()
-    located = {key: locate(key, value) for key, value in tensors.items()}
-    ties = _ties([found.same for found in located.values() if found.nbytes])
-    for key, found in located.items():
-        dtype, shape = typed.get(key, (found.dtype, found.shape))
-        tie = ties.get(found.same, 0) if found.nbytes else 0
-        columns.add(_encodable(key), dtype, shape, found.address, found.nbytes, tie)
-    return columns, [*located.values()]
+    located = [locate(key, value) for key, value in tensors.items()]
+    ties = _ties(located)
+    whats = [
+        typed.get(key, (found.dtype, found.shape))
+        for key, found in zip(tensors, located, strict=True)
+    ]
+    columns.extend(
+        [_encodable(key) for key in tensors],
+        [dtype for dtype, _ in whats],
+        [shape for _, shape in whats],
+        [found.address for found in located],
+        [found.nbytes for found in located],
+        [ties.get(found.same, 0) if ties and found.nbytes else 0 for found in located],
+    )
+    return columns, located
 
 
 def _options(
@@ -741,7 +749,9 @@ def _options(
 
 
 def _check_key(key: object) -> None:
-    if not isinstance(key, str) or is_file(key) or is_box(key) or object_name(key) is not None:
+    if not isinstance(key, str) or (
+        may_be_reserved(key) and (is_file(key) or is_box(key) or object_name(key) is not None)
+    ):
         raise InvalidArgumentError(f"the name of a tensor is a str, not {key!r}")
 
 
@@ -771,8 +781,11 @@ def _whole(dtype: str, numbers: Sequence[int]) -> tuple[int, ...]:
     return (*sizes[:-1], 2 * sizes[-1]) if dtype == "F4" and sizes else sizes
 
 
-def _ties(seen: Sequence[Any]) -> dict[Any, int]:
-    """Give numbers to what was seen more than once, from 1."""
+def _ties(located: Sequence[Located]) -> dict[Any, int]:
+    """Give numbers to what is there more than once, from 1."""
+    seen = [found.same for found in located if found.nbytes]
+    if len({same[0] for same in seen}) == len(seen):  # no two begin at one address
+        return {}
     once: set[Any] = set()
     ties: dict[Any, int] = {}
     for same in seen:

@@ -13,7 +13,7 @@ from persisting._errors import InvalidArgumentError, NotFoundError
 from persisting.params._boxes import Range, Sorting, in_bytes, reads, tensor_of
 from persisting.params._files import of_object
 from persisting.params._infos import Contents, TensorInfo, contents
-from persisting.params._memory import Destination, destination, existing
+from persisting.params._memory import Destination, Memory, existing
 from persisting.params._patches import Patch, patch, whole
 
 if TYPE_CHECKING:
@@ -156,29 +156,31 @@ class Weights:
         wanted = [*(given if keys is None and out is not None else keys or self.tensors)]
         if keys is not None and not wanted:
             return {}
+        known, tensors = self._contents, self.tensors
         for name in (*wanted, *given, *rows):
-            if name not in self.tensors:
+            if name not in tensors:
                 raise self._missing(name)
+        memory = Memory(framework)
         batch, sorting = _Reads(), Sorting(self._read_arrays(verify))
         found: dict[str, Any] = {}
         tied: dict[int, Any] = {}
         for name in wanted:
-            info, whole = self.tensors[name], name not in rows
+            info, whole = tensors[name], name not in rows
             if whole and info.tie in tied and name not in given:
                 found[name] = tied[info.tie]
                 continue
-            plain = whole and name not in self._contents.boxes
+            plain = whole and name not in known.boxes
             part = None if plain else _part(name, info, rows.get(name))
             shape, nbytes = (part.shape, part.nbytes) if part else (info.shape, info.nbytes)
             if name in given:
                 place = existing(name, given[name], info.dtype, shape, nbytes)
             else:
-                place = destination(framework, info.dtype, shape, nbytes)
+                place = memory.take(info.dtype, shape, nbytes)
                 if whole and info.tie:
                     tied[info.tie] = place.value
             found[name] = place.value
             if part is None:
-                batch.add(self._contents.numbers[name], 0, place)
+                batch.add(known.numbers[name], 0, place)
             else:
                 self._gather(name, part.range, place, batch, sorting)
         batch.run(self._handle, verify)
