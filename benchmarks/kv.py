@@ -1,10 +1,11 @@
 """Blocks set, read from memory and read from the disk, for the tables in docs/kv.md.
 
-python3 -m benchmarks.kv [--directory DIR] [--mib 192] [--rounds 4] [--served]
+python3 -m benchmarks.kv [--directory DIR] [--mib 192] [--rounds 4] [store] [served] [lookups]
 
 Beside each figure is what the same file system does for one file and the same memory with pread
-and pwrite, as many threads as blocks at a time. Sides take turns; the best of all rounds counts. A
-second table has a store that another process serves beside one that is open in this.
+and pwrite, as many threads as blocks at a time, through the page cache and past it. Sides take
+turns; the best of all rounds counts. A second table has a store that another process serves beside
+one that is open in this.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from typing import TYPE_CHECKING, Protocol
 from persisting.kv import KVStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 SIZES = (256 << 10, 3 << 19, 6 << 20)
 DEPTHS = (1, 8, 32)
+PARTS = ("store", "served", "lookups")
 
 
 class Side(Protocol):
@@ -48,10 +50,12 @@ class Side(Protocol):
 class Raw:
     """One file, a thread for each block."""
 
+    flags = 0
+
     def __init__(self, directory: Path, memory: memoryview, size: int, depth: int) -> None:
         self.path = directory / "raw"
         self.size, self.memory = size, memory
-        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT)
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | self.flags)
         os.posix_fallocate(self.fd, 0, len(memory))
         self.pool = ThreadPoolExecutor(depth) if depth > 1 else None
 
@@ -82,6 +86,12 @@ class Raw:
         if self.pool is not None:
             self.pool.shutdown()
         os.close(self.fd)
+
+
+class Direct(Raw):
+    """One file past the page cache."""
+
+    flags = os.O_DIRECT
 
 
 class Ours:
@@ -156,26 +166,25 @@ def turn(side: Side, count: int, depth: int) -> tuple[float, float, float]:
     side.sync()
     wrote = time.perf_counter() - began
     random.shuffle(order)
-    hot = min(timed(side.read, order, depth) for _ in range(3))
     forget(side)
-    return wrote, hot, timed(side.read, order, depth)
+    cold = timed(side.read, order, depth)
+    return wrote, min(timed(side.read, order, depth) for _ in range(4)), cold
 
 
 def table(
     directory: Path,
     total: int,
     rounds: int,
-    left: type[Ours] = Ours,
-    right: type[Ours | Raw] = Raw,
-    sizes: tuple[int, ...] = SIZES,
-    depths: tuple[int, ...] = DEPTHS,
+    sides: tuple[type[Ours | Raw], ...],
+    sizes: Sequence[int] = SIZES,
+    depths: Sequence[int] = DEPTHS,
 ) -> None:
-    """Print the table of blocks, of one side beside another."""
+    """Print the table of blocks, of sides beside each other."""
     memory = memoryview(mmap.mmap(-1, total))
     memory[:] = random.Random(1).randbytes(total)
-    names = {Ours: "store", Raw: "raw", Served: "served"}
+    names = {Ours: "store", Raw: "raw", Direct: "O_DIRECT", Served: "served"}
     print(
-        f"| GB/s, {names[left]} / {names[right]} | blocks at a time | set and flush "
+        f"| GB/s, {' / '.join(names[side] for side in sides)} | blocks at a time | set and flush "
         "| get, in memory | get, from disk |"
     )
     print("|---|---:|---:|---:|---:|")
@@ -184,7 +193,7 @@ def table(
             count = total // size
             best: dict[type, list[float]] = {}
             for number in range(rounds):
-                for make in (right, left) if number % 2 else (left, right):
+                for make in sides if number % 2 else reversed(sides):
                     with tempfile.TemporaryDirectory(dir=directory) as path:
                         side: Side = make(Path(path), memory, size, depth)
                         with contextlib.closing(side):
@@ -193,8 +202,8 @@ def table(
                     best[make] = [min(pair) for pair in zip(before, took, strict=True)]
             moved = count * size / 1e9
             cells = [
-                f"{moved / one:.2f} / {moved / other:.2f}"
-                for one, other in zip(best[left], best[right], strict=True)
+                " / ".join(f"{moved / took:.2f}" for took in column)
+                for column in zip(*(best[side] for side in sides), strict=True)
             ]
             print(f"| {size / 2**20:g} MiB | {depth} | {' | '.join(cells)} |", flush=True)
 
@@ -233,14 +242,20 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=Path.cwd())
     parser.add_argument("--mib", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--served", action="store_true", help="only what a served store costs")
+    parser.add_argument("--kib", type=int, nargs="+", default=[size >> 10 for size in SIZES])
+    parser.add_argument("--depths", type=int, nargs="+", default=DEPTHS)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
     arguments = parser.parse_args()
-    if not arguments.served:
-        table(arguments.directory, arguments.mib << 20, arguments.rounds)
-    sizes, depths = SIZES[:2], DEPTHS[:2]
-    table(arguments.directory, arguments.mib << 20, arguments.rounds, Served, Ours, sizes, depths)
-    if not arguments.served:
-        lookups(arguments.directory)
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}, want some of {[*PARTS]}")
+    sizes = [kib << 10 for kib in arguments.kib]
+    for part in arguments.parts or PARTS:
+        if part == "lookups":
+            lookups(arguments.directory)
+            continue
+        sides = (Ours, Raw, Direct) if part == "store" else (Served, Ours)
+        total = arguments.mib << 20
+        table(arguments.directory, total, arguments.rounds, sides, sizes, arguments.depths)
 
 
 if __name__ == "__main__":

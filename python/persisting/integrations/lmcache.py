@@ -96,7 +96,7 @@ class Adapter(L2AdapterInterface):
         self._batches = Batches(self._tier.store, self._waker) if self._tier.store else None
         self._lock = threading.Lock()
         self._last = 0
-        self._tasks: dict[int, tuple[_Task, list[int]]] = {}  # with numbers of keys, by ticket
+        self._tasks: dict[int, tuple[_Task, Sequence[int]]] = {}  # with numbers of keys, by ticket
         self._stored: dict[int, L2StoreResult] = {}
         self._found: dict[int, Bitmap] = {}
         self._loaded: dict[int, Bitmap] = {}
@@ -145,13 +145,13 @@ class Adapter(L2AdapterInterface):
     def _begin(self, task: _Task, objects: Sequence[Any]) -> None:
         if self._batches is None:
             return
+        addresses = [o.data_ptr for o in objects]
+        encoded = [encode(key) for key in task.keys]
         for salt, numbers in self._groups(task).items():
             memory = Memory()
-            memory.add_rows(
-                [objects[i].data_ptr for i in numbers], [task.sizes[i] for i in numbers]
-            )
+            memory.add_rows([addresses[i] for i in numbers], [task.sizes[i] for i in numbers])
             memory.kept = list(objects)
-            keys = [encode(task.keys[i]) for i in numbers]
+            keys = [encoded[i] for i in numbers]
             if task.is_load:
                 ticket = self._batches.load(keys, memory)
             else:
@@ -159,12 +159,15 @@ class Adapter(L2AdapterInterface):
             task.batches += 1
             self._tasks[ticket] = task, numbers
 
-    def _groups(self, task: _Task) -> dict[str, list[int]]:
+    def _groups(self, task: _Task) -> dict[str, Sequence[int]]:
         """Return the numbers of keys by whom they are stored for; loads are all alike."""
-        groups: dict[str, list[int]] = {}
+        salts = {"" if task.is_load else key.cache_salt for key in task.keys}
+        if len(salts) == 1:
+            return {salts.pop(): range(len(task.keys))}
+        groups: dict[str, list[int]] = {salt: [] for salt in salts}
         for i, key in enumerate(task.keys):
-            groups.setdefault("" if task.is_load else key.cache_salt, []).append(i)
-        return groups
+            groups[key.cache_salt].append(i)
+        return {**groups}
 
     def _space(self, salt: str) -> int:
         assert self._batches is not None
@@ -261,7 +264,7 @@ class Adapter(L2AdapterInterface):
     def _look(self, keys: list[bytes]) -> list[bool]:
         if self._batches is None:
             return [False] * len(keys)
-        return [length >= 0 for length in self._batches.lengths(keys, LEASE_MS)]
+        return self._batches.present(keys, LEASE_MS)
 
     def query_lookup_and_lock_result(self, task_id: int) -> Bitmap | None:
         """Return which objects there are, once; None before the lookup has ended."""

@@ -54,6 +54,10 @@ class Batches:
         """Return the length of each block, -1 where there is none; does not wait."""
         return self._store.exists(self._space, Keys(keys), lease_ms) if keys else ()
 
+    def present(self, keys: list[bytes], lease_ms: int) -> list[bool]:
+        """Return whether there is each block; does not wait."""
+        return self._store.present(self._space, Keys(keys), lease_ms) if keys else []
+
     def load(self, keys: list[bytes], memory: Memory) -> int:
         """Begin to read blocks and return a ticket; does not wait."""
         with self._lock:  # nobody may take the completion before the memory is known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from persisting._errors import InvalidArgumentError
 
@@ -48,4 +48,8 @@ def as_keys(keys: Iterable[str | bytes]) -> list[bytes]:
     """Return the bytes of keys."""
     if isinstance(keys, str | bytes):
         raise InvalidArgumentError("want several keys, got one: put it in a list")
-    return [key if type(key) is bytes else as_key(key) for key in keys]
+    listed = [*keys]
+    try:  # most are all text, which is encoded in a third of the time that the rest takes
+        return [*map(str.encode, cast("list[str]", listed))]
+    except TypeError:
+        return [key if type(key) is bytes else as_key(key) for key in listed]

@@ -235,7 +235,10 @@ class KVStore:
 
     def exists_many(self, keys: Iterable[Key], *, lease: float = LEASE) -> list[bool]:
         """Whether there is a block for each key; does not wait."""
-        return [length >= 0 for length in self._lengths(as_keys(keys), lease)]
+        encoded = as_keys(keys)
+        if not encoded:
+            return []
+        return self._store.present(self._space, Keys(encoded), in_ms(lease, "lease"))
 
     def length(self, key: Key, *, lease: float = LEASE) -> int | None:
         """Return the length of a block in bytes, None where there is none; does not wait."""
