@@ -34,8 +34,8 @@ func (s *Store) extend(ring int, full *segment) error {
 	if s.rings.openOf(ring) != full {
 		return nil
 	}
-	g, err := s.emptySegment()
-	if err != nil {
+	g, err := s.emptySegment(ring, full)
+	if g == nil || err != nil {
 		return err
 	}
 	return s.begin(ring, g)
@@ -65,28 +65,32 @@ const (
 const spare = 1
 
 // emptySegment returns a segment that holds nothing: a free one, a new one while the capacity has room, or the oldest once it was
-// emptied. It does not wait for readers; a set that finds none fails, and the blocks that are read stay. The caller holds
-// s.recycling, here and below.
-func (s *Store) emptySegment() (*segment, error) {
+// emptied. It does not wait for readers; a set that finds none fails, and the blocks that are read stay. It returns nil where what
+// stays of the one that was emptied has begun the next segment of the ring already: to put another behind would leave most of that
+// empty. The caller holds s.recycling, here and below.
+func (s *Store) emptySegment(ring int, full *segment) (*segment, error) {
 	for tries := 0; ; tries++ {
 		s.collect()
 		if g := s.rings.pop(spare); g != nil {
 			return g, nil
 		}
-		var full error
+		var noFile error
 		if s.rings.room() {
 			g, err := s.create()
 			if err == nil {
 				return g, nil
 			}
-			full = err // there may be segments to empty
+			noFile = err // there may be segments to empty
 		}
 		if s.rings.leavingCount() > 1 || tries == mostTries || s.o.Now().Before(s.fullUntil) {
 			s.fullUntil = s.o.Now().Add(fullFor)
-			return nil, errors.Join(errFull, full)
+			return nil, errors.Join(errFull, noFile)
 		}
 		if err := s.recycle(); err != nil {
-			return nil, errors.Join(err, full)
+			return nil, errors.Join(err, noFile)
+		}
+		if s.rings.openOf(ring) != full {
+			return nil, nil
 		}
 	}
 }
