@@ -5,7 +5,7 @@ The header is read, and files are made that git ignores:
     capi/shim_functions.c
         every function: the check for a fork, the checks of its arguments, the call of its Go half
     capi/halves.go, capi/kinds.go
-        the Go halves that are not written by hand, the kinds of handles; see `_build/go_halves.py`
+        the Go halves, the kinds of handles; see `_build/go_halves.py`
     python/persisting/_engine/boundary.py, functions.py
         what C declares, and its functions as Python calls them; see `_build/python_calls.py`
 
@@ -14,7 +14,7 @@ The header of the native library, whose source is Rust, is made by `_build/nativ
 
 from __future__ import annotations
 
-from _build.go_halves import GO_FILE, KINDS_FILE, by_hand, go_text, half_name, kinds_text
+from _build.go_halves import GO_FILE, KINDS_FILE, go_text, half_name, kinds_text
 from _build.native_header import HEADER_FILE as NATIVE_HEADER
 from _build.native_header import native_header
 from _build.persisting_header import ERROR, HEADER, Function, Header, Parameter, read
@@ -90,7 +90,7 @@ def boundary() -> None:
     header = read(HEADER.read_text())
     for file, text in (
         (C_FILE, c_text(header)),
-        (GO_FILE, go_text(header, by_hand())),
+        (GO_FILE, go_text(header)),
         (KINDS_FILE, kinds_text(header)),
         (DECLARATIONS_FILE, declarations_text(header)),
         (FUNCTIONS_FILE, functions_text(header)),

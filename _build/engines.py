@@ -33,8 +33,10 @@ def engines() -> Path:
             shutil.rmtree(directory, ignore_errors=True)
             make_venv(directory / "venv")
             pip = [str(directory / "venv" / "bin" / "python"), "-m", "pip"]
-            # The list is complete, and one package asks for a version that PyPI has not.
-            logged("engines", [*pip, "install", "--no-deps", "-r", str(requirements)])
+            # The list is complete, one package asks for a version that PyPI has not, and another
+            # for a newer Python than its models need.
+            install = [*pip, "install", "--no-deps", "--ignore-requires-python"]
+            logged("engines", [*install, "-r", str(requirements)])
             logged("vllm", [*pip, "download", "--no-deps", f"--dest={directory}", VLLM])
             (wheel,) = directory.glob("vllm-*.whl")
             with zipfile.ZipFile(wheel) as archive:

@@ -4,13 +4,13 @@ What a function does is `bucketRenew` for `persisting_bucket_renew`: a Go functi
 that is a method, of the types of Go. Its half, which is made here, takes the arguments from C,
 finds what the handle stands for, and writes the results:
 
-    the first handle                  what it stands for, for the length of the call
-    another handle                    the same, and a panic is not blamed on it
+    the first handle                  what it stands for; a panic of the call is blamed on it
+    another handle                    what it stands for
     const char*                       string; with PERSISTING_JSON []byte
     PERSISTING_TAKES(A | B) flags     a bool for each flag
     PERSISTING_OF(n) array, n         a slice, nil for NULL
     keys, key_sizes, count            a slice of slices of bytes, where C has them
-    other arrays, structs             pointers, as C has them
+    other arrays, structs, char*      pointers, as C has them
     ArrowArray* and ArrowSchema*      arrow.Record
     ArrowSchema*                      *arrow.Schema
     numbers                           numbers
@@ -18,15 +18,14 @@ finds what the handle stands for, and writes the results:
     char** out_json, out_list         what becomes JSON
     char** out_text                   string
     ArrowSchema* out_schema           *arrow.Schema
+    other structs out_x               pointers, which are arguments
     int64_t* out_x                    any number
 
-The results come in the order of the parameters, then an error. A half of another form is written
-by hand, as an export of package capi, and is not made.
+The results come in the order of the parameters, then an error.
 """
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -129,8 +128,7 @@ class Half:
 
     def _unfit(self, p: Parameter) -> Exception:
         return fault(
-            f"{self.function.name}: a Go half with {p.declared} is written by hand; "
-            f"there is no export {half_name(self.function)}"
+            f"{self.function.name}: {p.declared} is nothing that a Go half can take or give"
         )
 
     def _imported(self, by: str, what: str, name: str) -> None:
@@ -158,15 +156,18 @@ class Half:
             self._imported("importColumns", name, "Columns")
         elif p.ctype in NUMBERS:
             self.arguments.append(f"{NUMBERS[p.ctype]}({name})")
-        elif p.ctype != "char*" and p.is_pointer:
+        elif p.is_pointer:
             self.arguments.append(name)
         else:
             raise self._unfit(p)
 
     def _result(self, p: Parameter) -> None:
         value, out = f"result{len(self.results) + 1}", local(p)
-        self.results.append(value)
         base = p.ctype.removesuffix("*")
+        if base.startswith("struct ") and base != "struct ArrowSchema":
+            self.arguments.append(out)
+            return
+        self.results.append(value)
         if noun := self.header.handle(p._replace(ctype=base)):
             self.after.append(f"*{out} = C.{base}(handles.add({kind_name(noun)}, {value}))")
         elif p.name in ("out_json", "out_list"):
@@ -197,10 +198,8 @@ class Half:
         declared = [f"{local(p)} {c_type(p)}" for p in self.function.parameters]
         declared.append("e *C.struct_persisting_error")
         body = self._body()
-        for number, (noun, p) in reversed([*enumerate(self.opened, 1)]):
-            by = "with" if number == 1 else "beside"
-            if self._closes():
-                by = "shut"
+        by = "shut" if self._closes() else "with"
+        for number, (noun, p) in enumerate(self.opened, 1):  # the first is the innermost
             head = f"return {by}({kind_name(noun)}, uint64({local(p)})"
             typed = f"the{number} {open_type(noun)}"
             body = [f"{head}, func({typed}) error {{", *(f"\t{line}" for line in body), "})"]
@@ -214,23 +213,9 @@ class Half:
         ]
 
 
-def by_hand() -> set[str]:
-    """Return the names of the Go halves that are written by hand."""
-    files = (file for file in HEADER.parent.glob("*.go") if file != GO_FILE)
-    return {
-        name
-        for file in files
-        for name in re.findall(r"^//export (\w+)$", file.read_text(), re.MULTILINE)
-    }
-
-
-def go_text(header: Header, written: set[str]) -> str:
-    """Return the Go file of all halves but those that are written by hand."""
-    halves = [
-        "\n".join(Half(header, function).lines())
-        for function in header.functions.values()
-        if half_name(function) not in written
-    ]
+def go_text(header: Header) -> str:
+    """Return the Go file of all halves."""
+    halves = ["\n".join(Half(header, f).lines()) for f in header.functions.values()]
     imports = 'import "unsafe"\n\n// #include "shim.h"\nimport "C"'
     return "\n\n".join([GENERATED, "package main", imports, *halves]) + "\n"
 
@@ -252,6 +237,8 @@ def kinds_text(header: Header) -> str:
         *(f"\t{kind_name(noun):<{width}} kind = {number}" for number, noun in nouns),
         ")",
         "",
-        f"func (k kind) String() string {{ return [...]string{{{names}}}[k] }}",
+        "func (k kind) String() string {",
+        f"\treturn [...]string{{{names}}}[k]",
+        "}",
     ]
     return "\n".join(lines) + "\n"

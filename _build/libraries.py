@@ -110,7 +110,7 @@ def go_library() -> None:
     """Build the Go library beside the Rust one; Go's own cache decides what is out of date."""
     exports = ROOT / "capi" / "exports.map"
     linker = [f'"-Wl,--version-script={exports}"', "-Wl,-rpath,$ORIGIN"]
-    flags = ["-s", "-w", f"-X=main.version={version()}", f"-extldflags '{' '.join(linker)}'"]
+    flags = ["-s", "-w", f"-X=main.release={version()}", f"-extldflags '{' '.join(linker)}'"]
     with tempfile.TemporaryDirectory() as temporary:
         built = Path(temporary) / GO_LIBRARY
         command = ["go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false"]

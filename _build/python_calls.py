@@ -9,13 +9,15 @@ it writes, in the order of the parameters:
     PERSISTING_TAKES(A | B) flags     a keyword for each flag, False by default
     ArrowArray* and ArrowSchema*      pyarrow.RecordBatch
     ArrowSchema*                      pyarrow.Schema
+    keys, key_sizes, count            `Keys` of the module `kv`
     other pointers                    what ctypes takes for an address
     char** out_json, out_list         dict, list
     char** out_text                   str
+    PERSISTING_OF(n) array out_x, n   its numbers
     struct x* out_x                   the members of x, which are numbers
     ArrowSchema* out_schema           pyarrow.Schema
 
-A function that gives out an array is not made: its callers have the memory that it writes to.
+A function that gives out an ArrowArray is not made: its callers have the memory that it writes to.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ NOTE = f"Made from {HEADER.name} by _build/python_calls.py."
 # What stands for a C type in ctypes. A handle is a uint64_t; all other pointers, which take
 # addresses, arrays and byref(), are void pointers.
 CTYPES = {
+    "int8_t": "c_int8",
     "int32_t": "c_int32",
     "int64_t": "c_int64",
     "uint32_t": "c_uint32",
@@ -109,6 +112,10 @@ def declarations_text(header: Header) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+# What C gets of the keys of a call, by the names of the parameters.
+KEYS = {"keys": "blob", "key_sizes": "sizes", "count": "count"}
+
+
 class Call:
     """A function as Python calls it, piece by piece."""
 
@@ -123,9 +130,17 @@ class Call:
         self.results: list[tuple[str, str]] = []
         records = [(a, b) for a, b in pairwise(function.parameters) if a.ctype.endswith("Array*")]
         skipped = {schema.name for _, schema in records}
+        of_keys = KEYS if any(p.name == "key_sizes" for p in function.parameters) else {}
         for p in function.parameters:
             if p.is_out:
                 self._result(p)
+            elif p.name in of_keys:
+                if p.name == "keys":
+                    self.parameters.append("keys: Keys")
+                    self.before.append(f"{', '.join(of_keys.values())} = keys.arguments")
+                self.arguments.append(of_keys[p.name])
+            elif p.many and p.name.startswith("out_"):
+                self._numbers(p)
             elif p.ctype == "struct ArrowArray*":
                 self.parameters.append("batch: pa.RecordBatch")
                 self.before.append("schema, array = batch.__arrow_c_array__()")
@@ -158,6 +173,12 @@ class Call:
         self.parameters.append(f"{p.said}: {kind}")
         self.arguments.append(given)
 
+    def _numbers(self, p: Parameter) -> None:
+        element = python_type(self.header, p.ctype.removesuffix("*"))
+        self.before.append(f"{p.name} = ({element} * {p.many})()")
+        self.arguments.append(p.name)
+        self.results.append(("Iterable[int]", p.name))
+
     def _result(self, p: Parameter) -> None:
         base = p.ctype.removesuffix("*")
         made = "c_char_p" if base == "char*" else python_type(self.header, base)
@@ -185,7 +206,7 @@ class Call:
         body = [
             *self.before,
             "error = Error()",
-            f"if library().{self.function.name}({', '.join([*self.arguments, 'error'])}):",
+            f"if c.{self.function.name}({', '.join([*self.arguments, 'error'])}):",
             "    raise exception(error)",
             *self.after,
         ]
@@ -211,7 +232,7 @@ def functions_text(header: Header) -> str:
     ]
     structs = [struct_name(name) for name in header.structs if name.startswith("persisting_")]
     names = sorted({*header.flags, *structs, "ArrowSchema"} - {"OVER"})
-    library = ["as_json", "capsule_pointer", "exception", "library", "schema_in", "taken"]
+    library = ["as_json", "c", "capsule_pointer", "exception", "schema_in", "taken"]
     types = sorted({*CTYPES.values(), "byref", "c_uint64"})
     blocks = [
         f'"""The functions that C declares. {NOTE}"""',
@@ -223,8 +244,8 @@ def functions_text(header: Header) -> str:
         + imported("persisting._engine.boundary", names)
         + "\n"
         + imported("persisting._engine.library", library),
-        "if TYPE_CHECKING:\n    from collections.abc import Mapping, Sequence\n\n"
-        "    import pyarrow as pa",
+        "if TYPE_CHECKING:\n    from collections.abc import Iterable, Mapping, Sequence\n\n"
+        "    import pyarrow as pa\n\n    from persisting._engine.kv import Keys",
         *(call.text() for call in made),
     ]
     return "\n\n\n".join(blocks) + "\n"

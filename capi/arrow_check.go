@@ -52,7 +52,9 @@ func checkArray(t arrow.DataType, a *C.struct_ArrowArray, rows int64, path strin
 	if buffers > 1 && pointers[1] == nil && end+int64(offsets) > 0 {
 		return fault("buffer 1 is NULL")
 	}
-	values := end // of the children
+	// How many values the children must have. The importer believes offsets, so they are read here, and
+	// they alone: other values can be anything.
+	values := end
 	switch offsets {
 	case 4:
 		values = lastOffset(unsafe.Slice((*int32)(pointers[1]), end+1)[a.offset:])
@@ -103,7 +105,7 @@ func layout(t arrow.DataType) (buffers int, children []arrow.Field, offsets int)
 		return 1, t.Fields(), 0
 	case *arrow.StructType:
 		return 1, t.Fields(), 0
-	case *arrow.DictionaryType:
+	case *arrow.DictionaryType: // before those of a fixed width, which its indices have
 		return -1, nil, 0
 	case arrow.FixedWidthDataType:
 		return 2, nil, 0

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"time"
-	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine/batch"
@@ -22,6 +21,7 @@ import "C"
 
 var (
 	bucketAcknowledged   = succeeds((*bucket.Bucket).Acknowledged)
+	bucketCheck          = (*bucket.Bucket).Check
 	bucketClose          = (*bucket.Bucket).Close
 	bucketCommit         = (*bucket.Bucket).Commit
 	bucketCompact        = (*bucket.Bucket).Compact
@@ -32,6 +32,7 @@ var (
 	bucketOpenRing       = (*bucket.Bucket).OpenRing
 	bucketRenew          = (*bucket.Bucket).Renew
 	bucketRestore        = (*bucket.Bucket).Restore
+	bucketSchema         = succeedsBoth((*bucket.Bucket).Schema)
 	bucketStats          = succeeds((*bucket.Bucket).Stats)
 	bucketTag            = (*bucket.Bucket).Tag
 	bucketTruncateBefore = (*bucket.Bucket).TruncateBefore
@@ -54,61 +55,38 @@ func bucketOpenReadOnly(dir string) (*bucket.Bucket, error) {
 	return bucket.OpenReadOnly(dir, o)
 }
 
-//export persistingBucketAppendGo
-func persistingBucketAppendGo(id C.persisting_bucket, a *C.struct_ArrowArray, s *C.struct_ArrowSchema, flags C.uint32_t, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error {
-		return with(kindBucket, uint64(id), func(b *bucket.Bucket) error {
-			rec, err := importBatch(a, s)
-			if err != nil {
-				return err
-			}
-			defer rec.Release()
-			if flags&C.PERSISTING_CHECK != 0 {
-				return b.Check(rec, flags&C.PERSISTING_NO_WAIT != 0)
-			}
-			rows := bucket.Record{Rows: rec, Checked: flags&C.PERSISTING_CHECKED != 0}
-			return put(b, rows, flags, waitNs, outFirst, outAcknowledged)
-		})
-	})
+func bucketAppend(b *bucket.Bucket, rec arrow.Record, noWait, notify, checked bool, waitNs int64) (first, acknowledged int64, err error) {
+	return put(b, bucket.Record{Rows: rec, Checked: checked}, noWait, notify, waitNs)
 }
 
-//export persistingBucketAppendMessageGo
-func persistingBucketAppendMessageGo(id C.persisting_bucket, columns C.persisting_columns, message unsafe.Pointer, size C.int64_t, flags C.uint32_t, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error {
-		return with(kindBucket, uint64(id), func(b *bucket.Bucket) error {
-			if size < 0 || size > math.MaxInt32 {
-				return fmt.Errorf("%w: size %d, want 0 to %d", errArgument, size, math.MaxInt32)
-			}
-			return beside(kindColumns, uint64(columns), func(schema *batch.MessageSchema) error {
-				rows := bucket.Message{Columns: schema, Bytes: unsafe.Slice((*byte)(message), int(size))}
-				return put(b, rows, flags, waitNs, outFirst, outAcknowledged)
-			})
-		})
-	})
+func bucketAppendMessage(b *bucket.Bucket, columns *batch.MessageSchema, message []byte, noWait, notify bool, waitNs int64) (first, acknowledged int64, err error) {
+	if len(message) > math.MaxInt32 {
+		return 0, 0, fmt.Errorf("%w: size %d, want 0 to %d", errArgument, len(message), math.MaxInt32)
+	}
+	return put(b, bucket.Message{Columns: columns, Bytes: message}, noWait, notify, waitNs)
 }
 
 // put appends a batch, waits for the acknowledgement as its caller wants it, and
 // tells where the rows are.
-func put(b *bucket.Bucket, rows bucket.Batch, flags C.uint32_t, waitNs C.int64_t, outFirst, outAcknowledged *C.int64_t) error {
-	first, end, err := b.Append(rows, flags&C.PERSISTING_NO_WAIT != 0)
+func put(b *bucket.Bucket, rows bucket.Batch, noWait, notify bool, waitNs int64) (first, acknowledged int64, err error) {
+	first, end, err := b.Append(rows, noWait)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	if waitNs != 0 {
 		// A time that is up is no error of the put: the rows are there, and the caller sees by the
 		// number that they are not acknowledged yet.
-		if err := bucketWait(b, end, int64(waitNs)); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			return err
+		if err := bucketWait(b, end, waitNs); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return 0, 0, err
 		}
 	}
-	acknowledged := b.Acknowledged()
+	acknowledged = b.AcknowledgedHere()
 	// Only where it has to wait: a caller whose rows are acknowledged by now looks at the number,
 	// and at no descriptor.
-	if acknowledged < end && flags&C.PERSISTING_NOTIFY != 0 {
+	if acknowledged < end && notify {
 		b.Notify(end)
 	}
-	*outFirst, *outAcknowledged = C.int64_t(first), C.int64_t(acknowledged)
-	return nil
+	return first, acknowledged, nil
 }
 
 func bucketWait(b *bucket.Bucket, rows, timeoutNs int64) error {
@@ -130,7 +108,7 @@ func bucketNotify(b *bucket.Bucket, rows int64) error {
 	return nil
 }
 
-func bucketSetBell(b *bucket.Bucket, fd int32) error {
+func bucketSetWaker(b *bucket.Bucket, fd int32) error {
 	if fd < 0 {
 		b.SetWaker(nil)
 		return nil
@@ -140,14 +118,14 @@ func bucketSetBell(b *bucket.Bucket, fd int32) error {
 		if over {
 			number += C.PERSISTING_OVER
 		}
-		ring(fd, number)
+		wake(fd, number)
 	})
 	return nil
 }
 
-// ring writes a number to a descriptor. A pipe has room for all that is asked for, an
+// wake writes a number to a descriptor. A pipe has room for all that is asked for, an
 // eventfd takes more than there is to tell, and a closed one wants nothing.
-func ring(fd int32, number uint64) {
+func wake(fd int32, number uint64) {
 	var text [8]byte
 	binary.NativeEndian.PutUint64(text[:], number)
 	// Eight bytes, which a pipe takes as a whole or not at all.
@@ -185,25 +163,14 @@ func versioned(c *table.Cursor, err error) (*table.Cursor, uint64, error) {
 	return c, version, nil
 }
 
-//export persistingBucketGetGo
-func persistingBucketGetGo(id C.persisting_bucket, offset, count C.int64_t, out *C.struct_ArrowArray, outVersion *C.uint64_t, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error {
-		return with(kindBucket, uint64(id), func(b *bucket.Bucket) error {
-			if err := checkRange(int64(offset), int64(count)); err != nil {
-				return err
-			}
-			rows, err := b.Get(int64(offset), int64(count))
-			if err != nil {
-				return err
-			}
-			*outVersion = C.uint64_t(rows.Version)
-			exportRows(rows, out)
-			return nil
-		})
-	})
-}
-
-func bucketSchema(b *bucket.Bucket) (*arrow.Schema, uint64, error) {
-	schema, version := b.Schema()
-	return schema, version, nil
+func bucketGet(b *bucket.Bucket, offset, count int64, out *C.struct_ArrowArray) (uint64, error) {
+	if err := checkRange(offset, count); err != nil {
+		return 0, err
+	}
+	rows, err := b.Get(offset, count)
+	if err != nil {
+		return 0, err
+	}
+	exportRows(rows, out)
+	return rows.Version, nil
 }

@@ -24,18 +24,13 @@ func cursorSchema(c *table.Cursor) (*arrow.Schema, error) {
 	return schema, nil
 }
 
-//export persistingCursorNextGo
-func persistingCursorNextGo(id C.persisting_cursor, out *C.struct_ArrowArray, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error {
-		return with(kindCursor, uint64(id), func(c *table.Cursor) error {
-			rec, err := c.Next()
-			if err != nil && !errors.Is(err, io.EOF) {
-				return err
-			}
-			exportRecord(rec, out)
-			return nil
-		})
-	})
+func cursorNext(c *table.Cursor, out *C.struct_ArrowArray) error {
+	rec, err := c.Next()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	exportRecord(rec, out)
+	return nil
 }
 
 // exportRecord takes over a reference to rec. Without a record it gives out an array

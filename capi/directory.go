@@ -8,6 +8,8 @@ import (
 
 var directoryRead = table.ReadForeign
 
+// directoryVerify is contained as the others are: files may be damaged in a way that nobody has thought of, and to look at them is
+// no reason to end the use of the library.
 func directoryVerify(dir string, quick bool) (inspect.Examination, error) {
 	return contained(func() (inspect.Examination, error) {
 		return inspect.Examine(dir, inspect.ExamineOptions{ReadRows: !quick})
@@ -21,7 +23,6 @@ func directoryInspect(dir string) (inspect.Examination, error) {
 }
 
 func directoryRepair(dir string, apply bool) (inspect.Repaired, error) {
-	// Without a handle, so a panic is of this call: what it worked on is a directory that nobody
-	// has open.
+	// The directory is one that nobody has open, so what a panic leaves half done is seen by no handle.
 	return contained(func() (inspect.Repaired, error) { return inspect.Repair(dir, apply, bucket.Salvage) })
 }

@@ -11,9 +11,6 @@
 // function of Go's own types, or a variable that is the method which it is.
 // There is no logic in it. `_build/go_halves.py` says what becomes of each type.
 //
-// A half that has no such form, as one that borrows memory, is an export in the
-// file of its noun, and is not made.
-//
 // # Layers
 //
 // Above all of Go, and the only package that knows C's types. What calls it is in another language: Python's _engine, or a program in C.

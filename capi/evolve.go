@@ -26,6 +26,7 @@ func bucketComputeColumn(b *bucket.Bucket, column *arrow.Schema, expression stri
 	if err != nil {
 		return err
 	}
+	// A field of C has a type, so null stands for the one that the expression has.
 	if f.Type.ID() == arrow.NULL {
 		f.Type = nil
 	}
@@ -40,6 +41,8 @@ func bucketCastColumn(b *bucket.Bucket, column *arrow.Schema) error {
 	return b.Columns().Cast(f)
 }
 
+// oneField is the field of a schema that stands for a column: the Arrow interface has no struct for a field
+// that is not a schema.
 func oneField(columns *arrow.Schema) (arrow.Field, error) {
 	if columns.NumFields() != 1 {
 		return arrow.Field{}, fmt.Errorf("%w: schema has %d fields, want 1", errArgument, columns.NumFields())

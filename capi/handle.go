@@ -29,6 +29,7 @@ type (
 	openWeights  = *params.Weights
 
 	openTrajectories = *trajectory.Store
+	openSheet        = *trajectory.Sheet
 )
 
 // kindShift is where the kind of a handle begins.
@@ -52,17 +53,9 @@ type entry struct {
 	broken atomic.Pointer[error] // by a panic in a call on it
 }
 
-// fault returns why the handle can only be closed, nil if it can be used. A bucket
-// may have broken in its own work.
-func (e *entry) fault() error {
-	if e.bucket != nil {
-		return e.bucket.Broken()
-	}
-	if cause := e.broken.Load(); cause != nil {
-		return *cause
-	}
-	return nil
-}
+// hold notes a call. It is made under the lock under which a handle ends: whoever shuts it either sees
+// this call, and waits for it, or the call does not find it.
+func (e *entry) hold() { e.users.Add(1) }
 
 // contain is deferred by a call on the handle: a panic in it ends the use of this
 // handle, and of no other.
@@ -100,19 +93,10 @@ func (t *handleTable) live() int {
 	return len(t.entries)
 }
 
-// remove ends a handle: calls that begin from now on do not find it.
-func (t *handleTable) remove(k kind, id uint64) (*entry, error) {
+// find looks a handle up, and calls found with it before another can end it.
+func (t *handleTable) find(k kind, id uint64, found func(*entry)) (*entry, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e, err := t.find(k, id)
-	if err == nil {
-		delete(t.entries, id)
-	}
-	return e, err
-}
-
-// find looks a handle up. The caller holds t.mu.
-func (t *handleTable) find(k kind, id uint64) (*entry, error) {
 	if got := kind(id >> kindShift); got != k {
 		return nil, fmt.Errorf("%w: %#x is not the handle of a %s", errHandle, id, k)
 	}
@@ -120,44 +104,28 @@ func (t *handleTable) find(k kind, id uint64) (*entry, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: there is no open %s %#x", errHandle, k, id)
 	}
+	found(e)
 	return e, nil
 }
 
-// use looks a handle up for a call, which calls users.Done at its end.
-func (t *handleTable) use(k kind, id uint64) (*entry, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	e, err := t.find(k, id)
-	if err == nil {
-		// Under the lock under which a handle ends: whoever shuts it either sees this call, and
-		// waits for it, or the call does not find it.
-		e.users.Add(1)
-	}
-	return e, err
-}
-
-// with calls f with what the handle stands for.
+// with calls f with what the handle stands for. Of several handles of a call the innermost is the one
+// that a panic is blamed on, and can only be closed from then on.
 func with[T any](k kind, id uint64, f func(T) error) (err error) {
-	e, err := handles.use(k, id)
+	e, err := handles.find(k, id, (*entry).hold)
 	if err != nil {
 		return err
 	}
 	defer e.users.Done()
 	// After the reference is taken, so that a close which comes now waits for this answer.
-	if err := e.fault(); err != nil {
-		return err
+	if cause := e.broken.Load(); cause != nil {
+		return *cause
+	}
+	if e.bucket != nil {
+		if err := e.bucket.Broken(); err != nil { // maybe in its own work, that no call has seen
+			return err
+		}
 	}
 	defer e.contain(&err)
-	return f(e.value.(T))
-}
-
-// beside is with for a second handle of a call, which a panic is not blamed on.
-func beside[T any](k kind, id uint64, f func(T) error) error {
-	e, err := handles.use(k, id)
-	if err != nil {
-		return err
-	}
-	defer e.users.Done()
 	return f(e.value.(T))
 }
 
@@ -167,7 +135,8 @@ func shut[T any](k kind, id uint64, f func(T) error) (err error) {
 	if id == 0 {
 		return nil
 	}
-	e, err := handles.remove(k, id)
+	// Calls that begin from now on do not find it.
+	e, err := handles.find(k, id, func(*entry) { delete(handles.entries, id) })
 	if err != nil {
 		return err
 	}

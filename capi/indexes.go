@@ -21,6 +21,6 @@ func bucketCreateIndex(b *bucket.Bucket, index []byte) error {
 }
 
 func bucketIndexStats(b *bucket.Bucket, name string) (json.RawMessage, error) {
-	text, err := b.IndexStatistics(name)
+	text, err := b.IndexStatistics(name) // JSON already, of which members come and go with versions of Lance
 	return json.RawMessage(text), err
 }

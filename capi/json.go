@@ -19,7 +19,8 @@ func toJSON(v any, out **C.char) error {
 	return nil
 }
 
-// parseJSON reads the JSON of the argument name, whose members must all be known.
+// parseJSON reads the JSON of the argument name. Its members must all be known: a slip in a name would be a wish that is silently
+// not met.
 func parseJSON(name string, text []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()

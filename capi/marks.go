@@ -45,6 +45,7 @@ func bucketReady(b *bucket.Bucket, task string, columns, bits []byte) error {
 		return err
 	}
 	return b.Tasks().Ready(task, names, func(first int64, rows uint64) bool {
+		// Eight bytes at a time, and fewer at the end: what is behind the caller's bits is not for it to know.
 		if first/8 >= int64(len(bits)) {
 			return false
 		}

@@ -10,14 +10,16 @@ import (
 	"github.com/prometheus/common/expfmt"
 )
 
-// buckets holds the metrics of all open buckets, registry what is exported.
+// buckets holds the metrics of all open buckets, registry what is exported. It is not Prometheus' own
+// registry, which brings metrics of the Go runtime under names that this library does not promise.
 var (
-	buckets  = metrics.NewSet(version, processState)
+	buckets  = metrics.NewSet(release, processState)
 	registry = prometheus.NewRegistry()
 )
 
 func init() { registry.MustRegister(buckets) }
 
+// processState is asked at each scrape: what it tells changes with every call, and nobody has to be told of it in between.
 func processState() metrics.Process {
 	return metrics.Process{
 		Handles: handles.live(), ArrowBytes: memory.Allocator.AllocatedBytes(),

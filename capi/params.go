@@ -14,35 +14,18 @@ import (
 	"github.com/persisting/persisting/engine/params"
 )
 
-//export persistingParamsOpenGo
-func persistingParamsOpenGo(path *C.char, flags C.uint32_t, out *C.persisting_params, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error {
-		if err := need(arg("path", path), arg("out_params", out)); err != nil {
-			return err
-		}
-		dir := C.GoString(path)
-		if dir == "" {
-			return fmt.Errorf("%w: path is empty", errArgument)
-		}
-		s, err := params.Open(dir, params.Options{ReadOnly: flags&C.PERSISTING_OPEN_READ_ONLY != 0})
-		if err != nil {
-			return err
-		}
-		*out = C.persisting_params(handles.add(kindParams, s))
-		return nil
-	})
-}
+var (
+	paramsAbort   = (*params.Store).Abort
+	paramsClose   = (*params.Store).Close
+	paramsCollect = (*params.Store).Collect
+	paramsGet     = (*params.Store).Get
+	paramsList    = (*params.Store).List
+	paramsVerify  = (*params.Store).Verify
+)
 
-func onParams(id C.persisting_params, e *C.struct_persisting_error, half func(*params.Store) error, arguments ...argument) C.persisting_status {
-	return guard(e, func() error {
-		if err := need(arguments...); err != nil {
-			return err
-		}
-		return with(kindParams, uint64(id), half)
-	})
+func paramsOpen(dir string, readOnly, keep bool) (*params.Store, error) {
+	return params.Open(dir, params.Options{ReadOnly: readOnly, Keep: keep})
 }
-
-var paramsAbort = (*params.Store).Abort
 
 // maxTensors bounds what one call takes, far above what any model has.
 const maxTensors = 1 << 31
@@ -58,6 +41,7 @@ func tensorsOf(c *C.struct_persisting_tensors) ([]params.Tensor, error) {
 	if c.count < 0 || c.count > maxTensors {
 		return nil, fmt.Errorf("%w: tensors.count is %d, want 0 to %d", errArgument, c.count, maxTensors)
 	}
+	// By name: a column that was forgotten would be read all the same, and end the process.
 	err := need(
 		argument{"tensors.names", c.names == nil}, arg("tensors.name_sizes", c.name_sizes), arg("tensors.dtypes", c.dtypes),
 		arg("tensors.dtype_numbers", c.dtype_numbers), arg("tensors.ranks", c.ranks), arg("tensors.dims", c.dims),
@@ -66,6 +50,7 @@ func tensorsOf(c *C.struct_persisting_tensors) ([]params.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Behind the line feed of the last tag is one piece more, which is no tag.
 	columns := tensorColumns{c, strings.Split(C.GoString(c.dtypes), "\n")}
 	tensors := make([]params.Tensor, c.count)
 	names, dims := uintptr(0), uintptr(0)
@@ -77,7 +62,7 @@ func tensorsOf(c *C.struct_persisting_tensors) ([]params.Tensor, error) {
 	return tensors, nil
 }
 
-// element is the i-th of an array.
+// element is the i-th of an array, of which nobody has said how long it is: the columns before say how far it is read.
 func element[T any](array *T, i uintptr) *T {
 	return (*T)(unsafe.Add(unsafe.Pointer(array), i*unsafe.Sizeof(*array)))
 }
@@ -96,6 +81,7 @@ func (t tensorColumns) read(tensor *params.Tensor, i uintptr, names, dims *uintp
 	if err != nil {
 		return err
 	}
+	// Names and shapes are copied, which the catalog keeps. The data is read where it is, and not after the call.
 	name := unsafe.Slice((*byte)(unsafe.Add(t.c.names, *names)), size)
 	shape := unsafe.Slice((*int64)(element(t.c.dims, *dims)), rank)
 	*tensor = params.Tensor{
@@ -118,69 +104,37 @@ func borrowed(address C.uint64_t, length C.int64_t) ([]byte, error) {
 	return unsafe.Slice((*byte)(at), length), nil
 }
 
-// saveOptions are those of a save, as JSON.
-type saveOptions struct {
-	Tags     []string        `json:"tags"`
-	Metadata json.RawMessage `json:"metadata"`
-	Expect   *uint64         `json:"expect"`
-}
-
-func parseSaveOptions(text string) (params.SaveOptions, error) {
-	var o saveOptions
-	decoder := json.NewDecoder(strings.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&o); err != nil {
-		return params.SaveOptions{}, fmt.Errorf("%w: save_options: want a JSON object with tags, metadata and expect: %w", errArgument, err)
+func parseSaveOptions(text []byte) (params.SaveOptions, error) {
+	var o struct {
+		Tags     []string        `json:"tags"`
+		Metadata json.RawMessage `json:"metadata"`
+		Expect   *uint64         `json:"expect"`
+		Base     string          `json:"base"`
 	}
+	if err := parseJSON("save_options", text, &o); err != nil {
+		return params.SaveOptions{}, err
+	}
+	// Kept as the text that it came as. That it is JSON has been seen, so what it begins with says what it is.
 	if len(o.Metadata) > 0 && !bytes.HasPrefix(o.Metadata, []byte("{")) {
 		return params.SaveOptions{}, fmt.Errorf("%w: save_options: metadata is %.40s, want an object", errArgument, o.Metadata)
 	}
 	return params.SaveOptions(o), nil
 }
 
-//export persistingParamsSaveGo
-func persistingParamsSaveGo(id C.persisting_params, name *C.char, tensors *C.struct_persisting_tensors, options *C.char, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onParams(id, e, func(s *params.Store) error {
-		o, err := parseSaveOptions(C.GoString(options))
-		if err != nil {
-			return err
-		}
-		all, err := tensorsOf(tensors)
-		if err != nil {
-			return err
-		}
-		entry, err := s.Save(C.GoString(name), all, o)
-		if err != nil {
-			return err
-		}
-		return toJSON(entry, out)
-	}, arg("name", name), arg("tensors", tensors), arg("save_options", options), arg("out_json", out))
-}
-
-//export persistingParamsListGo
-func persistingParamsListGo(id C.persisting_params, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onParams(id, e, func(s *params.Store) error {
-		names, err := s.List()
-		if err != nil {
-			return err
-		}
-		return toJSON(names, out)
-	}, arg("out_json", out))
-}
-
-//export persistingParamsGetGo
-func persistingParamsGetGo(id C.persisting_params, name *C.char, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onParams(id, e, func(s *params.Store) error {
-		found, err := s.Get(C.GoString(name))
-		if err != nil {
-			return err
-		}
-		return toJSON(found, out)
-	}, arg("name", name), arg("out_json", out))
+func paramsSave(s *params.Store, name string, tensors *C.struct_persisting_tensors, options []byte) (*params.Entry, error) {
+	o, err := parseSaveOptions(options)
+	if err != nil {
+		return nil, err
+	}
+	all, err := tensorsOf(tensors)
+	if err != nil {
+		return nil, err
+	}
+	return s.Save(name, all, o)
 }
 
 // expected is the version that a tag is to name before; nil is any.
-func expected(version C.int64_t) (*uint64, error) {
+func expected(version int64) (*uint64, error) {
 	if version < -1 {
 		return nil, fmt.Errorf("%w: expect is %d, want a version, 0 for none or -1 for any", errArgument, version)
 	}
@@ -191,74 +145,38 @@ func expected(version C.int64_t) (*uint64, error) {
 	return &want, nil
 }
 
-//export persistingParamsSetTagGo
-func persistingParamsSetTagGo(id C.persisting_params, name, tag, reference *C.char, expect C.int64_t, out *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onParams(id, e, func(s *params.Store) error {
-		want, err := expected(expect)
-		if err != nil {
-			return err
-		}
-		version, err := s.SetTag(C.GoString(name), C.GoString(tag), C.GoString(reference), want)
-		if err != nil {
-			return err
-		}
-		*out = C.int64_t(version)
-		return nil
-	}, arg("name", name), arg("tag", tag), arg("reference", reference), arg("out_version", out))
+func paramsSetTag(s *params.Store, name, tag, version string, expect int64) (uint64, error) {
+	want, err := expected(expect)
+	if err != nil {
+		return 0, err
+	}
+	return s.SetTag(name, tag, version, want)
 }
 
-//export persistingParamsDeleteTagGo
-func persistingParamsDeleteTagGo(id C.persisting_params, name, tag *C.char, expect C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onParams(id, e, func(s *params.Store) error {
-		want, err := expected(expect)
-		if err != nil {
-			return err
-		}
-		return s.DeleteTag(C.GoString(name), C.GoString(tag), want)
-	}, arg("name", name), arg("tag", tag))
+func paramsDeleteTag(s *params.Store, name, tag string, expect int64) error {
+	want, err := expected(expect)
+	if err != nil {
+		return err
+	}
+	return s.DeleteTag(name, tag, want)
 }
 
-//export persistingParamsDeleteGo
-func persistingParamsDeleteGo(id C.persisting_params, name *C.char, versions *C.int64_t, count C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onParams(id, e, func(s *params.Store) error {
-		if count < 0 || count > math.MaxInt32 {
-			return fmt.Errorf("%w: count is %d, want 0 to %d", errArgument, count, math.MaxInt32)
+func paramsDelete(s *params.Store, name string, versions *C.int64_t, count int64) error {
+	if count < 0 || count > math.MaxInt32 {
+		return fmt.Errorf("%w: count is %d, want 0 to %d", errArgument, count, math.MaxInt32)
+	}
+	chosen := make([]uint64, count)
+	for i, version := range unsafe.Slice(versions, count) {
+		if version < 1 { // what -1 and 0 mean elsewhere, any and none, would remove more than was meant
+			return fmt.Errorf("%w: versions[%d] is %d, want at least 1", errArgument, i, version)
 		}
-		chosen := make([]uint64, count)
-		for i, version := range unsafe.Slice(versions, count) {
-			if version < 1 {
-				return fmt.Errorf("%w: versions[%d] is %d, want at least 1", errArgument, i, version)
-			}
-			chosen[i] = uint64(version)
-		}
-		return s.Delete(C.GoString(name), chosen)
-	}, arg("name", name), arg("versions", versions))
+		chosen[i] = uint64(version)
+	}
+	return s.Delete(name, chosen)
 }
 
-//export persistingParamsVerifyGo
-func persistingParamsVerifyGo(id C.persisting_params, name *C.char, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onParams(id, e, func(s *params.Store) error {
-		report, err := s.Verify(C.GoString(name))
-		if err != nil {
-			return err
-		}
-		return toJSON(report, out)
-	}, arg("name", name), arg("out_json", out))
-}
-
-//export persistingParamsCollectGo
-func persistingParamsCollectGo(id C.persisting_params, out **C.char, e *C.struct_persisting_error) C.persisting_status {
-	return onParams(id, e, func(s *params.Store) error {
-		found, err := s.Collect()
-		if err != nil {
-			return err
-		}
-		return toJSON(found, out)
-	}, arg("out_json", out))
-}
-
-func paramsBegin(s *params.Store, name string, ranks int32) (string, error) {
-	return s.Begin(name, int(ranks))
+func paramsBegin(s *params.Store, name string, ranks int32, base string) (string, error) {
+	return s.Begin(name, int(ranks), base)
 }
 
 // piecesOf are the tensors of a call with the tensors that they are boxes of.
@@ -281,26 +199,21 @@ func piecesOf(c *C.struct_persisting_tensors, wholes, offsets *C.int64_t) ([]par
 	return pieces, nil
 }
 
-//export persistingParamsPartGo
-func persistingParamsPartGo(id C.persisting_params, transaction *C.char, rank C.int32_t, tensors *C.struct_persisting_tensors, wholes, offsets *C.int64_t, e *C.struct_persisting_error) C.persisting_status {
-	return onParams(id, e, func(s *params.Store) error {
-		pieces, err := piecesOf(tensors, wholes, offsets)
-		if err != nil {
-			return err
-		}
-		return s.Part(C.GoString(transaction), int(rank), pieces)
-	}, arg("transaction", transaction), arg("tensors", tensors), arg("wholes", wholes), arg("offsets", offsets))
+func paramsPart(s *params.Store, transaction string, rank int32, tensors *C.struct_persisting_tensors, wholes, offsets *C.int64_t) error {
+	pieces, err := piecesOf(tensors, wholes, offsets)
+	if err != nil {
+		return err
+	}
+	return s.Part(transaction, int(rank), pieces)
 }
 
-func paramsCommit(s *params.Store, transaction string, options []byte) (any, error) {
-	o, err := parseSaveOptions(string(options))
+func paramsCommit(s *params.Store, transaction string, options []byte) (*params.Entry, error) {
+	o, err := parseSaveOptions(options)
 	if err != nil {
 		return nil, err
 	}
+	if o.Base != "" {
+		return nil, fmt.Errorf("%w: save_options: base is %q, and is that of persisting_params_begin", errArgument, o.Base)
+	}
 	return s.Commit(transaction, o)
-}
-
-//export persistingParamsCloseGo
-func persistingParamsCloseGo(id C.persisting_params, e *C.struct_persisting_error) C.persisting_status {
-	return guard(e, func() error { return shut(kindParams, uint64(id), (*params.Store).Close) })
 }

@@ -137,17 +137,15 @@ typedef uint64_t persisting_kv_server; /* what serves a store to other processes
 typedef uint64_t persisting_params; /* an open store of parameters */
 typedef uint64_t persisting_weights; /* one version of parameters, open */
 typedef uint64_t persisting_trajectories; /* an open store of trajectories */
+typedef uint64_t persisting_sheet; /* where a writer of steps puts them without a call */
 
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
 
-/* Ring the bell when the rows of this append are acknowledged. */
+/* Call the waker when the rows of this append are acknowledged. */
 #define PERSISTING_NOTIFY 8u
 
-/* Append nothing: only say whether the batch can be appended. */
-#define PERSISTING_CHECK 16u
-
-/* A call with PERSISTING_CHECK said so of this batch: do not look at its values again. */
+/* persisting_bucket_check has said that the batch can be appended: do not look at its values again. */
 #define PERSISTING_CHECKED 32u
 
 /* Open what is there, and make nothing. */
@@ -158,6 +156,9 @@ typedef uint64_t persisting_trajectories; /* an open store of trajectories */
 
 /* The row is the last observation of an episode, which no action followed. */
 #define PERSISTING_FINAL 256u
+
+/* A copy of what was saved last of each name stays in memory. */
+#define PERSISTING_KEEP 512u
 
 /* Read up to the first row that was removed, and return PERSISTING_REMOVED when the
  * first row of the read was: row i of the read has the offset offset + i. */
@@ -307,16 +308,21 @@ persisting_status persisting_bucket_renew(persisting_bucket bucket, PERSISTING_T
  * With PERSISTING_NO_WAIT in `flags` the call returns PERSISTING_WOULD_BLOCK,
  * and has stored nothing, where it would have to wait for a flush or a change
  * of the schema. With PERSISTING_NOTIFY it ends with persisting_bucket_notify of
- * the end of the batch, unless `*out_acknowledged` has reached that. Who has several
- * batches of which all or none must be stored calls with PERSISTING_CHECK for each
- * of them before, which leaves the out-parameters alone, and then with
- * PERSISTING_CHECKED.
+ * the end of the batch, unless `*out_acknowledged` has reached that.
  */
 persisting_status persisting_bucket_append(persisting_bucket bucket, struct ArrowArray* array,
                                            struct ArrowSchema* schema,
-                                           PERSISTING_TAKES(NO_WAIT | NOTIFY | CHECK | CHECKED) uint32_t flags,
+                                           PERSISTING_TAKES(NO_WAIT | NOTIFY | CHECKED) uint32_t flags,
                                            int64_t wait_ns, int64_t* out_first, int64_t* out_acknowledged,
                                            struct persisting_error* error);
+
+/*
+ * Says whether a batch can be appended, and appends nothing. Who has several batches of which all or
+ * none must be stored calls it for each of them, and then appends them with PERSISTING_CHECKED.
+ */
+persisting_status persisting_bucket_check(persisting_bucket bucket, struct ArrowArray* array,
+                                          struct ArrowSchema* schema, PERSISTING_TAKES(NO_WAIT) uint32_t flags,
+                                          struct persisting_error* error);
 
 /*
  * persisting_bucket_append for the rows of one encapsulated record batch message
@@ -329,7 +335,7 @@ persisting_status persisting_bucket_append(persisting_bucket bucket, struct Arro
  * https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format
  */
 persisting_status persisting_bucket_append_message(persisting_bucket bucket, persisting_columns columns,
-                                                   const void* message, int64_t size,
+                                                   PERSISTING_OF(size) const void* message, int64_t size,
                                                    PERSISTING_TAKES(NO_WAIT | NOTIFY) uint32_t flags, int64_t wait_ns,
                                                    int64_t* out_first, int64_t* out_acknowledged,
                                                    struct persisting_error* error);
@@ -381,7 +387,7 @@ persisting_status persisting_bucket_wait(persisting_bucket bucket, int64_t rows,
  * none; plus PERSISTING_OVER when the bucket was poisoned or closed. -1 is for
  * none. The descriptor stays the caller's and must stay open until it is replaced.
  */
-persisting_status persisting_bucket_set_bell(persisting_bucket bucket, int32_t fd, struct persisting_error* error);
+persisting_status persisting_bucket_set_waker(persisting_bucket bucket, int32_t fd, struct persisting_error* error);
 #define PERSISTING_OVER (UINT64_C(1) << 62)
 
 /*
@@ -934,9 +940,9 @@ persisting_status persisting_kv_drain(persisting_kv kv, int64_t count, uint64_t*
  * Has 8 bytes, the number 1, be written to the descriptor `fd`, an eventfd that does
  * not block, when there are tickets to drain and there were none; -1 is for none.
  * The descriptor stays the caller's, who closes it after the store or another
- * persisting_kv_set_bell.
+ * persisting_kv_set_waker.
  */
-persisting_status persisting_kv_set_bell(persisting_kv kv, int32_t fd, struct persisting_error* error);
+persisting_status persisting_kv_set_waker(persisting_kv kv, int32_t fd, struct persisting_error* error);
 
 /*
  * Where the payload of each key lies, for those who read the files by ways of their
@@ -952,12 +958,12 @@ persisting_status persisting_kv_locate(persisting_kv kv, uint32_t space, const v
 /* Removes keys; results as of persisting_kv_load. */
 persisting_status persisting_kv_delete(persisting_kv kv, uint32_t space, const void* keys,
                                        PERSISTING_OF(count) const int32_t* key_sizes, int64_t count,
-                                       PERSISTING_OF(count) int8_t* results, struct persisting_error* error);
+                                       PERSISTING_OF(count) int8_t* out_results, struct persisting_error* error);
 
 /* Counts a read of each key without reading; with `ttl_ms` > 0 it ends after that time from now. */
 persisting_status persisting_kv_touch(persisting_kv kv, uint32_t space, const void* keys,
                                       PERSISTING_OF(count) const int32_t* key_sizes, int64_t count, int64_t ttl_ms,
-                                      PERSISTING_OF(count) int8_t* results, struct persisting_error* error);
+                                      PERSISTING_OF(count) int8_t* out_results, struct persisting_error* error);
 
 /*
  * Keeps blocks until they are unpinned (`yes` 1) or no longer (0), also when the
@@ -966,7 +972,7 @@ persisting_status persisting_kv_touch(persisting_kv kv, uint32_t space, const vo
  */
 persisting_status persisting_kv_pin(persisting_kv kv, uint32_t space, const void* keys,
                                     PERSISTING_OF(count) const int32_t* key_sizes, int64_t count, uint32_t yes,
-                                    PERSISTING_OF(count) int8_t* results, struct persisting_error* error);
+                                    PERSISTING_OF(count) int8_t* out_results, struct persisting_error* error);
 
 /*
  * Up to `count` keys of a namespace as JSON: {"keys": [{"key" (base64), "salt",
@@ -1015,12 +1021,14 @@ persisting_status persisting_kv_close(persisting_kv kv, struct persisting_error*
 
 /*
  * Opens the store of parameters in the directory `path`, which is created if missing
- * unless `flags` has PERSISTING_OPEN_READ_ONLY. Several processes may have it open. Waits
- * for the disk. Errors: INVALID_ARGUMENT, also for a directory that holds something
- * else, NOT_FOUND, CORRUPT, STORAGE.
+ * unless `flags` has PERSISTING_OPEN_READ_ONLY. With PERSISTING_KEEP a copy of what this
+ * handle saved last of each name stays in memory, and the next save is told from that
+ * instead of from the disk. Several processes may have it open. Waits for the disk. Errors:
+ * INVALID_ARGUMENT, also for a directory that holds something else, NOT_FOUND, CORRUPT,
+ * STORAGE.
  */
 persisting_status persisting_params_open(PERSISTING_PATH const char* path,
-                                         PERSISTING_TAKES(OPEN_READ_ONLY) uint32_t flags,
+                                         PERSISTING_TAKES(OPEN_READ_ONLY | KEEP) uint32_t flags,
                                          persisting_params* out_params, struct persisting_error* error);
 
 /*
@@ -1049,8 +1057,10 @@ struct persisting_tensors {
  * the disk and seen by all; when it fails, there is nothing of it. Memory is read until
  * then, and must not change. `save_options` is a JSON object: "tags" (names that are to
  * name the version), "metadata" (an object), "expect" (the newest version, 0 for none;
- * CONFLICT if it is another). The result is what persisting_params_list has of a version.
- * Bytes that any version of the store has are not stored again.
+ * CONFLICT if it is another), "base" (the version that changes within tensors are told
+ * from, or a tag, or "latest", of which there may be none; empty: none). The result is what
+ * persisting_params_list has of a version. Bytes that any version of the store has are not
+ * stored again.
  */
 persisting_status persisting_params_save(persisting_params params, const char* name,
                                          const struct persisting_tensors* tensors,
@@ -1060,7 +1070,7 @@ persisting_status persisting_params_save(persisting_params params, const char* n
 /*
  * The names as a JSON array of {"name", "latest", "next", "tags", "versions": [{"version",
  * "created" (Unix milliseconds), "tensors", "bytes", "stored" (bytes that it added),
- * "metadata", "manifest", "sum"}]}.
+ * "base" (0 for none, or left out), "metadata", "manifest", "sum"}]}.
  */
 persisting_status persisting_params_list(persisting_params params, char** out_list, struct persisting_error* error);
 
@@ -1106,11 +1116,12 @@ persisting_status persisting_params_collect(persisting_params params, char** out
 
 /*
  * Begins a version of a name that `ranks` processes write, each its part, from any process
- * that sees the directory. The result is the transaction. It lives until
+ * that sees the directory. Changes are told from the version `base`, as persisting_params_save
+ * has it; empty: from none. The result is the transaction. It lives until
  * this store is closed, or until it is committed or aborted; what is left of a dead one is
- * removed by persisting_params_collect.
+ * removed by persisting_params_collect. Errors: NOT_FOUND for a base that is not there.
  */
-persisting_status persisting_params_begin(persisting_params params, const char* name, int32_t ranks,
+persisting_status persisting_params_begin(persisting_params params, const char* name, int32_t ranks, const char* base,
                                           char** out_transaction, struct persisting_error* error);
 
 /*
@@ -1124,7 +1135,8 @@ persisting_status persisting_params_part(persisting_params params, const char* t
                                          const int64_t* offsets, struct persisting_error* error);
 
 /*
- * Makes a version of the parts; options and result are as of persisting_params_save. Nothing
+ * Makes a version of the parts; options, but for "base", and result are as of
+ * persisting_params_save. Nothing
  * is seen before. Nothing changes, and it can be called again, where parts are missing or
  * the newest version is not the one that is expected: CONFLICT; where parts overlap, leave
  * an element out, or differ in dtype or shape: INVALID_ARGUMENT.
@@ -1151,8 +1163,14 @@ persisting_status persisting_weights_open(persisting_params params, const char* 
 
 /*
  * What a version is, as JSON: {"name", "version", "created", "tags", "bytes", "stored",
- * "metadata", "tensors": {"names", "dtypes", "shapes", "bytes", "ties"}}, the latter arrays
- * of the same length, in the order in which the tensors were saved. A box of a tensor, from
+ * "base" (0 for none), "metadata"}.
+ */
+persisting_status persisting_weights_entry(persisting_weights weights, char** out_json,
+                                           struct persisting_error* error);
+
+/*
+ * The same with "tensors": {"names", "dtypes", "shapes", "bytes", "ties"}, arrays of the
+ * same length, in the order in which the tensors were saved. A box of a tensor, from
  * persisting_params_part, is one with the name "\0box:4x6:0x3:w": NUL, "box:", the shape of
  * the tensor, where the box begins in it, and the name of the tensor.
  */
@@ -1168,6 +1186,20 @@ persisting_status persisting_weights_describe(persisting_weights weights, char**
 persisting_status persisting_weights_load(persisting_weights weights, int64_t count, const int64_t* numbers,
                                           const int64_t* byte_offsets, const uint64_t* addresses,
                                           const int64_t* lengths, PERSISTING_TAKES(UNVERIFIED) uint32_t flags,
+                                          struct persisting_error* error);
+
+/*
+ * Makes the memory of `count` tensors, given as to persisting_weights_load but each as a
+ * whole, and which is that of the version `other`, that of this version, at the cost of
+ * what changed. A tensor that `other` has not, or that has changed too much, is loaded.
+ * Every block is checked before and after, unless `flags` has PERSISTING_UNVERIFIED: what
+ * is of this version already is left alone, so a call that failed can be made again;
+ * memory that is of neither version is CONFLICT. The result is {"same", "told", "loaded"
+ * (numbers of tensors), "read" (bytes)}.
+ */
+persisting_status persisting_weights_pull(persisting_weights weights, persisting_weights other, int64_t count,
+                                          const int64_t* numbers, const uint64_t* addresses, const int64_t* lengths,
+                                          PERSISTING_TAKES(UNVERIFIED) uint32_t flags, char** out_json,
                                           struct persisting_error* error);
 
 /*
@@ -1220,6 +1252,33 @@ persisting_status persisting_trajectories_append(persisting_trajectories traject
                                                  struct persisting_error* error);
 
 /*
+ * Makes a sheet, the file at `out_path`, for steps of an episode at a time: for `rows` of
+ * them, which have the columns of `schema`, that of a batch for
+ * persisting_trajectories_append, and for `heap` bytes of the values of each column of any
+ * length. The program maps the file and puts steps there as the package comment of
+ * engine/sheet says; a step is acknowledged, as far as the end of the process goes, once it
+ * is counted. persisting_sheet_send stores what is there, and the store does within a
+ * second. Errors: SCHEMA, for types that a step cannot have, STORAGE, READ_ONLY.
+ */
+persisting_status persisting_trajectories_sheet(persisting_trajectories trajectories, struct ArrowSchema* schema,
+                                                int64_t rows, int64_t heap, persisting_sheet* out_sheet,
+                                                char** out_path, struct persisting_error* error);
+
+/*
+ * Stores the steps of a sheet and sets their count to 0, for the same writer or another one.
+ * Acknowledged when it returns, as by persisting_trajectories_append, whose errors it has:
+ * after one the sheet is as it was. CLOSED where the store was closed, which has stored
+ * them before.
+ */
+persisting_status persisting_sheet_send(persisting_sheet sheet, struct persisting_error* error);
+
+/*
+ * Stores the steps of a sheet and removes it. Those that the store cannot take, as another
+ * attempt has come or others are in their places, are given up.
+ */
+persisting_status persisting_sheet_close(persisting_sheet sheet, struct persisting_error* error);
+
+/*
  * Ends an episode. `ending` is an object: "steps" (how many it has), "terminated",
  * "truncated" and "metadata" (an object). To end it again in the same way does nothing.
  * Acknowledged when it returns. Errors: CONFLICT, NOT_FOUND.
@@ -1264,7 +1323,7 @@ persisting_status persisting_trajectories_steps(persisting_trajectories trajecto
 /* Sets a byte for each of `count` offsets: 1 for a step that counts, else 0. */
 persisting_status persisting_trajectories_are_steps(persisting_trajectories trajectories,
                                                     PERSISTING_OF(count) const int64_t* offsets, int64_t count,
-                                                    PERSISTING_OF(count) uint8_t* out_bytes,
+                                                    PERSISTING_OF(count) uint8_t* answers,
                                                     struct persisting_error* error);
 
 /*
@@ -1279,8 +1338,47 @@ persisting_status persisting_trajectories_episodes(persisting_trajectories traje
 persisting_status persisting_trajectories_are_episodes(persisting_trajectories trajectories,
                                                        PERSISTING_OF(count) const int64_t* offsets,
                                                        PERSISTING_OF(count) const int64_t* numbers, int64_t count,
-                                                       PERSISTING_OF(count) uint8_t* out_bytes,
+                                                       PERSISTING_OF(count) uint8_t* answers,
                                                        struct persisting_error* error);
+
+/*
+ * Gives out the steps at `count` offsets as a batch of a task; `out_batch` is its number. It
+ * is pending until it is acknowledged, whatever becomes of the process. Acknowledged when it
+ * returns. Errors: NOT_FOUND, where an offset is of no step that counts.
+ */
+persisting_status persisting_trajectories_lease(persisting_trajectories trajectories, const char* task,
+                                                PERSISTING_OF(count) const int64_t* offsets, int64_t count,
+                                                int64_t* out_batch, struct persisting_error* error);
+
+/* Notes that a batch was consumed; to say so again does nothing. Errors: NOT_FOUND. */
+persisting_status persisting_trajectories_ack(persisting_trajectories trajectories, int64_t number,
+                                              struct persisting_error* error);
+
+/* The pending batches in the order of their leases: [{"batch", "task", "offsets"}, ...]. */
+persisting_status persisting_trajectories_pending(persisting_trajectories trajectories, char** out_list,
+                                                  struct persisting_error* error);
+
+/*
+ * Gives a name to what is acknowledged now; a tag of that name is moved. On the disk when it
+ * returns, with the steps that there are.
+ */
+persisting_status persisting_trajectories_tag(persisting_trajectories trajectories, const char* tag,
+                                              struct persisting_error* error);
+
+/*
+ * Has the batches pending again that were acknowledged since a tag, and takes the tags away
+ * that came after it. Steps stay. Errors: NOT_FOUND.
+ */
+persisting_status persisting_trajectories_restore(persisting_trajectories trajectories, const char* tag,
+                                                  struct persisting_error* error);
+
+/* Takes a tag away. Errors: NOT_FOUND. */
+persisting_status persisting_trajectories_untag(persisting_trajectories trajectories, const char* tag,
+                                                struct persisting_error* error);
+
+/* The names of tags, the oldest first. */
+persisting_status persisting_trajectories_tags(persisting_trajectories trajectories, char** out_list,
+                                               struct persisting_error* error);
 
 /* The columns of steps; none before the first step. */
 persisting_status persisting_trajectories_schema(persisting_trajectories trajectories,

@@ -8,7 +8,8 @@ import (
 	"github.com/persisting/persisting/engine/table"
 )
 
-// maxDimensions is more than a vector that is searched for has.
+// maxDimensions is more than a vector that is searched for has: a length that is none, such as one that was not set, is
+// refused before it is read.
 const maxDimensions = 1 << 20
 
 var (

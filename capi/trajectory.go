@@ -18,8 +18,20 @@ var (
 	trajectoriesDescribe = (*trajectory.Store).Describe
 	trajectoriesFlush    = (*trajectory.Store).Flush
 	trajectoriesSchema   = succeeds((*trajectory.Store).Schema)
+	trajectoriesSheet    = (*trajectory.Store).Sheet
 	trajectoriesStats    = succeeds((*trajectory.Store).Stats)
 	trajectoriesTake     = (*trajectory.Store).Take
+
+	trajectoriesAck     = (*trajectory.Store).Ack
+	trajectoriesLease   = (*trajectory.Store).Lease
+	trajectoriesPending = succeeds((*trajectory.Store).Pending)
+	trajectoriesRestore = (*trajectory.Store).Restore
+	trajectoriesTag     = (*trajectory.Store).Tag
+	trajectoriesTags    = succeeds((*trajectory.Store).Tags)
+	trajectoriesUntag   = (*trajectory.Store).Untag
+
+	sheetClose = (*trajectory.Sheet).Close
+	sheetSend  = (*trajectory.Sheet).Send
 )
 
 func trajectoriesOpen(dir string, readOnly bool, options []byte) (*trajectory.Store, error) {

@@ -21,6 +21,7 @@
 //	journal     changes of something small, in a log with a snapshot before it
 //	marks       which rows were marked, as sets of offsets
 //	memory      arena and budget of memory
+//	procs       how many goroutines run at a time
 //	statefile   a store's directory: its lock, its small files
 //	atfork      what a forked child must not keep
 //

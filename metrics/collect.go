@@ -14,7 +14,8 @@ type Family struct {
 	Samples []Sample `json:"samples"`
 }
 
-// Sample is one series: a value, or the count, sum and buckets of a histogram.
+// Sample is one series: a value, or the count, sum and buckets of a histogram. By pointers, as a 0 is to be seen in
+// the JSON, and what a series does not have is not.
 type Sample struct {
 	Labels  map[string]string `json:"labels"`
 	Value   *float64          `json:"value,omitempty"`
@@ -52,7 +53,7 @@ func Families(g prometheus.Gatherer) ([]Family, error) {
 				for _, b := range m.Histogram.Bucket {
 					s.Buckets = append(s.Buckets, Bound{b.GetUpperBound(), b.GetCumulativeCount()})
 				}
-			default:
+			default: // nothing else is described
 				s.Value = m.Gauge.Value
 			}
 			family.Samples = append(family.Samples, s)

@@ -38,7 +38,8 @@ const MaxBuckets = 100
 
 const nano = 1e-9
 
-// The bounds of classic histograms, in seconds. Scrapers that know native
+// The bounds of classic histograms, in seconds: of what memory can answer, of a sync of a disk, and of work
+// that goes over a table. They are close together where most observations are. Scrapers that know native
 // histograms get those, with bounds 10 % apart.
 var (
 	shortTimes = []float64{10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, 250e-3, 1, 5}
@@ -47,7 +48,8 @@ var (
 	sizes      = []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}
 )
 
-// PutSample is how many puts there are for each one that is timed.
+// PutSample is how many puts there are for each one that is timed: a put of a small record takes so little that
+// two looks at the clock would be a part of it that is seen.
 const PutSample = 16
 
 // Names of the metrics that code refers to.
@@ -73,7 +75,8 @@ const (
 	buildInfo          = "persisting_build_info"
 )
 
-// Descriptions lists every metric.
+// Descriptions lists every metric. The reference page, and what is exported, are made of it. Dashboards and alerts of
+// users have these names, so one that was released is not changed any more.
 var Descriptions = []Description{
 	{
 		Name: "persisting_records_total", Type: CounterType, PerBucket: true, Labels: []string{"operation"},
@@ -390,6 +393,7 @@ var Descriptions = []Description{
 	{Name: buildInfo, Type: GaugeType, Labels: []string{"version"}, Help: "Always 1; the version of the engine."},
 }
 
+// errorSeries are the series of errorPairs, in the order in which errorNumber counts them.
 func errorSeries() []series {
 	var all []series
 	for i, p := range errorPairs {
@@ -417,6 +421,7 @@ func (d *Description) desc() *prometheus.Desc {
 func (d *Description) histogram() *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: d.Name, Help: d.Help, Buckets: d.buckets,
+		// As close as quantiles want them, and so many at most: every open bucket has its own.
 		NativeHistogramBucketFactor:    1.1,
 		NativeHistogramMaxBucketNumber: 100,
 	}, d.AllLabels())

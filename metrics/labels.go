@@ -13,7 +13,8 @@ const (
 	nouns
 )
 
-// labels are those of a bucket, or of a store, which has no topic.
+// labels are those of a bucket, or of a store, which has no topic. They are compared, and are the key of a group, so
+// they hold no map.
 type labels struct {
 	noun        noun
 	topic, name string

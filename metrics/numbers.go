@@ -3,6 +3,7 @@ package metrics
 // number names one count or one level of a bucket, or of a store of blocks; each has those of its own only.
 type number int
 
+// Counts, which only grow. What a bucket has counted outlives it, in the sum of those that were closed.
 const (
 	puts number = iota
 	putRecords
@@ -54,6 +55,7 @@ const (
 	lastCount = firstError + number(len(errorPairs)) - 1
 )
 
+// Levels, which rise and fall, and end with their bucket: see counts.
 const (
 	bufferRows number = lastCount + 1 + iota
 	bufferBytes
@@ -85,7 +87,8 @@ const (
 	countNumbers
 )
 
-// numbers are all counts and levels of a bucket or a store, or of several together.
+// numbers are all counts and levels of a bucket or a store, or of several together. As Prometheus has them, in floats,
+// which are exact up to 2^53.
 type numbers [countNumbers]float64
 
 // add joins the numbers of another bucket.

@@ -1,6 +1,7 @@
 package metrics
 
-// Snapshot is the counts of a bucket at one moment, since it was opened.
+// Snapshot is the counts of a bucket at one moment, since it was opened. The names are those of stats()["metrics"]
+// in Python, which programs read: there may be more of them, and none is changed.
 type Snapshot struct {
 	PutCount        int64   `json:"put_count"`           // records
 	PutBytes        int64   `json:"put_bytes"`           // of those, as held in memory

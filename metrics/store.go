@@ -81,6 +81,7 @@ func (s *Store) Status() StoreStatus { return StoreStatus{s.path, s.state()} }
 func (s *Store) numbers() numbers {
 	st := s.state()
 	var n numbers
+	// By their names, not in an order that the list of numbers would have to keep.
 	for at, value := range map[number]int64{
 		kvHits: st.Hits, kvAbsent: st.Absent, kvOtherLength: st.OtherLength, kvDamaged: st.Damaged, kvUnread: st.Unread, kvLate: st.Late,
 		kvSets: st.Sets, kvPresent: st.Present, kvUnwritten: st.Unwritten, kvRefused: st.Refused, kvFull: st.Full, kvShed: st.Shed,

@@ -191,7 +191,7 @@ class World:
         self.directory = directory
         self.bucket = self.cursor = self.columns = self.server = self.view = self.kv = 0
         self.kv_server = 0
-        self.params = self.weights = self.trajectories = 0
+        self.params = self.weights = self.trajectories = self.sheet = 0
         self.transactions = [b"", b""]
         self.tensors = tensors()
         self.block = (ctypes.c_ubyte * 16)()
@@ -235,7 +235,15 @@ class World:
         for identity in (b'{"id": "one"}', b'{"id": "two"}'):
             begun = self.call("persisting_trajectories_begin", episode=identity)
             assert begun.status == Status.OK
-        assert self.call("persisting_trajectories_append").status == Status.OK
+        for verb in ("append", "lease", "tag"):
+            assert self.call(f"persisting_trajectories_{verb}").status == Status.OK
+
+    def open_sheet(self) -> None:
+        """Open a sheet without steps."""
+        made = self.call("persisting_trajectories_sheet")
+        self.sheet = made.number("out_sheet")
+        path = made.number("out_path")
+        assert self.call("persisting_string_free", string=path).status == Status.OK
 
     def open(self, path: Path, options: bytes | None = b'{"flush_interval": 0}') -> int:
         """Open a bucket and return its handle."""
@@ -342,14 +350,18 @@ class World:
             "versions": (c_int64 * 2)(1, 2),
             "numbers": (c_int64 * 2)(0, 1),
             "out_lengths": (c_int64 * 2)(),
-            "out_bytes": (ctypes.c_uint8 * 2)(),
+            "out_results": (ctypes.c_int8 * 2)(),
+            "answers": (ctypes.c_uint8 * 2)(),
             "tickets": (ctypes.c_uint64 * 2)(),
             "transaction": self.transactions[function.name == "persisting_params_commit"],
             "rank": 0,
             "ranks": 1,
+            "base": b"latest",
             "wholes": (c_int64 * 3)(4, 2, 8),
             "byte_offsets": (c_int64 * 2)(0, 0),
             "trajectories": self.trajectories,
+            "sheet": self.sheet,
+            "heap": 64,
             "trajectory_options": b"{}",
             "episode": b'{"id": "one"}',
             "episodes_query": b'{"filter": "number > 0"}',
@@ -361,6 +373,8 @@ class World:
         }
         if batch is not None:
             values |= {"array": byref(batch.array), "schema": byref(batch.schema)}
+        if function.name == "persisting_weights_pull":  # which looks at what is there
+            values["addresses"] = self.tensors.addresses
         return {p.name: values[p.name] for p in function.parameters if not p.is_out}
 
     def call(
@@ -378,6 +392,8 @@ class World:
             self.call("persisting_bucket_create_index", index=index)
         if "trajectories" in parameters and not self.trajectories:
             self.open_trajectories()
+        if "sheet" in parameters and not self.sheet:
+            self.open_sheet()
         if batch is None and "schema" in parameters:
             batch = Exported(sample(name))
             if "array" not in parameters:
@@ -417,6 +433,7 @@ class World:
             "kv",
             "weights",
             "params",
+            "sheet",
             "trajectories",
         ):
             handle = getattr(self, name)

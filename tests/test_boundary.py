@@ -186,6 +186,11 @@ def stale(w: World, kind: str) -> int:
         handle = w.call("persisting_trajectories_open").number("out_trajectories")
         assert w.call("persisting_trajectories_close", trajectories=handle).status == Status.OK
         return handle
+    if kind == "sheet":
+        w.open_sheet()
+        handle, w.sheet = w.sheet, 0
+        assert w.call("persisting_sheet_close", sheet=handle).status == Status.OK
+        return handle
     handle = w.open(w.directory / "stale")
     assert w.call("persisting_bucket_close", bucket=handle).status == Status.OK
     return handle
@@ -349,6 +354,7 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("log_levels", {"levels": b'{"levels": {"x": 1}}'}, Status.INVALID_ARGUMENT, '"x"'),
         ("log_levels", {"levels": b'{"level": 1}'}, Status.INVALID_ARGUMENT, "level"),
         ("bucket_append", {"flags": 2}, Status.INVALID_ARGUMENT, "0x2"),
+        ("bucket_append_message", {"size": 1 << 31}, Status.INVALID_ARGUMENT, "size 2147483648"),
         ("bucket_wait", {"rows": ROWS + 1, "timeout_ns": 0}, Status.TIMEOUT, ""),
         ("bucket_wait", {"rows": ROWS + 1, "timeout_ns": 10**6}, Status.TIMEOUT, ""),
         ("bucket_read", {"offset": -1}, Status.INVALID_ARGUMENT, "-1"),
@@ -433,6 +439,7 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("params_save", {"save_options": b'{"expect": 9}'}, Status.CONFLICT, "9"),
         ("params_begin", {"name": b""}, Status.INVALID_ARGUMENT, "name"),
         ("params_begin", {"ranks": 0}, Status.INVALID_ARGUMENT, "0"),
+        ("params_begin", {"base": b"9"}, Status.NOT_FOUND, "9"),
         ("params_part", {"transaction": b"x"}, Status.INVALID_ARGUMENT, '"x"'),
         ("params_part", {"transaction": b"0" * 32}, Status.NOT_FOUND, "0000"),
         ("params_part", {"rank": 1}, Status.INVALID_ARGUMENT, "want 0 to 0"),
@@ -450,6 +457,7 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
             "not within shape [2 7]",
         ),
         ("params_commit", {"save_options": b'{"x": 1}'}, Status.INVALID_ARGUMENT, '"x"'),
+        ("params_commit", {"save_options": b'{"base": "1"}'}, Status.INVALID_ARGUMENT, "begin"),
         ("params_commit", {"save_options": b'{"expect": 9}'}, Status.CONFLICT, "9"),
         ("params_abort", {"transaction": b"0" * 32}, Status.NOT_FOUND, "0000"),
         ("params_get", {"name": b"nope"}, Status.NOT_FOUND, "nope"),
@@ -468,6 +476,12 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("weights_load", {"numbers": (ctypes.c_int64 * 2)(-1)}, Status.INVALID_ARGUMENT, "-1"),
         ("weights_load", {"byte_offsets": (ctypes.c_int64 * 2)(1)}, Status.INVALID_ARGUMENT, "one"),
         ("weights_load", {"addresses": (ctypes.c_uint64 * 2)()}, Status.INVALID_ARGUMENT, "0x0"),
+        ("weights_pull", {"flags": 1}, Status.INVALID_ARGUMENT, "0x1"),
+        ("weights_pull", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("weights_pull", {"numbers": (ctypes.c_int64 * 2)(0, 2)}, Status.INVALID_ARGUMENT, "2"),
+        ("weights_pull", {"lengths": (ctypes.c_int64 * 2)(16)}, Status.INVALID_ARGUMENT, "whole"),
+        ("weights_pull", {"addresses": (ctypes.c_uint64 * 2)()}, Status.INVALID_ARGUMENT, "0x0"),
+        ("weights_pull", {"other": 5}, Status.INVALID_HANDLE, "weights"),
         ("weights_diff", {"other": 5}, Status.INVALID_HANDLE, "weights"),
         ("trajectories_open", {"path": b""}, Status.INVALID_ARGUMENT, "path"),
         ("trajectories_open", {"path": b"/dev/null/x"}, Status.STORAGE, "/dev/null"),
@@ -482,6 +496,20 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ),
         ("trajectories_begin", {"episode": b'{"x": 1}'}, Status.INVALID_ARGUMENT, '"x"'),
         ("trajectories_begin", {"episode": b"{}"}, Status.INVALID_ARGUMENT, "id"),
+        ("trajectories_sheet", {"rows": 0}, Status.INVALID_ARGUMENT, "0 rows"),
+        ("trajectories_sheet", {"heap": -1}, Status.INVALID_ARGUMENT, "-1 bytes"),
+        ("trajectories_lease", {"count": 0}, Status.INVALID_ARGUMENT, "no offsets"),
+        (
+            "trajectories_lease",
+            {"offsets": (ctypes.c_int64 * 2)(1, 3)},
+            Status.NOT_FOUND,
+            "offset 3",
+        ),
+        ("trajectories_ack", {"number": 1}, Status.NOT_FOUND, "batch 1"),
+        ("trajectories_ack", {"number": -1}, Status.NOT_FOUND, "batch -1"),
+        ("trajectories_tag", {"tag": b""}, Status.INVALID_ARGUMENT, "empty"),
+        ("trajectories_restore", {"tag": b"%s"}, Status.NOT_FOUND, "%s"),
+        ("trajectories_untag", {"tag": b"%s"}, Status.NOT_FOUND, "%s"),
         ("trajectories_append", {"number": -1}, Status.INVALID_ARGUMENT, "-1"),
         ("trajectories_append", {"number": 9}, Status.NOT_FOUND, "9"),
         ("trajectories_append", {"flags": 1}, Status.INVALID_ARGUMENT, "0x1"),
@@ -622,7 +650,7 @@ def test_what_would_wait_is_refused_and_consumed(w: World) -> None:
 
 
 def test_a_check_stores_nothing(w: World) -> None:
-    check, checked = 16, 32
+    checked = 32
     unfit = pa.RecordBatch.from_pydict({"n": ["text"]})
     latin = pa.array([b"\xe9"]).cast(pa.string(), safe=False)
     for part, status in (
@@ -631,7 +659,7 @@ def test_a_check_stores_nothing(w: World) -> None:
         (pa.RecordBatch.from_pydict({"latin": latin}), Status.SCHEMA),
     ):
         batch = Exported(part)
-        found = w.call("persisting_bucket_append", batch=batch, flags=check)
+        found = w.call("persisting_bucket_check", batch=batch)
         assert found.status == status
         assert found.untouched
         assert is_consumed(batch)

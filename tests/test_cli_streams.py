@@ -24,6 +24,7 @@ from persisting._cli import COMMANDS, main
 from persisting._records import MAX_DEPTH
 from persisting.kv import KVStore
 from persisting.params import ParameterStore
+from persisting.trajectory import TrajectoryStore
 from tests.support import ROOT, command, eventually, run
 from tests.test_cli_rows import Shell, records
 
@@ -52,6 +53,10 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with ParameterStore(path / "params") as parameters:
         for value in range(2):
             parameters.save("m€", {"é€": np.full(3, value)})
+    with TrajectoryStore(path / "trajectories") as trajectories:
+        writer = trajectories.writer(episode_id="é€", group="é€")
+        writer.append({"role": "é€", "content": "é€"})
+        writer.end_episode(terminated=True, metadata={"é€": 1})
     return path
 
 

@@ -206,13 +206,16 @@ def test_a_word_that_is_not_understood_ends_the_build(wrong: str) -> None:
         persisting_header.read(changed)
 
 
+WRONG = "persisting_bucket_get(persisting_bucket bucket, double"
+
+
 def test_a_go_half_that_cannot_be_made_ends_the_build() -> None:
-    declared = persisting_header.read(persisting_header.HEADER.read_text())
-    written = go_halves.by_hand()
-    assert "persistingBucketGetGo" in written
-    assert "func persistingBucketGetGo(" not in go_halves.go_text(declared, written)
-    with pytest.raises(BuildError, match=r"persisting_bucket_get: .* written by hand"):
-        go_halves.go_text(declared, written - {"persistingBucketGetGo"})
+    text = persisting_header.HEADER.read_text()
+    assert "func persistingBucketGetGo(" in go_halves.go_text(persisting_header.read(text))
+    changed = text.replace("persisting_bucket_get(persisting_bucket bucket, int64_t", WRONG)
+    assert changed != text
+    with pytest.raises(BuildError, match=r"persisting_bucket_get: double offset is nothing"):
+        go_halves.go_text(persisting_header.read(changed))
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,14 @@ def cut(array: Any, counts: tuple[int, ...]) -> list[Box]:
     return boxes
 
 
-def write(store: ParameterStore, name: str, parts: list[dict[str, Any]], **options: Any) -> Any:
-    transaction = store.begin(name, len(parts))
+def write(
+    store: ParameterStore,
+    name: str,
+    parts: list[dict[str, Any]],
+    base: int | str | None = "latest",
+    **options: Any,
+) -> Any:
+    transaction = store.begin(name, len(parts), base=base)
     for rank, part in enumerate(parts):
         store.part(transaction, rank, part)
     return store.commit(transaction, **options)
@@ -330,3 +336,57 @@ def test_a_rank_that_is_killed_at_any_moment(tmp_path: Path, moments: range) -> 
             store.gc()
             assert not [name for name in files(tmp_path) if name.endswith(".tmp")]
         assert store.verify() == []
+
+
+def moved(array: Any, share: float = 0.005) -> Any:
+    """Return what a step of training makes of a tensor of float16: few values move, by little."""
+    rng = np.random.default_rng(array.nbytes)
+    bits = array.view(np.uint16).copy()
+    at = rng.random(bits.shape) < share
+    bits[at] += 1
+    return bits.view(array.dtype)
+
+
+@pytest.mark.parametrize("counts", [(3, 1), (1, 4), (2, 2)])
+def test_a_step_of_ranks_costs_what_changed(store: ParameterStore, counts: tuple[int, int]) -> None:
+    w = noise((400, 600), "f2")
+    first = write(store, "m", [{"w": box} for box in cut(w, counts)])
+    after = moved(w)
+    told = write(store, "m", [{"w": box} for box in cut(after, counts)])
+    assert (told.base, told.stored < first.stored / 4) == (1, True)
+    same(store.load("m", 1)["w"], w)
+    same(store.load("m", 2)["w"], after)
+    whole = write(store, "m", [{"w": box} for box in cut(moved(after), counts)], base=None)
+    assert (whole.base, whole.stored > first.nbytes) == (0, True)
+    with pytest.raises(NotFoundError, match="version 9"):
+        store.begin("m", 1, base=9)
+    assert store.verify() == []
+
+
+def test_pull_and_patches_of_versions_of_ranks(store: ParameterStore) -> None:
+    w = noise((400, 600), "f2")
+    cuts: list[tuple[int, int] | None] = [(2, 1), (2, 1), (1, 3), (1, 3), (2, 2), None, None]
+    served = {"w": w.copy()}
+    for version, counts in enumerate(cuts, 1):
+        before = cuts[version - 2] if version > 1 else None
+        boxes = int(np.prod(counts)) if counts else 1
+        if counts is None:
+            store.save("m", {"w": w})
+        else:
+            write(store, "m", [{"w": box} for box in cut(w, counts)])
+        if version > 1:
+            pulled = store.pull("m", served, version - 1)
+            told = boxes if counts == before else 0
+            assert (pulled.told, pulled.loaded) == (told, boxes - told)
+            same(served["w"], w)
+            (patch,) = store.patches("m", version - 1)
+            flat = store.load("m", version - 1)["w"].reshape(-1)
+            flat[patch.indices] = patch.values
+            same(flat.reshape(w.shape), w)
+        w = moved(w)
+    store.save("again", {"w": w})
+    write(store, "again", [{"w": box} for box in cut(w, (2, 2))])
+    assert [*store.patches("again", 1)] == []  # it lies in other boxes only
+    served["w"][7, 500] += 1
+    with pytest.raises(ConflictError, match="block 0"):
+        store.pull("m", served, 3, 4)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +23,6 @@ from persisting.trajectory import Column, DuplicateError, TrajectoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -133,6 +134,63 @@ def test_a_writer_that_is_not_told_says_it_again(store: TrajectoryStore) -> None
         store.writer(episode_id="one", start=13).extend(several(13, 1))
 
 
+def test_an_append_outlives_its_writer(tmp_path: Path) -> None:
+    with TrajectoryStore(tmp_path / "store") as store:
+        for name in ("forgotten", "open", "superseded"):
+            writer = store.writer(episode_id=name)
+            for value in range(5):
+                writer.append(a_step(value))
+        store.writer(episode_id="superseded", attempt=1)
+    with pytest.raises(ClosedError):
+        writer.append(a_step(5))
+    with TrajectoryStore(tmp_path / "store") as store:
+        for name in ("forgotten", "open"):
+            assert_steps(store.episode(name).steps, [a_step(value) for value in range(5)])
+        assert len(store.episode("superseded")) == 0
+        assert store.stats()["steps"] == 10
+    assert not [*(tmp_path / "store" / "sheets").iterdir()]
+
+
+def test_steps_that_nobody_sends_are_seen_soon(store: TrajectoryStore) -> None:
+    writer = store.writer(episode_id="one")
+    writer.append(a_step(0))
+    until = time.monotonic() + 30
+    while not len(store.episode("one")):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert_steps(store.episode("one").steps, [a_step(0)])
+    writer.append(a_step(1))
+    writer.close()
+    assert_steps(store.episode("one").steps, [a_step(0), a_step(1)])
+    assert store.stats()["rows"] == 2
+
+
+def test_sheets_are_used_again(store: TrajectoryStore) -> None:
+    for name in range(20):
+        with store.writer(episode_id=str(name)) as writer:
+            writer.append({"x": name})
+    assert len([*Path(store.path, "sheets").iterdir()]) == 1
+    with store.writer(buffer_bytes=0) as writer, store.writer() as other:
+        assert writer.append({"x": 1}) == other.append({"x": 1}) == 0
+    assert len([*Path(store.path, "sheets").iterdir()]) == 2
+    assert store.query()["x"].to_pylist() == [*range(20), 1, 1]
+
+
+@pytest.mark.parametrize("length", [0, 1000, 100_000])
+def test_values_that_fill_a_sheet(store: TrajectoryStore, length: int) -> None:
+    steps = [
+        {"text": "é" * (length + i), "image": bytes(length), "tokens": [i] * (1 + length // 8)}
+        for i in range(200 if length == 1000 else 5)
+    ]
+    with store.writer(episode_id="one") as writer:
+        for step in steps:
+            writer.append(step)
+    found = store.episode("one").steps
+    assert found["text"] == [step["text"] for step in steps]
+    assert found["image"] == [step["image"] for step in steps]
+    assert [[*tokens] for tokens in found["tokens"]] == [step["tokens"] for step in steps]
+
+
 def test_nan_and_signs_of_zero_are_the_same_bits(store: TrajectoryStore) -> None:
     values = np.array([np.nan, 0.0, -0.0, np.inf])
     for _ in range(2):
@@ -207,6 +265,51 @@ def test_queries(store: TrajectoryStore) -> None:
         store.episode("nope")
 
 
+# ---- consuming ----
+
+
+def pending(store: TrajectoryStore, task: str | None = None) -> list[tuple[int, str, list[int]]]:
+    return [(p.batch, p.task, p.offsets.tolist()) for p in store.pending_batches(task)]
+
+
+def test_leases(tmp_path: Path) -> None:
+    with TrajectoryStore(tmp_path / "store") as store:
+        store.writer(episode_id="one").extend(several(0, 10))
+        assert store.lease([3, 1, 3]) == 0
+        assert store.lease(np.array([9], np.uint32), task="eval") == 1
+        assert store.tags() == []
+        store.tag("step 1")
+        store.ack(0)
+        store.ack(0)
+        store.tag("step 2")
+        with pytest.raises(NotFoundError, match="offset 10 is of no step"):
+            store.lease([0, 10])
+        with pytest.raises(InvalidArgumentError, match="no offsets"):
+            store.lease([])
+        with pytest.raises(InvalidArgumentError, match="want integers"):
+            store.lease([0.5])
+        with pytest.raises(NotFoundError, match="no batch 7"):
+            store.ack(7)
+        with pytest.raises(NotFoundError, match='no tag "step 3"'):
+            store.restore("step 3")
+    with TrajectoryStore(tmp_path / "store") as store:
+        assert pending(store) == [(1, "eval", [9])]
+        assert store.tags() == ["step 1", "step 2"]
+        store.restore("step 1")
+        assert pending(store) == [(0, "default", [3, 1, 3]), (1, "eval", [9])]
+        assert pending(store, "eval") == [(1, "eval", [9])]
+        assert store.tags() == ["step 1"]
+        store.untag("step 1")
+        with pytest.raises(NotFoundError):
+            store.untag("step 1")
+        assert store.lease([0]) == 2
+        assert store.take(store.pending_batches()[0].offsets, ["action"])["action"][0] == 3
+        with TrajectoryStore(tmp_path / "store", read_only=True) as reader:
+            with pytest.raises(ReadOnlyError):
+                reader.lease([0])
+            assert reader.pending_batches() == []
+
+
 # ---- types ----
 
 
@@ -243,6 +346,9 @@ def test_what_a_column_holds(store: TrajectoryStore, value: Any, says: str | Non
         (a_step(1) | {"more": 1}, r"\['more'\] are unknown"),
         ({"more" if k == "obs" else k: v for k, v in a_step(1).items()}, r"\['more'\] are unknown"),
         (a_step(1) | {"action": 0.5}, "'action' holds int64"),
+        (a_step(1) | {"action": 2**63}, "'action' holds int64"),
+        (a_step(1) | {"action": 2**64}, "steps hold numbers"),
+        (a_step(1) | {"text": "\ud800"}, "is no text"),
         (a_step(1) | {"tokens": [[1]]}, "'tokens' holds sequences"),
         (a_step(1) | {"text": b""}, "'text' holds text"),
         (a_step(1) | {"image": ""}, "'image' holds binary"),
@@ -290,6 +396,18 @@ def test_extends_that_cannot_be(store: TrajectoryStore, arrays: dict[str, Any], 
         store.writer().extend(arrays)
 
 
+def test_integers_do_not_wrap_around(tmp_path: Path) -> None:
+    columns = {"x": Column.array(np.uint64), "y": Column.array(np.int8)}
+    with TrajectoryStore(tmp_path / "store", columns=columns) as store:
+        writer = store.writer()
+        writer.append({"x": 2**64 - 1, "y": -1})
+        for step in ({"x": -1, "y": 0}, {"x": 0, "y": 255}, {"x": 0, "y": np.uint64(2**64 - 1)}):
+            with pytest.raises(SchemaError, match="not exactly"):
+                writer.append(step)
+        with pytest.raises(SchemaError, match="not exactly"):
+            writer.extend({"x": [0], "y": [128]})
+
+
 def test_columns_that_are_declared(tmp_path: Path) -> None:
     declared = {
         "tokens": Column.ragged(np.int32),
@@ -335,6 +453,15 @@ def test_a_store_is_open_once(tmp_path: Path) -> None:
         TrajectoryStore(tmp_path / "none", read_only=True)
     with pytest.raises(ClosedError):
         store.stats()
+
+
+@pytest.mark.parametrize("version", [-2, 2**31, True, 1.5])
+def test_versions_that_cannot_be(store: TrajectoryStore, version: Any) -> None:
+    writer = store.writer()
+    writer.append(a_step(0))
+    with pytest.raises(InvalidArgumentError, match="version"):
+        writer.append(a_step(1), version=version)
+    assert writer.next_step == 1
 
 
 def test_writers_that_are_closed(store: TrajectoryStore) -> None:

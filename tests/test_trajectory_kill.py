@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import TYPE_CHECKING
 
@@ -87,3 +88,32 @@ def test_killed_again_and_again(tmp_path: Path, rounds: int) -> None:
         live(tmp_path / "store", chance, told)
         check(tmp_path / "store", told)
     assert told.ended > rounds
+
+
+@pytest.mark.parametrize("rounds", [6, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_trainer_learns_each_batch_once(tmp_path: Path, rounds: int) -> None:
+    chance, count, checkpoint = random.Random(rounds), 40, tmp_path / "checkpoint"
+    with TrajectoryStore(tmp_path / "store") as store:
+        store.writer(episode_id="one").extend({"x": np.arange(count)})
+    told = 0
+    for _ in range(rounds):
+        due = chance.randrange(40)
+        argv = command("trajectory_trainer", tmp_path / "store", checkpoint)
+        trainer = Doomed(argv, chance.uniform(0, 0.02))
+        for line in trainer.lines():
+            if line.endswith("\n"):
+                told = int(line.split()[1]) if line.startswith("learned") else told
+            due -= 1
+            if due < 0:
+                trainer.doom()
+        learned = json.loads(checkpoint.read_text())[1] if checkpoint.exists() else []
+        assert len(learned) % 3 == 0
+        assert told - len(learned) <= 3
+        for number, (batch, *offsets) in enumerate(learned):
+            first = 4 * number % count
+            assert [batch, *offsets] == [number, *range(first, first + 4)]
+        with TrajectoryStore(tmp_path / "store") as store:
+            found = [[lease.batch, *lease.offsets] for lease in store.pending_batches()]
+            assert [batch for batch, *_ in found] == sorted(batch for batch, *_ in found)
+            assert all(offsets[0] == 4 * batch % count for batch, *offsets in found)
+    assert told > rounds

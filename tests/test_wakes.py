@@ -74,16 +74,16 @@ class Wait:
     told: int = 0
     # The event file: what was written, and whether PERSISTING_OVER was.
     fd: int = 0
-    fd_rung: bool = False
+    fd_written: bool = False
     fd_over: bool = False
     # Acknowledgements (_loop/acknowledgements.py).
-    bell: bool = False
+    waker: bool = False
     waiting: tuple[int, ...] = ()
     heard: int = 0  # _told
     known: int = 0  # _acknowledged
     asked: bool = False
     over: bool = False
-    elsewhere: bool = False  # the bell is not watched by the loop on which puts go on
+    elsewhere: bool = False  # the waker is not watched by the loop on which puts go on
     ended: bool = False  # a loop has, once, in the midst of something
     # The threads.
     loop: tuple[Any, ...] = ()
@@ -100,10 +100,10 @@ PRECAUTIONS = (
     "notify unless the append did",  # tell
     "ask before the append",  # ask, from which the append knows what to do
     "tell what is known at the end",  # Waker.End
-    "keep what the bell told before",  # tell: rows <= self._acknowledged
+    "keep what the waker told before",  # tell: rows <= self._acknowledged
     "let the log go on after a fault of the table",  # Notify, poisonWith
-    "begin anew on another loop",  # _Bell.watch
-    "silence the bell after it was set",  # begin_anew: or what it told is told twice
+    "begin anew on another loop",  # _Waker.watch
+    "silence the waker after it was set",  # begin_anew: or what it told is told twice
     "forget that the append asked",  # begin_anew
 )
 
@@ -129,9 +129,9 @@ class Model:
     def steps(self, s: Wait) -> Iterator[Wait]:
         if s.loop:
             yield from self.step(s, "loop", s.loop[0], s.loop[1:])
-            # Ctrl-C in what the bell has called, and the loop goes on, or another: Writer._here.
+            # Ctrl-C in what the waker has called, and the loop goes on, or another: Writer._here.
             if self.ending and not s.ended and s.loop[0][0] in ("hear", "notify", "arm"):
-                yield replace(s, ended=True, loop=(("set bell",), ("silence",)))
+                yield replace(s, ended=True, loop=(("set waker",), ("silence",)))
                 yield replace(s, ended=True, elsewhere=True, loop=(("move",),))
         else:
             yield from self.turns(s)
@@ -144,7 +144,7 @@ class Model:
 
     def turns(self, s: Wait) -> Iterator[Wait]:
         """What the event loop may begin."""
-        if s.fd_rung and not s.elsewhere:  # _wake
+        if s.fd_written and not s.elsewhere:  # _wake
             yield replace(s, loop=(("wake",),))
         # Writer: one hand-over at a time, on the loop or on a thread.
         if s.puts < ROWS and not s.helper:
@@ -195,7 +195,7 @@ class Model:
                         armed=False,
                         told=s.told + more,
                         fd=s.fd + more,
-                        fd_rung=True,
+                        fd_written=True,
                         fd_over=s.fd_over or over,
                     )
             # Bucket.Notify
@@ -210,11 +210,11 @@ class Model:
                 if not self.has("let the log go on after a fault of the table"):
                     fault = fault or s.poisoned
                 yield go(("end",)) if fault else go()
-            # Writer._appending, Bucket.append, capi placed()
+            # Writer._appending, Bucket.Append, capi put()
             case ("ask", n, on_thread):
-                asked = s.bell and not s.waiting
+                asked = s.waker and not s.waiting
                 if not self.has("ask before the append"):
-                    asked = s.bell
+                    asked = s.waker
                 append = ("append", n, asked)
                 if on_thread:
                     yield go(asked=asked, helper=(append,))
@@ -238,44 +238,44 @@ class Model:
                 if not s.loop:
                     yield replace(s, helper=(), loop=(what,))
             case ("tell", n, _):
-                if n <= s.known and self.has("keep what the bell told before"):
+                if n <= s.known and self.has("keep what the waker told before"):
                     yield go()
                     return
                 waiting = (*s.waiting, n)
                 needed = not s.asked or not self.has("notify unless the append did") or s.over
                 if not self.has("notify unless the append did"):
                     needed = False
-                if not s.bell:  # set_bell
+                if not s.waker:  # set_waker
                     needed = True
                 first = len(waiting) == 1
                 more = (("notify", n),) if first and needed else ()
                 if s.elsewhere and self.has("begin anew on another loop"):
-                    more = (("set bell",), ("silence",), ("tell waiting", n))
-                yield go(*more, waiting=waiting, bell=True, elsewhere=False)
+                    more = (("set waker",), ("silence",), ("tell waiting", n))
+                yield go(*more, waiting=waiting, waker=True, elsewhere=False)
             case ("tell waiting", n):  # what tell does after _watch
                 needed = not s.asked or s.over
                 yield go(("notify", n)) if needed and s.waiting[:1] == (n,) else go()
             # Acknowledgements.move and begin_anew
             case ("move",) if s.waiting:
                 anew = self.has("begin anew on another loop")
-                yield go(*((("set bell",), ("silence",)) if anew else ()), elsewhere=False)
+                yield go(*((("set waker",), ("silence",)) if anew else ()), elsewhere=False)
             case ("move",):
                 yield go()
-            case ("set bell",) if self.has("silence the bell after it was set"):
+            case ("set waker",) if self.has("silence the waker after it was set"):
                 yield go(armed=False, told=0)
-            case ("set bell",):
-                yield go(heard=0, fd=0, fd_rung=False, fd_over=False)
+            case ("set waker",):
+                yield go(heard=0, fd=0, fd_written=False, fd_over=False)
             case ("silence",):
                 asked = s.asked and not self.has("forget that the append asked")
                 more = (("notify", s.waiting[0]),) if s.waiting else ()
-                if self.has("silence the bell after it was set"):
-                    changes = {"heard": 0, "fd": 0, "fd_rung": False, "fd_over": False}
+                if self.has("silence the waker after it was set"):
+                    changes = {"heard": 0, "fd": 0, "fd_written": False, "fd_over": False}
                 else:
                     changes = {"armed": False, "told": 0}
                 yield go(*more, asked=asked, **changes)
             # _wake and Acknowledgements.hear
             case ("wake",):
-                yield go(("hear", s.fd, s.fd_over), fd=0, fd_rung=False, fd_over=False)
+                yield go(("hear", s.fd, s.fd_over), fd=0, fd_written=False, fd_over=False)
             case ("hear", more, over):
                 heard = s.heard + more
                 known = max(s.known, heard)

@@ -27,6 +27,19 @@ func Cached(f File, off, n int64) int64 {
 	return n
 }
 
+// prefetchFile is a File of a file system that can read ahead.
+type prefetchFile interface {
+	prefetch(off, n int64)
+}
+
+// Prefetch has the system begin to read a part of a file into the page cache, where it can do so, and does not wait for it. What
+// fails is told when that part is read.
+func Prefetch(f File, off, n int64) {
+	if ahead, ok := f.(prefetchFile); ok {
+		ahead.prefetch(off, n)
+	}
+}
+
 // DirectAlign is enough for every disk.
 const DirectAlign = 4096
 

@@ -41,7 +41,7 @@ func write(t *testing.T, g *Segment, key string, payload []byte) Want {
 
 func read(g *Segment, w Want) ([]byte, error) {
 	b := make([]byte, w.Length)
-	err := g.Read(w, [][]byte{b[:len(b)/3], b[len(b)/3:]})
+	err := g.Read(w, [][]byte{b[:len(b)/3], b[len(b)/3:]}, 0)
 	return b, err
 }
 
@@ -58,7 +58,7 @@ func TestLongBlocks(t *testing.T) {
 	if err := g.Begin(1, 0); err != nil {
 		t.Fatal(err)
 	}
-	for _, length := range []int{readBytes - 1, readBytes, readBytes + 1, 2*readBytes - 1, 2 * readBytes, 3*readBytes + 5} {
+	for _, length := range []int{readBytes - 1, readBytes, readBytes + 1, 2*readBytes - 1, 2 * readBytes, 3*readBytes + 5, 2 * spanBytes, 4*spanBytes + 4097} {
 		payload := make([]byte, length)
 		for i := range payload {
 			payload[i] = byte(i * 7 >> 3)
@@ -70,8 +70,11 @@ func TestLongBlocks(t *testing.T) {
 			for from := 0; from < length; from += step {
 				pieces = append(pieces, got[from:min(from+step, length)], nil)
 			}
-			if err := g.Read(w, pieces); err != nil || !bytes.Equal(got, payload) {
-				t.Errorf("%d bytes in pieces of %d: %v", length, step, err)
+			for helpers := -1; helpers < 4; helpers++ {
+				clear(got)
+				if err := g.Read(w, pieces, helpers); err != nil || !bytes.Equal(got, payload) {
+					t.Errorf("%d bytes in pieces of %d with %d helpers: %v", length, step, helpers, err)
+				}
 			}
 		}
 		if err := g.file.WriteAt([][]byte{{payload[length-1] ^ 1}}, int64(w.Page+1)*PageBytes+int64(length)-1); err != nil {

@@ -336,63 +336,6 @@ func (g *Segment) Write(page uint32, h *Header, pieces [][]byte) error {
 // pagePool has the pages that headers are read into and written from.
 var pagePool = sync.Pool{New: func() any { return new([PageBytes]byte) }}
 
-// Checksum is that of payloads.
-func Checksum(pieces [][]byte) uint32 { return extend(0, pieces) }
-
-func extend(sum uint32, pieces [][]byte) uint32 {
-	for _, p := range pieces {
-		sum = crc32.Update(sum, castagnoli, p)
-	}
-	return sum
-}
-
-// readBytes is how much of a block is read before its checksum is computed, while it is in the processor's cache. In place of
-// whole blocks, beside the same raw rates: blocks of 6 MiB, 8 at a time, from memory 4.8 GB/s and not 3.4, from the disk, which
-// reads ahead meanwhile, 1.14 GB/s and not 0.46.
-const readBytes = 256 << 10
-
-// Read fills the pieces with the payload of a block. An error is of the disk, or matches [ErrBlock] where the block is not, as
-// a whole, what is wanted.
-func (g *Segment) Read(w Want, pieces [][]byte) error {
-	head := pagePool.Get().(*[PageBytes]byte)
-	defer pagePool.Put(head)
-	off := int64(w.Page) * PageBytes
-	// The header comes with the first part, in one call: most blocks that are asked for are there,
-	// and a call for the header alone would be one more to the disk.
-	part, pieces := cut(pieces, readBytes)
-	if err := vfs.ReadPieces(g.file, append([][]byte{head[:]}, part...), off); err != nil {
-		return fmt.Errorf("blob: read block: %w", err)
-	}
-	want, err := g.fits(head[:], w)
-	if err != nil {
-		return err
-	}
-	sum := Checksum(part)
-	for off += PageBytes + readBytes; len(pieces) > 0; off += readBytes {
-		part, pieces = cut(pieces, readBytes)
-		if err := vfs.ReadPieces(g.file, part, off); err != nil {
-			return fmt.Errorf("blob: read block: %w", err)
-		}
-		sum = extend(sum, part)
-	}
-	if sum != want {
-		return fmt.Errorf("%w: payload at page %d of slot %d does not have its checksum", ErrBlock, w.Page, g.Slot)
-	}
-	return nil
-}
-
-// cut divides pieces behind their first n bytes. The slice that it is given stays as it is.
-func cut(pieces [][]byte, n int) (part, rest [][]byte) {
-	for i, p := range pieces {
-		if len(p) > n {
-			part = append(pieces[:i:i], p[:n])
-			return part, append([][]byte{p[n:]}, pieces[i+1:]...)
-		}
-		n -= len(p)
-	}
-	return pieces, nil
-}
-
 // Header reads the header at a page; ErrBlock where there is none of this epoch.
 func (g *Segment) Header(page uint32) (Header, error) {
 	head := pagePool.Get().(*[PageBytes]byte)

@@ -131,7 +131,7 @@ func BenchmarkSend(b *testing.B) {
 		b.Run(fmt.Sprintf("%d/read", length), func(b *testing.B) {
 			b.SetBytes(int64(length))
 			for b.Loop() {
-				if err := g.Read(want, into); err != nil {
+				if err := g.Read(want, into, 0); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -8,90 +8,16 @@ import (
 	"github.com/persisting/persisting/metrics"
 )
 
-// append is the one way in: every batch that a call brings goes through it.
-func (in *ingest) append(b Batch, noWait bool) (first, end int64, err error) {
-	// Looked at before anything is waited for: what no bucket would take needs no room and no lock.
-	rows, err := b.check()
-	if err == nil {
-		err = in.tryAppends(noWait)
-	}
-	if err != nil {
-		return 0, 0, err
-	}
-	defer in.appending.Unlock()
-	if err := in.admit(noWait); err != nil {
-		return 0, 0, err
-	}
-	if rows == 0 {
-		// An empty batch has an end, which a caller can wait for like any other, and brings no
-		// columns.
-		return in.rows.tail.Next(), in.rows.tail.Next(), nil
-	}
-	e, err := b.entry(in, rows, noWait)
-	if err != nil {
-		return 0, 0, err
-	}
-	return in.store(e)
-}
-
-// admit waits until there is room for an append, and refuses it where the bucket takes
+// admit waits while the tail or the log is too large, and refuses an append where the bucket takes
 // none. The caller holds in.appending.
 func (in *ingest) admit(noWait bool) error {
 	if err := in.writable(); err != nil {
 		return err
 	}
-	if err := in.makeRoom(noWait); err != nil {
-		return err
-	}
-	in.holdRing(false) // there is room again, so puts may go without a call
-	return nil
-}
-
-// store gives an entry, which it takes over, its offsets. What is stored in memory is
-// seen by reads once it is acknowledged, without a log at once.
-func (in *ingest) store(e entry) (first, end int64, err error) {
-	if in.log == nil {
-		var began time.Time
-		first, end, _ = in.rows.place(e, func(now time.Time) error { began = now; return nil })
-		in.acknowledged(began)
-		in.rows.advance(end)
-		return first, end, nil
-	}
-	// Outside of the lock of rows: reads need that, and appends are in order by in.appending
-	// anyway.
-	body := in.compressor.Compress(e.body)
-	e.retain() // the body may point into the record
-	first, end, err = in.rows.place(e, func(began time.Time) error {
-		_, err := in.log.Defer(in.encoder.Preamble, body, e.rows, func(failed error) { in.logged(e, began, failed) })
-		return err
-	})
-	if err != nil {
-		e.release()
-		return 0, 0, in.writeError(err)
-	}
-	// On this thread where nobody is writing: a write to the page cache takes less than to wake the
-	// goroutine that would do it.
-	in.log.WriteNow()
-	return first, end, nil
-}
-
-// logged is told when the log has written an entry, or has failed to.
-func (in *ingest) logged(e entry, began time.Time, failed error) {
-	if failed == nil {
-		in.acknowledged(began)
-	} else {
-		in.failed(metrics.Put, in.writeError(failed))
-		in.rows.waker.End(in.rows.acknowledgedRows())
-	}
-	e.release()
-}
-
-// makeRoom holds an append back while the tail or the log is too large.
-func (in *ingest) makeRoom(noWait bool) error {
 	for in.rows.isFull() {
 		flushed := in.flusher.nextEnd()
 		if !in.rows.isFull() { // the flush that made room may have ended before
-			return nil
+			break
 		}
 		// Each time round, as the flush that ended may have been one that had begun before these
 		// rows came.
@@ -113,5 +39,57 @@ func (in *ingest) makeRoom(noWait bool) error {
 			return fmt.Errorf("engine: no room for more rows: %w", err)
 		}
 	}
+	in.holdRing(false) // there is room again, so puts may go without a call
 	return nil
+}
+
+// store gives an entry, which it takes over, its offsets. What is stored in memory is
+// seen by reads once it is acknowledged, without a log at once. What the log refuses
+// is not there: nothing has to be taken back.
+func (in *ingest) store(e entry) (first, end int64, err error) {
+	began := in.rows.began()
+	var body [][]byte
+	if in.log != nil {
+		// Outside of the lock of rows: reads need that, and appends are in order by in.appending
+		// anyway.
+		body = in.compressor.Compress(e.body)
+		e.retain() // the body may point into the record
+	}
+	in.rows.locked(func() {
+		// The log and the tail get the entry under one lock, so that both have all entries in the
+		// same order: a row's offset is its place in either.
+		if in.log != nil {
+			_, err = in.log.Defer(in.encoder.Preamble, body, e.rows, func(failed error) { in.logged(e, began, failed) })
+		}
+		if err == nil {
+			first = in.rows.tail.Next()
+			in.rows.put(e)
+			end = in.rows.tail.Next()
+		}
+	})
+	switch {
+	case err != nil:
+		e.release()
+		e.release() // as what the log would have had
+		return 0, 0, in.writeError(err)
+	case in.log == nil:
+		in.acknowledged(began)
+		in.rows.advance(end)
+	default:
+		// On this thread where nobody is writing: a write to the page cache takes less than to wake
+		// the goroutine that would do it.
+		in.log.WriteNow()
+	}
+	return first, end, nil
+}
+
+// logged is told when the log has written an entry, or has failed to.
+func (in *ingest) logged(e entry, began time.Time, failed error) {
+	if failed == nil {
+		in.acknowledged(began)
+	} else {
+		in.failed(metrics.Put, in.writeError(failed))
+		in.rows.waker.End(in.rows.acknowledgedRows())
+	}
+	e.release()
 }

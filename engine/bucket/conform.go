@@ -27,7 +27,7 @@ func (r Record) entry(in *ingest, _ int64, noWait bool) (entry, error) {
 
 func (m Message) entry(in *ingest, rows int64, noWait bool) (entry, error) {
 	if len(m.Bytes) < tail.PackedBytes && in.takesMessages(m.Columns) {
-		return entry{rows: rows, message: m, body: [][]byte{m.Bytes}}, in.useSchema(in.rows.schema)
+		return entry{rows: rows, message: m, body: [][]byte{m.Bytes}}, nil
 	}
 	// Copied, as the caller has its memory back when the call returns.
 	rec, body, err := m.Columns.Copy(m.Bytes)
@@ -55,9 +55,6 @@ func (in *ingest) align(rec arrow.Record, body [][]byte, noWait bool) (entry, er
 		body = nil // which has other columns than the log's preamble will say
 	}
 	err = in.declared.CheckRequired(aligned)
-	if err == nil {
-		err = in.useSchema(aligned.Schema())
-	}
 	if err == nil && body == nil && in.log != nil {
 		body, err = in.encoder.Encode(aligned)
 	}
@@ -94,6 +91,10 @@ func (in *ingest) conform(rec arrow.Record, noWait bool) (arrow.Record, error) {
 	// Aligned before the schema is taken over: a batch that fails here has changed nothing.
 	aligned, err := batch.Align(rec, c.Schema)
 	if err != nil {
+		return nil, err
+	}
+	if err := in.useSchema(c.Schema); err != nil {
+		aligned.Release()
 		return nil, err
 	}
 	if !c.None() {

@@ -30,7 +30,8 @@ type ingest struct {
 	declared     batch.Declared
 }
 
-// useSchema has the encoder of the log be one for batches of schema.
+// useSchema has the encoder of the log be one for batches of schema. It is called before a batch is the
+// first to fit, so that the encoder is right for every batch that does.
 func (in *ingest) useSchema(schema *arrow.Schema) (err error) {
 	if in.log != nil && (in.encoder == nil || in.encoder.Schema != schema) {
 		in.encoder, err = batch.NewEncoder(schema)

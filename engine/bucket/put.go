@@ -16,11 +16,33 @@ import (
 //
 // With noWait, where the bucket has to flush or to change the schema first,
 // nothing is stored and the error is [ErrWouldBlock]. A batch that does not fit
-// gives a [*SchemaError], and nothing of it is stored.
+// gives a [*SchemaError], and nothing of it is stored. It is the one way in: every
+// batch that a call brings goes through it.
 func (b *Bucket) Append(rows Batch, noWait bool) (first, end int64, err error) {
-	first, end, err = b.ingest.append(rows, noWait)
-	b.failed(metrics.Put, err)
-	return first, end, err
+	defer func() { b.failed(metrics.Put, err) }()
+	in := b.ingest
+	// Looked at before anything is waited for: what no bucket would take needs no room and no lock.
+	count, err := rows.check()
+	if err == nil {
+		err = in.tryAppends(noWait)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	defer in.appending.Unlock()
+	if err := in.admit(noWait); err != nil {
+		return 0, 0, err
+	}
+	if count == 0 {
+		// An empty batch has an end, which a caller can wait for like any other, and brings no
+		// columns.
+		return in.rows.tail.Next(), in.rows.tail.Next(), nil
+	}
+	e, err := rows.entry(in, count, noWait)
+	if err != nil {
+		return 0, 0, err
+	}
+	return in.store(e)
 }
 
 // Check gives the [*SchemaError] that Append would give, and stores nothing: who has
@@ -71,6 +93,10 @@ func (b *Bucket) Acknowledged() int64 {
 	_ = b.ingest.glance() // a read says what is wrong
 	return b.rows.acknowledgedRows()
 }
+
+// AcknowledgedHere is Acknowledged for one that has just appended, and so has what was in the ring
+// before: it looks no further than this process has come.
+func (b *Bucket) AcknowledgedHere() int64 { return b.rows.acknowledgedRows() }
 
 // Wait waits until rows rows are acknowledged, the bucket is poisoned, or ctx
 // is done.

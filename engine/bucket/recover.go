@@ -6,10 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 
 	"github.com/persisting/persisting/engine/layout"
+	"github.com/persisting/persisting/engine/procs"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -139,9 +139,7 @@ const spareBytes = 16 << 20
 // forSyncedPuts gives Go what they need, on a small machine above all. What it returns
 // is kept, and never touched: it takes no memory but that of the garbage.
 var forSyncedPuts = sync.OnceValue(func() []byte {
-	if _, chosen := os.LookupEnv("GOMAXPROCS"); !chosen && runtime.GOMAXPROCS(0) < leastProcs {
-		runtime.GOMAXPROCS(leastProcs)
-	}
+	procs.AtLeast(leastProcs)
 	return make([]byte, spareBytes)
 })
 

@@ -17,9 +17,6 @@ func (in *ingest) openRing(schema *batch.MessageSchema) (next int64, err error) 
 	}
 	var preamble []byte
 	if in.log != nil {
-		if err := in.useSchema(in.rows.schema); err != nil {
-			return -1, err
-		}
 		if preamble = in.encoder.Preamble; len(preamble) > ring.MaxPreamble {
 			return -1, nil
 		}
@@ -217,9 +214,6 @@ func (in *ingest) checkPuts(r *ring.Ring) (entries []*ring.Entry, err error) {
 
 // logPuts writes entries of the ring to the log, and gives their space back when they are there.
 func (in *ingest) logPuts(r *ring.Ring, entries []*ring.Entry) error {
-	if err := in.useSchema(in.rows.schema); err != nil {
-		return in.home.Refuse(err)
-	}
 	for _, e := range entries {
 		done := func(err error) {
 			if err == nil {

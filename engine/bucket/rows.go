@@ -152,24 +152,13 @@ func (rs *rows) advance(end int64) {
 	}
 }
 
-// place puts an entry, which it takes over, behind the rows there are, after log, which is told when a put began that is timed,
-// has taken it. What log refuses is not there: nothing has to be taken back.
-func (rs *rows) place(e entry, log func(began time.Time) error) (first, end int64, err error) {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	var began time.Time
+// began is when a put began, now, if it is one that is timed. The caller holds ingest.appending, as all
+// do who count puts.
+func (rs *rows) began() (now time.Time) {
 	if rs.metrics != nil && rs.tally.puts%metrics.PutSample == 0 {
-		began = time.Now()
+		now = time.Now()
 	}
-	// The log and the tail get the entry under one lock, so that both have all entries in the same order: a row's offset is its place
-	// in either.
-	if err := log(began); err != nil {
-		e.release()
-		return 0, 0, err
-	}
-	first = rs.tail.Next()
-	rs.put(e)
-	return first, rs.tail.Next(), nil
+	return now
 }
 
 // put puts an entry, which it takes over, into the tail, and counts it. The caller holds rs.mu.

@@ -146,9 +146,9 @@ func (s *Store) SubmitSet(b *transfer.Batch) (uint64, error) {
 	return s.mover.Submit(s.mover.Stores, w), nil
 }
 
-// SetBell has ring be called, on any goroutine and without waiting, when there are completions to drain.
-func (s *Store) SetBell(ring func()) { s.mover.SetBell(ring) }
+// SetWaker has wake be called, on any goroutine and without waiting, when there are completions to drain.
+func (s *Store) SetWaker(wake func()) { s.mover.SetWaker(wake) }
 
 // Drain fills tickets with those of batches that have ended, whose results and memory are the caller's again, and returns how
-// many they are. When there are more, the bell rings again.
+// many they are. When there are more, the waker is called again.
 func (s *Store) Drain(tickets []uint64) int { return s.mover.Drain(tickets) }

@@ -16,7 +16,7 @@ type Blocks interface {
 	Set(b *transfer.Batch) error
 	SubmitGet(b *transfer.Batch) (uint64, error)
 	SubmitSet(b *transfer.Batch) (uint64, error)
-	SetBell(ring func())
+	SetWaker(wake func())
 	Drain(tickets []uint64) int
 	Delete(space uint32, key []byte) (bool, error)
 	Touch(space uint32, key []byte, ttl time.Duration) (bool, error)

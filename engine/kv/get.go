@@ -10,7 +10,12 @@ import (
 
 // load reads one block into the pieces, whose lengths make total.
 func (s *Store) load(o *owner, key []byte, pieces [][]byte, total int64) int8 {
-	l, result := s.lend(o, key, total, func(g *segment, want blob.Want) error { return g.Read(want, pieces) })
+	busy := int(s.loading.Add(1))
+	defer s.loading.Add(-1)
+	waiting, _ := s.mover.Loads.Length()
+	l, result := s.lend(o, key, total, func(g *segment, want blob.Want) error {
+		return g.Read(want, pieces, s.processors-busy-waiting)
+	})
 	if result != transfer.OK {
 		return result
 	}

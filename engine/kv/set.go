@@ -109,7 +109,7 @@ func (s *Store) same(o *owner, hash uint64, key []byte, pieces [][]byte, length 
 		return noRef, 0
 	}
 	stored := make([]byte, length)
-	if err := g.Read(blob.Want{Page: page, Length: length, Namespace: o.namespace, Key: key}, [][]byte{stored}); err != nil {
+	if err := g.Read(blob.Want{Page: page, Length: length, Namespace: o.namespace, Key: key}, [][]byte{stored}, 0); err != nil {
 		return noRef, 0 // it is written again
 	}
 	for _, p := range pieces {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -51,12 +52,14 @@ type Store struct {
 	orders [stripes]orders
 	doubts doubts
 
-	mover   transfer.Mover
-	stop    chan struct{}
-	walks   int64  // segments whose headers the opening has read
-	inUseBy string // who had it open when it was opened read-only
-	closed  atomic.Bool
-	alive   sync.RWMutex // held by calls that use files, so that Close waits for them
+	mover      transfer.Mover
+	loading    atomic.Int32 // loads that run now
+	processors int          // that loads of long blocks are divided among when there are few
+	stop       chan struct{}
+	walks      int64  // segments whose headers the opening has read
+	inUseBy    string // who had it open when it was opened read-only
+	closed     atomic.Bool
+	alive      sync.RWMutex // held by calls that use files, so that Close waits for them
 }
 
 // enter begins a call that uses files; false once the store is closed. The caller ends it with exit.
@@ -105,6 +108,7 @@ func absolute(dir string) string {
 func newStore(dir string, o Options) *Store {
 	return &Store{
 		o: o, dir: dir, policy: policy(o.Policy), opened: o.Now(), stop: make(chan struct{}), ghosts: newGhosts(), sketch: newSketch(),
+		processors: runtime.GOMAXPROCS(0),
 	}
 }
 

@@ -680,10 +680,10 @@ func TestLastSubmittedWins(t *testing.T) {
 	}
 }
 
-func TestBell(t *testing.T) {
+func TestWaker(t *testing.T) {
 	f := newFixture(t, nil)
 	rang := make(chan struct{}, 100)
-	f.SetBell(func() { rang <- struct{}{} })
+	f.SetWaker(func() { rang <- struct{}{} })
 	b := &transfer.Batch{Items: []transfer.Item{{Key: []byte("a"), Pieces: [][]byte{{1}}}}, Results: make([]int8, 1)}
 	ticket, err := f.SubmitSet(b)
 	if err != nil {

@@ -2,10 +2,10 @@ package params
 
 import (
 	"encoding/binary"
-	"runtime"
 	"sync/atomic"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/procs"
 	"github.com/zeebo/xxh3"
 )
 
@@ -35,6 +35,16 @@ func blocksIn(length int64) int64 {
 // pageBytes in the file.
 func blockRange(block, length int64) (from, to int64) {
 	return max(0, block*blockBytes-phase), min(length, (block+1)*blockBytes-phase)
+}
+
+// sumsOf are the checksums of the blocks of an object.
+func sumsOf(data []byte) []sum {
+	sums := make([]sum, blocksIn(int64(len(data))))
+	for block := range sums {
+		from, to := blockRange(int64(block), int64(len(data)))
+		sums[block] = sumOf(data[from:to])
+	}
+	return sums
 }
 
 // identify is what objects with the same bytes have in common.
@@ -95,7 +105,7 @@ func hashAll(data [][]byte) *hasher {
 	}
 	cut(len(data))
 	h.sums = make([]sum, h.begins[len(data)])
-	for range min(runtime.GOMAXPROCS(0), len(h.spans)) {
+	for range min(procs.Cores(), len(h.spans)) {
 		go h.work()
 	}
 	return h

@@ -20,8 +20,9 @@ type Entry struct {
 	Version  uint64          `json:"version"`
 	Created  int64           `json:"created"` // Unix milliseconds
 	Tensors  int             `json:"tensors"`
-	Bytes    int64           `json:"bytes"`  // of all tensors
-	Stored   int64           `json:"stored"` // bytes that it added to the store
+	Bytes    int64           `json:"bytes"`          // of all tensors
+	Stored   int64           `json:"stored"`         // bytes that it added to the store
+	Base     uint64          `json:"base,omitempty"` // version that changes were told from, 0 for none
 	Metadata json.RawMessage `json:"metadata,omitempty"`
 	Manifest ident           `json:"manifest"`
 	Sum      string          `json:"sum"` // checksum of the manifest
@@ -261,25 +262,36 @@ func (s *Store) Get(name string) (*Name, error) {
 	return n, err
 }
 
+// catalog returns what the catalog has of all names.
 func (s *Store) catalog() ([]*Name, error) {
 	if err := s.open(); err != nil {
 		return nil, err
 	}
+	all := []*Name{}
+	err := s.walk(func(n *Name, err error) error {
+		all = append(all, n)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// walk reads the catalog of each name, or learns why it cannot, until each fails.
+func (s *Store) walk(each func(*Name, error) error) error {
 	files, err := s.o.FS.ReadDir(s.path(catalogDir))
 	if err != nil {
-		return nil, fmt.Errorf("params: catalog: %w", err)
+		return fmt.Errorf("params: catalog: %w", err)
 	}
-	all := []*Name{}
 	for _, file := range files {
 		name, ok := nameOf(file)
 		if !ok {
 			continue
 		}
-		n, err := s.read(name)
-		if err != nil {
-			return nil, err
+		if err := each(s.read(name)); err != nil {
+			return err
 		}
-		all = append(all, n)
 	}
-	return all, nil
+	return nil
 }

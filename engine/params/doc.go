@@ -7,11 +7,12 @@
 //	  |            |
 //	manifest  ---- load      names, types, shapes and places of the tensors | reads into the caller's memory
 //	  |            |
-//	pack                     the bytes, each stored once, in files that are never changed
+//	pack         chain       the bytes, each stored once, in files that are never changed | the layers over them
 //
 // # Layers
 //
-// Above vfs and statefile; below capi. It knows nothing of what a dtype means: a tensor is bytes with a tag and a shape.
+// Above vfs, procs, statefile, memory and delta; below capi. It knows nothing of what a dtype means but how wide its elements are, which
+// delta says: a tensor is bytes with a tag and a shape.
 //
 // # Directory
 //
@@ -58,7 +59,51 @@
 //	of packs:
 //	13 identity 16
 //
+// Format version 2 has more columns; it is written where an object has layers, and version 1 where none has:
+//
+//	of objects:
+//	14 ends of layers 4   15 versions since the anchor 4   16 identity of the raw bytes 16, zeros without layers
+//	of layers:
+//	17 pack 4   18 place 8   19 length 8   20 identity of the object that it leads from 16   21 and of the one that it leads to 16
+//
 // There is no bound on the number of tensors but 2^32, and nothing in it is executed.
+//
+// # Coded object, format version 1
+//
+// A layer is a coded object in a pack, where it is an object as others are: its bytes have their checksums in the index.
+//
+//	byte  0  8  magic 89 "PDLT" 0d 0a 1a
+//	      8  4  format version
+//	     12  4  bytes of an element
+//	     16  8  length of the object that it makes
+//	     24  8  checksum (64 bits) of the head, but for these 8 bytes
+//	     32     of each block: code 4, length of the payload 4, checksum of the payload 8, checksum of the block of the base 16,
+//	            checksum of what it becomes 16
+//	      i     payloads; engine/delta has the codes
+//
+// # Chains
+//
+// Of a tensor that has the same name, dtype and length in the base of a save, and of which little changed, the elements that did
+// are stored, as a layer over the base. A reader applies layers to raw bytes, the anchor, block by block while the processor has
+// the block in its cache:
+//
+//	version   1       2      3    ...   8       9            10    ...   65
+//	          anchor  step   step       step    star, step   step        anchor, step
+//
+// Every eighth version is told from the anchor, by a star, so that none is more than a star and seven steps away. Its step is
+// stored as well, for those who have the version before in memory. A tensor becomes an anchor anew after 64 versions, or when its
+// star is more than 25 % of it, or the layers that a reader would apply more than 50 %; that happens at the save that finds it. Of
+// a tensor whose first blocks changed in more than 60 % of their elements no more of the base is read.
+//
+// A manifest names all layers that its version needs, so a reader opens no other manifest, the collector knows what to keep, and
+// any version can be deleted whatever was told from it. Each layer names the blocks that it leads from and to: [Weights.Pull]
+// leaves alone what is up to date, and refuses what is neither. A base that is damaged is none: the save stores tensors as they are.
+//
+// # Snapshots
+//
+// With Options.Keep the bytes that were saved last stay in memory, outside the Go heap, one copy of each name. A save compares with
+// them instead of reading the base, and brings them up to date while it does; one that fails drops them, and the next reads the
+// disk. It costs the memory of the model, and saves the reading of as much from the disk in each save.
 //
 // # What is the same
 //
@@ -72,13 +117,16 @@
 // commit reads the manifests of all parts, makes one of them, and publishes it as a save does, with the packs. Whoever began
 // holds the only lease, so that files of ranks that died go when it ends; what a part shares, the collector keeps until then.
 //
+// Parts are told from the base that the transaction begins with: whole tensors as in a save, and boxes where the base has the same
+// box of the tensor, for that has the same name. Whoever cuts a tensor in another way stores it as it is.
+//
 // A part of a tensor is a row of the manifest like any other, with the name 00 "box:" <shape> ":" <offsets> ":" <name>, whose
 // numbers have an x in between: shape of the tensor, and where in it the box begins. The shape of the row is that of the box.
 //
 // # Order of writing
 //
-// Packs and manifest are written under names that end in .tmp and synced. Then, alone behind the gate: they are renamed, their directories synced,
-// and the catalog of the name is replaced and synced, which is the commit. If a pack that the version shares was removed
+// Packs and manifest are written under names that end in .tmp and synced. Then, alone behind the gate: they are renamed, their
+// directories synced, and the catalog of the name is replaced and synced, which is the commit. If a pack that the version shares was removed
 // meanwhile, the save is done anew. A save that dies leaves such files, or whole ones that no catalog names; the next
 // [Store.Collect] removes them.
 //

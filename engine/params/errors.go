@@ -22,6 +22,9 @@ var (
 	ErrConflict = errors.New("params: conflict")
 )
 
+// errSum is returned for a block that does not have its checksum.
+var errSum = errors.New("the bytes are not those that were written")
+
 // DamageError is an [engine.ErrCorrupt] with its place.
 type DamageError struct {
 	Path   string // of the file

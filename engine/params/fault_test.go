@@ -16,12 +16,16 @@ import (
 	"github.com/persisting/persisting/vfs/faultfs"
 )
 
-// model is a few tensors that share bytes with those of its neighbours.
+// model is a few tensors that share bytes with those of its neighbours, and one that is told from that of the one before.
 func model(n int) []Tensor {
+	weights := floats(rand.New(rand.NewPCG(77, 9)), 4000)
+	for k := range n {
+		weights = trained(rand.New(rand.NewPCG(uint64(k), 78)), weights, 9, false)
+	}
 	at := func(k int) []byte { return noise(rand.New(rand.NewPCG(uint64(k), 9)), 66_000+k) }
 	return []Tensor{
 		tensorOf("w", at(n)), tensorOf("v", at(n/2)), tensorOf("frozen", at(1000)),
-		tensorOf("n", []byte(fmt.Sprint(n))),
+		tensorOf("n", []byte(fmt.Sprint(n))), bf16("trained", weights),
 	}
 }
 
@@ -34,11 +38,11 @@ func TestEachFault(t *testing.T) {
 			hook := &faultfs.Hook{FS: vfs.OS, Before: nth.Before, Short: short}
 			dir := t.TempDir()
 			s := opened(t, dir, hook)
-			mustSave(t, s, "m", model(1), SaveOptions{Tags: []string{"tag"}})
-			mustSave(t, s, "m", model(2), SaveOptions{})
+			mustSave(t, s, "m", model(1), SaveOptions{Tags: []string{"tag"}, Base: Latest})
+			mustSave(t, s, "m", model(2), fromLatest)
 			before := nth.Count()
 			nth.N = before + n
-			e, err := s.Save("m", model(3), SaveOptions{})
+			e, err := s.Save("m", model(3), fromLatest)
 			if err == nil {
 				err = errors.Join(s.Delete("m", []uint64{2}), func() error { _, err := s.Collect(); return err }())
 			} else if !errors.Is(err, syscall.ENOSPC) {
@@ -82,7 +86,7 @@ func checkAfterFault(t *testing.T, s *Store, n int64, saved *Entry, failed error
 			t.Fatalf("operation %d (%v): %d packs are there, want 2", n, failed, got)
 		}
 	}
-	mustSave(t, s, "m", model(int(names.Next)), SaveOptions{})
+	mustSave(t, s, "m", model(int(names.Next)), fromLatest)
 	if _, err := s.Collect(); err != nil {
 		t.Fatal(err)
 	}
@@ -124,10 +128,10 @@ func TestFullDisk(t *testing.T) {
 		}
 		dir := t.TempDir()
 		s := opened(t, dir, &faultfs.Hook{FS: vfs.OS, Before: writes, Short: true})
-		mustSave(t, s, "m", model(1), SaveOptions{})
+		mustSave(t, s, "m", model(1), fromLatest)
 		before := nth.Count()
 		nth.N = before + n
-		_, err := s.Save("m", model(2), SaveOptions{})
+		_, err := s.Save("m", model(2), fromLatest)
 		if err == nil {
 			if n < 5 {
 				t.Fatalf("a save made only %d writes", n)
@@ -157,9 +161,9 @@ func TestPanic(t *testing.T) {
 			return nil
 		}}
 		s := opened(t, t.TempDir(), hook)
-		mustSave(t, s, "m", model(1), SaveOptions{})
+		mustSave(t, s, "m", model(1), fromLatest)
 		armed = true
-		_, err := s.Save("m", model(2), SaveOptions{})
+		_, err := s.Save("m", model(2), fromLatest)
 		if name == "readat" {
 			_, err = loadAll(s, "m", "1")
 		}
@@ -191,7 +195,7 @@ func TestPower(t *testing.T) {
 		if s, err := Open("/s", Options{FS: hook, locks: &memLocks{}}); err == nil {
 			for n := 1; n < 20 && err == nil; n++ {
 				var e *Entry
-				if e, err = s.Save("m", model(n), SaveOptions{Tags: []string{"tag"}}); err == nil {
+				if e, err = s.Save("m", model(n), SaveOptions{Tags: []string{"tag"}, Base: Latest}); err == nil {
 					saved = e.Version
 				}
 				if err == nil && n%3 == 0 {
@@ -230,7 +234,7 @@ func checkAfterCrash(t *testing.T, seed uint64, mem *faultfs.Mem, saved, deleted
 		}
 	}
 	next := model(int(n.Next))
-	mustSave(t, s, "m", next, SaveOptions{})
+	mustSave(t, s, "m", next, fromLatest)
 	if _, err := s.Collect(); err != nil {
 		t.Fatalf("seed %d: %v", seed, err)
 	}
@@ -246,8 +250,8 @@ func checkAfterCrash(t *testing.T, seed uint64, mem *faultfs.Mem, saved, deleted
 func TestFlips(t *testing.T) {
 	dir := t.TempDir()
 	s := opened(t, dir, nil)
-	mustSave(t, s, "m", model(1), SaveOptions{})
-	mustSave(t, s, "m", model(2), SaveOptions{})
+	mustSave(t, s, "m", model(1), fromLatest)
+	mustSave(t, s, "m", model(2), fromLatest)
 	rounds := 3000
 	if testing.Short() {
 		rounds = 500
@@ -329,7 +333,7 @@ func flip(t *testing.T, path string, rng *rand.Rand) []byte {
 func TestVerifyTellsOfAllFaults(t *testing.T) {
 	dir := t.TempDir()
 	s := opened(t, dir, nil)
-	mustSave(t, s, "m", model(1), SaveOptions{})
+	mustSave(t, s, "m", model(1), fromLatest)
 	mustSave(t, s, "other", model(8), SaveOptions{})
 	v, err := s.Open("m", Latest)
 	if err != nil {

@@ -3,6 +3,7 @@ package params
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -38,7 +39,7 @@ func (v *Weights) Load(wants []Want, verify bool) error {
 		if length := v.m.length(i); w.Offset < 0 || w.Offset > length-int64(len(w.Into)) {
 			return invalid("tensor %q has %d bytes, not %d from %d on", v.m.name(i), length, len(w.Into), w.Offset)
 		}
-		units = v.m.units(units, i, w, verify)
+		units = v.units(units, i, w, verify)
 	}
 	return v.read(units, verify, nil)
 }
@@ -52,19 +53,26 @@ type unit struct {
 	sum    sum
 	skip   int64  // bytes at its beginning that are not wanted
 	into   []byte // nil to look only whether it is sound
+
+	chain *chain // that is applied to it, nil where it is what is wanted
+	block int64
 }
 
-// units adds what has to be read for a part of a tensor.
-func (m *manifest) units(units []unit, tensor int, w Want, verify bool) []unit {
+// units adds what has to be read for a part of a tensor. Where there are layers a block is read as a whole in any case.
+func (v *Weights) units(units []unit, tensor int, w Want, verify bool) []unit {
+	m := v.m
 	object := m.objectOf[tensor]
 	length, at, sums := m.lengths[object], m.offsets[object], m.sumsOf(object)
-	into := w.Into
+	into, layers := w.Into, v.chain(object)
+	if layers != nil {
+		layers.left.Store(blocksIn(w.Offset+int64(len(into))) - (w.Offset+phase)/blockBytes)
+	}
 	for off := w.Offset; len(into) > 0; {
 		block := (off + phase) / blockBytes
 		from, to := blockRange(block, length)
 		n := min(to-off, int64(len(into)))
-		u := unit{tensor: tensor, pack: m.packOf[object], offset: at + from, length: to - from, sum: sums[block], skip: off - from, into: into[:n]}
-		if !verify {
+		u := unit{tensor: tensor, pack: m.packOf[object], offset: at + from, length: to - from, sum: sums[block], skip: off - from, into: into[:n], chain: layers, block: block}
+		if !verify && layers == nil {
 			u.offset, u.length, u.skip = at+off, n, 0
 		}
 		units = append(units, u)
@@ -78,6 +86,13 @@ const (
 	jobBytes = 4 << 20
 	// gapBytes between two of them are read along.
 	gapBytes = 16 << 10
+	// mixedBytes is the most that goes to memory in several places, which is copied there.
+	mixedBytes = 1 << 20
+	// fewUnits are so many as a job has of large tensors.
+	fewUnits = jobBytes/blockBytes + 1
+	// aheadUnits is how many units before its turn the layers of one are asked for: they are small and lie in other packs, and
+	// all who read a tensor would wait for each of them.
+	aheadUnits = 64
 )
 
 // read reads units, several at a time. Without fault the first that fails ends it; else fault is told of each.
@@ -88,10 +103,16 @@ func (v *Weights) read(units []unit, verify bool, fault func(error)) error {
 	var group errgroup.Group
 	group.SetLimit(v.s.o.Readers)
 	var failed atomic.Bool
+	ahead := 0
 	for len(units) > 0 {
+		for ; ahead < min(aheadUnits, len(units)); ahead++ {
+			if c := units[ahead].chain; c != nil {
+				c.ask()
+			}
+		}
 		n := jobUnits(units)
 		job := units[:n]
-		units = units[n:]
+		units, ahead = units[n:], max(0, ahead-n)
 		group.Go(func() error {
 			if failed.Load() {
 				return nil
@@ -113,7 +134,11 @@ func jobUnits(units []unit) int {
 	n := 1
 	for ; n < len(units); n++ {
 		u := units[n]
-		if u.pack != first.pack || u.offset > end+gapBytes || u.offset+u.length > first.offset+jobBytes {
+		most := int64(jobBytes)
+		if !u.follows(&units[n-1]) {
+			most = mixedBytes
+		}
+		if u.pack != first.pack || u.offset > end+gapBytes || u.offset+u.length > first.offset+most {
 			break
 		}
 		end = max(end, u.offset+u.length)
@@ -121,18 +146,33 @@ func jobUnits(units []unit) int {
 	return n
 }
 
+// follows says whether a unit goes on where another ends, in the pack as in memory. What goes to no memory is as good.
+func (u *unit) follows(before *unit) bool {
+	if u.into == nil {
+		return before.into == nil
+	}
+	return before.whole() && u.whole() && u.offset == before.offset+before.length &&
+		addressOf(u.into) == addressOf(before.into)+uintptr(len(before.into))
+}
+
+// whole says whether all that is read of a unit is wanted.
+func (u *unit) whole() bool { return int64(len(u.into)) == u.length }
+
 // readJob reads neighbours and checks them.
 func (v *Weights) readJob(job []unit, verify bool, fault func(error)) (failed error) {
 	defer engine.Contain(&failed)
 	r, err := v.reader(job)
 	if err == nil {
-		err = r.fill()
+		err = r.fill(verify)
 	}
 	defer r.free()
 	for i := range job {
 		one := err
 		if one == nil {
 			one = r.finish(&job[i], verify)
+		}
+		if job[i].chain != nil {
+			job[i].chain.done()
 		}
 		switch {
 		case one == nil:
@@ -144,8 +184,6 @@ func (v *Weights) readJob(job []unit, verify bool, fault func(error)) (failed er
 	}
 	return nil
 }
-
-var errSum = errors.New("the bytes are not those that were written")
 
 // place says of an error where it is.
 func (v *Weights) place(u *unit, err error) error {
@@ -166,7 +204,7 @@ type ReadError struct {
 	Err    error
 }
 
-func (e *ReadError) Error() string { return "params: tensor \"" + e.Tensor + "\": " + e.Err.Error() }
+func (e *ReadError) Error() string { return fmt.Sprintf("params: tensor %q: %v", e.Tensor, e.Err) }
 
 // Unwrap returns what failed.
 func (e *ReadError) Unwrap() error { return e.Err }
@@ -212,35 +250,35 @@ func (v *Weights) reader(job []unit) (*jobReader, error) {
 
 // contiguous is the memory that all of a job goes to, nil where it is not in one piece.
 func contiguous(job []unit) []byte {
-	total := 0
-	for i, u := range job {
-		if int64(len(u.into)) != u.length {
-			return nil
-		}
-		if i > 0 && (u.offset != job[i-1].offset+job[i-1].length || addressOf(u.into) != addressOf(job[i-1].into)+uintptr(len(job[i-1].into))) {
-			return nil
-		}
-		total += len(u.into)
+	if !job[0].whole() {
+		return nil
 	}
-	return unsafe.Slice(unsafe.SliceData(job[0].into), total)
+	for i := 1; i < len(job); i++ {
+		if !job[i].follows(&job[i-1]) {
+			return nil
+		}
+	}
+	last := &job[len(job)-1]
+	return unsafe.Slice(unsafe.SliceData(job[0].into), last.offset+last.length-job[0].offset)
 }
 
 func addressOf(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
 
 // fill reads the job past the page cache, unless most of it is there. What is, or cannot be read so, is read through it: into
-// the caller's memory block by block, so that the processor has each in its cache when it is checked.
-func (r *jobReader) fill() error {
+// the caller's memory block by block if they are checked, so that the processor has each in its cache then.
+func (r *jobReader) fill(verify bool) error {
 	if r.files.direct != nil && vfs.Cached(r.files.opened, r.from, r.length) < r.length/2 && r.fillDirect() == nil {
 		r.filled = true
 		return nil
 	}
-	if r.memory != nil && r.own == nil {
+	switch {
+	case r.memory == nil:
+		r.memory = r.buffer()[:r.length]
+	case r.own != nil:
+		r.memory = (*r.own)[:r.length]
+	case verify && len(r.job) <= fewUnits:
 		return nil
 	}
-	if r.own == nil {
-		r.memory = r.buffer()
-	}
-	r.memory = (*r.own)[:r.length]
 	r.filled = true
 	return vfs.ReadPieces(r.files.opened, [][]byte{r.memory}, r.from)
 }
@@ -274,7 +312,7 @@ func (r *jobReader) fillDirect() error {
 	return nil
 }
 
-// finish checks a unit and brings it to where it is wanted.
+// finish makes a unit what it is to be, checks it, and brings it to where it is wanted.
 func (r *jobReader) finish(u *unit, verify bool) error {
 	data := r.memory[u.offset-r.from:][:u.length]
 	if !r.filled {
@@ -282,11 +320,45 @@ func (r *jobReader) finish(u *unit, verify bool) error {
 			return err
 		}
 	}
+	if u.chain != nil {
+		if r.own != nil { // which others may be made of as well
+			data = u.copied(data)
+		}
+		if err := u.chain.apply(u.block, data); err != nil {
+			return err
+		}
+	}
 	if verify && sumOf(data) != u.sum {
-		return errSum
+		return r.blame(u)
 	}
 	if r.own != nil {
 		copy(u.into, data[u.skip:])
 	}
 	return nil
+}
+
+// copied is a copy of the bytes of a unit: where it is wanted, if all of it is.
+func (u *unit) copied(data []byte) []byte {
+	if len(u.into) == len(data) {
+		copy(u.into, data)
+		return u.into
+	}
+	return append([]byte(nil), data...)
+}
+
+// blame says of a unit that is not what it was where that comes from. The layers had their checksums, so it is the bytes below
+// them, unless these are sound.
+func (r *jobReader) blame(u *unit) error {
+	if u.chain == nil {
+		return errSum
+	}
+	data := make([]byte, u.length)
+	if err := vfs.ReadPieces(r.files.opened, [][]byte{data}, u.offset); err != nil {
+		return err
+	}
+	last := &u.chain.opened[len(u.chain.opened)-1]
+	if sumOf(data) == u.chain.opened[0].blocks[u.block].base {
+		return last.damage(u.block, "the layers up to this one make another block than they should")
+	}
+	return errSum
 }

@@ -2,6 +2,7 @@ package params
 
 import (
 	"encoding/binary"
+	"errors"
 	"maps"
 
 	"github.com/persisting/persisting/vfs"
@@ -67,17 +68,26 @@ func packSum(index, trailer []byte) sum {
 	return hash.Sum128().Bytes()
 }
 
+// openSized opens a file for reading and says how long it is.
+func openSized(fsys vfs.FS, path string) (vfs.File, int64, error) {
+	f, err := fsys.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	size, err := f.Size()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, size, nil
+}
+
 // readPack returns the objects of a pack, as its index has them.
 func readPack(fsys vfs.FS, path string, id ident) ([]placed, error) {
-	f, err := fsys.Open(path)
+	f, size, err := openSized(fsys, path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
 	if size < pageBytes+trailerBytes {
 		return nil, damaged(path, "it has %d bytes, and is no pack", size)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/vfs"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -15,6 +16,8 @@ const (
 	writeBytes  = 4 << 20
 	writesAhead = 6
 	writers     = 3
+	// lendBytes is from when on an object is written from where it lies. A smaller one shares a write with its neighbours.
+	lendBytes = blockBytes
 )
 
 // packWriter fills a file from its beginning on, past the page cache where the file system can do that.
@@ -22,6 +25,8 @@ type packWriter struct {
 	f    vfs.File
 	path string
 	id   ident
+	// align is what addresses must be multiples of that are written from past the page cache; 0 where all goes through it.
+	align int
 
 	at      int64 // where the next byte goes
 	buffer  []byte
@@ -37,9 +42,11 @@ type packWriter struct {
 	}
 }
 
-// piece is a part of the file that can be written.
+// piece is a part of the file that can be written: what is in a buffer, and then what is lent. Both fit into the buffer.
 type piece struct {
-	memory []byte
+	buffer []byte
+	filled int
+	lent   []byte // of the caller's memory
 	off    int64
 }
 
@@ -55,7 +62,7 @@ func newPackWriter(fsys vfs.FS, path string, id ident, expected int64) (*packWri
 	if err := f.Preallocate(expected); err != nil && !noSpace(err) {
 		return nil, errors.Join(err, f.Close(), fsys.Remove(path))
 	}
-	vfs.GoDirect(f)
+	w.align = vfs.GoDirect(f)
 	for range writesAhead {
 		w.free <- nil
 	}
@@ -85,13 +92,25 @@ func (w *packWriter) work() {
 				w.fail(err)
 			}
 		}
-		w.free <- p.memory[:writeBytes]
+		w.free <- p.buffer
 	}
 }
 
 func (w *packWriter) write(p piece) (err error) {
 	defer engine.Contain(&err)
-	return w.f.WriteAt([][]byte{p.memory}, p.off)
+	var parts [][]byte
+	for _, part := range [][]byte{p.buffer[:p.filled], p.lent} {
+		if len(part) > 0 { // the kernel wants a good address even of nothing
+			parts = append(parts, part)
+		}
+	}
+	err = w.f.WriteAt(parts, p.off)
+	if len(p.lent) > 0 && (errors.Is(err, unix.EFAULT) || errors.Is(err, unix.EINVAL)) {
+		// It is memory that only a processor can read, as some that devices map.
+		n := p.filled + copy(p.buffer[p.filled:], p.lent)
+		err = w.f.WriteAt([][]byte{p.buffer[:n]}, p.off)
+	}
+	return err
 }
 
 func (w *packWriter) fail(err error) {
@@ -129,16 +148,44 @@ func (w *packWriter) zeros(to int64) {
 func (w *packWriter) advance(n int) {
 	w.at += int64(n)
 	if w.filled += n; w.filled == writeBytes {
-		w.full <- piece{w.buffer, w.at - writeBytes}
-		w.buffer, w.filled = w.take(), 0
+		w.flush(nil)
 	}
 }
 
-// put adds an object and returns its place.
+// flush has what is in the buffer written, and lent memory behind it.
+func (w *packWriter) flush(lent []byte) {
+	w.full <- piece{w.buffer, w.filled, lent, w.at - int64(w.filled)}
+	w.at += int64(len(lent))
+	w.buffer, w.filled = w.take(), 0
+}
+
+// canLend says whether the disk can read an object that comes next where it lies: that is so of tensors of torch.
+func (w *packWriter) canLend(data []byte) bool {
+	return w.align > 0 && len(data) >= lendBytes && (int64(addressOf(data))-w.at)%int64(w.align) == 0
+}
+
+// lend adds an object, whose pages are written from where they are; its first and last bytes go with those of its neighbours.
+func (w *packWriter) lend(data []byte) {
+	head := int(-w.at & (pageBytes - 1))
+	w.append(data[:head])
+	tail := (len(data) - head) & (pageBytes - 1)
+	for pages := data[head : len(data)-tail]; len(pages) > 0; {
+		n := min(len(pages), writeBytes-w.filled)
+		w.flush(pages[:n])
+		pages = pages[n:]
+	}
+	w.append(data[len(data)-tail:])
+}
+
+// put adds an object and returns its place. Its memory must stay as it is until the file is sealed or abandoned.
 func (w *packWriter) put(data []byte, blocks []sum) (int64, error) {
 	w.zeros(placeFor(w.at, int64(len(data))))
 	at := w.at
-	w.append(data)
+	if w.canLend(data) {
+		w.lend(data)
+	} else {
+		w.append(data)
+	}
 	w.objects = append(w.objects, placed{at, int64(len(data)), blocks})
 	return at, w.err()
 }
@@ -156,9 +203,7 @@ func (w *packWriter) seal() error {
 	w.zeros((w.at + pageBytes - 1) &^ (pageBytes - 1))
 	w.append(packEndOf(w.id, w.at, w.objects))
 	if w.filled > 0 {
-		w.full <- piece{w.buffer[:w.filled], w.at - int64(w.filled)}
-	} else {
-		w.free <- w.buffer
+		w.flush(nil)
 	}
 	w.stop()
 	err := w.err()

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/persisting/persisting/engine/procs"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/vfs"
 )
@@ -26,16 +26,23 @@ const (
 	stagedEnd   = ".tmp" // of a save that is not published
 
 	formatVersion = 1
+
+	// diskProcs are Go's processors beside reads and writes that wait for the disk: with no more than two on two cores a load
+	// from the disk took 1.5 times as long as the same reads alone, so 1.1 times.
+	diskProcs = 8
 )
 
 // Options are what a store is opened with.
 type Options struct {
 	// FS is where it is. The default is the operating system's.
 	FS vfs.FS
-	// Readers is how many reads a load has under way. The default is 4 for each processor, at most 16.
+	// Readers is how many reads a load has under way. The default is 4 for each core, at most 16.
 	Readers int
 	// ReadOnly fails where there is no store, and makes nothing.
 	ReadOnly bool
+	// Keep has the store keep a copy in memory of what it saved last of each name, which the next save is told from; without it
+	// that is read from the disk.
+	Keep bool
 
 	locks locker // nil is the kernel's
 	now   func() time.Time
@@ -51,6 +58,8 @@ type Store struct {
 	mu      sync.Mutex
 	objects objectIndex            // what packs hold, as far as it was read
 	begun   map[ident]func() error // transactions, and what ends their leases
+
+	kept snapshots
 }
 
 // identity is the content of the file "parameters".
@@ -65,7 +74,7 @@ func Open(dir string, o Options) (*Store, error) {
 		o.FS = vfs.OS
 	}
 	if o.Readers == 0 {
-		o.Readers = min(16, 4*runtime.GOMAXPROCS(0))
+		o.Readers = min(16, 4*procs.Cores())
 	}
 	if o.Readers < 0 {
 		return nil, invalid("readers is %d, want at least 1", o.Readers)
@@ -73,6 +82,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.now == nil {
 		o.now = time.Now
 	}
+	procs.AtLeast(diskProcs)
 	s := &Store{o: o, dir: dir, locks: o.locks, objects: newObjectIndex(), begun: map[ident]func() error{}}
 	if s.locks == nil {
 		s.locks = fileLocks{dir}
@@ -163,6 +173,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return ErrClosed
 	}
+	s.kept.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var failed error

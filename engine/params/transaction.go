@@ -19,6 +19,7 @@ type transaction struct {
 	ID    ident  `json:"id"`
 	Name  string `json:"name"`
 	Ranks int    `json:"ranks"`
+	Base  uint64 `json:"base,omitempty"` // version that changes are told from, 0 for none
 }
 
 const partMark = ".part-"
@@ -31,8 +32,9 @@ func partFile(id ident, rank int) string {
 
 // Begin begins a version of a name that as many ranks write, each its part, in any process that sees the directory; what it
 // returns tells them which. It is alive as long as this store is open, or until it is committed or aborted: then the
-// collector removes what there is of it.
-func (s *Store) Begin(name string, ranks int) (string, error) {
+// collector removes what there is of it. Changes within tensors, and within boxes that the base has as well, are told from that,
+// as [SaveOptions] has it.
+func (s *Store) Begin(name string, ranks int, base string) (string, error) {
 	if err := s.open(); err != nil {
 		return "", err
 	}
@@ -42,7 +44,11 @@ func (s *Store) Begin(name string, ranks int) (string, error) {
 	if ranks < 1 || ranks > maxRanks {
 		return "", invalid("there are %d ranks, want 1 to %d", ranks, maxRanks)
 	}
-	t := transaction{newIdent(), name, ranks}
+	from, err := s.baseVersion(name, base)
+	if err != nil {
+		return "", err
+	}
+	t := transaction{newIdent(), name, ranks, from}
 	content, err := json.Marshal(t)
 	if err != nil {
 		return "", fmt.Errorf("params: begin %q: %w", name, err)
@@ -62,6 +68,37 @@ func (s *Store) Begin(name string, ranks int) (string, error) {
 	defer s.mu.Unlock()
 	s.begun[t.ID] = end
 	return t.ID.String(), nil
+}
+
+// baseVersion is the number of the version that is meant as a base, 0 where there is none.
+func (s *Store) baseVersion(name, ref string) (uint64, error) {
+	if ref == "" {
+		return 0, nil
+	}
+	n, err := s.read(name)
+	if err != nil {
+		return 0, err
+	}
+	entry, err := n.resolve(ref)
+	if ref == Latest && errors.Is(err, ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return entry.Version, nil
+}
+
+// openBase opens the base of a transaction, which may have been deleted since that began: then there is none.
+func (t *transaction) openBase(s *Store) (*base, error) {
+	if t.Base == 0 {
+		return nil, nil
+	}
+	from, err := s.openBase(t.Name, fmt.Sprint(t.Base))
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return from, err
 }
 
 // transaction reads what a transaction is.
@@ -134,12 +171,17 @@ func namedPieces(pieces []Piece) ([]Tensor, error) {
 }
 
 func (s *Store) part(t *transaction, rank int, tensors []Tensor, order []int) (err error) {
+	from, err := t.openBase(s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.close()) }()
 	known, err := s.known()
 	if err != nil {
 		return err
 	}
 	v := s.saving(newIdent(), t.ID, tensors)
-	v.known = known
+	v.known, v.base = known, from
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, v.clean())
@@ -205,7 +247,7 @@ func (s *Store) Commit(id string, o SaveOptions) (*Entry, error) {
 	}
 	entry := &Entry{
 		Created: s.o.now().UnixMilli(), Tensors: count, Bytes: v.m.bytes(), Stored: v.stored + int64(len(encoded)),
-		Metadata: o.Metadata, Manifest: v.id, Sum: sumText(sum(encoded[16:])),
+		Base: t.Base, Metadata: o.Metadata, Manifest: v.id, Sum: sumText(sum(encoded[16:])),
 	}
 	err = s.alone(func() error {
 		if _, err := s.transaction(id); err != nil {
@@ -337,7 +379,7 @@ func (v *saving) adopt(m *manifest) []uint32 {
 			number = v.newObject(length, m.sumsOf(uint32(i)))
 			v.written[id] = number
 			if length > 0 {
-				v.place(number, location{m.packs[m.packOf[i]], m.offsets[i]})
+				v.inherit(number, m, uint32(i))
 			}
 		}
 		numbers[i] = number

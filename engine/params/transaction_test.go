@@ -25,7 +25,7 @@ func alone(name string, data []byte) Piece { return Piece{Tensor: tensorOf(name,
 
 func mustBegin(t testing.TB, s *Store, ranks int) string {
 	t.Helper()
-	id, err := s.Begin("m", ranks)
+	id, err := s.Begin("m", ranks, Latest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestPiecesThatAreNone(t *testing.T) {
 		}
 		wantContains(t, err, `"w"`[:1], says)
 	}
-	if _, err := s.Begin("m", 0); !errors.Is(err, ErrInvalid) {
+	if _, err := s.Begin("m", 0, ""); !errors.Is(err, ErrInvalid) {
 		t.Fatal(err)
 	}
 	if err := s.Part(id, 1, nil); !errors.Is(err, ErrInvalid) {
@@ -245,9 +245,12 @@ func TestEachFaultOfATransaction(t *testing.T) {
 		mustSave(t, s, "m", model(1), SaveOptions{})
 		before := nth.Count()
 		nth.N = before + n
-		id, err := s.Begin("m", 2)
+		id, err := s.Begin("m", 2, Latest)
+		pieces := []Piece{{Tensor: model(2)[4]}} // told from that of the version before
 		for rank := 0; rank < 2 && err == nil; rank++ {
-			err = s.Part(id, rank, []Piece{rows(w, 100*rank, 100*rank+100)})
+			pieces = append(pieces, rows(w, 100*rank, 100*rank+100))
+			err = s.Part(id, rank, pieces)
+			pieces = nil
 		}
 		var e *Entry
 		if err == nil {

@@ -55,24 +55,16 @@ func (s *Store) readable(name string) (all []*Name, faults []string, err error) 
 		}
 		return []*Name{n}, []string{}, nil
 	}
-	files, err := s.o.FS.ReadDir(s.path(catalogDir))
-	if err != nil {
-		return nil, nil, fmt.Errorf("params: verify: %w", err)
-	}
 	faults = []string{}
-	for _, file := range files {
-		name, ok := nameOf(file)
-		if !ok {
-			continue
-		}
-		n, err := s.read(name)
+	err = s.walk(func(n *Name, err error) error {
 		if err != nil {
 			faults = append(faults, err.Error())
-			continue
+			return nil
 		}
 		all = append(all, n)
-	}
-	return all, faults, nil
+		return nil
+	})
+	return all, faults, err
 }
 
 type verifier struct {
@@ -105,18 +97,62 @@ func (r *verifier) version(s *Store, name string, number uint64) error {
 		if length == 0 {
 			continue
 		}
+		sums := r.layers(v, i)
 		at := location{v.m.packs[v.m.packOf[object]], v.m.offsets[object]}
-		if r.seen[at] {
+		if r.seen[at] || sums == nil {
 			continue
 		}
 		r.seen[at] = true
 		r.report.Bytes += length
-		for block, check := range v.m.sumsOf(object) {
+		for block, check := range sums {
 			from, to := blockRange(int64(block), length)
 			units = append(units, unit{tensor: i, pack: v.m.packOf[object], offset: at.offset + from, length: to - from, sum: check})
 		}
 	}
 	return errors.Join(v.read(units, true, r.fault), v.Close())
+}
+
+// layers checks what no version before had of the layers of a tensor, and returns the checksums of the bytes below them; nil
+// where they cannot be known.
+func (r *verifier) layers(v *Weights, tensor int) []sum {
+	object := v.m.objectOf[tensor]
+	length := v.m.lengths[object]
+	all := v.m.layersOf(object)
+	for i := range all {
+		l := &all[i]
+		at := location{v.m.packs[l.pack], l.offset}
+		if r.seen[at] {
+			continue
+		}
+		r.seen[at] = true
+		r.report.Bytes += l.length
+		if err := v.checkLayer(l, length); err != nil {
+			r.fault(v.place(&unit{tensor: tensor}, err))
+		}
+	}
+	layers := v.chain(object)
+	if layers == nil {
+		return v.m.sumsOf(object)
+	}
+	sums, err := layers.anchorSums()
+	if err != nil {
+		return nil // which was told when the layer was looked at
+	}
+	return sums
+}
+
+// checkLayer reads all of a layer.
+func (v *Weights) checkLayer(l *layer, length int64) error {
+	opened, err := v.layer(l, length)
+	if err != nil {
+		return err
+	}
+	for block := range opened.blocks {
+		if _, err := opened.payload(int64(block)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // packs checks the indexes of packs, by which saves find what there is already.

@@ -42,7 +42,7 @@
 //
 // # Layers
 //
-// Above nothing of the project; below the bucket, and below inspect, which reads a ring that nobody has open.
+// Above statefile, which knows the boot; below the bucket, and below inspect, which reads a ring that nobody has open.
 //
 // # Concurrency
 //

@@ -3,17 +3,16 @@ package ring
 import (
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
 	"runtime"
-	"strings"
 	"sync/atomic"
 	"time"
 	"unsafe"
 
+	"github.com/persisting/persisting/engine/statefile"
 	"golang.org/x/sys/unix"
 )
 
@@ -69,7 +68,7 @@ func Create(path string, bucket [16]byte, logged bool) (*Ring, error) {
 	copy(head, magic[:])
 	order.PutUint32(head[8:], formatVersion)
 	copy(head[16:], bucket[:])
-	boot := bootID()
+	boot := statefile.BootID()
 	copy(head[32:], boot[:])
 	order.PutUint64(head[48:], Capacity)
 	_, _ = rand.Read(head[56:60]) // never fails
@@ -201,19 +200,4 @@ func (r *Ring) load(at int) uint64 {
 
 func (r *Ring) store(at int, value uint64) {
 	atomic.StoreUint64((*uint64)(unsafe.Pointer(&r.memory[at])), value)
-}
-
-// bootID is a number that is another one after the machine was started again; zeros where there is none.
-func bootID() (id [16]byte) {
-	// What a mapped file has is safe from the end of a process, and not from that of the machine.
-	// By this number an opening tells which of the two it was.
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return id
-	}
-	b, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(string(text)), "-", ""))
-	if err != nil || len(b) != len(id) {
-		return [16]byte{}
-	}
-	return [16]byte(b)
 }

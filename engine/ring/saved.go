@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/persisting/persisting/engine/statefile"
 )
 
 // Saved is what a putter left behind.
@@ -114,7 +116,7 @@ func parse(memory []byte, path string, bucket [16]byte) (Saved, error) {
 	case !bytes.Equal(memory[16:32], bucket[:]):
 		return Saved{}, r.damaged("it belongs to the bucket %x", memory[16:32])
 	}
-	boot := bootID()
+	boot := statefile.BootID()
 	s := Saved{
 		Logged: order.Uint32(memory[60:])&flagLogged != 0,
 		Whole:  boot != [16]byte{} && bytes.Equal(memory[32:48], boot[:]),

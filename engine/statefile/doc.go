@@ -7,6 +7,7 @@
 //	register.go  such a file with a number for each of some names
 //	gate.go      a lock that is shared or had alone, for moments; files that say what a living process does
 //	path.go      where a path leads
+//	boot.go      whether the machine was started again
 //
 // Who only reads looks at the directory, see [Looking], and has no lock.
 //

@@ -7,15 +7,20 @@
 //	   |        |                            |
 //	steps    episodes                     (both)     two buckets, see package bucket
 //
+//	Lease, Ack, Tag, Restore     what was given out, see package leases
+//	Sheet                        where a writer puts steps without a call, see package sheet; Send appends many at once
+//
 // # Layers
 //
-// Above bucket and batch; below capi. It knows the types of columns, and not what they mean.
+// Above bucket, batch, sheet and leases; below capi. It knows the types of columns, and not what they mean.
 //
 // # Directory
 //
 //	trajectories   format version of the store
 //	steps/         a bucket: a row for each step, and one more for the last observation of an episode
 //	episodes/      a bucket: a row for each thing that happened to an episode
+//	leases/        a journal of what was given out, see package journal; made when something is
+//	sheets/        steps that are on their way, one file for each writer; empty when the store is closed
 //
 // A step has the columns episode (the number of its episode), step (its place there, from 0), bootstrap (whether it is the last
 // observation, which was followed by no action), version (of the policy that chose the action, -1 where that was not said) and
@@ -37,12 +42,15 @@
 //
 // # Locks
 //
+//	Sheet.mu  what was taken of a sheet; held over a send
 //	writing   the order of appends to both buckets; held over an append, not over the wait for its acknowledgement
+//	lent.mu   what was given out; held over no wait
 //	mu        the index; held for moments
 //
 // # What a crash costs
 //
-// Of the process: what was not acknowledged. Of the machine: what came within the sync interval, of each bucket by itself. So
+// Of the process: what was not acknowledged; what lies in a sheet, the next opening stores. Of the machine: what lies in a sheet,
+// which is a second's at most, and what came within the sync interval, of each bucket by itself. So
 // steps can be left whose begin is lost, which belong to nothing and are passed over (their number is not given again), and an end
 // whose steps are not all there, which does not count: the episode is open, and its writer can go on.
 package trajectory

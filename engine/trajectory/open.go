@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"time"
 
@@ -36,6 +37,9 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.FS == nil {
 		o.FS = vfs.OS
 	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 	dir, err := statefile.RealPath(dir)
 	if err != nil {
 		return nil, fmt.Errorf("trajectory: path of store: %w", err)
@@ -44,13 +48,21 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("trajectory: open %s: %w", dir, err)
 	}
 	s := &Store{o: o, dir: dir, now: time.Now, index: newIndex()}
+	s.sheets = sheets{open: map[*Sheet]bool{}, stop: make(chan struct{})}
 	if s.steps, err = s.bucket(stepsDir); err != nil {
 		return nil, err
 	}
 	if s.episodes, err = s.bucket(episodesDir); err != nil {
 		return nil, errors.Join(err, s.steps.Close())
 	}
-	if err := s.recover(); err != nil {
+	err = s.recover()
+	if err == nil && !o.ReadOnly {
+		err = s.recoverLent() // before there are other steps at the offsets of those that were lost
+	}
+	if err == nil && !o.ReadOnly {
+		err = s.recoverSheets()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -84,7 +96,7 @@ func create(dir, path string, o Options) error {
 	}
 	for _, name := range names {
 		switch name {
-		case stepsDir, episodesDir:
+		case stepsDir, episodesDir, sheetsDir, leasesDir:
 			return fmt.Errorf("%w: %s is gone", engine.ErrCorrupt, path)
 		case identityFile + ".tmp": // of a creation that was cut short
 		default:

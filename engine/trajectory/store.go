@@ -22,6 +22,8 @@ type Store struct {
 	episodes *bucket.Bucket
 	closed   atomic.Bool
 	now      func() time.Time
+	sheets   sheets
+	lent     lent
 
 	writing sync.Mutex // the order of appends; guards what follows
 	frame   *frame     // nil until there is a step
@@ -35,7 +37,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return engine.ErrClosed
 	}
-	return errors.Join(s.steps.Close(), s.episodes.Close())
+	return errors.Join(s.sheets.close(), s.lent.close(), s.steps.Close(), s.episodes.Close())
 }
 
 // Schema returns the columns of steps, nil where there are none yet.

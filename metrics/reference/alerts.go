@@ -10,9 +10,12 @@ type Alert struct {
 	Action   string // what to do
 }
 
+// where is the bucket that an alert is about. Each expression keeps the labels that its text names, so that an alert
+// is of one bucket in one process, and says which.
 const where = "{{ $labels.topic }}/{{ $labels.bucket }}"
 
-// Alerts lists the rules.
+// Alerts lists the rules. One that wants somebody now is about data, or about puts that are refused; what is only slow,
+// or was mended already, can wait for the morning.
 var Alerts = []Alert{
 	{
 		"PersistingBucketPoisoned", "max by (instance, topic, bucket) (persisting_poisoned) > 0", "0m", "page",

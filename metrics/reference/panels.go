@@ -23,16 +23,21 @@ const (
 	name   = "{{topic}}/{{bucket}}"
 )
 
+// ratePer is how fast a counter grows. Processes that have had a bucket one after the other are one line: it is the
+// bucket that is looked at.
 func ratePer(metric, more string) Query {
 	return Query{"sum by (topic, bucket) (rate(" + metric + "{" + chosen + more + "}[$__rate_interval]))", name}
 }
 
+// level is a gauge as it is.
 func level(metric string) Query {
 	return Query{"sum by (topic, bucket) (" + metric + "{" + chosen + "})", name}
 }
 
 func quantiles(metric string) []Query { return quantilesOf(metric, chosen) }
 
+// quantilesOf are what half of the observations stay below, and all but one in a hundred: a mean would hide the wait
+// that people ask about.
 func quantilesOf(metric, which string) []Query {
 	one := func(q, legend string) Query {
 		return Query{"histogram_quantile(" + q + ", sum by (le) (rate(" + metric + "_bucket{" + which + "}[$__rate_interval])))", legend}

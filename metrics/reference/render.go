@@ -123,7 +123,8 @@ func rules() string {
 	return b.String()
 }
 
-// quoted is a string in YAML.
+// quoted is a string in YAML. Between single quotes nothing but themselves means anything, and expressions are full of
+// the double ones.
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 type object = map[string]any
@@ -137,7 +138,7 @@ func dashboard() string {
 		p["id"] = id
 		panels = append(panels, p)
 	}
-	const width, height, columns = 8, 7, 3
+	const width, height, columns = 8, 7, 3 // of Grafana's grid, which is 24 wide
 	for _, row := range Rows {
 		add(object{"type": "row", "title": row.Title, "collapsed": false, "panels": []object{}, "gridPos": object{"x": 0, "y": y, "w": 24, "h": 1}})
 		y++
@@ -162,6 +163,7 @@ func dashboard() string {
 			"current": object{"text": "All", "value": "$__all"}, "sort": 1,
 		}
 	}
+	// The uid stays, so that whoever imports a newer dashboard has it in place of the older one.
 	text, err := json.MarshalIndent(object{
 		"uid": "persisting", "title": "Persisting", "tags": []string{"persisting"}, "schemaVersion": 39, "editable": true,
 		"refresh": "10s", "time": object{"from": "now-1h", "to": "now"}, "panels": panels,

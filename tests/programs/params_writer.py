@@ -13,8 +13,15 @@ from persisting.params import ParameterStore
 
 
 def content(version: int) -> dict[str, np.ndarray]:
-    """Return the tensors of a version, some of which it has in common with others."""
-    return {
+    """Return the tensors of a version, some of which it has in common with others.
+
+    One is trained: each version moves a few of its values.
+    """
+    trained = np.random.default_rng(1).normal(size=300_000).astype(np.float32)
+    for step in range(version):
+        moved = np.random.default_rng(step).integers(0, trained.size, 2000)
+        trained[moved] = np.nextafter(trained[moved], np.float32(9))
+    return {"trained": trained} | {
         name: np.random.default_rng(seed).integers(0, 255, size, np.uint8)
         for name, seed, size in (
             ("new", version, 700_000),

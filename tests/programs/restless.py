@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 LONGEST = 300.0  # seconds of a life
 
 PAUSED = (
-    *("append", "append_message", "notify", "set_bell", "wait", "acknowledged"),
+    *("append", "append_message", "notify", "set_waker", "wait", "acknowledged"),
     *("open_ring", "drain_ring", "read", "get", "schema"),
 )
 

@@ -64,6 +64,14 @@ def commands(directory: Path, url: str) -> dict[str, list[str]]:
         "params show": ["params", "show", str(directory / "params"), "m€"],
         "params diff": ["params", "diff", str(directory / "params"), "m€", "1"],
         "params verify": ["params", "verify", str(directory / "params")],
+        "traj ls": ["traj", "ls", str(directory / "trajectories")],
+        "traj ls, JSON": ["traj", "ls", str(directory / "trajectories"), "--json"],
+        "traj show": ["traj", "show", str(directory / "trajectories"), "é€"],
+        "traj show, JSON": ["traj", "show", str(directory / "trajectories"), "é€", "--json"],
+        "traj stats": ["traj", "stats", str(directory / "trajectories")],
+        "traj export to stdout": [
+            *("traj", "export", str(directory / "trajectories"), "-", "--format", "openai"),
+        ],
     }
 
 

@@ -47,9 +47,9 @@ def main(path: str, first: int) -> None:
             if episode % 2:
                 for number in range(end):
                     writer.append(step(episode, number), version=episode)
-                    if number % 5 == 4:
+                    if episode % 4 == 1 and number % 5 == 4:
                         writer.flush()
-                        print("steps", episode, number + 1, flush=True)
+                    print("steps", episode, number + 1, flush=True)
             else:
                 for number in range(0, end, 8):
                     stop = min(number + 8, end)

@@ -366,8 +366,8 @@ func (c *Client) SubmitSet(b *transfer.Batch) (uint64, error) {
 	return c.mover.Submit(c.mover.Stores, w), nil
 }
 
-// SetBell is Store.SetBell.
-func (c *Client) SetBell(ring func()) { c.mover.SetBell(ring) }
+// SetWaker is Store.SetWaker.
+func (c *Client) SetWaker(wake func()) { c.mover.SetWaker(wake) }
 
 // Drain is Store.Drain.
 func (c *Client) Drain(tickets []uint64) int { return c.mover.Drain(tickets) }

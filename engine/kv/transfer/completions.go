@@ -10,15 +10,15 @@ type completions struct {
 	next atomic.Uint64
 	mu   sync.Mutex
 	done []uint64
-	ring func()
+	wake func()
 }
 
-// add notes a ticket. The bell rings for the first that is there; who hears it drains all.
+// add notes a ticket. The waker is called for the first that is there; who is woken drains all.
 func (c *completions) add(ticket uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.done = append(c.done, ticket)
-	if len(c.done) == 1 && c.ring != nil {
-		c.ring()
+	if len(c.done) == 1 && c.wake != nil {
+		c.wake()
 	}
 }

@@ -2,7 +2,7 @@
 // its segments, and a client of a served one, which asks for each block over a connection, have in common.
 //
 //	Wait    the caller helps the workers with its batch, and goes on when that has ended
-//	Submit  the caller goes on at once, with a ticket; a bell rings when there are tickets of batches that have ended
+//	Submit  the caller goes on at once, with a ticket; a waker is called when there are tickets of batches that have ended
 //
 // It knows neither disk nor wire: what an item costs is done by the functions that [Mover.Start] is given. It stands below
 // engine/kv and imports nothing of the project.

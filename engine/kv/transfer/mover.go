@@ -70,27 +70,27 @@ func (m *Mover) Submit(q *Queue, w *Work) uint64 {
 	return ticket
 }
 
-// SetBell has ring be called, on any goroutine and without waiting, when there are completions to drain.
-func (m *Mover) SetBell(ring func()) {
+// SetWaker has wake be called, on any goroutine and without waiting, when there are completions to drain.
+func (m *Mover) SetWaker(wake func()) {
 	c := &m.completions
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ring = ring
-	if len(c.done) > 0 && ring != nil {
-		ring()
+	c.wake = wake
+	if len(c.done) > 0 && wake != nil {
+		wake()
 	}
 }
 
 // Drain fills tickets with those of batches that have ended, whose results and memory are the caller's again, and returns how
-// many they are. When there are more, the bell rings again.
+// many they are. When there are more, the waker is called again.
 func (m *Mover) Drain(tickets []uint64) int {
 	c := &m.completions
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := copy(tickets, c.done)
 	c.done = c.done[:copy(c.done, c.done[n:])]
-	if len(c.done) > 0 && n > 0 && c.ring != nil {
-		c.ring()
+	if len(c.done) > 0 && n > 0 && c.wake != nil {
+		c.wake()
 	}
 	return n
 }

@@ -51,6 +51,29 @@ func TestEachItemRunsOnce(t *testing.T) {
 	}
 }
 
+// TestABatchWakesAllWorkers has items that end together only, when each has a worker of its own.
+func TestABatchWakesAllWorkers(t *testing.T) {
+	const workers = 6
+	var together sync.WaitGroup
+	m := started(t, func(w *Work, i int) {
+		together.Done()
+		together.Wait()
+		w.End(i, OK)
+	}, workers)
+	for range 20 {
+		together.Add(workers)
+		w := batch(workers)
+		ticket := m.Submit(m.Loads, w)
+		tickets := make([]uint64, 1)
+		for m.Drain(tickets) == 0 {
+			time.Sleep(100 * time.Microsecond)
+		}
+		if tickets[0] != ticket {
+			t.Fatalf("drained %d, want %d", tickets[0], ticket)
+		}
+	}
+}
+
 // TestOneItemRunsOnItsCaller has no worker that could run it.
 func TestOneItemRunsOnItsCaller(t *testing.T) {
 	hold := make(chan struct{})
@@ -71,23 +94,23 @@ func TestOneItemRunsOnItsCaller(t *testing.T) {
 	}
 }
 
-// TestOneBellForWhatIsThere rings once for all that ends before the first drain, and once more for what a drain leaves.
-func TestOneBellForWhatIsThere(t *testing.T) {
+// TestOneWakeForWhatIsThere wakes once for all that ends before the first drain, and once more for what a drain leaves.
+func TestOneWakeForWhatIsThere(t *testing.T) {
 	m := started(t, func(w *Work, i int) { w.End(i, OK) }, 1)
-	rung := 0
-	m.SetBell(func() { rung++ })
+	woken := 0
+	m.SetWaker(func() { woken++ })
 	for range 5 {
 		m.Submit(m.Stores, batch(0))
 	}
-	if rung != 1 {
-		t.Errorf("rang %d times for 5 batches", rung)
+	if woken != 1 {
+		t.Errorf("woke %d times for 5 batches", woken)
 	}
 	tickets := make([]uint64, 3)
-	if n := m.Drain(tickets); n != 3 || !slices.Equal(tickets, []uint64{1, 2, 3}) || rung != 2 {
-		t.Errorf("drained %d, %v, rang %d times", n, tickets, rung)
+	if n := m.Drain(tickets); n != 3 || !slices.Equal(tickets, []uint64{1, 2, 3}) || woken != 2 {
+		t.Errorf("drained %d, %v, woke %d times", n, tickets, woken)
 	}
-	if n := m.Drain(tickets); n != 2 || rung != 2 {
-		t.Errorf("drained %d, rang %d times", n, rung)
+	if n := m.Drain(tickets); n != 2 || woken != 2 {
+		t.Errorf("drained %d, woke %d times", n, woken)
 	}
 }
 

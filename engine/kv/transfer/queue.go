@@ -88,11 +88,9 @@ func (q *Queue) add(w *Work) bool {
 	}
 	q.batches = append(q.batches, w)
 	q.items += len(w.Todo)
-	if len(w.Todo) == 1 {
-		q.wake.Signal()
-	} else {
-		q.wake.Broadcast()
-	}
+	// One worker, which wakes the next where there is more to do: who submits a batch waits for no
+	// more than that, and no worker wakes for what others have done meanwhile.
+	q.wake.Signal()
 	return true
 }
 
@@ -125,7 +123,9 @@ func (q *Queue) take(of *Work) (w *Work, item int, ok bool) {
 	}
 	item = w.Todo[w.next]
 	w.next++
-	q.items--
+	if q.items--; q.items > 0 {
+		q.wake.Signal()
+	}
 	if w.next == len(w.Todo) {
 		q.remove(w)
 	}

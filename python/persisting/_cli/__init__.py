@@ -27,6 +27,7 @@ from persisting._cli import (
     repair,
     tail,
     top,
+    traj,
     verify,
 )
 from persisting._engine.functions import version
@@ -52,6 +53,7 @@ COMMANDS: dict[str, _commands.Command] = {
     "inspect": inspect,
     "kv": kv,
     "params": params,
+    "traj": traj,
     "top": top,
     "metrics": metrics,
 }
@@ -69,7 +71,7 @@ class Version(argparse.Action):
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
-        prog="persisting", description="Read, fill and look after buckets, and stores of blocks."
+        prog="persisting", description="Read, fill and look after buckets and stores."
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     _commands.declare(parser, COMMANDS)

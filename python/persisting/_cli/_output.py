@@ -47,36 +47,42 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="a line of JSON for each row")
 
 
-def printer(arguments: argparse.Namespace, schema: pa.Schema) -> Printer:
-    """Return what prints rows in the form that was asked for, or that fits where they go."""
+def printer(arguments: argparse.Namespace, schema: pa.Schema, number: str = "_offset") -> Printer:
+    """Return what prints rows in the form that was asked for, or that fits where they go.
+
+    `number` names what each row begins with.
+    """
     if arguments.json:
-        return Lines()
+        return Lines(number)
     if sys.stdout.isatty():
         try:
             from rich.console import Console
         except ImportError:
-            return Plain(schema)
-        return Pretty(schema, Console(highlight=False))
-    return Plain(schema)
+            return Plain(schema, number)
+        return Pretty(schema, number, Console(highlight=False))
+    return Plain(schema, number)
 
 
 class Lines(Printer):
-    """An object of JSON for each row, with its offset as the member _offset."""
+    """An object of JSON for each row, whose number is its first member."""
+
+    def __init__(self, number: str) -> None:
+        self._number = number
 
     def write(self, rows: Sequence[Row]) -> None:
         """Print rows."""
         escaped = not holds_all_text(sys.stdout)
         sys.stdout.writelines(
-            to_json({"_offset": n, **record}, escaped=escaped) + "\n" for n, record in rows
+            to_json({self._number: n, **record}, escaped=escaped) + "\n" for n, record in rows
         )
 
 
 class Plain(Printer):
     """Values between tabs, below a line of names; nothing is cut."""
 
-    def __init__(self, schema: pa.Schema) -> None:
+    def __init__(self, schema: pa.Schema, number: str) -> None:
         self._names = schema.names
-        print("\t".join(map(_escape, ["_offset", *self._names])))
+        print("\t".join(map(_escape, [number, *self._names])))
 
     def write(self, rows: Sequence[Row]) -> None:
         """Print rows."""
@@ -90,7 +96,8 @@ class Pretty(Printer):
 
     limit = 100
 
-    def __init__(self, schema: pa.Schema, console: Console) -> None:
+    def __init__(self, schema: pa.Schema, number: str, console: Console) -> None:
+        self._number = number
         self._names = schema.names
         self._types = [str(kind).replace("extension<arrow.json>", "json") for kind in schema.types]
         self._console = console
@@ -108,7 +115,7 @@ class Pretty(Printer):
         table = Table(box=None, show_header=first, pad_edge=False, padding=(0, _GAP, 0, 0))
         kinds = ["", *self._types]
         shown = len(self._widths)
-        for i, name in enumerate(["_offset", *self._names][:shown]):
+        for i, name in enumerate([self._number, *self._names][:shown]):
             head = Text(printable(name), "bold")
             head.append(f"\n{kinds[i]}", "dim not bold")
             right = i == 0 or kinds[i] in _NUMBERS
@@ -131,7 +138,10 @@ class Pretty(Printer):
 
     def _fit(self, cells: list[list[str]]) -> None:
         """Choose the widths of as many columns as fit."""
-        heads = [["_offset", ""], *([n, k] for n, k in zip(self._names, self._types, strict=True))]
+        heads = [
+            [self._number, ""],
+            *([n, k] for n, k in zip(self._names, self._types, strict=True)),
+        ]
         room = self._console.width
         wanted = [
             min(_WIDEST, max(len(cell) for cell in [*head, *(row[i] for row in cells)]))

@@ -121,9 +121,7 @@ class Bucket(Queryable):
             checked=checked,
         )
 
-    def check(self, batch: pa.RecordBatch, *, no_wait: bool = False) -> None:
-        """Raise the SchemaError that `append` would raise, and store nothing."""
-        self._use(functions.bucket_append, batch, 0, no_wait=no_wait, check=True)
+    check = method(functions.bucket_check)
 
     def append_message(
         self, columns: Columns, message: bytes, *, no_wait: bool = False, notify: bool = False
@@ -155,7 +153,7 @@ class Bucket(Queryable):
     acknowledged = method(functions.bucket_acknowledged)
     notify = method(functions.bucket_notify)
     renew = method(functions.bucket_renew)
-    set_bell = method(functions.bucket_set_bell)
+    set_waker = method(functions.bucket_set_waker)
 
     def wait(self, rows: int, timeout_ns: int = -1) -> None:
         """Wait until `rows` rows are acknowledged, at most `timeout_ns` nanoseconds."""

@@ -103,7 +103,10 @@ def method(function: Callable[Concatenate[int, P], R]) -> Callable[Concatenate[A
 
     @functools.wraps(function)
     def use(handle: Handle, /, *arguments: P.args, **flags: P.kwargs) -> R:
-        return handle._use(function, *arguments, **flags)
+        try:
+            return function(handle._number, *arguments, **flags)
+        except InvalidHandleError as error:
+            raise handle._failure(error) from None
 
     return use
 

@@ -193,13 +193,20 @@ class Store(Handle):
         super().__init__(begin(self.path, options), functions.kv_close, f"the store {self.path}")
         self._find = library().persisting_kv_find
 
+    delete = method(functions.kv_delete)
     drop = method(functions.kv_drop)
     evict = method(functions.kv_evict)
+    exists = method(functions.kv_exists)
     flush = method(functions.kv_flush)
-    set_bell = method(functions.kv_set_bell)
+    keys = method(functions.kv_keys)
+    locate = method(functions.kv_locate)
+    pin = method(functions.kv_pin)
+    prefix = method(functions.kv_prefix)
+    set_waker = method(functions.kv_set_waker)
     set_quota = method(functions.kv_set_quota)
     space = method(functions.kv_space)
     stats = method(functions.kv_stats)
+    touch = method(functions.kv_touch)
     verify = method(functions.kv_verify)
 
     def find(self, space: int, key: bytes, lease_ms: int) -> int:
@@ -208,26 +215,16 @@ class Store(Handle):
             raise self._failure(exception(scratch.take_error()))
         return scratch.out[0]
 
-    def exists(self, space: int, keys: Keys, lease_ms: int) -> Iterable[int]:
-        """Return the length of each block, -1 where there is none; does not wait."""
-        out = (ctypes.c_int64 * keys.count)()
-        self._use(functions.kv_exists, space, *keys.arguments, lease_ms, out)
-        return out
-
-    def prefix(self, space: int, keys: Keys, lease_ms: int) -> int:
-        """Return how many keys from the first on exist; does not wait."""
-        return self._use(functions.kv_prefix, space, *keys.arguments, lease_ms)
-
     def load(self, space: int, keys: Keys, memory: Memory) -> Iterable[int]:
         """Fill memory and return the results."""
         at = memory.results.buffer_info()[0]
-        self._use(functions.kv_load, space, *keys.arguments, *memory.arguments, at)
+        self._use(functions.kv_load, space, keys, *memory.arguments, at)
         return memory.results
 
     def store(self, space: int, keys: Keys, memory: Memory, ttl_ms: int) -> Iterable[int]:
         """Store what memory holds and return the results."""
         at = memory.results.buffer_info()[0]
-        self._use(functions.kv_store, space, *keys.arguments, *memory.arguments, ttl_ms, at)
+        self._use(functions.kv_store, space, keys, *memory.arguments, ttl_ms, at)
         return memory.results
 
     def submit_load(self, space: int, keys: Keys, memory: Memory) -> int:
@@ -236,45 +233,17 @@ class Store(Handle):
         The caller keeps `memory` until `drain` has returned the ticket.
         """
         at = memory.results.buffer_info()[0]
-        return self._use(functions.kv_submit_load, space, *keys.arguments, *memory.arguments, at)
+        return self._use(functions.kv_submit_load, space, keys, *memory.arguments, at)
 
     def submit_store(self, space: int, keys: Keys, memory: Memory, ttl_ms: int) -> int:
         """Begin a `store`, as `submit_load` does."""
         at = memory.results.buffer_info()[0]
-        return self._use(
-            functions.kv_submit_store, space, *keys.arguments, *memory.arguments, ttl_ms, at
-        )
+        return self._use(functions.kv_submit_store, space, keys, *memory.arguments, ttl_ms, at)
 
     def drain(self, most: int = 256) -> list[int]:
         """Return tickets that have ended."""
         tickets = (ctypes.c_uint64 * most)()
         return tickets[: self._use(functions.kv_drain, most, tickets)]
-
-    def locate(self, space: int, keys: Keys, lease_ms: int) -> list[dict[str, Any] | None]:
-        """Return where the payload of each key lies; see `persisting_kv_locate`."""
-        return self._use(functions.kv_locate, space, *keys.arguments, lease_ms)
-
-    def delete(self, space: int, keys: Keys) -> Iterable[int]:
-        """Remove keys and return the results."""
-        results = (ctypes.c_int8 * keys.count)()
-        self._use(functions.kv_delete, space, *keys.arguments, results)
-        return results
-
-    def touch(self, space: int, keys: Keys, ttl_ms: int) -> Iterable[int]:
-        """Count a read of each key, and maybe set its end."""
-        results = (ctypes.c_int8 * keys.count)()
-        self._use(functions.kv_touch, space, *keys.arguments, ttl_ms, results)
-        return results
-
-    def pin(self, space: int, keys: Keys, *, yes: bool) -> Iterable[int]:
-        """Keep blocks, or no longer."""
-        results = (ctypes.c_int8 * keys.count)()
-        self._use(functions.kv_pin, space, *keys.arguments, int(yes), results)
-        return results
-
-    def keys(self, namespace: str, cursor: Any, count: int) -> dict[str, Any]:
-        """Return a page of keys; see `persisting_kv_keys`."""
-        return self._use(functions.kv_keys, namespace, cursor, count)
 
 
 class Server(Handle):

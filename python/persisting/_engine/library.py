@@ -82,6 +82,18 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
+class Functions:
+    """The functions of the library by name, each looked up once."""
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(library(), name)
+        setattr(self, name, function)
+        return function
+
+
+c = Functions()
+
+
 def exception(error: Error) -> PersistingError:
     """Make the exception of an error, which is given back."""
     message = (error.message or b"").decode(errors="replace")
@@ -96,7 +108,7 @@ def taken(text: ctypes.c_char_p) -> str:
     try:
         return (text.value or b"").decode()
     finally:
-        library().persisting_string_free(text, None)
+        c.persisting_string_free(text, None)
 
 
 def schema_in(out: ArrowSchema) -> pa.Schema:

@@ -15,7 +15,7 @@ from persisting._engine import boundary, functions
 from persisting._engine.handles import Handle, method
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class Tensors:
@@ -44,6 +44,18 @@ class Tensors:
         self._addresses.append(address)
         self._lengths.append(length)
         self._ties.append(tie)
+
+    def copy(self, memory: Callable[[int], int]) -> None:
+        """Have tensors lie in copies: `memory` returns an address with room for so many bytes."""
+        copies: dict[tuple[int, int], int] = {}
+        for i, length in enumerate(self._lengths):
+            if not length:
+                continue
+            lies = (self._addresses[i], length)
+            if lies not in copies:
+                copies[lies] = memory(length)
+                ctypes.memmove(copies[lies], *lies)
+            self._addresses[i] = copies[lies]
 
     def add_box(
         self,
@@ -107,11 +119,13 @@ class Params(Handle):
         Directory of the store.
     read_only
         Whether it must be there, and is not made.
+    keep
+        Whether a copy of what was saved last stays in memory.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, read_only: bool) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool, keep: bool) -> None:
         self.path = os.fspath(path)
-        number = functions.params_open(self.path, open_read_only=read_only)
+        number = functions.params_open(self.path, open_read_only=read_only, keep=keep)
         super().__init__(number, functions.params_close, f"the parameter store {self.path}")
 
     abort = method(functions.params_abort)
@@ -155,6 +169,7 @@ class Weights(Handle):
         super().__init__(number, functions.weights_close, name)
 
     describe = method(functions.weights_describe)
+    entry = method(functions.weights_entry)
 
     def load(
         self,
@@ -176,6 +191,26 @@ class Weights(Handle):
             offsets_at,
             addresses_at,
             lengths_at,
+            unverified=not verify,
+        )
+
+    def pull(
+        self,
+        before: Weights,
+        numbers: array[int],
+        addresses: array[int],
+        lengths: array[int],
+        *,
+        verify: bool,
+    ) -> dict[str, Any]:
+        """Make tensors at addresses, which are those of another version, those of this one."""
+        count = len(numbers)
+        columns = [_address(column) for column in (numbers, addresses, lengths)]
+        return self._use(
+            functions.weights_pull,
+            before._number,
+            count,
+            *columns,
             unverified=not verify,
         )
 

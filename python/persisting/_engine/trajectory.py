@@ -41,6 +41,12 @@ class Trajectories(Handle):
     schema = method(functions.trajectories_schema)
     flush = method(functions.trajectories_flush)
     stats = method(functions.trajectories_stats)
+    ack = method(functions.trajectories_ack)
+    pending = method(functions.trajectories_pending)
+    tag = method(functions.trajectories_tag)
+    restore = method(functions.trajectories_restore)
+    untag = method(functions.trajectories_untag)
+    tags = method(functions.trajectories_tags)
 
     def __init__(
         self, path: str | os.PathLike[str], options: Mapping[str, Any], *, read_only: bool
@@ -83,6 +89,32 @@ class Trajectories(Handle):
     def schema_at(self, version: int, cursor: int) -> pa.Schema:
         """Return the columns of an open cursor."""
         return functions.cursor_schema(cursor)
+
+    def lease(self, task: str, offsets: np.ndarray) -> int:
+        """Give out the steps at offsets, an array of contiguous int64, and return the batch."""
+        return self._use(functions.trajectories_lease, task, offsets.ctypes.data, len(offsets))
+
+    def sheet(self, columns: pa.Schema, rows: int, heap: int) -> Sheet:
+        """Make a sheet, see `Sheet`."""
+        return Sheet(*self._use(functions.trajectories_sheet, columns, rows, heap))
+
+
+class Sheet(Handle):
+    """A file in which a writer puts steps. Nothing is lost when it is not closed, nobody warned.
+
+    Parameters
+    ----------
+    number
+        Of the library.
+    path
+        Of the file, see `persisting_trajectories_sheet`.
+    """
+
+    send = method(functions.sheet_send)
+
+    def __init__(self, number: int, path: str) -> None:
+        self.path = path
+        super().__init__(number, functions.sheet_close, "", close_takes_long=True)
 
 
 def milliseconds(name: str, seconds: float) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from persisting._engine.bucket import Bucket
 
-# Seconds between two looks, while there is no descriptor for a bell.
+# Seconds between two looks, while there is no descriptor for a waker.
 _LOOK = 0.01
 
 
@@ -54,20 +54,20 @@ class Acknowledgements:
         self._advance = advance
         self._lose = lose
         self._waiting: deque[tuple[int, Sequence[asyncio.Future[None]]]] = deque()
-        self._bell: _Bell | None = None
-        self._told = 0  # rows, by the bell
+        self._waker: _Waker | None = None
+        self._told = 0  # rows, by the waker
         self._acknowledged = 0  # rows, as far as is known here
         self._asked = False
         self._over = False  # the log failed or was closed
-        self._looking: asyncio.AbstractEventLoop | None = None  # which has no bell
+        self._looking: asyncio.AbstractEventLoop | None = None  # which has no waker
         self._ended: tuple[Exception | None] | None = None  # how, once the bucket is closed
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
     def ask(self) -> bool:
-        """Tell whether the append that comes now, if `wait` follows, has to ask for the bell."""
-        self._asked = self._bell is not None and not self._waiting
+        """Tell whether the append that comes now, if `wait` follows, has to ask for the waker."""
+        self._asked = self._waker is not None and not self._waiting
         return self._asked
 
     def wait(self, rows: int) -> asyncio.Future[None]:
@@ -82,7 +82,7 @@ class Acknowledgements:
         They fail with the cause when the log fails, or the bucket is closed, first. Calls must
         come in ascending order of `rows`, each after an `ask` before its append.
         """
-        if rows <= self._acknowledged:  # the append was on a thread, and the bell was faster
+        if rows <= self._acknowledged:  # the append was on a thread, and the waker was faster
             settle(puts, None)
             return
         if self._ended is not None:
@@ -114,9 +114,9 @@ class Acknowledgements:
     def end(self, cause: Exception | None) -> None:
         """Tell all who wait how the bucket was closed; None if all its rows are on disk."""
         self._ended = (cause,)
-        bell, self._bell = self._bell, None
-        if bell is not None:
-            bell.stop(self._bucket)
+        waker, self._waker = self._waker, None
+        if waker is not None:
+            waker.stop(self._bucket)
         self._finish(cause)
 
     def hear(self, loop: asyncio.AbstractEventLoop, more: int, *, over: bool) -> None:
@@ -125,11 +125,11 @@ class Acknowledgements:
         The `loop` that watches calls it, with how many more rows are acknowledged, and whether
         no more will be. One that watches no more has the other begin anew.
         """
-        bell = self._bell
-        if bell is None or self._bucket.closed:
+        waker = self._waker
+        if waker is None or self._bucket.closed:
             return
-        if bell.loop not in (None, loop):
-            _on_loop(bell.loop, _begin_anew, weakref.ref(self))
+        if waker.loop not in (None, loop):
+            _on_loop(waker.loop, _begin_anew, weakref.ref(self))
             return
         self._told += more
         self._over = over
@@ -142,27 +142,27 @@ class Acknowledgements:
             self._notify()
 
     def begin_anew(self) -> None:
-        """Ask again for all that the bell has told: what it told last may not have been heard."""
-        if self._bell is None or self._bucket.closed:
+        """Ask again for all that the waker has told: what it told last may not have been heard."""
+        if self._waker is None or self._bucket.closed:
             return
         try:
-            self._bucket.set_bell(self._bell.writing)
+            self._bucket.set_waker(self._waker.writing)
         except PersistingError as cause:
             self._finish(cause)
             return
-        self._bell.silence()  # of what was written before
+        self._waker.silence()  # of what was written before
         self._told = 0
         self._asked = False
         if self._waiting:
             self._notify()
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Have `loop` woken by the bell; False where it looks by itself now and then instead."""
+        """Have `loop` woken by the waker; False where it looks by itself now and then instead."""
         try:
-            if self._bell is None:
-                self._bell = _Bell()
-                weakref.finalize(self, self._bell.stop, self._bucket)
-            self._bell.watch(loop, self)
+            if self._waker is None:
+                self._waker = _Waker()
+                weakref.finalize(self, self._waker.stop, self._bucket)
+            self._waker.watch(loop, self)
         except (OSError, NotImplementedError):  # the rows are stored nevertheless
             if self._looking is not loop:
                 self._looking = loop
@@ -171,7 +171,7 @@ class Acknowledgements:
         return True
 
     def look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Do what the bell does, without one, and try to get one."""
+        """Do what the waker does, without one, and try to get one."""
         if self._looking is not loop:
             return
         self._looking = None
@@ -188,7 +188,7 @@ class Acknowledgements:
                 with contextlib.suppress(WaitTimeoutError):
                     self._bucket.wait(self._waiting[0][0], 0)
                     self._know(self._waiting[0][0])
-            if self._waiting and self._bell is not None:
+            if self._waiting and self._waker is not None:
                 self._bucket.notify(self._waiting[0][0])
         except PersistingError as cause:
             self._finish(cause)
@@ -218,7 +218,7 @@ class Acknowledgements:
             self._lose()
 
 
-class _Bell:
+class _Waker:
     """A file descriptor that the engine writes to, and the event loop that watches it.
 
     The loop refers weakly to whom it wakes, so that it keeps no bucket open that its
@@ -251,7 +251,7 @@ class _Bell:
     def stop(self, bucket: Bucket) -> None:
         """Let go of the descriptor, once the engine cannot write to it any more."""
         with contextlib.suppress(PersistingError):  # it is closed, or this is a forked child
-            bucket.set_bell(-1)
+            bucket.set_waker(-1)
         loop, self.loop = self.loop, None
         fds, self._reading, self.writing = {self._reading, self.writing} - {-1}, -1, -1
         _on_loop(loop, _close, loop, fds)

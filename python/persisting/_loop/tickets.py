@@ -29,7 +29,7 @@ class Tickets:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._bell = -1
+        self._waker = -1
         self._loops: set[asyncio.AbstractEventLoop] = set()
         self._futures: dict[int, tuple[asyncio.AbstractEventLoop, _Future, Memory]] = {}
 
@@ -46,20 +46,20 @@ class Tickets:
         return await future
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._bell < 0:
-            self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            self._store.set_bell(self._bell)
+        if self._waker < 0:
+            self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self._store.set_waker(self._waker)
         if loop not in self._loops:
-            loop.add_reader(self._bell, self._take)
+            loop.add_reader(self._waker, self._take)
             self._loops = {other for other in self._loops if not other.is_closed()} | {loop}
 
     def _take(self) -> None:
         """Give all results there are to those who wait for them."""
         with self._lock:
-            if self._bell < 0:
+            if self._waker < 0:
                 return
             with contextlib.suppress(BlockingIOError):  # another loop was faster
-                os.eventfd_read(self._bell)
+                os.eventfd_read(self._waker)
             for ticket in self._store.drain():
                 loop, future, memory = self._futures.pop(ticket)
                 with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits
@@ -72,23 +72,23 @@ class Tickets:
                 with contextlib.suppress(RuntimeError):
                     loop.call_soon_threadsafe(_refuse, future, self._store.path)
             self._futures.clear()
-            bell, self._bell = self._bell, -1
+            waker, self._waker = self._waker, -1
             loops, self._loops = self._loops, set()
-        if bell < 0:
+        if waker < 0:
             return
         for loop in loops:
-            _end_listening(loop, bell)
-        os.close(bell)
+            _end_listening(loop, waker)
+        os.close(waker)
 
 
-def _end_listening(loop: asyncio.AbstractEventLoop, bell: int) -> None:
-    """Have a loop forget the bell, before its number is used for something else."""
+def _end_listening(loop: asyncio.AbstractEventLoop, waker: int) -> None:
+    """Have a loop forget the waker, before its number is used for something else."""
     if loop.is_closed():
         return
     done = threading.Event()
 
     def forget() -> None:
-        loop.remove_reader(bell)
+        loop.remove_reader(waker)
         done.set()
 
     if running_loop() is loop or not loop.is_running():

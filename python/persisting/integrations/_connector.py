@@ -56,8 +56,8 @@ class Connector:
     ) -> None:
         options["capacity"] = capacity
         self._tier = Tier(path, namespace_in(namespace, revision), options)
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._batches = Batches(self._tier.store, self._bell) if self._tier.store else None
+        self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._batches = Batches(self._tier.store, self._waker) if self._tier.store else None
         self._lock = threading.Lock()
         self._last = 0
         self._loads: dict[int, int] = {}  # numbers of batches, by ticket
@@ -67,7 +67,7 @@ class Connector:
 
     def event_fd(self) -> int:
         """Return the eventfd that is written to when there are completions."""
-        return self._bell
+        return self._waker
 
     def submit_batch_get(self, keys: list[str], bufs: list[Any]) -> int:
         """Begin to read blocks into memory."""
@@ -127,21 +127,21 @@ class Connector:
 
     def _end(self, number: int, each: list[bool]) -> None:
         self._done.append((number, True, "", each))
-        os.eventfd_write(self._bell, 1)
+        os.eventfd_write(self._waker, 1)
 
     def _fail(self, number: int, what: str, reason: Exception, count: int) -> None:
         text = f"{type(reason).__name__}: {reason}"
         self._tier.faults.add(what, text)
         self._done.append((number, False, text, [False] * count))
-        os.eventfd_write(self._bell, 1)
+        os.eventfd_write(self._waker, 1)
 
     def drain_completions(self) -> list[Completion]:
         """Return what has ended since the last call."""
         with self._lock:
-            if self._bell < 0:
+            if self._waker < 0:
                 return []
             with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self._bell)
+                os.eventfd_read(self._waker)
             done, self._done = self._done, []
             if self._batches:
                 for ticket, results in self._batches.ended():
@@ -171,11 +171,11 @@ class Connector:
         self._deletes.shutdown()
         with self._lock:
             batches, self._batches = self._batches, None
-            bell, self._bell = self._bell, -1
+            waker, self._waker = self._waker, -1
         self._tier.close()
         del batches  # until now it kept the memory that was read or written
-        if bell >= 0:
-            os.close(bell)
+        if waker >= 0:
+            os.close(waker)
 
 
 def _encoded(keys: Iterable[str]) -> list[bytes]:

@@ -91,9 +91,9 @@ class Adapter(L2AdapterInterface):
         super().__init__(max_capacity_bytes=in_bytes(capacity, "capacity") if capacity else 0)
         namespace = namespace_in(options.pop("namespace", ""), options.pop("revision", ""))
         self._tier = Tier(path, namespace, options)
-        self._bell, *self._fds = (_eventfd() for _ in range(4))
+        self._waker, *self._fds = (_eventfd() for _ in range(4))
         self._store_fd, self._lookup_fd, self._load_fd = self._fds
-        self._batches = Batches(self._tier.store, self._bell) if self._tier.store else None
+        self._batches = Batches(self._tier.store, self._waker) if self._tier.store else None
         self._lock = threading.Lock()
         self._last = 0
         self._tasks: dict[int, tuple[_Task, list[int]]] = {}  # with numbers of keys, by ticket
@@ -175,11 +175,11 @@ class Adapter(L2AdapterInterface):
     def _listen(self) -> None:
         """Give results to those who ask for them, and keep what is locked."""
         poll = select.poll()
-        poll.register(self._bell, select.POLLIN)
+        poll.register(self._waker, select.POLLIN)
         while not self._closing:
             poll.poll(RENEW_MS)
             with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self._bell)
+                os.eventfd_read(self._waker)
             try:
                 self._take()
             except Exception as reason:
@@ -352,7 +352,7 @@ class Adapter(L2AdapterInterface):
         if self._closing:
             return
         self._closing = True
-        os.eventfd_write(self._bell, 1)
+        os.eventfd_write(self._waker, 1)
         self._thread.join()
         with self._lock:
             batches, self._batches = self._batches, None
@@ -360,7 +360,7 @@ class Adapter(L2AdapterInterface):
             thread.join()
         self._tier.close()
         del batches  # until now it kept the memory that was read or written
-        for fd in (self._bell, *self._fds):
+        for fd in (self._waker, *self._fds):
             os.close(fd)
 
 

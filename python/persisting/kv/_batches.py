@@ -28,19 +28,19 @@ class Batches:
     ----------
     store
         The store, in whose namespace and salt the keys are.
-    bell
+    waker
         An eventfd that is written to when batches have ended, -1 for none.
     namespace
         What the keys belong to, if not the store's namespace.
     """
 
-    def __init__(self, store: KVStore, bell: int = -1, namespace: str | None = None) -> None:
+    def __init__(self, store: KVStore, waker: int = -1, namespace: str | None = None) -> None:
         self._store = store._store
         self._namespace = store.namespace if namespace is None else namespace
         self._space = store._space if namespace is None else self._store.space(namespace, "")
         self._lock = threading.Lock()
         self._kept: dict[int, Memory] = {}
-        self._store.set_bell(bell)
+        self._store.set_waker(waker)
 
     def space(self, salt: str) -> int:
         """Return the number of the namespace with a salt, for `store`."""

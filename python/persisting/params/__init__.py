@@ -5,7 +5,19 @@ latest; all of them use one directory at the same time.
 """
 
 from persisting.params._boxes import Box
+from persisting.params._infos import TensorInfo
+from persisting.params._patches import Patch
 from persisting.params._store import Diff, ParameterStore, VersionInfo, compare
-from persisting.params._weights import TensorInfo, Weights
+from persisting.params._weights import Pulled, Weights
 
-__all__ = ["Box", "Diff", "ParameterStore", "TensorInfo", "VersionInfo", "Weights", "compare"]
+__all__ = [
+    "Box",
+    "Diff",
+    "ParameterStore",
+    "Patch",
+    "Pulled",
+    "TensorInfo",
+    "VersionInfo",
+    "Weights",
+    "compare",
+]

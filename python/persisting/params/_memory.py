@@ -150,14 +150,15 @@ def destination(framework: str, dtype: str, shape: Sequence[int], nbytes: int) -
         sizes = (*shape[:-1], shape[-1] // 2) if dtype == "F4" and shape else tuple(shape)
         made = torch.empty(sizes, dtype=kind)
         return Destination(made.data_ptr(), nbytes, made)
-    memory = _empty(nbytes)
+    memory = empty(nbytes)
     address = memory.__array_interface__["data"][0]
     if framework == "bytes":
         return Destination(address, nbytes, memory)
     return Destination(address, nbytes, memory.view(numpy_dtype(dtype)).reshape(shape))
 
 
-def _empty(nbytes: int) -> Any:
+def empty(nbytes: int) -> Any:
+    """Return new memory, that a disk writes straight into if it is large."""
     import numpy as np
 
     if nbytes < _LARGE:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from persisting._arguments import integer
 from persisting._engine.params import Params, Tensors
 from persisting._errors import InvalidArgumentError
 from persisting.params import _safetensors
+from persisting.params._background import Background
 from persisting.params._boxes import Box, is_box, tensor_of
 from persisting.params._files import is_file, object_name, of_object
-from persisting.params._memory import locate
-from persisting.params._weights import Framework, Selection, Weights
+from persisting.params._memory import Located, locate
+from persisting.params._weights import Arrays, Framework, Pulled, Selection, Weights
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
 
     from typing_extensions import Self
+
+    from persisting.params._patches import Patch
 
 Version = int | str
 
@@ -45,6 +49,8 @@ class VersionInfo:
         What it was saved with.
     tags : tuple of str
         Tags that name it, in order.
+    base : int
+        The version that changes were told from, 0 for none.
     """
 
     version: int
@@ -54,6 +60,7 @@ class VersionInfo:
     stored: int
     metadata: dict[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    base: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,9 @@ class ParameterStore:
         Directory of the store, made if it is missing.
     read_only : bool, default False
         Fail with `NotFoundError` where there is no store, and make nothing.
+    keep : bool, default False
+        Keep a copy in memory of what was saved last of each name. The next save is told from it
+        instead of from the disk, which is faster and takes as much memory as the model.
 
     Raises
     ------
@@ -101,12 +111,19 @@ class ParameterStore:
     they return from is durable. A version is given by its number, by a tag, or as ``"latest"``.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
-        self._store = Params(path, read_only=read_only)
+    def __init__(
+        self, path: str | os.PathLike[str], *, read_only: bool = False, keep: bool = False
+    ) -> None:
+        self._store = Params(path, read_only=read_only, keep=keep)
         self.path = self._store.path
+        self._background = Background()
 
     def close(self) -> None:
-        """Close the store. Versions that are open stay so. A second call does nothing."""
+        """Close the store, once saves in the background are done. Versions that are open stay so.
+
+        A second call does nothing.
+        """
+        self._background.close()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -117,6 +134,7 @@ class ParameterStore:
 
     # ---- saving and loading ----
 
+    @overload
     def save(
         self,
         name: str,
@@ -126,7 +144,36 @@ class ParameterStore:
         metadata: Mapping[str, Any] | None = None,
         objects: Mapping[str, bytes] | None = None,
         expect: int | None = None,
-    ) -> VersionInfo:
+        base: Version | None = LATEST,
+        wait: Literal[True] = True,
+    ) -> VersionInfo: ...
+
+    @overload
+    def save(
+        self,
+        name: str,
+        tensors: Mapping[str, Any],
+        *,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        objects: Mapping[str, bytes] | None = None,
+        expect: int | None = None,
+        base: Version | None = LATEST,
+        wait: Literal[False],
+    ) -> Future[VersionInfo]: ...
+
+    def save(
+        self,
+        name: str,
+        tensors: Mapping[str, Any],
+        *,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        objects: Mapping[str, bytes] | None = None,
+        expect: int | None = None,
+        base: Version | None = LATEST,
+        wait: bool = True,
+    ) -> VersionInfo | Future[VersionInfo]:
         """Store tensors as the next version of a name.
 
         Parameters
@@ -146,12 +193,22 @@ class ParameterStore:
             Kept beside the tensors, and read with `Weights.read_object`.
         expect : int, optional
             The newest version, 0 for none. If it is another, the save fails.
+        base : int, str or None, default "latest"
+            The version that changes are told from: of a tensor that has the same name, dtype and
+            size there, only the elements that changed are stored, where those are few. None stores
+            every tensor that changed as a whole.
+        wait : bool, default True
+            Return when the version is durable. With False the tensors are copied, which takes as
+            much memory as they do, and the call returns; they may change then. Saves in the
+            background are done one by one, in order; `close` waits for them.
 
         Returns
         -------
         VersionInfo
-            What was stored. Tensors whose bytes any version of any name has are not stored again,
-            nor are those that are tied.
+            What was stored, or with ``wait=False`` a `concurrent.futures.Future` of it, which is
+            done when the version is durable, or why it is not. One that is cancelled before it has
+            begun leaves nothing. Tensors whose bytes any version of any name has are not stored
+            again, nor are those that are tied.
 
         Raises
         ------
@@ -164,33 +221,31 @@ class ParameterStore:
         """
         for key in tensors:
             _check_key(key)
-        tensors = {**tensors, **_named(objects)}
-        return self._save(name, tensors, tags=tags, metadata=metadata, expect=expect)
+        columns, _kept = _columns({**tensors, **_named(objects)}, {})
+        options = _options(tags, metadata, expect, base)
+        if wait:
+            return self._stored(name, columns, options)
+        return self._background.run(columns, lambda: self._stored(name, columns, options))
 
     def _save(
         self,
         name: str,
         tensors: Mapping[str, Any],
         *,
-        typed: Mapping[str, tuple[str, Sequence[int]]] | None = None,
+        typed: Mapping[str, tuple[str, Sequence[int]]],
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
-        expect: int | None = None,
     ) -> VersionInfo:
         """Save; `typed` says what the bytes of a tensor are, where they are no array of that."""
-        columns = Tensors()
-        located = {key: locate(key, value) for key, value in tensors.items()}
-        ties = _ties([found.same for found in located.values() if found.nbytes])
-        for key, found in located.items():
-            dtype, shape = (typed or {}).get(key, (found.dtype, found.shape))
-            tie = ties.get(found.same, 0) if found.nbytes else 0
-            columns.add(_encodable(key), dtype, shape, found.address, found.nbytes, tie)
-        options = _options(tags, metadata, expect)
+        columns, _kept = _columns(tensors, typed)
+        return self._stored(name, columns, _options(tags, metadata, None, LATEST))
+
+    def _stored(self, name: str, columns: Tensors, options: Mapping[str, Any]) -> VersionInfo:
         return _version(self._store.save(name, columns, options), options["tags"])
 
     # ---- many ranks ----
 
-    def begin(self, name: str, world_size: int) -> str:
+    def begin(self, name: str, world_size: int, *, base: Version | None = LATEST) -> str:
         """Begin a version that many ranks write together, each its part.
 
         Parameters
@@ -199,6 +254,9 @@ class ParameterStore:
             Of the parameters.
         world_size : int
             Number of ranks.
+        base : int, str or None, default "latest"
+            The version that changes are told from, as of `save`: of tensors, and of boxes that
+            lie in it as they do here. Others are stored as a whole.
 
         Returns
         -------
@@ -207,7 +265,8 @@ class ParameterStore:
             aborted, or until this store is closed or its process ends; `gc` removes what is left
             of it then.
         """
-        return self._store.begin(name, integer("world_size", world_size, 1))
+        told_from = "" if base is None else _reference(base)
+        return self._store.begin(name, integer("world_size", world_size, 1), told_from)
 
     def part(
         self,
@@ -345,6 +404,79 @@ class ParameterStore:
                 keys=keys, slices=slices, out=out, framework=framework, verify=verify
             )
 
+    def pull(
+        self,
+        name: str,
+        tensors: Mapping[str, Any],
+        before: Version,
+        after: Version = LATEST,
+        *,
+        verify: bool = True,
+    ) -> Pulled:
+        """Make tensors in memory, which are those of a version, those of another one.
+
+        What is read and written is what changed between the two.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameters.
+        tensors : mapping of str to tensor
+            Contiguous tensors or arrays of the version `before`, which are changed in place. Those
+            that it has not, or that changed too much, are loaded.
+        before, after : int or str
+            The version that they are of, and the one that they become.
+        verify : bool, default True
+            Check every block of 1 MiB, before and after. What is of `after` already is left alone,
+            so that a call that failed can be made again.
+
+        Returns
+        -------
+        Pulled
+            How it was done, and the number of the version.
+
+        Raises
+        ------
+        ConflictError
+            What is in memory is of neither version.
+        NotFoundError, CorruptError, InvalidArgumentError
+            As of `load`.
+        """
+        with self.open(name, before) as first, self.open(name, after) as second:
+            return second.pull(tensors, first, verify=verify)
+
+    def patches(
+        self,
+        name: str,
+        before: Version,
+        after: Version = LATEST,
+        *,
+        framework: Arrays = "numpy",
+    ) -> Iterator[Patch]:
+        """Tell, tensor by tensor, which elements changed between two versions.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameters.
+        before, after : int or str
+            The versions. Tensors that `before` has not, or not with that dtype and shape, come as
+            a whole.
+        framework : {"numpy", "torch"}
+            What indices and values are.
+
+        Yields
+        ------
+        Patch
+            Of each tensor that is not the same in both, in the order of `after`.
+
+        Notes
+        -----
+        Both versions are read, and one tensor of each is in memory at a time.
+        """
+        with self.open(name, before) as first, self.open(name, after) as second:
+            yield from second.patches(first, framework=framework)
+
     def open(self, name: str, version: Version = LATEST) -> Weights:
         """Open a version, which stays readable until it is closed, whatever is deleted."""
         return Weights(self._store.open(name, _reference(version)))
@@ -411,6 +543,27 @@ class ParameterStore:
         chosen = [versions] if isinstance(versions, int) else [*versions]
         if chosen:
             self._store.delete(name, [integer("versions", number, 1) for number in chosen])
+
+    def prune(self, name: str, newest: int) -> list[int]:
+        """Remove versions that no tag names, but for the newest ones; return their numbers.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameters.
+        newest : int
+            How many of the newest versions stay, at least 1. `gc` gives the space of the others
+            back, as far as no version that stays is told from them.
+
+        Raises
+        ------
+        ConflictError
+            A tag was set meanwhile; nothing was removed.
+        """
+        newest = integer("newest", newest, 1)
+        removed = [info.version for info in self.versions(name)[:-newest] if not info.tags]
+        self.delete(name, removed)
+        return removed
 
     def drop(self, name: str) -> None:
         """Remove a name with all versions and tags. Its numbers are not given again."""
@@ -500,6 +653,37 @@ def compare(before: Weights, after: Weights) -> Diff:
     )
 
 
+def _columns(
+    tensors: Mapping[str, Any], typed: Mapping[str, tuple[str, Sequence[int]]]
+) -> tuple[Tensors, list[Located]]:
+    """Return tensors as the engine takes them, and what keeps their memory."""
+    columns = Tensors()
+    located = {key: locate(key, value) for key, value in tensors.items()}
+    ties = _ties([found.same for found in located.values() if found.nbytes])
+    for key, found in located.items():
+        dtype, shape = typed.get(key, (found.dtype, found.shape))
+        tie = ties.get(found.same, 0) if found.nbytes else 0
+        columns.add(_encodable(key), dtype, shape, found.address, found.nbytes, tie)
+    return columns, [*located.values()]
+
+
+def _options(
+    tags: Iterable[str],
+    metadata: Mapping[str, Any] | None,
+    expect: int | None,
+    base: Version | None = None,
+) -> dict[str, Any]:
+    """Return the options of a save as the engine takes them."""
+    options: dict[str, Any] = {"tags": [*tags]}
+    if metadata is not None:
+        options["metadata"] = dict(metadata)
+    if expect is not None:
+        options["expect"] = integer("expect", expect, 0)
+    if base is not None:
+        options["base"] = _reference(base)
+    return options
+
+
 def _check_key(key: object) -> None:
     if not isinstance(key, str) or is_file(key) or is_box(key) or object_name(key) is not None:
         raise InvalidArgumentError(f"the name of a tensor is a str, not {key!r}")
@@ -529,17 +713,6 @@ def _whole(dtype: str, numbers: Sequence[int]) -> tuple[int, ...]:
     """Return dimensions as they are stored: of F4 in values, of which torch has two in one."""
     sizes = tuple(numbers)
     return (*sizes[:-1], 2 * sizes[-1]) if dtype == "F4" and sizes else sizes
-
-
-def _options(
-    tags: Iterable[str], metadata: Mapping[str, Any] | None, expect: int | None
-) -> dict[str, Any]:
-    options: dict[str, Any] = {"tags": [*tags]}
-    if metadata is not None:
-        options["metadata"] = dict(metadata)
-    if expect is not None:
-        options["expect"] = integer("expect", expect, 0)
-    return options
 
 
 def _ties(seen: Sequence[Any]) -> dict[Any, int]:
@@ -578,4 +751,5 @@ def _version(entry: Mapping[str, Any], tags: Iterable[str]) -> VersionInfo:
         stored=entry["stored"],
         metadata=entry.get("metadata") or {},
         tags=tuple(sorted(tags)),
+        base=entry.get("base", 0),
     )

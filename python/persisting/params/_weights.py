@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from array import array
 from dataclasses import dataclass, field
@@ -9,18 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from persisting._arguments import integer
 from persisting._errors import InvalidArgumentError, NotFoundError
-from persisting.params._boxes import Range, Sorting, Stored, in_bytes, is_box, parse, reads
-from persisting.params._files import is_file, object_name, of_object
+from persisting.params._boxes import Range, Sorting, in_bytes, reads, tensor_of
+from persisting.params._files import of_object
+from persisting.params._infos import Contents, TensorInfo, contents
 from persisting.params._memory import Destination, destination, existing
+from persisting.params._patches import Patch, patch, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
     from persisting._engine.params import Weights as Handle
 
 Framework = Literal["numpy", "torch", "bytes"]
+Arrays = Literal["numpy", "torch"]
 _FRAMEWORKS = ("numpy", "torch", "bytes")
 
 Rows = slice | tuple[int, int]
@@ -28,30 +32,25 @@ Selection = Rows | tuple[slice, ...]
 
 
 @dataclass(frozen=True)
-class TensorInfo:
-    """What is stored of a tensor.
+class Pulled:
+    """What a pull did.
 
     Attributes
     ----------
-    dtype : str
-        A tag: that of safetensors where it has one, as ``"BF16"``.
-    shape : tuple of int
-        Its dimensions; of ``F4`` and ``F6`` in values, not in bytes.
-    nbytes : int
-        Its size.
-    tie : int
-        The same number, not 0, for tensors of the version that were one in memory.
+    version : int
+        Which the tensors are of now.
+    same, told, loaded : int
+        Numbers of tensors that were the same already, that were made of what was in memory, and
+        that were read as a whole; of one that is stored in boxes, each of them counts.
+    read : int
+        Bytes that were read.
     """
 
-    dtype: str
-    shape: tuple[int, ...]
-    nbytes: int
-    tie: int = 0
-
-    @property
-    def bits(self) -> int:
-        """Size of an element; 0 where there is none."""
-        return 8 * self.nbytes // math.prod(self.shape) if self.nbytes else 0
+    version: int
+    same: int
+    told: int
+    loaded: int
+    read: int
 
 
 class Weights:
@@ -69,16 +68,12 @@ class Weights:
         Tags that named it when it was opened.
     metadata : dict
         What it was saved with.
-    tensors : dict of str to TensorInfo
-        What there is, in the order in which it was saved.
-    objects : dict of str to int
-        Objects that were saved with them, with their sizes in bytes.
     """
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         try:
-            found = handle.describe()
+            found = handle.entry()
         except BaseException:
             handle.close()
             raise
@@ -86,35 +81,30 @@ class Weights:
         self.version: int = found["version"]
         self.tags: tuple[str, ...] = tuple(found["tags"])
         self.metadata: dict[str, Any] = found.get("metadata") or {}
-        self._numbers: dict[str, int] = {}
-        self.tensors: dict[str, TensorInfo] = {}
-        self._files: dict[str, TensorInfo] = {}
-        self.objects: dict[str, int] = {}
-        self._boxes: dict[str, list[Stored]] = {}
-        columns = found["tensors"].values()
-        for number, (name, dtype, shape, nbytes, tie) in enumerate(zip(*columns, strict=True)):
-            if is_box(name):
-                self._add_box(number, name, dtype, tuple(shape), nbytes)
-                continue
-            self._numbers[name] = number
-            kept = object_name(name)
-            if kept is not None:
-                self.objects[kept] = nbytes
-                continue
-            infos = self._files if is_file(name) else self.tensors
-            infos[name] = TensorInfo(dtype, tuple(shape), nbytes, tie)
+
+    @functools.cached_property
+    def _contents(self) -> Contents:
+        """What there is, which takes a while of many tensors, and is often not asked for."""
+        return contents(self._handle.describe()["tensors"].values())
+
+    @property
+    def tensors(self) -> dict[str, TensorInfo]:
+        """What there is, in the order in which it was saved."""
+        return self._contents.tensors
+
+    @property
+    def objects(self) -> dict[str, int]:
+        """Objects that were saved with the tensors, with their sizes in bytes."""
+        return self._contents.objects
+
+    @property
+    def _files(self) -> dict[str, TensorInfo]:
+        """Files that came with an imported version."""
+        return self._contents.files
 
     def _names(self) -> set[str]:
         """Return the names of tensors and of all that is beside them."""
-        return {*self._numbers, *self._boxes}
-
-    def _add_box(
-        self, number: int, box: str, dtype: str, sizes: tuple[int, ...], nbytes: int
-    ) -> None:
-        name, shape, offsets = parse(box)
-        whole = nbytes * math.prod(shape) // math.prod(sizes) if nbytes else 0
-        self.tensors[name] = TensorInfo(dtype, shape, whole)
-        self._boxes.setdefault(name, []).append(Stored(number, offsets, sizes))
+        return self._contents.names()
 
     def close(self) -> None:
         """Let the files go. A second call does nothing."""
@@ -141,9 +131,9 @@ class Weights:
         if name not in self.tensors:
             raise self._missing(name)
         shape = self.tensors[name].shape
-        if name not in self._boxes:
+        if name not in self._contents.boxes:
             return [((0,) * len(shape), shape)]
-        return [(box.offsets, box.sizes) for box in self._boxes[name]]
+        return [(box.offsets, box.sizes) for box in self._contents.boxes[name]]
 
     def _missing(self, name: str) -> NotFoundError:
         return NotFoundError(f"version {self.version} of {self.name!r} has no {name!r}")
@@ -177,7 +167,8 @@ class Weights:
             if whole and info.tie in tied and name not in given:
                 found[name] = tied[info.tie]
                 continue
-            part = None if whole and name not in self._boxes else _part(name, info, rows.get(name))
+            plain = whole and name not in self._contents.boxes
+            part = None if plain else _part(name, info, rows.get(name))
             shape, nbytes = (part.shape, part.nbytes) if part else (info.shape, info.nbytes)
             if name in given:
                 place = existing(name, given[name], info.dtype, shape, nbytes)
@@ -187,12 +178,56 @@ class Weights:
                     tied[info.tie] = place.value
             found[name] = place.value
             if part is None:
-                batch.add(self._numbers[name], 0, place)
+                batch.add(self._contents.numbers[name], 0, place)
             else:
                 self._gather(name, part.range, place, batch, sorting)
         batch.run(self._handle, verify)
         sorting.finish()
         return found
+
+    def pull(self, tensors: Mapping[str, Any], before: Weights, *, verify: bool = True) -> Pulled:
+        """Make tensors of another version those of this one, as `ParameterStore.pull` does."""
+        batch, strided = _Reads(), list[tuple[Any, Any]]()
+        for name, value in tensors.items():
+            if name not in self.tensors:
+                raise self._missing(name)
+            info = self.tensors[name]
+            place = existing(name, value, info.dtype, info.shape, info.nbytes)
+            if name not in self._contents.boxes:
+                batch.add(self._contents.numbers[name], 0, place)
+                continue
+            around = in_bytes(name, info.bits, (0,) * len(info.shape), info.shape)
+            for number, box in self._stored(name):
+                at = box.place(around)
+                if at is not None:
+                    batch.add(number, 0, place.part(at, math.prod(box.sizes)))
+                    continue
+                seen = place.bytes().reshape(around.sizes)[box.within(around)]
+                strided.append((seen, seen.copy()))
+                batch.add(number, 0, _buffer(strided[-1][1]))
+        found = batch.pull(self._handle, before._handle, verify)
+        for seen, changed in strided:
+            seen[...] = changed
+        return Pulled(version=self.version, **found)
+
+    def patches(self, before: Weights, *, framework: Arrays = "numpy") -> Iterator[Patch]:
+        """Tell what changed since another version, as `ParameterStore.patches` does."""
+        if framework not in ("numpy", "torch"):
+            raise InvalidArgumentError(f"framework is {framework!r}, want 'numpy' or 'torch'")
+        changes = before._handle.diff(self._handle)["changes"]
+        changed = {tensor_of(change["name"]) for change in changes}
+        for name, info in self.tensors.items():
+            if name not in changed:
+                continue
+            now = self.load(keys=[name], framework="bytes")[name]
+            known = before.tensors.get(name)
+            if known is None or (known.dtype, known.shape) != (info.dtype, info.shape):
+                yield whole(name, info, now, framework)
+                continue
+            old = before.load(keys=[name], framework="bytes")[name]
+            found = patch(name, info, old, now, framework)
+            if len(found.indices):  # it may lie in other boxes only
+                yield found
 
     def _gather(
         self, name: str, wanted: Range, place: Destination, batch: _Reads, sorting: Sorting
@@ -207,8 +242,8 @@ class Weights:
     def _stored(self, name: str) -> list[tuple[int, Range]]:
         """Return the boxes of a tensor, by the numbers of the engine."""
         bits = self.tensors[name].bits
-        boxes = self._boxes.get(name)
-        numbers = [box.number for box in boxes] if boxes else [self._numbers[name]]
+        boxes = self._contents.boxes.get(name)
+        numbers = [box.number for box in boxes] if boxes else [self._contents.numbers[name]]
         ranges = [in_bytes(name, bits, *box) for box in self.boxes(name)]
         return [*zip(numbers, ranges, strict=True)]
 
@@ -240,7 +275,7 @@ class Weights:
 
     def _read_bytes(self, name: str, begin: int, into: memoryview) -> None:
         """Read a part of a tensor or of a file into a buffer."""
-        if name in self._boxes:
+        if name in self._contents.boxes:
             info = self.tensors[name]
             row = 8 * info.nbytes // info.shape[0]
             first, end = 8 * begin // row, -(-8 * (begin + len(into)) // row)
@@ -248,7 +283,7 @@ class Weights:
             into[:] = memoryview(rows)[begin - first * row // 8 :][: len(into)]
             return
         batch = _Reads()
-        batch.add(self._numbers[name], begin, _buffer(into))
+        batch.add(self._contents.numbers[name], begin, _buffer(into))
         batch.run(self._handle, True)
 
 
@@ -279,6 +314,9 @@ class _Reads:
 
     def run(self, handle: Handle, verify: bool) -> None:
         handle.load(self.numbers, self.offsets, self.addresses, self.lengths, verify=verify)
+
+    def pull(self, handle: Handle, before: Handle, verify: bool) -> dict[str, int]:
+        return handle.pull(before, self.numbers, self.addresses, self.lengths, verify=verify)
 
 
 class _Part(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ OFFSET = "_offset"
 
 # Rows up to which those of a get are made one batch.
 _FEW = 1024
+
+# So few rows before the end, as one who waits finds them, a stream takes as a get does.
+_NEW = 64
 
 
 class Reads(Queries):
@@ -97,7 +101,7 @@ class Reads(Queries):
         count = stop - start
         try:
             if count <= _FEW:
-                return self._decoder.decode_at(*self._bucket.get(start, count), start)
+                return self._few(start, count)
             batches = self._run(start, count, no_wait=True)
         except WouldBlockError:
             batches = await on_thread(self._run, start, count)
@@ -153,6 +157,16 @@ class Reads(Queries):
                     if not wait or not await self._more(timeout):
                         return
                     continue
+                if following is None and self._total - offset <= min(_NEW, limit):
+                    newest: list[dict[str, Any]] = []
+                    with contextlib.suppress(WouldBlockError, SchemaError):
+                        newest = self._few(offset, self._total - offset)
+                    offset += len(newest)
+                    limit -= len(newest)
+                    for start in range(0, len(newest), self.batch_size):
+                        yield newest[start : start + self.batch_size]
+                    if newest:
+                        continue
                 on_disk = following is not None
                 try:
                     if following is None:
@@ -180,6 +194,10 @@ class Reads(Queries):
         finally:
             if following is not None and not following.get_loop().is_closed():
                 following.cancel()
+
+    def _few(self, start: int, count: int) -> list[dict[str, Any]]:
+        """Read few rows, up to the first that was removed, in one call and without waiting."""
+        return self._decoder.decode_at(*self._bucket.get(start, count), start)
 
     def _lists(self, batches: list[pa.RecordBatch], first: int) -> Iterator[list[dict[str, Any]]]:
         """Make lists of records of batches, whose first row has the offset `first`."""

@@ -5,8 +5,32 @@ that an SQL filter chooses. It needs numpy.
 """
 
 from persisting._errors import DuplicateError
+from persisting.trajectory._atif import ATIF_COLUMNS, export_atif, import_atif
 from persisting.trajectory._columns import Column
-from persisting.trajectory._store import Episode, TrajectoryStore
+from persisting.trajectory._lerobot import export_lerobot, import_lerobot
+from persisting.trajectory._minari import export_minari, import_minari
+from persisting.trajectory._openai import export_openai, import_openai
+from persisting.trajectory._rlds import import_rlds, rlds_steps
+from persisting.trajectory._store import Episode, Lease, TrajectoryStore
 from persisting.trajectory._writer import AsyncWriter, Writer
 
-__all__ = ["AsyncWriter", "Column", "DuplicateError", "Episode", "TrajectoryStore", "Writer"]
+__all__ = [
+    "ATIF_COLUMNS",
+    "AsyncWriter",
+    "Column",
+    "DuplicateError",
+    "Episode",
+    "Lease",
+    "TrajectoryStore",
+    "Writer",
+    "export_atif",
+    "export_lerobot",
+    "export_minari",
+    "export_openai",
+    "import_atif",
+    "import_lerobot",
+    "import_minari",
+    "import_openai",
+    "import_rlds",
+    "rlds_steps",
+]

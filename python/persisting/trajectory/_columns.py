@@ -155,7 +155,9 @@ class Column:
         return found
 
     def cells(self, name: str, values: Any) -> Any:
-        """Return values as the column holds them, in memory of their own: an array, or a list."""
+        """Return values for `arrow`: an array in memory of its own, or a list."""
+        if self.kind == "ragged":  # which `arrow` copies once more, as it puts them side by side
+            return [v if self.is_items(v) else self.cell(name, v) for v in values]
         if self.kind != "array":
             return [self.cell(name, value) for value in values]
         if isinstance(values, list | tuple) and any(hasattr(v, "__array__") for v in values):
@@ -165,14 +167,24 @@ class Column:
             raise SchemaError(f"column {name!r} has the shape {self.shape}, not {found.shape[1:]}")
         return found
 
+    def is_items(self, value: Any) -> bool:
+        """Tell whether a value of a ragged column is an array just as the column holds it."""
+        if not isinstance(value, np.ndarray):
+            return False
+        return value.dtype == self.dtype and value.ndim == 1
+
     def _exact(self, name: str, found: np.ndarray) -> np.ndarray:
         """Return a copy with the column's dtype, if no value changes by that."""
         assert self.dtype is not None
+        if found.dtype == self.dtype:
+            return np.array(found, order="C")
         with np.errstate(invalid="ignore", over="ignore"):
             copy = np.array(found, self.dtype, order="C")
             if not np.can_cast(found.dtype, self.dtype, "safe"):
                 back = copy.astype(found.dtype)
-                same = (back == found) | ((back != back) & (found != found))
+                # Of integers that wrap around, the way back would be the same.
+                same = (back == found) & ((copy < 0) == (found < 0))
+                same |= (back != back) & (found != found)
                 if not same.all():
                     other = found[~same].flat[0] if found.ndim else found
                     raise SchemaError(
@@ -182,7 +194,7 @@ class Column:
         return copy
 
     def arrow(self, cells: Any) -> pa.Array:
-        """Return cells, of which nobody else has any, as Arrow data."""
+        """Return what `cells` gave as Arrow data."""
         if self.kind == "text":
             return pa.array(cells, pa.string())
         if self.kind == "binary":

@@ -14,6 +14,7 @@ from persisting._engine.trajectory import Trajectories, milliseconds
 from persisting._errors import InvalidArgumentError, NotFoundError, SchemaError
 from persisting._loop.threads import on_thread
 from persisting.trajectory._columns import PLACE, VERSION, Column
+from persisting.trajectory._sheet import Sheets
 from persisting.trajectory._writer import BUFFER_BYTES, AsyncWriter, Columns, Writer
 
 if TYPE_CHECKING:
@@ -67,6 +68,25 @@ class Episode:
         return len(self.version)
 
 
+@dataclass(frozen=True)
+class Lease:
+    """Steps that were given out to be consumed and were not acknowledged.
+
+    Attributes
+    ----------
+    batch : int
+        The number of the batch.
+    task : str
+        What consumes it.
+    offsets : numpy.ndarray of int64
+        Of the steps, in the order in which they were given out.
+    """
+
+    batch: int
+    task: str
+    offsets: np.ndarray = field(repr=False)
+
+
 class TrajectoryStore:
     """Steps of episodes in a directory.
 
@@ -112,6 +132,7 @@ class TrajectoryStore:
         self._store = Trajectories(path, options, read_only=read_only)
         self.path = self._store.path
         self._columns = Columns(columns or {})
+        self._sheets = Sheets(self._store)
         try:
             self._look_at_columns()
         except BaseException:
@@ -130,7 +151,8 @@ class TrajectoryStore:
         self._columns.known = found
 
     def close(self) -> None:
-        """Close the store. A second call does nothing. What writers have not sent is lost."""
+        """Store what writers have not sent, and close the store. A second call does nothing."""
+        self._sheets.end()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -142,6 +164,8 @@ class TrajectoryStore:
     @property
     def columns(self) -> dict[str, Column]:
         """The columns of the user, empty before the first step."""
+        if not self._columns.known:  # steps may have come without a word of their writer
+            self._look_at_columns()
         return dict(self._columns.known)
 
     # ---- writing ----
@@ -190,7 +214,7 @@ class TrajectoryStore:
         }
         begin = None if start is None else integer("start", start, 0, MOST)
         size = integer("buffer_bytes", buffer_bytes, 0, 1 << 30)
-        return Writer(self._store, self._columns, identity, begin, size)
+        return Writer(self._store, self._columns, self._sheets, identity, begin, size)
 
     async def async_writer(
         self,
@@ -256,21 +280,20 @@ class TrajectoryStore:
             terminated=found["terminated"],
             truncated=found["truncated"],
             metadata=found.get("metadata") or {},
-            steps=self._arrays(steps, self._columns.known),
+            steps=self._arrays(steps, self.columns),
             version=_versions(steps),
             final_observation=final,
         )
 
     def _final(self, row: pa.Table) -> dict[str, Any]:
         """Return the columns of a last observation that have a value."""
-        names = [name for name in self._columns.known if row[name].null_count == 0]
+        names = [name for name in self.columns if row[name].null_count == 0]
         return {name: value[0] for name, value in self._arrays(row, names).items()}
 
     def _arrays(self, table: pa.Table, names: Iterable[str]) -> dict[str, Any]:
+        columns = self.columns
         return {
-            name: self._columns.known[name].read(table[name])
-            for name in names
-            if name in table.schema.names
+            name: columns[name].read(table[name]) for name in names if name in table.schema.names
         }
 
     def episodes(self, where: str | None = None) -> pa.Table:
@@ -371,21 +394,105 @@ class TrajectoryStore:
         NotFoundError
             There is no such step or column.
         """
-        at = np.ascontiguousarray(offsets)
-        if at.ndim != 1 or (at.size and at.dtype.kind not in "iu"):
-            raise InvalidArgumentError(f"offsets: want integers, got {offsets!r:.60}")
-        at = at.astype(np.int64)
+        at = _offsets(offsets)
         counts = np.zeros(len(at), bool)
         self._store.are_steps(at, counts)
         if not counts.all():
             raise NotFoundError(f"offset {at[~counts][0]} is of no step of an episode that counts")
-        names = [*(self._columns.known if columns is None else columns)]
+        known = self.columns
+        names = [*(known if columns is None else columns)]
         for name in names:
-            if name not in self._columns.known:
-                raise NotFoundError(f"steps have no column {name!r}; there are {[*self.columns]}")
+            if name not in known:
+                raise NotFoundError(f"steps have no column {name!r}; there are {[*known]}")
         with self._store.take(at) as cursor:
             table = pa.Table.from_batches([*cursor], cursor.schema)
         return self._arrays(table, names)
+
+    # ---- consuming ----
+
+    def lease(self, offsets: npt.ArrayLike, *, task: str = "default") -> int:
+        """Give steps out as a batch, which is pending until `ack`, also through a crash.
+
+        Parameters
+        ----------
+        offsets : array of int
+            Of steps, as `query` gives them.
+        task : str
+            What consumes the batch.
+
+        Returns
+        -------
+        int
+            The number of the batch; each has another one.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such step.
+        """
+        return self._store.lease(_text("task", task), _offsets(offsets))
+
+    def ack(self, batch: int) -> None:
+        """Note that a batch was consumed. To say so again does nothing.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such batch.
+        """
+        self._store.ack(integer("batch", batch, 0, MOST))
+
+    def pending_batches(self, task: str | None = None) -> list[Lease]:
+        """Return the batches that were not acknowledged, in the order of their leases.
+
+        After a crash of a consumer these are the ones that it had, or had not yet acknowledged.
+
+        Parameters
+        ----------
+        task : str, optional
+            Those of one task only.
+        """
+        return [
+            Lease(found["batch"], found["task"], np.array(found["offsets"], np.int64))
+            for found in self._store.pending()
+            if task is None or found["task"] == task
+        ]
+
+    def tag(self, name: str) -> None:
+        """Give a name to what is acknowledged now, as of a checkpoint of the consumer.
+
+        It is on the disk when this returns, with all steps that were stored. Nobody is stopped, and
+        nothing is copied. A tag of that name is moved.
+        """
+        self._store.tag(_text("name", name))
+
+    def restore(self, name: str) -> None:
+        """Have the batches pending again that were acknowledged since a tag.
+
+        For a consumer that goes back to its own state of that time: what it consumed since, and
+        what was pending, `pending_batches` gives again. Tags that came after it are taken away.
+        Steps stay.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such tag.
+        """
+        self._store.restore(_text("name", name))
+
+    def untag(self, name: str) -> None:
+        """Take a tag away. What was acknowledged is kept from the oldest tag on.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such tag.
+        """
+        self._store.untag(_text("name", name))
+
+    def tags(self) -> list[str]:
+        """Return the names of tags, the oldest first."""
+        return self._store.tags()
 
     # ---- upkeep ----
 
@@ -408,6 +515,14 @@ class TrajectoryStore:
 
 def _text(name: str, value: str) -> str:
     return text(name, value).decode()
+
+
+def _offsets(given: npt.ArrayLike) -> np.ndarray:
+    """Return offsets as an array of contiguous int64."""
+    at = np.ascontiguousarray(given)
+    if at.ndim != 1 or (at.size and at.dtype.kind not in "iu"):
+        raise InvalidArgumentError(f"offsets: want integers, got {given!r:.60}")
+    return at.astype(np.int64)
 
 
 def _int64(column: pa.ChunkedArray) -> np.ndarray:

@@ -13,6 +13,7 @@ from persisting._arguments import integer
 from persisting._errors import ClosedError, InvalidArgumentError, SchemaError
 from persisting._loop.threads import on_thread
 from persisting.trajectory._columns import VERSION, Column, batch
+from persisting.trajectory._sheet import other_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from persisting._engine.trajectory import Trajectories
+    from persisting.trajectory._sheet import Sheet, Sheets
 
 # How many bytes of steps an append may leave with the writer, and for how many seconds.
 BUFFER_BYTES = 64 << 10
 _BUFFER_SECONDS = 0.02
-_MOST_ROWS = 4096
 _MOST_VERSION = 2**31 - 1
 
 
@@ -51,52 +52,6 @@ class Columns:
         }
 
 
-class _Pending:
-    """Steps that were not sent yet."""
-
-    def __init__(self, columns: dict[str, Column], rows: int) -> None:
-        self.columns = columns
-        self.count = 0
-        self.rows = rows
-        self.began = time.monotonic()
-        self._cells: dict[str, Any] = {
-            name: np.empty((rows, *c.shape), c.dtype) if c.kind == "array" else [None] * rows
-            for name, c in columns.items()
-        }
-        self._versions = np.empty(rows, np.int32)
-        self._plan = [
-            (name, self._cells[name], c.kind == "array", c.dtype, c.shape, c.cell)
-            for name, c in columns.items()
-        ]
-
-    def add(self, step: Mapping[str, Any], version: int) -> None:
-        """Copy a step."""
-        at = self.count
-        if len(step) != len(self._plan):
-            raise _other_columns(step, self.columns)
-        for name, cells, is_array, dtype, shape, cell in self._plan:
-            try:
-                value = step[name]
-            except KeyError:
-                raise _other_columns(step, self.columns) from None
-            if (
-                is_array
-                and isinstance(value, np.ndarray)
-                and value.dtype == dtype
-                and value.shape == shape
-            ):
-                cells[at] = value
-            else:
-                cells[at] = cell(name, value)
-        self._versions[at] = version
-        self.count = at + 1
-
-    def batch(self) -> Any:
-        """Return the steps as Arrow data, whose memory is not written any more."""
-        cells = {name: cells[: self.count] for name, cells in self._cells.items()}
-        return batch(self.columns, cells, self._versions[: self.count])
-
-
 class Writer:
     """Writes the steps of an episode. It is made by `TrajectoryStore.writer`.
 
@@ -115,14 +70,16 @@ class Writer:
         self,
         store: Trajectories,
         columns: Columns,
+        sheets: Sheets,
         identity: Mapping[str, Any],
         start: int | None,
         buffer_bytes: int,
     ) -> None:
         self._store = store
         self._columns = columns
+        self._sheets = sheets
         self._buffer_bytes = buffer_bytes
-        self._pending: _Pending | None = None
+        self._sheet: Sheet | None = None  # from the first `append` on
         self._closed = False
         self.episode_id: str = identity["id"]
         self.attempt: int = identity["attempt"]
@@ -132,7 +89,7 @@ class Writer:
     @property
     def next_step(self) -> int:
         """The place of the step that comes next."""
-        return self._sent + (self._pending.count if self._pending else 0)
+        return self._sent + (self._sheet.count if self._sheet else 0)
 
     def append(self, step: Mapping[str, Any], *, version: int = -1) -> int:
         """Add a step.
@@ -149,9 +106,11 @@ class Writer:
         Returns
         -------
         int
-            Its place in the episode. The step is acknowledged by the next `flush` or `end_episode`,
-            and by the append that finds it 20 ms old or the buffer full; with ``buffer_bytes=0`` by
-            this one.
+            Its place in the episode. The step survives the end of the process. It is seen by reads,
+            and held against what is there, by the next `flush` or `end_episode` and by the append
+            that finds it 20 ms old or the buffer full; within a second it is in the log, which
+            survives a failure of the power after ``wal_sync_interval``. With ``buffer_bytes=0`` all
+            of that is done when this returns.
 
         Raises
         ------
@@ -162,12 +121,9 @@ class Writer:
         ConflictError
             The episode has ended, or was superseded.
         """
-        self._send_if_due()
-        self._add(step, version)
-        at = self.next_step - 1
-        if not self._buffer_bytes:
-            self.flush()
-        return at
+        if self._due() or not self._try(step, version):
+            self._append_anyway(step, version)
+        return self.next_step - 1
 
     def extend(self, arrays: Mapping[str, Any], *, version: Any = -1) -> int:
         """Add several steps, which are acknowledged when it returns; errors as of `append`.
@@ -187,7 +143,7 @@ class Writer:
         self.flush()
         columns = self._columns.of_steps(arrays)
         if arrays.keys() != columns.keys():
-            raise _other_columns(arrays, columns)
+            raise other_columns(arrays, columns)
         cells = {name: column.cells(name, arrays[name]) for name, column in columns.items()}
         lengths = {name: len(column) for name, column in cells.items()}
         count = next(iter(lengths.values()))
@@ -206,9 +162,12 @@ class Writer:
     def flush(self) -> None:
         """Have all steps acknowledged. After an error the same steps are tried again."""
         self._check_open()
-        if self._pending is not None and self._pending.count:
-            self._send(self._pending.batch(), self._pending.columns)
-        self._pending = None
+        sheet = self._sheet
+        if sheet is not None and sheet.count:
+            count = sheet.count
+            sheet.send()
+            self._sent += count
+            self._columns.known = sheet.columns
 
     def end_episode(
         self,
@@ -250,13 +209,13 @@ class Writer:
             self._send_final(final_observation)
         ending["steps"] = self._sent
         self._store.finish(self._number, ending)
-        self._closed = True
+        self._end()
 
     def close(self) -> None:
         """Flush, and leave the episode as it is. A second call does nothing."""
         if not self._closed:
             self.flush()
-            self._closed = True
+            self._end()
 
     def __enter__(self) -> Self:
         return self
@@ -267,31 +226,47 @@ class Writer:
     # ---- what AsyncWriter does in parts ----
 
     def _due(self) -> bool:
-        """Whether steps are to be sent before another one is added."""
-        pending = self._pending
-        return pending is not None and (
-            pending.count == pending.rows or time.monotonic() - pending.began > _BUFFER_SECONDS
+        """Whether steps are to be sent before or with another one."""
+        sheet = self._sheet
+        if sheet is None or not self._buffer_bytes:
+            return True
+        return sheet.count > 0 and (
+            sheet.count == sheet.rows or time.monotonic() - sheet.began > _BUFFER_SECONDS
         )
 
-    def _send_if_due(self) -> None:
-        if self._due():
-            self.flush()
-
-    def _add(self, step: Mapping[str, Any], version: int) -> None:
+    def _try(self, step: Mapping[str, Any], version: int) -> bool:
+        """Add a step to the sheet that there is; False, with nothing done, if it has no room."""
         self._check_open()
-        version = integer(VERSION, version, -1, _MOST_VERSION)
-        if self._pending is None:
-            columns = self._columns.of_step(step)
-            size = 4 + sum(column.nbytes for column in columns.values())
-            rows = min(max(self._buffer_bytes // size, 1), _MOST_ROWS)
-            self._pending = _Pending(columns, rows)
-        self._pending.add(step, version)
+        sheet = self._sheet
+        assert sheet is not None
+        if version.__class__ is not int or not -1 <= version <= _MOST_VERSION:
+            version = integer(VERSION, version, -1, _MOST_VERSION)
+        if not sheet.count:
+            sheet.begin(self._number, self._sent)
+        return sheet.add(step, version)
+
+    def _append_anyway(self, step: Mapping[str, Any], version: int) -> None:
+        """Add a step, after those that are there were sent."""
+        self.flush()
+        if self._sheet is None:
+            self._sheet = self._sheets.take(self._columns.of_step(step), self._buffer_bytes)
+        if not self._try(step, version):  # it is larger than all of the sheet
+            columns = self._sheet.columns
+            self._send(_row(columns, step, version), columns)
+        elif not self._buffer_bytes:
+            self.flush()
 
     # ---- parts ----
 
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(f"the writer of episode {self.episode_id!r} is closed")
+
+    def _end(self) -> None:
+        self._closed = True
+        if self._sheet is not None:
+            self._sheets.give(self._sheet)
+            self._sheet = None
 
     def _send(self, steps: Any, columns: dict[str, Column]) -> None:
         self._store.append(self._number, self._sent, steps)
@@ -303,12 +278,7 @@ class Writer:
         if unknown := observation.keys() - known.keys():
             raise SchemaError(f"steps have no columns {sorted(unknown)}; there are {[*known]}")
         columns = {name: known[name] for name in observation}
-        cells = {}
-        for name, column in columns.items():
-            cell = column.cell(name, observation[name])
-            cells[name] = cell[None] if column.kind == "array" else [cell]
-        row = batch(columns, cells, np.full(1, -1, np.int32))
-        self._store.append(self._number, self._sent, row, final=True)
+        self._store.append(self._number, self._sent, _row(columns, observation, -1), final=True)
 
 
 class AsyncWriter:
@@ -341,13 +311,9 @@ class AsyncWriter:
         """Add a step; see `Writer.append`."""
         async with self._turn:
             writer = self._writer
-            if writer._due():
-                await on_thread(writer.flush)
-            writer._add(step, version)
-            at = writer.next_step - 1
-            if not writer._buffer_bytes:
-                await on_thread(writer.flush)
-            return at
+            if writer._due() or not writer._try(step, version):
+                await on_thread(lambda: writer._append_anyway(step, version))
+            return writer.next_step - 1
 
     async def extend(self, arrays: Mapping[str, Any], *, version: Any = -1) -> int:
         """Add several steps; see `Writer.extend`."""
@@ -390,9 +356,10 @@ class AsyncWriter:
         await self.close()
 
 
-def _other_columns(step: Mapping[str, Any], columns: Mapping[str, Column]) -> SchemaError:
-    """Return the error for a step with other columns than the first one."""
-    missing, unknown = sorted(columns.keys() - step.keys()), sorted(step.keys() - columns.keys())
-    return SchemaError(
-        f"each step has the columns of the first one: {missing} are missing, {unknown} are unknown"
-    )
+def _row(columns: dict[str, Column], values: Mapping[str, Any], version: int) -> Any:
+    """Return one step as Arrow data."""
+    cells = {}
+    for name, column in columns.items():
+        cell = column.cell(name, values[name])
+        cells[name] = cell[None] if column.kind == "array" else [cell]
+    return batch(columns, cells, np.full(1, version, np.int32))
