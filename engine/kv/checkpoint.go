@@ -1,8 +1,10 @@
 package kv
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/persisting/persisting/engine/statefile"
@@ -41,9 +43,11 @@ func (s *Store) checkpoint(clean bool) error {
 	return s.catalog.forget(first)
 }
 
-// writeIndex writes all frames of a checkpoint. Owners come first, since the entries name them by number.
+// writeIndex writes all frames of a checkpoint. Owners come first, since the entries name them by number; segments are in the order of
+// their turns, which the next opening keeps.
 func (s *Store) writeIndex(w *writer, clean bool, first, sequence uint64) {
 	segments := s.allSegments()
+	slices.SortFunc(segments, func(a, b *segment) int { return cmp.Compare(a.turn.Load(), b.turn.Load()) })
 	head := le.AppendUint32(nil, catalogVersion)
 	head = le.AppendUint32(head, map[bool]uint32{true: 1}[clean])
 	head = le.AppendUint64(head, first)

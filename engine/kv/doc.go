@@ -52,9 +52,10 @@
 //
 // A segment is emptied as a whole: what is worth it is written again into the main ring, the rest is forgotten, and the file is
 // filled anew. Nothing is punched or compacted, and writes are sequential. With s3fifo, the default, first writes go to the small
-// ring, a tenth of the segments, and what was read there moves to the main ring; keys that were forgotten a short time ago go
-// there at once. In the main ring a block survives as often as it was read, three times at most. lru, fifo and lfu have the main
-// ring only, and differ in what is worth it. At most 3/10 of a segment are moved for that reason. Pinned blocks, and those with a
+// ring, 3/10 of the segments, and what was read there moves to the main ring; keys that were forgotten a short time ago go there at
+// once. lru, lfu and fifo have the main ring only, and differ in what is worth it. A segment of which 2/5 or more are worth it stays
+// as it is, as the newest of the main ring; of others those that were read most are moved, no more than 0.3 bytes for each that is
+// set. Each turn halves the counts of reads. TestWhatIsWorthKeeping has the figures. Pinned blocks, and those with a
 // lease, are moved in any case; a segment that has more than 1/2 of such, 3/4 if there is no other, is passed over. A segment is
 // filled anew when the last reader has left it; nobody waits for that: a set that finds no segment fails.
 //

@@ -6,7 +6,7 @@ import (
 
 // read counts an access.
 func (s *Store) read(e *entry) {
-	if reads := e.reads(); reads < s.policy.mostReads() {
+	if reads := e.reads(); reads < mostReads {
 		e.setReads(reads + 1)
 	}
 }

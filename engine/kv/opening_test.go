@@ -1,12 +1,16 @@
 package kv
 
 import (
+	"fmt"
+	"maps"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/persisting/persisting/engine/blob"
+	"github.com/persisting/persisting/engine/kv/transfer"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -76,5 +80,64 @@ func TestOpeningOfManyKeys(t *testing.T) {
 		if e := s.index.entry(table.refs[at]); e.page != pages[i] || e.sum != uint32(i) {
 			t.Fatalf("key %d is %+v, want page %d", i, e, pages[i])
 		}
+	}
+}
+
+// TestAnOpeningForgetsNothing compares a store that is closed and opened again with what it was, and what it forgets afterwards with
+// what one forgets that stays open.
+func TestAnOpeningForgetsNothing(t *testing.T) {
+	for _, policy := range []string{"s3fifo", "lru", "lfu", "fifo"} {
+		t.Run(policy, func(t *testing.T) {
+			var left [2][]string
+			for i, reopen := range []bool{false, true} {
+				f := newFixture(t, func(o *Options) { o.Policy = policy })
+				f.fill(t)
+				before := f.Stats()
+				if reopen {
+					f.reopen()
+				}
+				after := f.Stats()
+				if before.PinnedBytes == 0 || after.PinnedBytes != before.PinnedBytes || after.Keys != before.Keys ||
+					!maps.Equal(after.Namespaces, before.Namespaces) || !maps.Equal(after.Salts, before.Salts) {
+					t.Errorf("opened with %+v,\nclosed with %+v", after, before)
+				}
+				f.allowance = 0 // which begins with the opening
+				for n := range 30 {
+					f.must(fmt.Sprintf("later %d", n), 15000)
+				}
+				for n := range 60 {
+					if key := fmt.Sprintf("key %d", n); f.has(key) {
+						left[i] = append(left[i], key)
+					}
+				}
+			}
+			if !slices.Equal(left[0], left[1]) || len(left[0]) == 0 || len(left[0]) == 60 {
+				t.Errorf("%q are left after an opening,\n%q without", left[1], left[0])
+			}
+		})
+	}
+}
+
+// fill sets 60 blocks, of which some are read, one is pinned, and some are of another salt.
+func (f *fixture) fill(t *testing.T) {
+	t.Helper()
+	salted, err := f.Space("model", "salt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 60 {
+		f.must(fmt.Sprintf("key %d", i), 15000)
+		for _, read := range []int{i / 2, i / 3, 7} {
+			get(t, f.Store, 0, fmt.Sprintf("key %d", read))
+		}
+	}
+	if r := set(t, f.Store, salted, "salted", payload("salted", 1, 15000)); r != transfer.OK {
+		t.Fatalf("set: result %d", r)
+	}
+	if ok, err := f.Pin(0, []byte("key 50")); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if err := f.SetQuota("salt", 50_000); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -15,33 +15,22 @@ func (p policy) first(known bool) int {
 	return main
 }
 
-// mostReads is up to where reads are counted. Three is enough to tell a block that is read from one that was; lfu wants to tell
-// more from less, and counts as far as there are bits.
-func (p policy) mostReads() uint32 {
-	if p == "lfu" {
-		return readsMask >> ownerBits
-	}
-	return 3
-}
+// mostReads is up to where reads are counted, as far as there are bits: where not all that was read can stay, what was read most
+// does.
+const mostReads = readsMask >> ownerBits
 
 // worth says whether a block that nothing else protects is kept, with which rank, and sets what its count of reads is then.
-func (p policy) worth(ring uint32, c *candidate) bool {
+func (p policy) worth(c *candidate) bool {
 	reads := c.entry.reads()
 	c.rank = reads
 	switch p {
-	case "s3fifo":
-		if ring == main {
-			c.entry.setReads(reads - min(reads, 1))
-		} else {
-			c.entry.setReads(0)
-		}
+	case "fifo":
+		return false
 	case "lru":
 		c.rank = 1
 		c.entry.setReads(0)
-	case "lfu":
-		c.entry.setReads(reads / 2)
 	default:
-		return false
+		c.entry.setReads(reads / 2)
 	}
 	return reads > 0
 }

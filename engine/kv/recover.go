@@ -178,6 +178,8 @@ func (r *recovery) segment(b []byte) {
 		return // it was filled anew, or is gone
 	}
 	known := true
+	g.Assume(epoch, ring&^openBit) // one that was renewed is in the main ring, whatever its header says
+	g.turn.Store(uint64(len(r.begun)) + 1)
 	r.begun[slot] = ring&openBit != 0
 	r.used[slot] = le.Uint32(b[16:])
 	r.end[slot] = r.used[slot]
@@ -534,12 +536,27 @@ func (r *recovery) isOlder(hash, sequence uint64) bool {
 	return r.s.index.find(t, hash) >= 0 && sequence <= r.sequence
 }
 
-// arrange puts the segments into the rings, in the order of their epochs, which is that in which they were begun. The newest of
-// each ring goes on being filled. One without a live block has no place in a ring; it is made void when the first set wants one.
+// older compares the turns of two segments: those that the checkpoint knows come in its order, with those that were being filled
+// behind the others, which may have been renewed since; then come those that were begun later, by their epochs.
+func (r *recovery) older(a, b *segment) int {
+	age := func(g *segment) int {
+		switch {
+		case g.turn.Load() == 0:
+			return 2
+		case r.begun[g.Slot]:
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(age(a), age(b)), cmp.Compare(a.turn.Load(), b.turn.Load()), cmp.Compare(a.Epoch(), b.Epoch()))
+}
+
+// arrange puts the segments into the rings. The newest of each ring goes on being filled. One without a live block has no place in
+// a ring; it is made void when the first set wants one.
 func (r *recovery) arrange() {
 	s := r.s
 	all := s.allSegments()
-	slices.SortFunc(all, func(a, b *segment) int { return cmp.Compare(a.Epoch(), b.Epoch()) })
+	slices.SortFunc(all, r.older)
 	for _, g := range all {
 		ring := int(g.Ring())
 		if ring >= rings || g.Epoch() == 0 || g.live.Load() == 0 {
@@ -550,10 +567,7 @@ func (r *recovery) arrange() {
 		if s.policy.first(false) == main {
 			ring = main
 		}
-		if old := s.rings.open[ring]; old != nil {
-			s.rings.sealed[ring] = append(s.rings.sealed[ring], old)
-		}
-		s.rings.open[ring] = g
+		s.rings.install(ring, g)
 	}
 }
 

@@ -34,8 +34,8 @@ func (s *Store) extend(ring int, full *segment) error {
 	if s.rings.openOf(ring) != full {
 		return nil
 	}
-	g, err := s.emptySegment()
-	if err != nil {
+	g, err := s.emptySegment(ring, full)
+	if g == nil || err != nil {
 		return err
 	}
 	return s.begin(ring, g)
@@ -65,28 +65,32 @@ const (
 const spare = 1
 
 // emptySegment returns a segment that holds nothing: a free one, a new one while the capacity has room, or the oldest once it was
-// emptied. It does not wait for readers; a set that finds none fails, and the blocks that are read stay. The caller holds
-// s.recycling, here and below.
-func (s *Store) emptySegment() (*segment, error) {
+// emptied. It does not wait for readers; a set that finds none fails, and the blocks that are read stay. It returns nil where what
+// stays of the one that was emptied has begun the next segment of the ring already: to put another behind would leave most of that
+// empty. The caller holds s.recycling, here and below.
+func (s *Store) emptySegment(ring int, full *segment) (*segment, error) {
 	for tries := 0; ; tries++ {
 		s.collect()
 		if g := s.rings.pop(spare); g != nil {
 			return g, nil
 		}
-		var full error
+		var noFile error
 		if s.rings.room() {
 			g, err := s.create()
 			if err == nil {
 				return g, nil
 			}
-			full = err // there may be segments to empty
+			noFile = err // there may be segments to empty
 		}
 		if s.rings.leavingCount() > 1 || tries == mostTries || s.o.Now().Before(s.fullUntil) {
 			s.fullUntil = s.o.Now().Add(fullFor)
-			return nil, errors.Join(errFull, full)
+			return nil, errors.Join(errFull, noFile)
 		}
 		if err := s.recycle(); err != nil {
-			return nil, errors.Join(err, full)
+			return nil, errors.Join(err, noFile)
+		}
+		if s.rings.openOf(ring) != full {
+			return nil, nil
 		}
 	}
 }
@@ -132,36 +136,75 @@ func (s *Store) collect() {
 // stop every set, one of which three quarters stay is emptied, which gains little for much writing, and beyond that none.
 func (s *Store) recycle() error {
 	s.owners.judge()
+	for range mostRenewed {
+		if !s.renew() {
+			break
+		}
+	}
 	for _, most := range []int64{s.blobs.SegmentBytes / 2, s.blobs.SegmentBytes * 3 / 4} {
 		for _, g := range s.rings.victims() {
-			must, worth := s.sort(g)
+			must, worth, _ := s.sort(g)
 			if takenBytes(must) > most {
 				continue
 			}
 			if err := g.Probe(); err != nil {
 				return s.failed("empty a segment", err)
 			}
-			return s.empty(g, append(must, s.affordable(worth)...))
+			return s.empty(g, append(must, s.affordable(worth, takenBytes(must))...))
 		}
 	}
 	return errFull
 }
 
-// affordable are the candidates of the highest rank, up to 3/10 of a segment. That bounds what eviction writes: a store whose
-// blocks are all read would write each of them again and again otherwise, and set nothing new.
-func (s *Store) affordable(worth []candidate) []candidate {
+// mostRenewed bounds how many segments stay as they are before one is emptied. A block that nobody reads any more is worth nothing
+// after its reads were halved a few times.
+const mostRenewed = 8
+
+// renew has the oldest segment stay as it is, as the newest of the main ring, if 2/5 of it or more are worth it, and says whether
+// they are: that costs no write, and what has gathered in one segment because it is read again and again would be written again and
+// again otherwise. What of it is worth nothing takes its place for one more turn, unless a quota wants it gone.
+func (s *Store) renew() bool {
+	victims := s.rings.victims()
+	if len(victims) == 0 {
+		return false
+	}
+	g := victims[0]
+	_, worth, over := s.sort(g)
+	if over || takenBytes(worth) < s.blobs.SegmentBytes*2/5 {
+		return false
+	}
+	for _, c := range worth {
+		t := s.index.shard(c.entry.hash)
+		t.mu.Lock()
+		if e := s.lookAt(t, c.entry.hash, c.ref, c.entry.page); e != nil {
+			e.setReads(c.entry.reads())
+		}
+		t.mu.Unlock()
+	}
+	s.rings.renew(g)
+	return true
+}
+
+// affordable are the candidates of the highest rank that may be moved beside so many bytes that have to be. For each segment that is
+// emptied 3/13 of one may be, now or later, so that no more than 0.3 bytes are moved for each that is set: a store whose blocks are
+// all read would write each of them again and again otherwise, and set nothing new.
+func (s *Store) affordable(worth []candidate, must int64) []candidate {
 	slices.SortStableFunc(worth, func(a, b candidate) int { return cmp.Compare(b.rank, a.rank) })
-	left := s.blobs.SegmentBytes * 3 / 10
+	s.allowance = min(s.allowance+s.blobs.SegmentBytes*3/13, 2*s.blobs.SegmentBytes)
+	left := min(s.allowance, s.blobs.SegmentBytes/2-must)
 	for i, c := range worth {
 		if left -= blob.TakenBytes(c.entry.length); left < 0 {
-			return worth[:i]
+			worth = worth[:i]
+			break
 		}
 	}
+	s.allowance -= takenBytes(worth)
 	return worth
 }
 
-// sort finds the blocks of a segment that have to stay and those that are worth it.
-func (s *Store) sort(g *segment) (must, worth []candidate) {
+// sort finds the blocks of a segment that have to stay and those that are worth it, and says whether a salt that is over its quota
+// has others.
+func (s *Store) sort(g *segment) (must, worth []candidate, over bool) {
 	now, tick := s.seconds(), s.tick()
 	for i := range g.entryCount() {
 		c := candidate{ref: g.Slot*s.index.perSegment + i}
@@ -174,11 +217,13 @@ func (s *Store) sort(g *segment) (must, worth []candidate) {
 		case !c.entry.live() || c.entry.expired(now):
 		case c.entry.pinned() || c.entry.lease > tick:
 			must = append(must, c)
-		case s.policy.worth(g.Ring(), &c) && !s.owners.get(c.entry.owner()).over.Load():
+		case s.owners.get(c.entry.owner()).over.Load():
+			over = true
+		case s.policy.worth(&c):
 			worth = append(worth, c)
 		}
 	}
-	return must, worth
+	return must, worth, over
 }
 
 // empty moves the blocks that stay and forgets the others. The copies are on the disk before the segment is void: a crash in

@@ -3,6 +3,7 @@ package kv
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // The rings of a segment.
@@ -18,6 +19,8 @@ const (
 // and goes through them in that order. Its lock is held for moments; what waits for the disk, and what decides, is done under
 // that of recycling, by one at a time.
 type ringSet struct {
+	turns atomic.Uint64 // how many were begun or renewed
+
 	mu      sync.Mutex
 	limit   int // segments that there may be
 	most    int // to that many, copies of blocks that stay may add one; guarded by s.recycling
@@ -56,6 +59,7 @@ func (r *ringSet) install(ring int, g *segment) {
 	if old := r.open[ring]; old != nil {
 		r.sealed[ring] = append(r.sealed[ring], old)
 	}
+	g.turn.Store(r.turns.Add(1))
 	r.open[ring] = g
 }
 
@@ -100,13 +104,14 @@ func (r *ringSet) made(by int) {
 }
 
 // victims are the segments that may be emptied, best first: those without a block, then the oldest of the ring that is too long.
-// The small ring may have a tenth of all, so that what is read once only has left before it has pushed out anything else. One
-// that is written to is left out: its blocks have no entries yet, and would be lost.
+// The small ring may have 3/10 of all: what is read once only has left before it has pushed out much, and what is read again after
+// others were set, such as a conversation that goes on, has been. One that is written to is left out: its blocks have no entries
+// yet, and would be lost.
 func (r *ringSet) victims() []*segment {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	first, second := main, small
-	if len(r.sealed[small])+1 > max(1, r.limit/10) {
+	if len(r.sealed[small])+1 > max(1, r.limit*3/10) {
 		first, second = small, main
 	}
 	all := slices.Concat(r.sealed[first], r.sealed[second])
@@ -123,13 +128,28 @@ func (r *ringSet) victims() []*segment {
 	return append(empty, rest...)
 }
 
+// renew makes a segment, which is sealed, the newest of the main ring as it is.
+func (r *ringSet) renew(g *segment) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unlink(g)
+	g.Assume(g.Epoch(), main)
+	g.turn.Store(r.turns.Add(1))
+	r.sealed[main] = append(r.sealed[main], g)
+}
+
+// unlink takes a sealed segment out of its ring.
+func (r *ringSet) unlink(g *segment) {
+	for ring := range r.sealed {
+		r.sealed[ring] = slices.DeleteFunc(r.sealed[ring], func(other *segment) bool { return other == g })
+	}
+}
+
 // retire takes a segment out of its ring, emptied. It is not free yet: readers that have found a block before may still read it.
 func (r *ringSet) retire(g *segment) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for ring := range r.sealed {
-		r.sealed[ring] = slices.DeleteFunc(r.sealed[ring], func(other *segment) bool { return other == g })
-	}
+	r.unlink(g)
 	r.leaving = append(r.leaving, g)
 }
 

@@ -10,9 +10,10 @@ import (
 // segment is a segment file with the entries of its blocks.
 type segment struct {
 	*blob.Segment
-	users   atomic.Int32 // reads and writes in it now: it is not filled anew before they have ended
-	writers atomic.Int32 // of these, writes: it is not emptied before they have ended
-	live    atomic.Int64 // bytes that live blocks take
+	users   atomic.Int32  // reads and writes in it now: it is not filled anew before they have ended
+	writers atomic.Int32  // of these, writes: it is not emptied before they have ended
+	live    atomic.Int64  // bytes that live blocks take
+	turn    atomic.Uint64 // grows in the order in which segments were begun or renewed
 
 	mu      sync.Mutex // after that of a shard
 	entries entries

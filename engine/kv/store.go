@@ -43,6 +43,7 @@ type Store struct {
 
 	recycling     sync.Mutex // while segments are made, begun and emptied
 	fullUntil     time.Time  // nothing is emptied before; guarded by recycling
+	allowance     int64      // bytes that may be moved for being worth it; guarded by recycling
 	checkpointing sync.Mutex
 	checkpointed  time.Time
 	keys          [stripes]sync.Mutex // while an entry is changed in the journal and in the index
