@@ -221,11 +221,10 @@ def assert_return(batch: Batch, i: int, one: Played, at: int, n: int, usable: in
 def assert_batch(games: Games, batch: Batch, unit: Unit, following: bool) -> None:
     """Hold a batch of windows against the model."""
     windows, steps = games.windows(unit, following), games.by_offset
-    slices = isinstance(unit, Slices)
     for i in range(batch.draws):
-        first = batch.offsets[i, 0] if slices else batch.offsets[i]
+        first = batch.offsets[i, 0] if isinstance(unit, Slices) else batch.offsets[i]
         one, at, length = windows[int(first)]
-        if not slices:
+        if not isinstance(unit, Slices):
             assert_step(batch, i, one, at, following)
             if isinstance(unit, NStep):
                 assert_return(batch, i, one, at, unit.n, games.usable(one, True))
@@ -342,7 +341,10 @@ def test_a_hundred_thousand_windows(games: Games) -> None:
         assert (batch.episodes == batch.episodes[:, :1]).all()
         assert (np.diff(batch.steps.astype(int), axis=1) == 1).all()
         assert np.array_equal(batch["next_obs"][:, :-1], batch["obs"][:, 1:])
-        last = {int(o): v.tobytes() for o, v in zip(batch.offsets[:, 3], batch["next_obs"][:, 3], strict=True)}
+        last = {
+            int(o): v.tobytes()
+            for o, v in zip(batch.offsets[:, 3], batch["next_obs"][:, 3], strict=True)
+        }
         assert all(seen.setdefault(o, v) == v for o, v in last.items())
     steps = games.by_offset
     for offset, value in seen.items():
@@ -569,13 +571,14 @@ def test_priorities_of_zero_are_not_drawn(tmp_path: Path) -> None:
             writer.flush()
             assert {*sampler.sample(100)["x"]} == {7, 1000}
             assert store.priorities([1000]).tolist() == [np.float32(1e-3)]
-        for offsets, values, says in [
+        wrong: list[tuple[Any, Any, str]] = [
             ([1], [-1.0], "priority -1 of offset 1"),
             ([1], [np.nan], "priority NaN"),
             ([1], [1e300], "float32 can hold"),
             ([1, 2], [1.0], "priorities for"),
             ([[1]], [[1.0]], "want integers"),
-        ]:
+        ]
+        for offsets, values, says in wrong:
             with pytest.raises(InvalidArgumentError, match=says):
                 store.update_priorities(offsets, values)
         with pytest.raises(NotFoundError, match="offset 1001"):
@@ -653,12 +656,9 @@ def test_groups_of_single_steps(tmp_path: Path) -> None:
 def draws(store: TrajectoryStore) -> list[dict[str, bytes]]:
     """Return what samplers of a seed draw."""
     found = []
-    for unit, order in (
-        (Steps(), "uniform"),
-        (Slices(3, pad=True), "uniform"),
-        (NStep(3), "uniform"),
-    ):
-        batch = store.sampler(unit, order=order, next=("obs",), seed=11).sample(500)
+    units: tuple[Unit, ...] = (Steps(), Slices(3, pad=True), NStep(3))
+    for unit in units:
+        batch = store.sampler(unit, next=("obs",), seed=11).sample(500)
         found.append({name: batch[name].tobytes() for name in batch})
     return found
 
@@ -783,7 +783,8 @@ def test_writers_and_samplers_at_once(tmp_path: Path) -> None:
         with store.writer(episode_id="0") as writer:
             writer.append(step(0, 0))
             writer.append(step(0, 1))
-        done, failed = threading.Event(), []
+        done = threading.Event()
+        failed: list[tuple[Any, ...]] = []
 
         def write(thread: int) -> None:
             for n in range(60):
@@ -952,10 +953,10 @@ def test_draws_that_cannot_be(games: Games, tmp_path: Path) -> None:
 
 def test_a_final_observation_that_lacks_what_is_next(tmp_path: Path) -> None:
     with TrajectoryStore(tmp_path / "store") as store:
-        for name, ends in (("a", {"terminated": True}), ("b", {"truncated": True})):
+        for name in ("a", "b"):
             writer = store.writer(episode_id=name)
             writer.extend({"x": [1.0], "y": [1.0]})
-            writer.end_episode({"x": 2.0}, **ends)
+            writer.end_episode({"x": 2.0}, terminated=name == "a", truncated=name == "b")
             if name == "a":
                 found = store.sampler(next=("x", "y")).sample(1)
                 assert (found["next_x"], found["next_y"]) == (2, 0)

@@ -11,6 +11,8 @@ type drawer struct {
 	shuffle  shuffle
 	groups   groups
 	lottery  lottery
+	numbers  []int64 // that are tried next
+	warmed   uint32  // what was read to have it near
 }
 
 func newDrawer(l *Law, r *ranks) (*drawer, error) {
@@ -44,7 +46,7 @@ func (d *drawer) draw(x *index, count int, out []window) ([]window, error) {
 	switch {
 	case d.law.Group > 0:
 		d.groups.catchUp(x)
-		out, err := d.try(out, count, 0, int64(len(d.groups.members)), func(n int64, out []window) []window {
+		out, err := d.try(out, count, 0, int64(len(d.groups.members)), nil, func(n int64, out []window) []window {
 			return d.groups.draw(x, d.law, d.random, n, out)
 		})
 		if d.groups.long != nil {
@@ -58,7 +60,7 @@ func (d *drawer) draw(x *index, count int, out []window) ([]window, error) {
 	case d.law.Order == shuffled:
 		return d.deal(x, count, out)
 	case d.law.Order == byEpisodes:
-		return d.try(out, count, 0, int64(len(x.episodes)), func(n int64, out []window) []window {
+		return d.try(out, count, 0, int64(len(x.episodes)), nil, func(n int64, out []window) []window {
 			e := x.episodes[n]
 			starts := d.law.starts(e)
 			if starts == 0 {
@@ -71,7 +73,7 @@ func (d *drawer) draw(x *index, count int, out []window) ([]window, error) {
 	if d.law.oldest > -1 {
 		from = min(x.versions.from(d.law.oldest), x.visible)
 	}
-	return d.try(out, count, from, x.visible, func(offset int64, out []window) []window { return d.at(x, offset, out) })
+	return d.try(out, count, from, x.visible, func() { d.warm(x) }, func(offset int64, out []window) []window { return d.at(x, offset, out) })
 }
 
 // at adds to out the window that begins at a row, if one does.
@@ -141,21 +143,53 @@ func (d *drawer) deal(x *index, count int, out []window) ([]window, error) {
 	return nil, errNothing
 }
 
-// try draws numbers from one on and below a bound until so many of them have added windows to out.
-func (d *drawer) try(out []window, count int, from, bound int64, take func(n int64, out []window) []window) ([]window, error) {
+// leastTried is how many numbers are drawn at once at least.
+const leastTried = 32
+
+// try draws numbers from one on and below a bound until so many of them have added windows to out. Those that are looked at next are
+// shown to near, which may be nil.
+func (d *drawer) try(out []window, count int, from, bound int64, near func(), take func(n int64, out []window) []window) ([]window, error) {
 	if from >= bound {
 		return nil, errNothing
 	}
-	for left := tries * (count + 1); count > 0; left-- {
+	for left := tries; count > 0; left-- {
 		if left == 0 {
 			return d.tryFew(out, count, from, bound, take)
 		}
-		before := len(out)
-		if out = take(from+d.random.Int64N(bound-from), out); len(out) > before {
-			count--
+		d.numbers = d.numbers[:0]
+		for range max(count, leastTried) {
+			d.numbers = append(d.numbers, from+d.random.Int64N(bound-from))
+		}
+		if near != nil {
+			near()
+		}
+		for _, n := range d.numbers {
+			before := len(out)
+			if out = take(n, out); len(out) == before {
+				continue
+			}
+			if count--; count == 0 {
+				break
+			}
 		}
 	}
 	return out, nil
+}
+
+// warm reads what is asked of the rows that are looked at next: in loops that do nothing else the processor waits for many at once,
+// and not for one after the other. 256 draws of four million steps take 126 us with it and 270 us without (BenchmarkDraw).
+func (d *drawer) warm(x *index) {
+	for _, row := range d.numbers {
+		c, i := x.at(row)
+		d.warmed += c.step[i] + c.next[i]
+		if c.last[i] {
+			d.warmed++
+		}
+	}
+	for _, row := range d.numbers {
+		c, i := x.at(row)
+		d.warmed += uint32(x.episodes[c.episode[i]].Steps)
+	}
 }
 
 // tryFew is try where few numbers add windows: they are listed.

@@ -150,3 +150,28 @@ func TestAMirrorThatCannotGoOnIsGivenUp(t *testing.T) {
 	}
 	refused(t, s.Prioritize([]int64{1}, []float64{1}), engine.ErrClosed, "closed")
 }
+
+// BenchmarkDraw draws 256 steps of four million in episodes of 100, without what is gathered.
+func BenchmarkDraw(b *testing.B) {
+	x := newIndex()
+	for n := range uint32(40_000) {
+		x.begin(&episode{number: n, state: open})
+		x.add(x.episodes[n], 100, false)
+	}
+	x.visible = x.rows
+	d, err := newDrawer(&Law{Order: uniformly, Length: 1, Stride: 1, oldest: -1}, new(ranks))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var out []window
+	for name, near := range map[string]func(){"warm": func() { d.warm(x) }, "not warm": nil} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				out, err = d.try(out[:0], 256, 0, x.visible, near, func(row int64, out []window) []window { return d.at(x, row, out) })
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 # What each sample has besides columns, in the order of `persisting_sampler_sample`.
-_KNOWN = {
+_KNOWN: dict[str, np.dtype[Any]] = {
     "versions": np.dtype(np.int32),
     "offsets": np.dtype(np.int64),
     "episodes": np.dtype(np.uint32),
@@ -25,8 +25,11 @@ _KNOWN = {
     "truncated": np.dtype(np.bool_),
     "mask": np.dtype(np.bool_),
 }
-_WEIGHTS = {"weights": np.dtype(np.float32)}
-_RETURNS = {"returns": np.dtype(np.float64), "discounts": np.dtype(np.float64)}
+_WEIGHTS: dict[str, np.dtype[Any]] = {"weights": np.dtype(np.float32)}
+_RETURNS: dict[str, np.dtype[Any]] = {
+    "returns": np.dtype(np.float64),
+    "discounts": np.dtype(np.float64),
+}
 _ALIGNMENT = 64
 
 NEXT = "next_"
@@ -45,7 +48,11 @@ class Form:
     ) -> None:
         self.columns = columns
         self.shape = shape
-        self.known = _KNOWN | (_WEIGHTS if weights else {}) | (_RETURNS if returns else {})
+        self.known: dict[str, np.dtype[Any]] = dict(_KNOWN)
+        if weights:
+            self.known |= _WEIGHTS
+        if returns:
+            self.known |= _RETURNS
 
     def allocate(self, draws: int) -> Batch:
         """Return a batch in memory of its own."""

@@ -1,0 +1,174 @@
+"""What samplers of trajectories take, for the figures in docs/trajectories.md.
+
+python3 -m benchmarks.trajectory_samplers [--directory DIR] [steps ...]
+
+Steps of 998 bytes in six columns, in episodes of 100, of which each batch is 256: for each law the
+times of a call into the same memory; beside them numpy, which takes the same columns from arrays by
+random numbers, and so has neither episodes nor next observations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from persisting.trajectory import NStep, Slices, Steps, TrajectoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EPISODE = 100
+BATCH = 256
+CALLS = 1500
+HOT = 12 << 30
+
+
+def episode(chance: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return the steps of an episode."""
+    return {
+        "obs": chance.standard_normal((EPISODE, 84), dtype=np.float32),
+        "action": chance.integers(0, 18, EPISODE),
+        "reward": chance.standard_normal(EPISODE, dtype=np.float32),
+        "terminated": np.arange(EPISODE) == EPISODE - 1,
+        "truncated": np.zeros(EPISODE, bool),
+        "tokens": chance.integers(0, 150_000, (EPISODE, 80)),
+    }
+
+
+def timed(what: str, call: Callable[[], Any], calls: int = CALLS) -> None:
+    """Print the times of a call, in microseconds."""
+    for _ in range(calls // 10):
+        call()
+    laps = np.empty(calls)
+    for i in range(calls):
+        began = time.perf_counter()
+        call()
+        laps[i] = time.perf_counter() - began
+    p10, p50, p99 = np.percentile(laps, [10, 50, 99]) * 1e6
+    print(f"  {what:32} p10 {p10:7.1f}  p50 {p50:7.1f}  p99 {p99:7.1f} us", flush=True)
+
+
+def write(store: TrajectoryStore, steps: dict[str, np.ndarray], name: str, version: int) -> None:
+    """Write an episode."""
+    writer = store.writer(episode_id=name)
+    writer.extend(steps, version=version)
+    writer.end_episode({"obs": steps["obs"][0]}, truncated=True)
+
+
+def laws(store: TrajectoryStore, count: int) -> None:
+    """Draw by each law."""
+    oldest = count // EPISODE * 9 // 10
+    each: tuple[tuple[str, Any, dict[str, Any], dict[str, Any]], ...] = (
+        ("uniform", Steps(), {}, {}),
+        ("uniform, next_obs", Steps(), {"next": ("obs",)}, {}),
+        ("uniform, the newest tenth", Steps(), {}, {"min_version": oldest}),
+        ("shuffle", Steps(), {"order": "shuffle"}, {}),
+        ("prioritized", Steps(), {"order": "prioritized"}, {}),
+        ("3 steps, next_obs", NStep(3), {"next": ("obs",)}, {}),
+        ("32 slices of 8", Slices(8), {}, {}),
+        ("32 slices of 8, by episodes", Slices(8), {"order": "episodes"}, {}),
+    )
+    for what, unit, options, bound in each:
+        sampler = store.sampler(unit, **options)
+        draws = BATCH // 8 if isinstance(unit, Slices) else BATCH
+        out = sampler.sample(draws, **bound)
+        while out.draws < draws:
+            out = sampler.sample(draws, **bound)
+        if what == "uniform":
+            timed("uniform, new memory", lambda s=sampler, d=draws: s.sample(d))
+        timed(what, lambda s=sampler, d=draws, o=out, b=bound: s.sample(d, o, **b))
+    sampler = store.sampler(order="prioritized")
+    out, values = sampler.sample(BATCH), np.linspace(0.1, 0.9, BATCH)
+    timed("update of 256 priorities", lambda: store.update_priorities(out.offsets, values))
+
+    def both() -> None:
+        store.update_priorities(out.offsets, values)
+        sampler.sample(BATCH, out)
+
+    timed("prioritized, and an update of it", both)
+
+
+def numpy(steps: dict[str, np.ndarray], count: int, chance: np.random.Generator) -> None:
+    """Take the same from arrays in memory."""
+    columns = [np.ones((count, *column.shape[1:]), column.dtype) for column in steps.values()]
+
+    def uniform() -> None:
+        rows = chance.integers(0, count, BATCH)
+        for column in columns:
+            column[rows]
+
+    def slices() -> None:
+        rows = (chance.integers(0, count - 8, BATCH // 8)[:, None] + np.arange(8)).ravel()
+        for column in columns:
+            column[rows]
+
+    timed("numpy, uniform", uniform)
+    timed("numpy, 32 slices of 8", slices)
+
+
+def beside_a_writer(store: TrajectoryStore, steps: dict[str, np.ndarray]) -> None:
+    """Draw while another thread writes about 50,000 steps a second."""
+    sampler = store.sampler()
+    out, done, written = sampler.sample(BATCH), threading.Event(), [0]
+
+    def work() -> None:
+        while not done.wait(0.0015):
+            write(store, steps, f"beside {written[0]}", 0)
+            written[0] += 1
+
+    thread, began = threading.Thread(target=work), time.perf_counter()
+    thread.start()
+    timed("uniform, beside a writer", lambda: sampler.sample(BATCH, out), 4000)
+    rate = written[0] * EPISODE / (time.perf_counter() - began)
+    done.set()
+    thread.join()
+    print(f"  the writer wrote {rate:,.0f} steps a second")
+
+
+def measure(directory: Path, count: int) -> None:
+    """Measure all of it with so many steps."""
+    chance = np.random.default_rng(7)
+    steps = episode(chance)
+    print(f"{count:,} steps", flush=True)
+    with TrajectoryStore(directory, hot_bytes=HOT) as store:
+        write(store, steps, "-1", 0)
+        store.sampler()  # so that the others are copied as they come
+        began = time.perf_counter()
+        for number in range(count // EPISODE - 1):
+            write(store, steps, str(number), number)
+        print(f"  {count / (time.perf_counter() - began):,.0f} steps a second were written")
+        laws(store, count)
+        numpy(steps, count, chance)
+        beside_a_writer(store, steps)
+    for what in ("with", "without"):
+        began = time.perf_counter()
+        with TrajectoryStore(directory, hot_bytes=HOT) as store:
+            opened = time.perf_counter()
+            store.sampler().sample(BATCH)
+            drawn = time.perf_counter()
+        print(
+            f"  opened in {opened - began:.2f} s, first sample {what} copies {drawn - opened:.2f} s"
+        )
+        shutil.rmtree(directory / "mirror")
+
+
+def main() -> None:
+    """Measure what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--directory", type=Path)
+    parser.add_argument("steps", nargs="*", type=float, default=[1e5, 1e6])
+    arguments = parser.parse_args()
+    for count in arguments.steps:
+        with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
+            measure(Path(directory) / "store", int(count))
+
+
+if __name__ == "__main__":
+    main()
