@@ -7,7 +7,8 @@ Steps of 998 bytes (84 float32, an action, a reward, two flags, 80 tokens of int
 int64, 512 log probabilities of float32, a reward) in batches of 64 and one by one. Beside the store
 are those that are installed: SQLite, whose log is synced with its checkpoints only (NORMAL);
 torchrl's LazyMemmapStorage and cpprb, which a crash empties; and the floor, which is the same
-columns copied into arrays in memory. Sides take turns; the best of all rounds counts.
+columns copied into arrays in memory. Sides take turns; of all rounds the best rate counts, and in
+parentheses the least processor time of a step, in microseconds, that of all threads.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sqlite3
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -174,7 +174,7 @@ class Cpprb:
     def __init__(self, _: Path, steps: Steps) -> None:
         import cpprb
 
-        columns = {k: {"shape": v.shape[1:], "dtype": v.dtype} for k, v in steps.items()}
+        columns = {k: {"shape": v.shape[1:] or 1, "dtype": v.dtype} for k, v in steps.items()}
         self.buffer = cpprb.ReplayBuffer(len(steps["reward"]), columns)
 
     def many(self, batch: Steps) -> None:
@@ -195,17 +195,19 @@ SIDES: dict[str, type] = {
 }
 
 
-def rate(make: type, steps: Steps, calls: list[Steps], verb: str, directory: Path) -> float:
-    """Return the steps a second that a side takes, calls and close together."""
+def measured(
+    make: type, steps: Steps, calls: list[Steps], verb: str, directory: Path
+) -> tuple[float, float]:
+    """Return the seconds in which a side acknowledges all steps, and of the processor in all."""
     with tempfile.TemporaryDirectory(dir=directory) as path:
         side = make(Path(path), steps)
         do: Callable[[Steps], None] = getattr(side, verb)
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         for call in calls:
             do(call)
         took = time.perf_counter() - began
         side.close()
-    return len(next(iter(steps.values()))) / took
+        return took, time.process_time() - cpu
 
 
 def main() -> None:
@@ -225,18 +227,21 @@ def main() -> None:
     print(f"| steps/s | {' | '.join(SIDES)} |")
     print(f"|---|{'---:|' * len(SIDES)}")
     for name, (of, calls, verb) in work.items():
-        found: dict[str, list[float]] = {label: [] for label in SIDES}
+        found: dict[str, list[tuple[float, float]]] = {label: [] for label in SIDES}
         for number in range(arguments.rounds):
             turn = [*SIDES][number % len(SIDES) :] + [*SIDES][: number % len(SIDES)]
             for label in turn:
                 if of is texts and label in ("torchrl", "cpprb"):
                     continue
                 with contextlib.suppress(ImportError):
-                    found[label].append(rate(SIDES[label], of, calls, verb, arguments.directory))
-        cells = [
-            f"{max(rates):,.0f} ({statistics.median(rates):,.0f})" if rates else "-"
-            for rates in found.values()
-        ]
+                    side = SIDES[label]
+                    found[label].append(measured(side, of, calls, verb, arguments.directory))
+        count = len(next(iter(of.values())))
+        cells = []
+        for times in found.values():
+            walls, cpus = zip(*times, strict=True) if times else ((), ())
+            shown = f"{count / min(walls):,.0f} ({min(cpus) / count * 1e6:.1f})" if walls else "-"
+            cells.append(shown)
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

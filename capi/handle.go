@@ -30,6 +30,7 @@ type (
 
 	openTrajectories = *trajectory.Store
 	openSheet        = *trajectory.Sheet
+	openSampler      = *trajectory.Sampler
 )
 
 // kindShift is where the kind of a handle begins.

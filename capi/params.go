@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 	"unsafe"
 
 	"github.com/persisting/persisting/engine/params"
@@ -131,6 +132,13 @@ func paramsSave(s *params.Store, name string, tensors *C.struct_persisting_tenso
 		return nil, err
 	}
 	return s.Save(name, all, o)
+}
+
+func paramsWait(s *params.Store, name string, above, timeoutMs int64) (uint64, error) {
+	if above < 0 || timeoutMs < 0 || timeoutMs > math.MaxInt32 {
+		return 0, fmt.Errorf("%w: above is %d, timeout_ms %d, want a version or 0, and 0 to %d", errArgument, above, timeoutMs, math.MaxInt32)
+	}
+	return s.Wait(name, uint64(above), time.Duration(timeoutMs)*time.Millisecond)
 }
 
 // expected is the version that a tag is to name before; nil is any.

@@ -138,6 +138,7 @@ typedef uint64_t persisting_params; /* an open store of parameters */
 typedef uint64_t persisting_weights; /* one version of parameters, open */
 typedef uint64_t persisting_trajectories; /* an open store of trajectories */
 typedef uint64_t persisting_sheet; /* where a writer of steps puts them without a call */
+typedef uint64_t persisting_sampler; /* what draws steps of a store of trajectories */
 
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
@@ -1079,6 +1080,14 @@ persisting_status persisting_params_get(persisting_params params, const char* na
                                         struct persisting_error* error);
 
 /*
+ * Waits up to `timeout_ms` milliseconds for the newest version of a name to be above `above`,
+ * 0 for any, and returns its number; 0 when the time is over. The name need not be there yet.
+ */
+persisting_status persisting_params_wait(persisting_params params, const char* name, int64_t above,
+                                         int64_t timeout_ms, int64_t* out_version,
+                                         struct persisting_error* error);
+
+/*
  * Has a tag name the version that `version` means: a number, a tag, or "latest".
  * `expect` is the version that it names before, 0 for none, -1 for any; CONFLICT if it
  * is another. Durable when it returns.
@@ -1218,7 +1227,8 @@ persisting_status persisting_weights_close(persisting_weights weights, struct pe
  * Opens the store of trajectories in the directory `path`, which is created if missing
  * unless `flags` has PERSISTING_OPEN_READ_ONLY: then it is read as it is, beside the
  * process that has it open. `trajectory_options` is an object: "wal_sync_interval"
- * (seconds, 1 by default). Waits for the disk. Errors: INVALID_ARGUMENT, also for a directory
+ * (seconds, 1 by default), "hot_bytes" (the most that the copies of steps take which samplers
+ * read, 1 GiB by default; 0 for none). Waits for the disk. Errors: INVALID_ARGUMENT, also for a directory
  * that holds something else, NOT_FOUND, LOCKED, CORRUPT, WAL, STORAGE.
  */
 persisting_status persisting_trajectories_open(PERSISTING_PATH const char* path,
@@ -1380,6 +1390,24 @@ persisting_status persisting_trajectories_untag(persisting_trajectories trajecto
 persisting_status persisting_trajectories_tags(persisting_trajectories trajectories, char** out_list,
                                                struct persisting_error* error);
 
+/*
+ * Gives the steps at `count` offsets priorities, of 0 or more, by which prioritized samplers draw.
+ * Acknowledged when it returns. Errors: INVALID_ARGUMENT, NOT_FOUND.
+ */
+persisting_status persisting_trajectories_prioritize(persisting_trajectories trajectories,
+                                                     PERSISTING_OF(count) const int64_t* offsets,
+                                                     PERSISTING_OF(count) const double* priorities, int64_t count,
+                                                     struct persisting_error* error);
+
+/*
+ * Sets a number of `found` for each of `count` offsets: the priority of the step; of one that was given none
+ * the highest of all. Errors: NOT_FOUND.
+ */
+persisting_status persisting_trajectories_priorities(persisting_trajectories trajectories,
+                                                     PERSISTING_OF(count) const int64_t* offsets,
+                                                     PERSISTING_OF(count) double* found, int64_t count,
+                                                     struct persisting_error* error);
+
 /* The columns of steps; none before the first step. */
 persisting_status persisting_trajectories_schema(persisting_trajectories trajectories,
                                                  struct ArrowSchema* out_schema, struct persisting_error* error);
@@ -1389,13 +1417,48 @@ persisting_status persisting_trajectories_flush(persisting_trajectories trajecto
 
 /*
  * {"path", "steps" and "final_observations" (of open and ended episodes), "rows", "open", "ended",
- * "lost", "superseded" (episodes), "steps_bucket", "episodes_bucket" (see persisting_bucket_stats)}.
+ * "lost", "superseded" (episodes), "hot_rows", "hot_bytes" (copies for samplers),
+ * "steps_bucket", "episodes_bucket" (see persisting_bucket_stats)}.
  */
 persisting_status persisting_trajectories_stats(persisting_trajectories trajectories, char** out_json,
                                                 struct persisting_error* error);
 
 /* Closes the store; waits for the disk. */
 persisting_status persisting_trajectories_close(persisting_trajectories trajectories, struct persisting_error* error);
+
+/*
+ * Makes a sampler of steps whose values all have one size. `law` is an object: "order" ("uniform",
+ * "episodes", "prioritized", "sequential", "shuffle"), "seed", "length" and "stride" (of windows, in steps), "pad"
+ * (whether windows go beyond the end of an episode), "group" (how many episodes of a group are
+ * drawn, each a window; 0 for none), "n_step", "gamma" and "reward" (of returns; 0 steps for none),
+ * "alpha", "beta" and "epsilon" (of priorities),
+ * "columns" and "next" (what is read of each step, and of what is behind it), "position" (where to
+ * go on, null for the beginning). The first sampler of a store copies the steps to mapped files,
+ * which takes as long as to read them. Errors: NOT_FOUND, where there is no step yet.
+ */
+persisting_status persisting_sampler_open(persisting_trajectories trajectories, PERSISTING_JSON const char* law,
+                                          persisting_sampler* out_sampler, struct persisting_error* error);
+
+/*
+ * Makes `draws` draws, of steps of the policy version `oldest` or later (-1 for all), and writes
+ * the parts of the sample to memory, at the addresses `into`, of which each has room for `draws` * "length" * max("group", 1) values: the columns, those of what is behind,
+ * version (int32), offset (int64, -1 where a window has no such step), episode and step (uint32), whether
+ * the episode has terminated and was truncated there, whether there is such a step (a byte each); of
+ * a prioritized sampler how much each draw counts (float); with "n_step" the returns, and the
+ * discount of what is behind (double). The result is how many draws were
+ * made: fewer at the end of an order. Errors: NOT_FOUND, where nothing can be drawn, CONFLICT, where a
+ * last observation lacks what is asked for.
+ */
+persisting_status persisting_sampler_sample(persisting_sampler sampler, int64_t draws, int64_t oldest,
+                                            PERSISTING_OF(parts) const int64_t* into, int64_t parts,
+                                            int64_t* out_count, struct persisting_error* error);
+
+/* Where a sampler is, for the "position" of the law of another: {"epoch", "rows", "at", "random"}. */
+persisting_status persisting_sampler_position(persisting_sampler sampler, char** out_json,
+                                              struct persisting_error* error);
+
+/* Ends a sampler. */
+persisting_status persisting_sampler_close(persisting_sampler sampler, struct persisting_error* error);
 
 #ifdef __cplusplus
 }

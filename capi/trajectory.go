@@ -22,6 +22,9 @@ var (
 	trajectoriesStats    = succeeds((*trajectory.Store).Stats)
 	trajectoriesTake     = (*trajectory.Store).Take
 
+	trajectoriesPriorities = (*trajectory.Store).Priorities
+	trajectoriesPrioritize = (*trajectory.Store).Prioritize
+
 	trajectoriesAck     = (*trajectory.Store).Ack
 	trajectoriesLease   = (*trajectory.Store).Lease
 	trajectoriesPending = succeeds((*trajectory.Store).Pending)

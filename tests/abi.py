@@ -191,7 +191,7 @@ class World:
         self.directory = directory
         self.bucket = self.cursor = self.columns = self.server = self.view = self.kv = 0
         self.kv_server = 0
-        self.params = self.weights = self.trajectories = self.sheet = 0
+        self.params = self.weights = self.trajectories = self.sheet = self.sampler = 0
         self.transactions = [b"", b""]
         self.tensors = tensors()
         self.block = (ctypes.c_ubyte * 16)()
@@ -237,6 +237,7 @@ class World:
             assert begun.status == Status.OK
         for verb in ("append", "lease", "tag"):
             assert self.call(f"persisting_trajectories_{verb}").status == Status.OK
+        self.sampler = self.call("persisting_sampler_open").number("out_sampler")
 
     def open_sheet(self) -> None:
         """Open a sheet without steps."""
@@ -357,6 +358,8 @@ class World:
             "rank": 0,
             "ranks": 1,
             "base": b"latest",
+            "above": 0,
+            "timeout_ms": 0,
             "wholes": (c_int64 * 3)(4, 2, 8),
             "byte_offsets": (c_int64 * 2)(0, 0),
             "trajectories": self.trajectories,
@@ -370,6 +373,14 @@ class World:
             "ending": b'{"steps": 3, "terminated": true, "metadata": {"seed": 1}}',
             "id": b"one",
             "idle_ms": 0,
+            "sampler": self.sampler,
+            "law": b'{"order": "uniform", "length": 1, "stride": 1, "columns": ["n"]}',
+            "draws": 2,
+            "priorities": (ctypes.c_double * 2)(1, 2),
+            "found": (ctypes.c_double * 2)(),
+            "oldest": -1,
+            "into": (c_int64 * 8)(*[ctypes.addressof(self.block)] * 8),
+            "parts": 8,
         }
         if batch is not None:
             values |= {"array": byref(batch.array), "schema": byref(batch.schema)}
@@ -390,7 +401,7 @@ class World:
             self.indexed = True
             index = b'{"column": "n", "type": "btree"}'
             self.call("persisting_bucket_create_index", index=index)
-        if "trajectories" in parameters and not self.trajectories:
+        if {"trajectories", "sampler"} & parameters and not self.trajectories:
             self.open_trajectories()
         if "sheet" in parameters and not self.sheet:
             self.open_sheet()
@@ -434,6 +445,7 @@ class World:
             "weights",
             "params",
             "sheet",
+            "sampler",
             "trajectories",
         ):
             handle = getattr(self, name)

@@ -73,9 +73,8 @@ def test_the_arguments_of_these_tests_are_right(w: World, name: str) -> None:
     assert found.status == Status.OK
     for content in found.out.values():
         assert set(content) != {0xA5}
-    if any(p.ctype == "char**" for p in FUNCTIONS[name].parameters):
-        (content,) = found.out.values()
-        address = int.from_bytes(content[:8], "little")
+    for text in [p.name for p in FUNCTIONS[name].parameters if p.ctype == "char**"]:
+        address = found.number(text)
         assert ctypes.string_at(address)
         assert w.call("persisting_string_free", string=address).status == Status.OK
     close_again(w, found)
@@ -190,6 +189,10 @@ def stale(w: World, kind: str) -> int:
         w.open_sheet()
         handle, w.sheet = w.sheet, 0
         assert w.call("persisting_sheet_close", sheet=handle).status == Status.OK
+        return handle
+    if kind == "sampler":
+        handle = w.call("persisting_sampler_open").number("out_sampler")
+        assert w.call("persisting_sampler_close", sampler=handle).status == Status.OK
         return handle
     handle = w.open(w.directory / "stale")
     assert w.call("persisting_bucket_close", bucket=handle).status == Status.OK
@@ -437,6 +440,9 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("params_save", {"save_options": b'{"x": 1}'}, Status.INVALID_ARGUMENT, '"x"'),
         ("params_save", {"save_options": b'{"metadata": 1}'}, Status.INVALID_ARGUMENT, "metadata"),
         ("params_save", {"save_options": b'{"expect": 9}'}, Status.CONFLICT, "9"),
+        ("params_wait", {"name": b""}, Status.INVALID_ARGUMENT, "name"),
+        ("params_wait", {"above": -1}, Status.INVALID_ARGUMENT, "-1"),
+        ("params_wait", {"timeout_ms": -1}, Status.INVALID_ARGUMENT, "-1"),
         ("params_begin", {"name": b""}, Status.INVALID_ARGUMENT, "name"),
         ("params_begin", {"ranks": 0}, Status.INVALID_ARGUMENT, "0"),
         ("params_begin", {"base": b"9"}, Status.NOT_FOUND, "9"),
@@ -525,6 +531,37 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("trajectories_take", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),
         ("trajectories_steps", {"query": b"{"}, Status.INVALID_ARGUMENT, "query"),
         ("trajectories_steps", {"query": b'{"filter": "x > 0"}'}, Status.INVALID_ARGUMENT, "x"),
+        (
+            "trajectories_open",
+            {"trajectory_options": b'{"hot_bytes": -1}'},
+            Status.INVALID_ARGUMENT,
+            "hot_bytes is -1",
+        ),
+        (
+            "trajectories_prioritize",
+            {"priorities": (ctypes.c_double * 2)(1, -1)},
+            Status.INVALID_ARGUMENT,
+            "priority -1",
+        ),
+        (
+            "trajectories_prioritize",
+            {"offsets": (ctypes.c_int64 * 2)(0, 99)},
+            Status.NOT_FOUND,
+            "99",
+        ),
+        (
+            "trajectories_priorities",
+            {"offsets": (ctypes.c_int64 * 2)(0, -7)},
+            Status.NOT_FOUND,
+            "-7",
+        ),
+        ("sampler_open", {"law": b'{"x": 1}'}, Status.INVALID_ARGUMENT, '"x"'),
+        ("sampler_open", {"law": b"{}"}, Status.INVALID_ARGUMENT, "order"),
+        ("sampler_sample", {"draws": 0}, Status.INVALID_ARGUMENT, "draws is 0"),
+        ("sampler_sample", {"oldest": -2}, Status.INVALID_ARGUMENT, "min_version is -2"),
+        ("sampler_sample", {"oldest": 1}, Status.NOT_FOUND, "so new a version"),
+        ("sampler_sample", {"parts": 7}, Status.INVALID_ARGUMENT, "7 addresses, want 8"),
+        ("sampler_sample", {"into": (ctypes.c_int64 * 8)()}, Status.INVALID_ARGUMENT, "NULL"),
         (
             "trajectories_are_episodes",
             {"numbers": (ctypes.c_int64 * 2)(0, 7)},

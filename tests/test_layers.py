@@ -54,6 +54,8 @@ GO_LAYERS = [
     "engine/bucket",
     "engine/sheet",
     "engine/leases",
+    "engine/trajectory/mirror",
+    "engine/trajectory/priorities",
     "engine/trajectory",
     "capi",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
@@ -272,3 +275,31 @@ def test_objects_go_with_a_save_in_the_background(store: ParameterStore) -> None
     with store.open("m", future.result().version) as opened:
         assert opened.read_object("note") == b"text"
         assert [*opened.tensors] == ["t"]
+
+
+def test_watch(store: ParameterStore) -> None:
+    assert [*store.watch("m", timeout=0.05)] == []
+    follower = f"""
+from persisting.params import ParameterStore
+with ParameterStore({store.path!r}, read_only=True) as store:
+    for version in store.watch("m", 0):
+        print(version, flush=True)
+        if version == 3:
+            break
+"""
+    argv = [sys.executable, "-c", follower]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for version in (1, 2, 3):
+            store.save("m", {"t": np.full(9, version)})
+            assert process.stdout.readline() == f"{version}\n"
+    assert process.returncode == 0
+    watch = store.watch("m", timeout=30)
+    threading.Timer(0.05, store.save, ["m", {"t": np.zeros(9)}]).start()
+    assert next(watch) == 4
+    assert [*store.watch("m", 1, timeout=0.05)] == [4]
+    with pytest.raises(InvalidArgumentError, match="after: want an int"):
+        next(store.watch("m", -1))
+    threading.Timer(0.05, store.close).start()
+    with pytest.raises(ClosedError):
+        next(watch)

@@ -47,8 +47,9 @@
 //
 // # Reading
 //
-// A read brings header and payload with one call and compares epoch, place, namespace, key, length and both checksums. What
-// does not fit is an [ErrBlock]; the caller's memory may hold anything then.
+// A read brings the header with the first part of the payload, in one call, and compares epoch, place, namespace, key, length and
+// both checksums. What does not fit is an [ErrBlock]; the caller's memory may hold anything then. A long payload may be divided
+// among processors, whose checksums are joined.
 //
 // # Concurrency
 //

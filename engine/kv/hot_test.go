@@ -10,9 +10,9 @@ import (
 )
 
 // benchmarked opens a store on the disk with blocks of a length, and returns a batch for each of them in turn.
-func benchmarked(b *testing.B, batches, items, length int) (*Store, []*transfer.Batch) {
+func benchmarked(b *testing.B, workers, batches, items, length int) (*Store, []*transfer.Batch) {
 	b.Helper()
-	s, err := Open(b.TempDir(), Options{CapacityBytes: 1 << 30, Sync: "never"})
+	s, err := Open(b.TempDir(), Options{CapacityBytes: 1 << 30, Sync: "never", Workers: workers})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -56,18 +56,20 @@ func drained(s *Store, count int) {
 // BenchmarkLoad reads 8 batches of 16 blocks at a time from memory.
 func BenchmarkLoad(b *testing.B) {
 	for _, length := range []int{256 << 10, 3 << 19} {
-		b.Run(fmt.Sprintf("%dK", length>>10), func(b *testing.B) {
-			s, batches := benchmarked(b, 8, 16, length)
-			b.SetBytes(int64(len(batches) * 16 * length))
-			for b.Loop() {
-				for _, batch := range batches {
-					if _, err := s.SubmitGet(batch); err != nil {
-						b.Fatal(err)
+		for _, workers := range []int{1, 2, 4, 8} {
+			b.Run(fmt.Sprintf("%dK/workers=%d", length>>10, workers), func(b *testing.B) {
+				s, batches := benchmarked(b, workers, 8, 16, length)
+				b.SetBytes(int64(len(batches) * 16 * length))
+				for b.Loop() {
+					for _, batch := range batches {
+						if _, err := s.SubmitGet(batch); err != nil {
+							b.Fatal(err)
+						}
 					}
+					drained(s, len(batches))
 				}
-				drained(s, len(batches))
-			}
-		})
+			})
+		}
 	}
 }
 
@@ -77,7 +79,7 @@ func BenchmarkSubmit(b *testing.B) {
 		"get": (*Store).SubmitGet, "set": (*Store).SubmitSet,
 	} {
 		b.Run(name, func(b *testing.B) {
-			s, batches := benchmarked(b, 1, 128, 16<<10)
+			s, batches := benchmarked(b, 0, 1, 128, 16<<10)
 			var took []time.Duration
 			for b.Loop() {
 				began := time.Now()
@@ -98,7 +100,7 @@ func BenchmarkSubmit(b *testing.B) {
 
 // BenchmarkExists looks for 10,000 of 100,000 keys in one call.
 func BenchmarkExists(b *testing.B) {
-	s, batches := benchmarked(b, 100, 1000, 1)
+	s, batches := benchmarked(b, 0, 100, 1000, 1)
 	keys, lengths := make([][]byte, 10000), make([]int64, 10000)
 	for i := range keys {
 		keys[i] = batches[i%100].Items[i/100].Key

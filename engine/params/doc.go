@@ -135,6 +135,12 @@
 // Only the gate, for moments: a save is behind it while it publishes, and no reader waits for the writing of bytes. It is the
 // kernel's (flock), so it opens when its holder dies, and serves goroutines as well as processes.
 //
+// # Waiting
+//
+// [Store.Wait] is told by the kernel (inotify) that a file of the catalog was replaced, by any process of the machine, and reads the
+// catalog then. Of what another machine writes to a shared file system it tells nothing: the catalog is looked at every 5 seconds
+// besides. One watch serves all who wait, from the first that does until the store is closed.
+//
 // # Why the catalog is no bucket
 //
 // A bucket belongs to one process. Here a trainer publishes, servers read and somebody at a shell sets a tag, all at once.

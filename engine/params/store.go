@@ -54,10 +54,13 @@ type Store struct {
 	dir    string
 	locks  locker
 	closed atomic.Bool
+	ended  chan struct{} // closed then
 
 	mu      sync.Mutex
 	objects objectIndex            // what packs hold, as far as it was read
 	begun   map[ident]func() error // transactions, and what ends their leases
+	watcher *vfs.Watcher           // of the catalog, nil until somebody waits
+	looked  map[string]looked      // names that somebody has waited for
 
 	kept snapshots
 }
@@ -83,7 +86,7 @@ func Open(dir string, o Options) (*Store, error) {
 		o.now = time.Now
 	}
 	procs.AtLeast(diskProcs)
-	s := &Store{o: o, dir: dir, locks: o.locks, objects: newObjectIndex(), begun: map[ident]func() error{}}
+	s := &Store{o: o, dir: dir, locks: o.locks, objects: newObjectIndex(), begun: map[ident]func() error{}, ended: make(chan struct{}), looked: map[string]looked{}}
 	if s.locks == nil {
 		s.locks = fileLocks{dir}
 	}
@@ -173,10 +176,14 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return ErrClosed
 	}
+	close(s.ended)
 	s.kept.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var failed error
+	if s.watcher != nil {
+		failed = s.watcher.Close()
+	}
 	for _, end := range s.begun {
 		failed = errors.Join(failed, end())
 	}

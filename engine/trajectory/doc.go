@@ -1,18 +1,19 @@
 // Package trajectory keeps the steps of episodes, as training by reinforcement reads and writes them, in one directory: what was
 // acknowledged survives a crash, and each step is there once.
 //
-//	Begin, Append, Finish, CloseLost     Read, Steps, Episodes     any goroutine of the process that has the store open
-//	   |                                     |
-//	frame    events                      index       the columns of a step | of an episode | what is where, in memory
-//	   |        |                            |
-//	steps    episodes                     (both)     two buckets, see package bucket
+//	Begin, Append, Finish, CloseLost     Read, Steps, Episodes     Sampler     any goroutine of the process that has the store open
+//	   |                                     |                        |
+//	frame    events                      index                   law, drawer     columns | what happened | what is where | what is drawn
+//	   |        |                            |                        |
+//	steps    episodes                     (both)                   mirror        two buckets, see package bucket | copies of steps
 //
 //	Lease, Ack, Tag, Restore     what was given out, see package leases
 //	Sheet                        where a writer puts steps without a call, see package sheet; Send appends many at once
 //
 // # Layers
 //
-// Above bucket, batch, sheet and leases; below capi. It knows the types of columns, and not what they mean.
+// Above bucket, batch, journal, sheet, leases, mirror and priorities; below capi. It knows the types of columns, and not what they
+// mean.
 //
 // # Directory
 //
@@ -21,6 +22,8 @@
 //	episodes/      a bucket: a row for each thing that happened to an episode
 //	leases/        a journal of what was given out, see package journal; made when something is
 //	sheets/        steps that are on their way, one file for each writer; empty when the store is closed
+//	mirror/        copies of the newest steps for samplers, from the first of these on; derived, see package mirror
+//	priorities/    a journal, from the first priority on, see packages journal and priorities
 //
 // A step has the columns episode (the number of its episode), step (its place there, from 0), bootstrap (whether it is the last
 // observation, which was followed by no action), version (of the policy that chose the action, -1 where that was not said) and
@@ -42,10 +45,17 @@
 //
 // # Locks
 //
-//	Sheet.mu  what was taken of a sheet; held over a send
+//	Sheet.mu    what was taken of a sheet; held over a send
+//	mirroring   who makes the mirror; held over the copying of what it lacks
 //	writing   the order of appends to both buckets; held over an append, not over the wait for its acknowledgement
 //	lent.mu   what was given out; held over no wait
 //	mu        the index; held for moments
+//
+// # What is drawn
+//
+// A sampler draws windows by their first rows, which the index says: only steps that are acknowledged, of episodes that are open or
+// have ended. The numbers of rows, or of episodes, are drawn until one fits, so no law has to be told of what was appended, superseded
+// or lost. What a step led to is the row that comes next in its episode, which may be a last observation.
 //
 // # What a crash costs
 //

@@ -8,6 +8,7 @@ type index struct {
 	visible  int64             // those below are acknowledged
 	episodes []*episode        // by number
 	newest   map[string]uint32 // the number of the newest attempt, by id
+	versions *versions         // nil until somebody asks for them
 }
 
 const (

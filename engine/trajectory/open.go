@@ -16,6 +16,7 @@ import (
 	"github.com/persisting/persisting/engine/bucket"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/trajectory/mirror"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -56,6 +57,13 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, errors.Join(err, s.steps.Close())
 	}
 	err = s.recover()
+	if err == nil {
+		err = s.recoverRanks()
+	}
+	if err == nil && !o.ReadOnly {
+		// Now, as rows that were lost come anew, with other values, whether there is a sampler or not.
+		err = mirror.Forget(o.FS, filepath.Join(dir, mirrorDir), s.index.rows)
+	}
 	if err == nil && !o.ReadOnly {
 		err = s.recoverLent() // before there are other steps at the offsets of those that were lost
 	}

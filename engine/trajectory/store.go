@@ -12,6 +12,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/bucket"
 	"github.com/persisting/persisting/engine/table"
+	"github.com/persisting/persisting/engine/trajectory/mirror"
 )
 
 // Store is an open store.
@@ -25,6 +26,11 @@ type Store struct {
 	sheets   sheets
 	lent     lent
 
+	mirroring sync.Mutex                    // of who makes the mirror; taken before writing
+	mirror    atomic.Pointer[mirror.Mirror] // nil until there is a sampler
+
+	ranks ranks
+
 	writing sync.Mutex // the order of appends; guards what follows
 	frame   *frame     // nil until there is a step
 
@@ -37,7 +43,13 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return engine.ErrClosed
 	}
-	return errors.Join(s.sheets.close(), s.lent.close(), s.steps.Close(), s.episodes.Close())
+	err := errors.Join(s.sheets.close(), s.lent.close(), s.steps.Close(), s.episodes.Close(), s.ranks.close())
+	s.mirroring.Lock()
+	defer s.mirroring.Unlock()
+	if m := s.mirror.Swap(nil); m != nil {
+		err = errors.Join(err, m.Close())
+	}
+	return err
 }
 
 // Schema returns the columns of steps, nil where there are none yet.
@@ -59,6 +71,8 @@ type Stats struct {
 	Ended             int64        `json:"ended"`
 	Lost              int64        `json:"lost"`
 	Superseded        int64        `json:"superseded"`
+	HotRows           int64        `json:"hot_rows"`  // in the mirror
+	HotBytes          int64        `json:"hot_bytes"` // of its files
 	StepsBucket       bucket.Stats `json:"steps_bucket"`
 	EpisodesBucket    bucket.Stats `json:"episodes_bucket"`
 }
@@ -66,6 +80,9 @@ type Stats struct {
 // Stats returns how much is in the store.
 func (s *Store) Stats() Stats {
 	stats := Stats{Path: s.dir, StepsBucket: s.steps.Stats(), EpisodesBucket: s.episodes.Stats()}
+	if m := s.mirror.Load(); m != nil {
+		stats.HotRows, stats.HotBytes = m.Rows()
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	stats.Rows = s.index.visible

@@ -173,11 +173,13 @@ func (s *Store) tryAppend(e *episode, first, known int64, rows arrow.Record, las
 	defer rest.Release()
 	placed := f.place(rest, e.number, first+known, last)
 	defer placed.Release()
-	_, end, err = s.steps.Append(bucket.Record{Rows: placed}, false)
+	at, end, err := s.steps.Append(bucket.Record{Rows: placed}, false)
 	if err != nil {
 		return 0, 0, err
 	}
 	s.frame = f
+	s.keepHot(at, rest)
+	s.noteVersions(rest)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.index.add(e, n-known, last)

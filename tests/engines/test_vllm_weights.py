@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import safetensors.torch
@@ -124,7 +124,7 @@ def test_a_sparse_update_writes_what_changed(
     model.load_weights(tensors.items())
     config = SimpleNamespace(parallel_config=None, model_config=None)
     engine = PersistingTransfer(None, config, torch.device("cpu"), model)
-    where = {"store": str(tmp_path), "name": "m", "sparse": True}
+    where: dict[str, Any] = {"store": str(tmp_path), "name": "m", "sparse": True}
     with pytest.raises(InvalidArgumentError, match="version must be given"):
         engine.init_transfer_engine(StoreInfo(**where))
     engine.init_transfer_engine(StoreInfo(**where, version=1))

@@ -137,6 +137,7 @@ class Params(Handle):
     names = method(functions.params_list)
     set_tag = method(functions.params_set_tag)
     verify = method(functions.params_verify)
+    wait = method(functions.params_wait)
 
     def save(self, name: str, tensors: Tensors, options: Mapping[str, Any]) -> dict[str, Any]:
         """Store tensors as the next version; waits for the disk."""

@@ -73,6 +73,16 @@ class Trajectories(Handle):
         function = functions.trajectories_are_steps
         self._use(function, offsets.ctypes.data, len(offsets), into.ctypes.data)
 
+    def prioritize(self, offsets: np.ndarray, priorities: np.ndarray) -> None:
+        """Give steps priorities, arrays of contiguous int64 and float64."""
+        function = functions.trajectories_prioritize
+        self._use(function, offsets.ctypes.data, priorities.ctypes.data, len(offsets))
+
+    def priorities(self, offsets: np.ndarray, into: np.ndarray) -> None:
+        """Write the priorities of steps to an array; as `prioritize`."""
+        function = functions.trajectories_priorities
+        self._use(function, offsets.ctypes.data, into.ctypes.data, len(offsets))
+
     def episodes(self, query: Mapping[str, Any]) -> Cursor:
         """Answer a query over what happened to episodes."""
         return self._cursor(functions.trajectories_episodes, query)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 Version = int | str
 
 LATEST = "latest"
+
+# What a wait takes at most before Python sees to its signals.
+_WAIT_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -499,6 +504,57 @@ class ParameterStore:
         """Return the number of the newest version of a name."""
         found: int = self._store.get(name)["latest"]
         return found
+
+    def watch(
+        self, name: str, after: int | None = None, *, timeout: float | None = None
+    ) -> Iterator[int]:
+        """Wait for versions: yield the number of the newest one whenever there is a newer one.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameters, which need not be there yet.
+        after : int, optional
+            A version that is known, 0 for none; by default the newest one at the first step.
+        timeout : float, optional
+            Seconds without a newer version after which it ends; by default it does not.
+
+        Yields
+        ------
+        int
+            Numbers, ascending. One that is followed by another before it is asked for is left out.
+
+        Raises
+        ------
+        ClosedError
+            The store was closed.
+
+        Notes
+        -----
+        The system tells of a version of this machine at once, and nothing is read meanwhile. The
+        catalog is looked at every 5 seconds besides, where other machines write to it.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> store = ParameterStore(tempfile.mkdtemp())
+        >>> _ = store.save("m", {"t": b"1"})
+        >>> list(store.watch("m", 0, timeout=0.01))
+        [1]
+        """
+        if after is None:
+            after = self._store.wait(name, 0, 0)
+        known = integer("after", after, 0)
+        while True:
+            end = math.inf if timeout is None else time.monotonic() + timeout
+            found = 0
+            while not found:
+                left = min(end - time.monotonic(), _WAIT_SECONDS)
+                found = self._store.wait(name, known, max(0, math.ceil(1000 * left)))
+                if not found and time.monotonic() >= end:
+                    return
+            known = found
+            yield found
 
     def tags(self, name: str) -> dict[str, int]:
         """Return the tags of a name with the versions that they name."""

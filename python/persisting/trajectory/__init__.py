@@ -1,26 +1,34 @@
 """Steps of episodes: written once each, kept through crashes, read as arrays.
 
-A rollout worker writes the steps of an episode as it goes, and a trainer reads episodes, or steps
-that an SQL filter chooses. It needs numpy.
+A rollout worker writes the steps of an episode as it goes, and a trainer draws batches of steps by
+a sampler, or reads episodes, or steps that an SQL filter chooses. It needs numpy.
 """
 
 from persisting._errors import DuplicateError
 from persisting.trajectory._atif import ATIF_COLUMNS, export_atif, import_atif
+from persisting.trajectory._batch import Batch
 from persisting.trajectory._columns import Column
 from persisting.trajectory._lerobot import export_lerobot, import_lerobot
 from persisting.trajectory._minari import export_minari, import_minari
 from persisting.trajectory._openai import export_openai, import_openai
 from persisting.trajectory._rlds import import_rlds, rlds_steps
+from persisting.trajectory._sampler import Groups, NStep, Sampler, Slices, Steps
 from persisting.trajectory._store import Episode, Lease, TrajectoryStore
 from persisting.trajectory._writer import AsyncWriter, Writer
 
 __all__ = [
     "ATIF_COLUMNS",
     "AsyncWriter",
+    "Batch",
     "Column",
     "DuplicateError",
     "Episode",
+    "Groups",
     "Lease",
+    "NStep",
+    "Sampler",
+    "Slices",
+    "Steps",
     "TrajectoryStore",
     "Writer",
     "export_atif",

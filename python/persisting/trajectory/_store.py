@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,12 @@ from persisting._arguments import MOST, integer, text
 from persisting._engine.trajectory import Trajectories, milliseconds
 from persisting._errors import InvalidArgumentError, NotFoundError, SchemaError
 from persisting._loop.threads import on_thread
-from persisting.trajectory._columns import PLACE, VERSION, Column
+from persisting.trajectory._columns import PLACE, VERSION, Column, as_array
+from persisting.trajectory._sampler import Order, Sampler, Steps, Unit
 from persisting.trajectory._sheet import Sheets
 from persisting.trajectory._writer import BUFFER_BYTES, AsyncWriter, Columns, Writer
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
@@ -100,6 +101,10 @@ class TrajectoryStore:
     wal_sync_interval : float, default 1.0
         Seconds after which an acknowledged step survives a failure of the power; 0 is at once. The
         end of the process it survives at once.
+    hot_bytes : int, optional
+        Most bytes of the copies of steps that samplers read, which the first sampler begins: mapped
+        files that the system keeps in memory as it can. By default a quarter of the memory; 0 for
+        none, so that samplers read the table, which takes about 300 times as long.
     read_only : bool, default False
         Read beside the process that has the store open: what is there at this moment.
 
@@ -123,12 +128,18 @@ class TrajectoryStore:
         *,
         columns: Mapping[str, Column] | None = None,
         wal_sync_interval: float = 1.0,
+        hot_bytes: int | None = None,
         read_only: bool = False,
     ) -> None:
         for name, column in (columns or {}).items():
             if not isinstance(column, Column):
                 raise InvalidArgumentError(f"columns: want a Column for {name!r}, got {column!r}")
-        options = {"wal_sync_interval": wal_sync_interval}
+        if hot_bytes is None:
+            hot_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+        options = {
+            "wal_sync_interval": wal_sync_interval,
+            "hot_bytes": integer("hot_bytes", hot_bytes, 0, MOST),
+        }
         self._store = Trajectories(path, options, read_only=read_only)
         self.path = self._store.path
         self._columns = Columns(columns or {})
@@ -408,6 +419,93 @@ class TrajectoryStore:
             table = pa.Table.from_batches([*cursor], cursor.schema)
         return self._arrays(table, names)
 
+    def sampler(
+        self,
+        unit: Unit = Steps(),  # noqa: B008 - it cannot be changed
+        *,
+        order: Order = "uniform",
+        columns: Sequence[str] | None = None,
+        next: Sequence[str] = (),
+        seed: int | None = None,
+        alpha: float = 0.6,
+        beta: float = 0.4,
+        epsilon: float = 1e-8,
+    ) -> Sampler:
+        """Make a sampler, which draws batches of steps for training.
+
+        The first one of a store copies all steps, as far as `hot_bytes` go, which takes as long as
+        to read them; later ones, and those of later openings, find the copies. Steps that come are
+        copied as they are appended.
+
+        Parameters
+        ----------
+        unit : Steps, Slices, NStep or Groups
+            What a draw is.
+        order : {"uniform", "episodes", "prioritized", "sequential", "shuffle"}
+            Each draw as likely as any other; each episode, and in it each draw; each as likely as
+            the priority of its first step says, see `update_priorities`; in the order in
+            which they came, not beyond what cannot be drawn yet because its episode is open; or all
+            of them once in an order that the seed gives, and then anew in another.
+        columns : sequence of str, optional
+            What to read, by default all columns whose values have one size.
+        next : sequence of str
+            Columns of which the next value is given as well, as ``next_obs`` of ``obs``: of the
+            step behind it, or of the final observation. Steps are not drawn of which it is not
+            known; where an episode terminated without a final observation it is zeros.
+        seed : int, optional
+            Begins what is random, so that it is the same again. By default another each time.
+        alpha, beta, epsilon : float
+            Of the order ``"prioritized"`` [1]_: a step is as likely as ``(priority + epsilon) **
+            alpha`` says, 0 being uniform, and the power of `Batch.weights` is beta, 1 making up for
+            all of that.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such column, or no step yet.
+        InvalidArgumentError
+            A column is ragged, text or binary, or an argument is out of range.
+
+        References
+        ----------
+        .. [1] Schaul, Quan, Antonoglou, Silver: Prioritized Experience Replay, 2015.
+        """
+        known = self.columns
+        return Sampler(self._store, known, unit, order, columns, next, seed, (alpha, beta, epsilon))
+
+    def update_priorities(self, offsets: npt.ArrayLike, priorities: npt.ArrayLike) -> None:
+        """Give steps priorities, by which samplers of the order ``"prioritized"`` draw.
+
+        They are acknowledged when it returns, as steps are, and kept as they are given: what a
+        sampler makes of them is its own. A step that was given none has the highest of all.
+
+        Parameters
+        ----------
+        offsets : array_like of int
+            As `Batch.offsets` has them; of windows the first of each, ``offsets[:, 0]``.
+        priorities : array_like of float
+            Of 0 or more, as many; held as float32.
+
+        Raises
+        ------
+        InvalidArgumentError
+            A priority is negative or not finite, or there are not as many.
+        NotFoundError
+            There is no such step.
+        """
+        at = _offsets(offsets)
+        given = np.ascontiguousarray(as_array("priorities", priorities), np.float64)
+        if given.shape != at.shape:
+            raise InvalidArgumentError(f"{given.shape} priorities for {at.shape} offsets")
+        self._store.prioritize(at, given)
+
+    def priorities(self, offsets: npt.ArrayLike) -> np.ndarray:
+        """Return the priorities of steps, an array of float64; 1 where none was ever given."""
+        at = _offsets(offsets)
+        found = np.zeros(len(at))
+        self._store.priorities(at, found)
+        return found
+
     # ---- consuming ----
 
     def lease(self, offsets: npt.ArrayLike, *, task: str = "default") -> int:
@@ -507,8 +605,8 @@ class TrajectoryStore:
         -------
         dict
             ``steps`` and ``final_observations`` of open and ended episodes; ``rows`` in all;
-            the numbers of ``open``, ``ended``, ``lost`` and ``superseded`` episodes; ``path``; and
-            the state of both buckets.
+            the numbers of ``open``, ``ended``, ``lost`` and ``superseded`` episodes; ``hot_rows``
+            and ``hot_bytes`` of the copies for samplers; ``path``; and the state of both buckets.
         """
         return self._store.stats()
 
@@ -517,11 +615,11 @@ def _text(name: str, value: str) -> str:
     return text(name, value).decode()
 
 
-def _offsets(given: npt.ArrayLike) -> np.ndarray:
-    """Return offsets as an array of contiguous int64."""
-    at = np.ascontiguousarray(given)
+def _offsets(offsets: npt.ArrayLike) -> np.ndarray:
+    """Return offsets as contiguous int64."""
+    at = np.ascontiguousarray(offsets)
     if at.ndim != 1 or (at.size and at.dtype.kind not in "iu"):
-        raise InvalidArgumentError(f"offsets: want integers, got {given!r:.60}")
+        raise InvalidArgumentError(f"offsets: want integers, got {offsets!r:.60}")
     return at.astype(np.int64)
 
 

@@ -1,0 +1,178 @@
+package trajectory
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Law is what a sampler draws: windows of steps of one episode, or whole episodes of a group.
+type Law struct {
+	// Order is "uniform", each window as likely as any other; "episodes", each episode, and in it each window; "prioritized", each as
+	// likely as the priority of its first step says; "sequential", all as they came, and then those that come; or "shuffle", all of
+	// them once in an order that the seed gives, and then anew.
+	Order string `json:"order"`
+	// Seed begins what is random.
+	Seed uint64 `json:"seed"`
+
+	// Length is the number of steps of a window, of which one begins every Stride steps of an episode.
+	Length int64 `json:"length"`
+	Stride int64 `json:"stride"`
+	// Pad has windows go beyond the end of an episode.
+	Pad bool `json:"pad"`
+	// Group draws that many episodes of a group, each a window of all its steps; 0 for none.
+	Group int64 `json:"group"`
+
+	// Steps and Gamma are those of returns over the column Reward; 0 steps for none.
+	Steps  int64   `json:"n_step"`
+	Gamma  float64 `json:"gamma"`
+	Reward string  `json:"reward"`
+
+	// Alpha is the power of a priority, to which Epsilon is added, that makes it a weight; Beta that of how much what is drawn more
+	// often counts less.
+	Alpha   float64 `json:"alpha"`
+	Beta    float64 `json:"beta"`
+	Epsilon float64 `json:"epsilon"`
+
+	// Columns are read of each step, and Next of the one behind it, or behind the n steps.
+	Columns []string `json:"columns"`
+	Next    []string `json:"next"`
+
+	// Position is where to go on, as [Sampler.Position] gave it; nil for the beginning.
+	Position *Position `json:"position"`
+
+	oldest int32 // version of a step that is drawn; all are for -1
+}
+
+// Position is how far a sampler is.
+type Position struct {
+	Epoch  uint64 `json:"epoch"`  // of a shuffle
+	Rows   int64  `json:"rows"`   // that the epoch is of
+	At     int64  `json:"at"`     // the next one of them
+	Random []byte `json:"random"` // state of what is random
+}
+
+const (
+	uniformly  = "uniform"
+	byEpisodes = "episodes"
+	byPriority = "prioritized"
+	inOrder    = "sequential"
+	shuffled   = "shuffle"
+
+	mostSteps = 1 << 20 // of a sample
+)
+
+// errNothing is returned where no window can be drawn.
+var errNothing = fmt.Errorf("%w: there is nothing to be drawn: no step, no episode that is long enough, or none that is of so new a version", ErrNotFound)
+
+// tries is how often, for each draw, something that does not fit is drawn before all that fits is looked for.
+const tries = 256
+
+// window is steps that are drawn together: the row of the first, and how many there are.
+type window struct{ first, steps int64 }
+
+// check refuses laws that make no sense.
+func (l *Law) check() error {
+	orders := []string{uniformly, byEpisodes, byPriority, inOrder, shuffled}
+	switch {
+	case !slices.Contains(orders, l.Order):
+		return invalid("order is %q, want one of %q", l.Order, orders)
+	case l.Length < 1 || l.Length > mostSteps:
+		return invalid("length is %d, want 1 to %d steps", l.Length, mostSteps)
+	case l.Stride < 1:
+		return invalid("stride is %d, want at least 1", l.Stride)
+	case l.Group < 0 || l.Group > mostSteps:
+		return invalid("group is %d, want 1 to %d episodes", l.Group, mostSteps)
+	case l.Group > 0 && l.Order != uniformly:
+		return invalid("order is %q, and groups are drawn in the order %q", l.Order, uniformly)
+	case l.Group*l.Length > mostSteps:
+		return invalid("%d episodes of %d steps are drawn at once, want at most %d", l.Group, l.Length, mostSteps)
+	case l.Order == byPriority && !(l.Alpha >= 0 && l.Alpha <= 10 && l.Beta >= 0 && l.Beta <= 10 && l.Epsilon >= 0 && l.Epsilon <= 1):
+		return invalid("alpha is %g, beta %g and epsilon %g, want 0 to 10, 0 to 10 and 0 to 1", l.Alpha, l.Beta, l.Epsilon)
+	case l.Steps < 0 || l.Steps > mostSteps:
+		return invalid("n is %d, want 1 to %d steps", l.Steps, mostSteps)
+	case l.Steps > 0 && (l.Length > 1 || l.Group > 0):
+		return invalid("returns over n steps are of single steps, and not of windows or groups")
+	case l.Steps > 0 && !(l.Gamma >= 0 && l.Gamma <= 1):
+		return invalid("gamma is %g, want 0 to 1", l.Gamma)
+	}
+	if p := l.Position; p != nil && (p.At < 0 || p.Rows < 0 || p.At > p.Rows && l.Order == shuffled) {
+		return invalid("position is %+v, which no sampler has", *p)
+	}
+	return nil
+}
+
+// wantsNext says whether a step needs to know what came behind it.
+func (l *Law) wantsNext() bool { return len(l.Next) > 0 || l.Steps > 0 }
+
+// usable is how many steps of an episode, from the first, can be drawn: of its last one it may not be known what it led to.
+func (l *Law) usable(e *episode) int64 {
+	if !l.wantsNext() || e.last || e.state == ended && e.Terminated {
+		return e.Steps
+	}
+	return e.Steps - 1
+}
+
+// starts is how many windows an episode has.
+func (l *Law) starts(e *episode) int64 {
+	if e.hidden() {
+		return 0
+	}
+	// What would be cut short at the end of an episode is only known to be short once it has ended.
+	need := int64(1)
+	switch {
+	case e.state == open:
+		need = max(l.Length, l.Steps)
+	case !l.Pad:
+		need = l.Length
+	}
+	if room := l.usable(e) - need; room >= 0 {
+		return room/l.Stride + 1
+	}
+	return 0
+}
+
+// window returns how many steps a window has that begins at a row: none where none begins there, and later says that one may begin
+// there once more has come. The caller holds the lock of the index.
+func (l *Law) window(x *index, offset int64) (steps int64, later bool) {
+	c, i := x.at(offset)
+	if c.last[i] {
+		return 0, false
+	}
+	e, step := x.episodes[c.episode[i]], int64(c.step[i])
+	if e.hidden() || step%l.Stride != 0 {
+		return 0, false
+	}
+	if step/l.Stride >= l.starts(e) {
+		return 0, e.state == open
+	}
+	if x.visible < x.rows && x.walk(offset, max(l.Length, l.Steps)) >= x.visible {
+		return 0, true // some of it is not acknowledged yet
+	}
+	if steps = min(l.usable(e)-step, l.Length); !l.fresh(x, offset, steps) {
+		return 0, false
+	}
+	return steps, false
+}
+
+// fresh says whether steps from a row on are of versions that are drawn.
+func (l *Law) fresh(x *index, offset, steps int64) bool {
+	for ; l.oldest > -1 && steps > 0; steps-- {
+		if x.versions.at(offset) < l.oldest {
+			return false
+		}
+		offset = x.walk(offset, 1)
+	}
+	return true
+}
+
+// walk returns the row of the episode so many steps behind one, or its last one.
+func (x *index) walk(offset, steps int64) int64 {
+	for ; steps > 0; steps-- {
+		c, i := x.at(offset)
+		if c.next[i] == 0 {
+			break
+		}
+		offset += int64(c.next[i])
+	}
+	return offset
+}

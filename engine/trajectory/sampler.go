@@ -1,0 +1,327 @@
+package trajectory
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"unsafe"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/memory"
+	"github.com/persisting/persisting/engine/trajectory/mirror"
+)
+
+// Sampler draws by a law. Its methods may be called from any goroutine; draws come one after the other.
+type Sampler struct {
+	store   *Store
+	frame   *frame
+	law     Law
+	reads   []int // the fields of the mirror that are read of each step
+	nexts   []int // and of the one behind it
+	version int
+	pays    int  // the field of rewards
+	single  bool // rewards are float32
+
+	mu     sync.Mutex // a draw at a time; guards what follows
+	drawer *drawer
+	drawn  drawn
+}
+
+// drawn is the steps of a draw; its memory is used again by the next one.
+type drawn struct {
+	windows []window
+	rows    []int64 // of all steps, of what is behind each, and of rewards
+	chains  []int   // how many rewards each step has
+	finals  []int   // which steps are followed by a last observation
+}
+
+// Sampler makes a sampler. The first one of a store makes the mirror that samplers read from.
+func (s *Store) Sampler(l Law) (*Sampler, error) {
+	if err := l.check(); err != nil {
+		return nil, err
+	}
+	m, err := s.startMirror()
+	if err != nil {
+		return nil, err
+	}
+	s.writing.Lock()
+	p := &Sampler{store: s, frame: s.frame, law: l}
+	s.writing.Unlock()
+	if p.drawer, err = newDrawer(&p.law, &s.ranks); err != nil {
+		return nil, err
+	}
+	if p.reads, err = fieldsOf(m.Layout(), l.Columns); err != nil {
+		return nil, err
+	}
+	if p.nexts, err = fieldsOf(m.Layout(), l.Next); err != nil {
+		return nil, err
+	}
+	p.version, _ = m.Layout().Field(VersionColumn)
+	if l.Steps > 0 {
+		return p, p.findRewards(m.Layout())
+	}
+	return p, nil
+}
+
+// fieldsOf returns the fields of columns.
+func fieldsOf(l *mirror.Layout, names []string) ([]int, error) {
+	out := make([]int, len(names))
+	for i, name := range names {
+		f, ok := l.Field(name)
+		if !ok {
+			return nil, invalid("column %q cannot be sampled, but those whose values have one size: %q; others are taken by the offsets of a sample", name, l.Names())
+		}
+		out[i] = f
+	}
+	return out, nil
+}
+
+func (p *Sampler) findRewards(l *mirror.Layout) error {
+	fields, err := fieldsOf(l, []string{p.law.Reward})
+	if err != nil {
+		return err
+	}
+	kind := p.frame.given.Field(p.frame.given.FieldIndices(p.law.Reward)[0]).Type
+	if kind.ID() != arrow.FLOAT32 && kind.ID() != arrow.FLOAT64 {
+		return invalid("column %q is %s: rewards are float32 or float64", p.law.Reward, kind)
+	}
+	p.pays, p.single = fields[0], kind.ID() == arrow.FLOAT32
+	return nil
+}
+
+// Position returns how far a sampler is, for [Law.Position] of another.
+func (p *Sampler) Position() (Position, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.drawer.where()
+}
+
+// parts is how many parts a sample has.
+func (p *Sampler) parts() int {
+	n := len(p.reads) + len(p.nexts) + 7
+	if p.law.Order == byPriority {
+		n++
+	}
+	if p.law.Steps > 0 {
+		n += 2
+	}
+	return n
+}
+
+// Sample makes draws, of steps whose version is not older than the oldest, and writes the parts of a sample to memory outside of Go, of which each has room for all of them. The parts
+// are the columns, those of what is behind, version (int32), offset (int64), episode and step (uint32), whether the episode has
+// terminated and was truncated there, whether there is such a step at all (a byte each); of a prioritized sampler how much each draw counts (float32); with returns those and the discount of what
+// is behind (float64). It returns how many draws were made: fewer at the end of an order.
+func (p *Sampler) Sample(draws, oldest int64, into []int64) (int, error) {
+	if most := mostSteps / (p.law.Length * max(1, p.law.Group)); draws < 1 || draws > most {
+		return 0, invalid("draws is %d, want 1 to %d", draws, most)
+	}
+	if want := p.parts(); len(into) != want {
+		return 0, invalid("there are %d addresses, want %d", len(into), want)
+	}
+	if oldest < -1 || oldest > math.MaxInt32 {
+		return 0, invalid("min_version is %d, want -1 to %d", oldest, math.MaxInt32)
+	}
+	if slices.Contains(into, 0) {
+		return 0, invalid("an address is NULL")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.law.oldest = int32(oldest); oldest > -1 {
+		if err := p.store.startVersions(); err != nil {
+			return 0, err
+		}
+	}
+	position, order := p.drawer.position, p.drawer.shuffle
+	drawn, err := p.sample(int(draws), into)
+	if err != nil { // it goes on as if nothing had been drawn
+		p.drawer.position, p.drawer.shuffle = position, order
+	}
+	return drawn, err
+}
+
+func (p *Sampler) sample(count int, into []int64) (int, error) {
+	k, err := p.draw(count, into[len(p.reads)+len(p.nexts)+1:])
+	if err != nil || k == 0 {
+		return 0, err
+	}
+	v, err := p.view()
+	if err != nil {
+		return 0, err
+	}
+	defer v.Close()
+	v.Gather(0, k, append(targets(p.reads, into), mirror.Target{Field: p.version, Into: uint64(into[len(p.reads)+len(p.nexts)])}))
+	if p.law.wantsNext() {
+		if err := p.checkFinals(v, k); err != nil {
+			return 0, err
+		}
+		v.Gather(k, 2*k, targets(p.nexts, into[len(p.reads):]))
+	}
+	if p.law.Steps > 0 {
+		p.pay(v, k, into)
+	}
+	if p.law.Order == byPriority {
+		weights := at[float32](into[len(p.reads)+len(p.nexts)+7], len(p.drawn.windows))
+		for i, w := range p.drawn.windows {
+			weights[i] = p.drawer.lottery.importance(&p.law, w)
+		}
+	}
+	return len(p.drawn.windows) / int(max(1, p.law.Group)), nil
+}
+
+// targets says where fields go.
+func targets(fields []int, into []int64) []mirror.Target {
+	out := make([]mirror.Target, len(fields), len(fields)+1)
+	for i, f := range fields {
+		out[i] = mirror.Target{Field: f, Into: uint64(into[i])}
+	}
+	return out
+}
+
+// view returns the rows that were drawn.
+func (p *Sampler) view() (*mirror.View, error) {
+	for {
+		m := p.store.mirror.Load()
+		if m == nil {
+			return nil, engine.ErrClosed
+		}
+		v, err := m.View(p.drawn.rows, p.store.readCold(p.frame))
+		if errors.Is(err, engine.ErrClosed) && p.store.mirror.Load() != m && !p.store.closed.Load() {
+			continue // it was given up just now, and another one is there
+		}
+		return v, err
+	}
+}
+
+// at is memory outside of Go as values.
+func at[T any](address int64, count int) []T {
+	return unsafe.Slice((*T)(*(*unsafe.Pointer)(unsafe.Pointer(&address))), count)
+}
+
+// known is the parts of a sample that the index knows.
+type known struct {
+	offsets               []int64
+	episodes, steps       []uint32
+	terminated, truncated []bool
+	there                 []bool
+}
+
+// draw draws windows and writes what the index knows of their steps; it returns how many of these there are.
+func (p *Sampler) draw(count int, into []int64) (int, error) {
+	s, x, d := p.store, p.store.index, &p.drawn
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var err error
+	if d.windows, err = p.drawer.draw(x, count, d.windows[:0]); err != nil {
+		return 0, err
+	}
+	k := len(d.windows) * int(p.law.Length)
+	out := known{at[int64](into[0], k), at[uint32](into[1], k), at[uint32](into[2], k), at[bool](into[3], k), at[bool](into[4], k), at[bool](into[5], k)}
+	behind := 0 // rows of what is behind the steps
+	if p.law.wantsNext() {
+		behind = k
+	}
+	d.rows, d.chains, d.finals = slices.Grow(d.rows[:0], k+behind)[:k+behind], d.chains[:0], d.finals[:0]
+	i := 0
+	for _, w := range d.windows {
+		offset := w.first
+		for step := range p.law.Length {
+			if step < w.steps {
+				p.take(x, offset, i, k, &out)
+				offset = x.walk(offset, 1)
+			} else {
+				p.pad(i, k, &out)
+			}
+			i++
+		}
+	}
+	return k, nil
+}
+
+// take notes that the i-th of k steps is at a row.
+func (p *Sampler) take(x *index, offset int64, i, k int, out *known) {
+	d := &p.drawn
+	c, at := x.at(offset)
+	e, step := x.episodes[c.episode[at]], int64(c.step[at])
+	d.rows[i] = offset
+	out.offsets[i], out.episodes[i], out.steps[i], out.there[i] = offset, c.episode[at], c.step[at], true
+	last := offset
+	if p.law.Steps > 0 {
+		n := min(p.law.Steps, p.law.usable(e)-step)
+		d.rows = append(d.rows, last)
+		for range n - 1 {
+			last = x.walk(last, 1)
+			d.rows = append(d.rows, last)
+		}
+		d.chains, step = append(d.chains, int(n)), step+n-1
+	}
+	ends := e.state == ended && step == e.Steps-1
+	out.terminated[i], out.truncated[i] = ends && e.Terminated, ends && e.Truncated
+	if !p.law.wantsNext() {
+		return
+	}
+	next := x.walk(last, 1)
+	switch c, at := x.at(next); {
+	case next == last: // terminated, and nothing is known of where
+		d.rows[k+i] = mirror.Zero
+		return
+	case c.last[at] && !out.terminated[i]:
+		d.finals = append(d.finals, i)
+	}
+	d.rows[k+i] = next
+}
+
+// pad notes that the i-th of k steps is none.
+func (p *Sampler) pad(i, k int, out *known) {
+	p.drawn.rows[i] = mirror.Zero
+	if p.law.wantsNext() {
+		p.drawn.rows[k+i] = mirror.Zero
+	}
+	out.offsets[i], out.episodes[i], out.steps[i] = mirror.Zero, 0, 0
+	out.terminated[i], out.truncated[i], out.there[i] = false, false, false
+}
+
+// checkFinals refuses steps whose episode was cut off with a last observation that lacks what is asked for: zeros would be wrong.
+func (p *Sampler) checkFinals(v *mirror.View, k int) error {
+	for _, i := range p.drawn.finals {
+		for n, field := range p.nexts {
+			if v.Null(k+i, field) {
+				return conflict("the last observation at offset %d has no %q, which the step before it leads to; ask for what it has", p.drawn.rows[k+i], p.law.Next[n])
+			}
+		}
+	}
+	return nil
+}
+
+// pay writes the returns over n steps, and how much what is behind them counts.
+func (p *Sampler) pay(v *mirror.View, k int, into []int64) {
+	width := 8
+	if p.single {
+		width = 4
+	}
+	total := len(p.drawn.rows) - 2*k
+	rewards := memory.Allocator.Allocate(total * width)
+	defer memory.Allocator.Free(rewards)
+	address := int64(uintptr(unsafe.Pointer(unsafe.SliceData(rewards))))
+	v.Gather(2*k, 2*k+total, targets([]int{p.pays}, []int64{address}))
+	last := len(into)
+	returns, discounts, terminated := at[float64](into[last-2], k), at[float64](into[last-1], k), at[bool](into[len(p.reads)+len(p.nexts)+4], k)
+	for i, n := range p.drawn.chains {
+		sum, weight := 0.0, 1.0
+		for range n {
+			if p.single {
+				sum += weight * float64(at[float32](address, 1)[0])
+			} else {
+				sum += weight * at[float64](address, 1)[0]
+			}
+			weight *= p.law.Gamma
+			address += int64(width)
+		}
+		if terminated[i] {
+			weight = 0
+		}
+		returns[i], discounts[i] = sum, weight
+	}
+}

@@ -1,0 +1,41 @@
+"""A sampler of a store of trajectories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from persisting._engine import functions
+from persisting._engine.handles import Handle, method
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from persisting._engine.trajectory import Trajectories
+
+
+class Sampler(Handle):
+    """What draws steps by a law. Its methods may be called from any thread; nobody has to close it.
+
+    Parameters
+    ----------
+    store
+        Whose steps are drawn. It is kept alive.
+    law
+        See `persisting_sampler_open`.
+    """
+
+    position = method(functions.sampler_position)
+
+    def __init__(self, store: Trajectories, law: Mapping[str, Any]) -> None:
+        self._store = store
+        number = store._use(functions.sampler_open, law)
+        super().__init__(number, functions.sampler_close, "")
+
+    def sample(self, draws: int, oldest: int, into: np.ndarray) -> int:
+        """Draw steps of a version or later, and return how many were drawn.
+
+        They are written to memory at the addresses `into`, an array of int64.
+        """
+        return self._use(functions.sampler_sample, draws, oldest, into.ctypes.data, len(into))

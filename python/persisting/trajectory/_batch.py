@@ -1,0 +1,187 @@
+"""What a sampler draws: arrays in memory of the caller."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from persisting._errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from typing_extensions import Self
+
+# What each sample has besides columns, in the order of `persisting_sampler_sample`.
+_KNOWN = {
+    "versions": np.dtype(np.int32),
+    "offsets": np.dtype(np.int64),
+    "episodes": np.dtype(np.uint32),
+    "steps": np.dtype(np.uint32),
+    "terminated": np.dtype(np.bool_),
+    "truncated": np.dtype(np.bool_),
+    "mask": np.dtype(np.bool_),
+}
+_WEIGHTS = {"weights": np.dtype(np.float32)}
+_RETURNS = {"returns": np.dtype(np.float64), "discounts": np.dtype(np.float64)}
+_ALIGNMENT = 64
+
+NEXT = "next_"
+
+
+class Form:
+    """The arrays of a sampler's batches, all but how many draws there are."""
+
+    def __init__(
+        self,
+        columns: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]],
+        shape: tuple[int, ...],
+        *,
+        weights: bool,
+        returns: bool,
+    ) -> None:
+        self.columns = columns
+        self.shape = shape
+        self.known = _KNOWN | (_WEIGHTS if weights else {}) | (_RETURNS if returns else {})
+
+    def allocate(self, draws: int) -> Batch:
+        """Return a batch in memory of its own."""
+        plan, size = [], 0
+        shapes = [(d, (draws, *self.shape, *inner)) for d, inner in self.columns.values()]
+        for dtype, shape in (*shapes, *self._known(draws)):
+            plan.append((shape, dtype, size))
+            size += -(-math.prod(shape) * dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
+        buffer = np.empty(size, np.uint8)
+        arrays = [np.ndarray(shape, dtype, buffer, at) for shape, dtype, at in plan]
+        return self._batch(draws, arrays)
+
+    def over(self, draws: int, given: Mapping[str, Any]) -> Batch:
+        """Return a batch whose columns are arrays of the caller."""
+        if given.keys() != self.columns.keys():
+            raise InvalidArgumentError(
+                f"out has the arrays {sorted(given)}, want {sorted(self.columns)}"
+            )
+        arrays = []
+        for name, (dtype, inner) in self.columns.items():
+            array, shape = given[name], (draws, *self.shape, *inner)
+            if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
+                raise InvalidArgumentError(
+                    f"out[{name!r}]: want an array of {dtype} with shape {shape},"
+                    f" not {_described(array)}"
+                )
+            if not array.flags.c_contiguous or not array.flags.writeable:
+                raise InvalidArgumentError(
+                    f"out[{name!r}]: want an array that is contiguous and can be written to"
+                )
+            arrays.append(array)
+        arrays += [np.empty(shape, dtype) for dtype, shape in self._known(draws)]
+        return self._batch(draws, arrays)
+
+    def _known(self, draws: int) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Return the types and shapes of what there is besides columns."""
+        return [
+            (dtype, (draws,) if name in _WEIGHTS else (draws, *self.shape))
+            for name, dtype in self.known.items()
+        ]
+
+    def _batch(self, draws: int, arrays: list[np.ndarray]) -> Batch:
+        return Batch(
+            self,
+            draws,
+            dict(zip(self.columns, arrays, strict=False)),
+            dict(zip(self.known, arrays[len(self.columns) :], strict=True)),
+            np.array([array.ctypes.data for array in arrays], np.int64),
+        )
+
+
+def _described(array: Any) -> str:
+    if isinstance(array, np.ndarray):
+        return f"{array.dtype} with {array.shape}"
+    return f"{array!r:.60}"
+
+
+class Batch(Mapping[str, Any]):
+    """What was drawn: a mapping of the columns, and ``next_`` columns, to arrays [draws, ...].
+
+    It is made by `Sampler.sample`, and may be given to it again as `out`. Draws of more than one
+    step have a dimension more, as the unit of the sampler says. Where a window has no step, all is
+    zero, but `offsets`.
+
+    Attributes
+    ----------
+    offsets : numpy.ndarray of int64
+        Of the steps, as `TrajectoryStore.take` wants them; -1 where there is none.
+    episodes, steps : numpy.ndarray of uint32
+        The number of the episode, and the place in it.
+    versions : numpy.ndarray of int32
+        Of the policy.
+    terminated, truncated : numpy.ndarray of bool
+        Whether the episode ended with that step, or with the last one that a return is over.
+    mask : numpy.ndarray of bool
+        Whether there is such a step.
+    weights : numpy.ndarray of float32
+        Of the order ``"prioritized"`` only, of each draw: how much it counts, so that what is drawn
+        more often counts less; 1 for what is drawn least.
+    returns, discounts : numpy.ndarray of float64
+        Of `NStep` only: the discounted sum of rewards, and what a value of the ``next_`` columns
+        counts: gamma to the number of the rewards, 0 where the episode terminated.
+    """
+
+    def __init__(
+        self,
+        form: Form,
+        draws: int,
+        columns: dict[str, Any],
+        known: dict[str, Any],
+        addresses: np.ndarray,
+    ) -> None:
+        self._form = form
+        self._draws = draws
+        self._columns = columns
+        self._known = known
+        self._addresses = addresses
+        self.offsets = known["offsets"]
+        self.episodes = known["episodes"]
+        self.steps = known["steps"]
+        self.versions = known["versions"]
+        self.terminated = known["terminated"]
+        self.truncated = known["truncated"]
+        self.mask = known["mask"]
+        self.weights = known.get("weights")
+        self.returns = known.get("returns")
+        self.discounts = known.get("discounts")
+
+    def __getitem__(self, name: str) -> Any:
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __repr__(self) -> str:
+        return f"Batch of {self.draws} draws of {[*self._columns]}"
+
+    @property
+    def draws(self) -> int:
+        """How many draws there are: fewer than were asked for at the end of an order."""
+        return self._draws
+
+    def torch(self) -> Self:
+        """Return the same with tensors of torch over the same memory."""
+        import torch
+
+        return self._each(torch.from_numpy, self._draws)
+
+    def first(self, draws: int) -> Self:
+        """Return the first draws, over the same memory."""
+        return self._each(lambda array: array[:draws], draws)
+
+    def _each(self, do: Any, draws: int) -> Self:
+        columns = {name: do(array) for name, array in self._columns.items()}
+        known = {name: do(array) for name, array in self._known.items()}
+        return type(self)(self._form, draws, columns, known, self._addresses)
