@@ -49,6 +49,8 @@ func bucketOpen(dir string, chosen []byte) (*bucket.Bucket, error) {
 	return bucket.Open(dir, o)
 }
 
+// bucketOpenReadOnly has no options: what an owner chose, or will choose, is not for a reader to say. It has no
+// metrics either: the owner counts.
 func bucketOpenReadOnly(dir string) (*bucket.Bucket, error) {
 	o := options.Default()
 	o.Logger, o.Budget = messages.Logger("engine"), budget
@@ -89,6 +91,7 @@ func put(b *bucket.Bucket, rows bucket.Batch, noWait, notify bool, waitNs int64)
 	return first, acknowledged, nil
 }
 
+// bucketWait takes a time below zero for none, as C has no context that nobody ends.
 func bucketWait(b *bucket.Bucket, rows, timeoutNs int64) error {
 	if timeoutNs < 0 {
 		return b.Wait(context.Background(), rows)
@@ -143,6 +146,7 @@ func bucketRead(b *bucket.Bucket, offset, count int64, noWait, run bool) (*table
 	return versioned(read(offset, count, noWait))
 }
 
+// checkRange refuses what no read can mean. An end beyond the rows is no fault: who follows a bucket asks for more than there is.
 func checkRange(offset, count int64) error {
 	if offset < 0 || count < 0 {
 		return fmt.Errorf("%w: offset %d and count %d must not be negative", errArgument, offset, count)

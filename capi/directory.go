@@ -6,6 +6,7 @@ import (
 	"github.com/persisting/persisting/engine/table"
 )
 
+// directoryRead gives out a cursor, whose calls are contained by its handle.
 var directoryRead = table.ReadForeign
 
 // directoryVerify is contained as the others are: files may be damaged in a way that nobody has thought of, and to look at them is

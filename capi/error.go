@@ -21,6 +21,7 @@ import (
 // #include "shim.h"
 import "C"
 
+// The errors of this package itself, which every function of the header can return.
 var (
 	errArgument = errors.New("invalid argument")
 	errHandle   = errors.New("invalid handle")
@@ -93,7 +94,8 @@ func detailOf(err error) int64 {
 	return 0
 }
 
-// statuses maps errors to their status; the first that matches counts.
+// statuses maps errors to their status; the first that matches counts. It is here and not with the errors, as a number of the
+// C interface is nothing that an engine knows of.
 var statuses = []struct {
 	err    error
 	status C.persisting_status
@@ -169,7 +171,8 @@ func statusOf(err error) C.persisting_status {
 	return C.PERSISTING_STORAGE
 }
 
-// need returns an error that names the first argument that is nil.
+// need returns an error that names the first argument that is nil. It is for members of structs: what a function takes itself has
+// been looked at in C, by the words of the header.
 func need(arguments ...argument) error {
 	for _, a := range arguments {
 		if a.null {

@@ -69,6 +69,7 @@ func lease(ms int64, name string) (time.Duration, error) {
 	return time.Duration(ms) * time.Millisecond, nil
 }
 
+// kvExists fills lengths, which is the caller's array: nothing is made for each key.
 func kvExists(s kv.Blocks, space uint32, keys [][]byte, leaseMs int64, lengths []int64) error {
 	of, err := lease(leaseMs, "lease_ms")
 	if err != nil {
@@ -89,6 +90,7 @@ func kvFind(s kv.Blocks, space uint32, key []byte, leaseMs int64) (int64, error)
 	return s.Exists(space, key, of)
 }
 
+// kvPrefix looks no further than the first key that is not there: an engine can use blocks from the first on, and no others.
 func kvPrefix(s kv.Blocks, space uint32, keys [][]byte, leaseMs int64) (int, error) {
 	of, err := lease(leaseMs, "lease_ms")
 	if err != nil {
@@ -163,6 +165,8 @@ func kvStore(s kv.Blocks, space uint32, keys [][]byte, pieces []int32, addresses
 	return s.Set(b)
 }
 
+// kvSubmitLoad ends before its batch does, as kvSubmitStore: what the batch refers to is either copied by batchOf or kept by the
+// caller until the ticket is drained.
 func kvSubmitLoad(s kv.Blocks, space uint32, keys [][]byte, pieces []int32, addresses *C.uint64_t, lengths *C.int64_t, results []int8) (uint64, error) {
 	b, err := batchOf(space, keys, pieces, addresses, lengths, 0, results)
 	if err != nil {
@@ -186,6 +190,8 @@ func kvDrain(s kv.Blocks, count int64, tickets *C.uint64_t) (int, error) {
 	return s.Drain(unsafe.Slice((*uint64)(tickets), count)), nil
 }
 
+// kvSetWaker has a 1 written where the waker of a bucket has a number of rows: how many tickets there are is seen when they are
+// drained.
 func kvSetWaker(s kv.Blocks, fd int32) error {
 	if fd < 0 {
 		s.SetWaker(nil)
@@ -209,6 +215,7 @@ func changeKeys(keys [][]byte, results []int8, change func(key []byte) (bool, er
 	return nil
 }
 
+// kvDelete says of each key whether it was there, which is no error: another process may have been faster.
 func kvDelete(s kv.Blocks, space uint32, keys [][]byte, results []int8) error {
 	return changeKeys(keys, results, func(key []byte) (bool, error) { return s.Delete(space, key) })
 }

@@ -11,6 +11,7 @@ import (
 // messages are those of the library on their way to the caller.
 var messages = logs.NewQueue()
 
+// logLevels says of every fault that it is the caller's: what logs does not know is a name that he gave.
 func logLevels(text []byte) error {
 	var given struct {
 		Levels  map[string]int64 `json:"levels"`

@@ -20,6 +20,8 @@ func namesIn(text []byte) (names []string, err error) {
 	return names, nil
 }
 
+// bucketMark, and what follows, is of the tasks of a bucket, which are a part of it that has no handle of its own: a handle more
+// would be one more that can outlive its bucket.
 func bucketMark(b *bucket.Bucket, task string, offsets []int64) error {
 	return b.Tasks().Mark(task, offsets)
 }

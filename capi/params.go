@@ -24,6 +24,8 @@ var (
 	paramsVerify  = (*params.Store).Verify
 )
 
+// paramsOpen shares nothing with other stores: parameters are read and written in large pieces, by the memory of the caller, and
+// take none of the budget of rows.
 func paramsOpen(dir string, readOnly, keep bool) (*params.Store, error) {
 	return params.Open(dir, params.Options{ReadOnly: readOnly, Keep: keep})
 }
@@ -122,6 +124,7 @@ func parseSaveOptions(text []byte) (params.SaveOptions, error) {
 	return params.SaveOptions(o), nil
 }
 
+// paramsSave reads the options before the tensors: a slip in them is told before a model of many tensors is gone through.
 func paramsSave(s *params.Store, name string, tensors *C.struct_persisting_tensors, options []byte) (*params.Entry, error) {
 	o, err := parseSaveOptions(options)
 	if err != nil {
@@ -207,6 +210,7 @@ func piecesOf(c *C.struct_persisting_tensors, wholes, offsets *C.int64_t) ([]par
 	return pieces, nil
 }
 
+// paramsPart takes the boxes of one rank. What they are boxes of is said by each rank alike, and compared when all are there.
 func paramsPart(s *params.Store, transaction string, rank int32, tensors *C.struct_persisting_tensors, wholes, offsets *C.int64_t) error {
 	pieces, err := piecesOf(tensors, wholes, offsets)
 	if err != nil {
@@ -215,6 +219,7 @@ func paramsPart(s *params.Store, transaction string, rank int32, tensors *C.stru
 	return s.Part(transaction, int(rank), pieces)
 }
 
+// paramsCommit takes the options of a save but for the base: parts are told from the one of their transaction, and are written by now.
 func paramsCommit(s *params.Store, transaction string, options []byte) (*params.Entry, error) {
 	o, err := parseSaveOptions(options)
 	if err != nil {

@@ -12,6 +12,7 @@ var (
 	viewSchema = succeeds((*table.View).Schema)
 )
 
+// viewRead does not say whether it may wait: what a version has is on the disk.
 func viewRead(v *table.View, offset, count int64, run bool) (*table.Cursor, error) {
 	if err := checkRange(offset, count); err != nil {
 		return nil, err

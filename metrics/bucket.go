@@ -39,7 +39,7 @@ type Bucket struct {
 	put, get, flush, compaction, index, fsync, group prometheus.Observer
 }
 
-// Close ends the series of the bucket.
+// Close ends the series of the bucket. Calls that come after it count into numbers that nobody reads.
 func (b *Bucket) Close() {
 	if b != nil {
 		b.ended()
@@ -95,7 +95,7 @@ func (b *Bucket) IndexDone(took time.Duration) {
 	}
 }
 
-// Failed counts an operation that failed.
+// Failed counts an operation that failed. One that would only have had to wait, and was told not to, is none.
 func (b *Bucket) Failed(o Operation, k Kind) {
 	if b != nil {
 		b.own[errorNumber(o, k)].Add(1)
@@ -110,7 +110,7 @@ func (b *Bucket) HeldBack(took time.Duration) {
 	}
 }
 
-// LogWrote counts a write of so many appends to the log.
+// LogWrote counts a write of so many appends to the log. How many there are in one says how well the wait for a disk is shared.
 func (b *Bucket) LogWrote(appends int, bytes int64) {
 	if b != nil {
 		b.own[walBytesWritten].Add(bytes)
@@ -140,7 +140,8 @@ func (b *Bucket) Versions(n int) {
 	}
 }
 
-// Recovered counts what was found when the bucket was opened.
+// Recovered counts what was found when the bucket was opened. Counts, and not the duration of an opening, as they stay to be seen
+// when a scrape comes later.
 func (b *Bucket) Recovered(records, torn int64, manifests int, missing int64) {
 	if b != nil {
 		b.own[replayed].Add(records)

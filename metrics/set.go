@@ -127,6 +127,7 @@ func (s *Set) join(l labels, m member) (labels, func(name string) prometheus.Obs
 	return l, func(name string) prometheus.Observer { return s.histos[name].With(l.match()) }
 }
 
+// count goes over all groups: it is asked when one is opened, and there are few hundred of them at most.
 func (s *Set) count(of noun) (n int) {
 	for l := range s.groups {
 		if l.noun == of {
@@ -168,6 +169,8 @@ func (s *Set) drop(l labels) {
 	}
 }
 
+// close ends the series of l with the last that has them. What it has counted stays in their sum until then: a counter that
+// falls is a process that began anew, to Prometheus.
 func (s *Set) close(l labels, m member) {
 	last := m.numbers().counts()
 	s.mu.Lock()
