@@ -152,9 +152,10 @@ class TorchRL:
         from tensordict import TensorDict
         from torchrl.data import LazyMemmapStorage, ReplayBuffer
 
-        self.made = lambda batch, size: TensorDict(
-            {k: torch.as_tensor(v) for k, v in batch.items()}, batch_size=size
-        )
+        def made(batch: Steps, size: list[int]) -> TensorDict:
+            return TensorDict({k: torch.as_tensor(v) for k, v in batch.items()}, batch_size=size)
+
+        self.made = made
         storage = LazyMemmapStorage(len(steps["reward"]), scratch_dir=str(directory))
         self.buffer = ReplayBuffer(storage=storage, batch_size=256)
 

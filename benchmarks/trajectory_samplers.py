@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +83,8 @@ def laws(store: TrajectoryStore, count: int) -> None:
         while out.draws < draws:
             out = sampler.sample(draws, **bound)
         if what == "uniform":
-            timed("uniform, new memory", lambda s=sampler, d=draws: s.sample(d))
-        timed(what, lambda s=sampler, d=draws, o=out, b=bound: s.sample(d, o, **b))
+            timed("uniform, new memory", partial(sampler.sample, draws))
+        timed(what, partial(sampler.sample, draws, out, **bound))
     sampler = store.sampler(order="prioritized")
     out, values = sampler.sample(BATCH), np.linspace(0.1, 0.9, BATCH)
     timed("update of 256 priorities", lambda: store.update_priorities(out.offsets, values))
