@@ -65,8 +65,6 @@ type becoming struct {
 }
 
 const (
-	// starSteps is after how many versions a tensor is told from its anchor again, so that none is more than so many layers away.
-	starSteps = 8
 	// anchorSteps is after how many it becomes an anchor itself, starShare from how many hundredths of it on its star is too
 	// large, and chainShare the layers that a reader would have to apply.
 	anchorSteps = 64

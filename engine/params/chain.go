@@ -10,6 +10,9 @@ import (
 	"github.com/zeebo/xxh3"
 )
 
+// starSteps is after how many versions a tensor is told from its anchor again, so that none is more than so many layers away.
+const starSteps = 8
+
 // layerBytes is up to what size a coded object is read as a whole: a version at the end of a chain has nine of each tensor, and
 // several tensors are read at a time.
 const layerBytes = 1 << 20

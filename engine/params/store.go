@@ -71,6 +71,13 @@ type identity struct {
 	ID     ident `json:"id"`
 }
 
+// looked is what the catalog had of a name when it was looked at.
+type looked struct {
+	changed <-chan struct{} // was closed when it has changed since
+	at      time.Time
+	latest  uint64
+}
+
 // Open opens the store of a directory, which is made if it is missing.
 func Open(dir string, o Options) (*Store, error) {
 	if o.FS == nil {

@@ -14,13 +14,6 @@ const (
 	lookUntold = 500 * time.Millisecond
 )
 
-// looked is what the catalog had of a name when it was looked at.
-type looked struct {
-	changed <-chan struct{} // was closed when it has changed since
-	at      time.Time
-	latest  uint64
-}
-
 // Wait returns the newest version of a name as soon as its number is above one, 0 for any; and 0 when the time is over. It is told by
 // the system when the catalog changes, and reads it only then.
 func (s *Store) Wait(name string, above uint64, limit time.Duration) (uint64, error) {

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"sync"
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/journal"
@@ -21,13 +20,6 @@ const (
 	// leasesBytes is the size of the journal at which all is written as a whole, so that an opening has little to read.
 	leasesBytes = 16 << 20
 )
-
-// lent is what was given out of a store. There is no journal until something was.
-type lent struct {
-	mu      sync.Mutex // guards what follows
-	known   leases.Leases
-	journal *journal.Journal
-}
 
 // Lease gives steps out as a batch of a task and returns its number: it is pending until it is acknowledged, whatever becomes of the
 // process.
@@ -212,14 +204,4 @@ func (s *Store) recoverLent() error {
 		}
 	}
 	return s.lent.journal.Sync()
-}
-
-// close closes the journal, if there is one.
-func (l *lent) close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.journal == nil {
-		return nil
-	}
-	return l.journal.Close()
 }

@@ -49,7 +49,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("trajectory: open %s: %w", dir, err)
 	}
 	s := &Store{o: o, dir: dir, now: time.Now, index: newIndex()}
-	s.sheets = sheets{open: map[*Sheet]bool{}, stop: make(chan struct{})}
+	s.sheets = sheets{to: s, fs: o.FS, open: map[*Sheet]bool{}, stop: make(chan struct{})}
 	if s.steps, err = s.bucket(stepsDir); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,25 @@
+package trajectory
+
+import (
+	"sync"
+
+	"github.com/persisting/persisting/engine/journal"
+	"github.com/persisting/persisting/engine/leases"
+)
+
+// lent is what was given out of a store. There is no journal until something was.
+type lent struct {
+	mu      sync.Mutex // guards what follows
+	known   leases.Leases
+	journal *journal.Journal
+}
+
+// close closes the journal, if there is one.
+func (l *lent) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.journal == nil {
+		return nil
+	}
+	return l.journal.Close()
+}
