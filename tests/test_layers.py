@@ -39,6 +39,7 @@ GO_LAYERS = [
     "engine/kv",
     "engine/kv/remote",
     "engine/delta",
+    "engine/params/pack",
     "engine/params",
     "engine/lance",
     "engine/batch",

@@ -27,6 +27,9 @@ func Cached(f File, off, n int64) int64 {
 	return n
 }
 
+// Address is where bytes lie in memory.
+func Address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
+
 // prefetchFile is a File of a file system that can read ahead.
 type prefetchFile interface {
 	prefetch(off, n int64)

@@ -29,3 +29,16 @@ func ReadPieces(f File, pieces [][]byte, off int64) error {
 	}
 	return nil
 }
+
+// OpenSized opens a file for reading and says how long it is.
+func OpenSized(fsys FS, path string) (File, int64, error) {
+	f, err := fsys.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	size, err := f.Size()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, size, nil
+}

@@ -5,13 +5,14 @@ import (
 	"math"
 
 	"github.com/persisting/persisting/engine/delta"
+	"github.com/persisting/persisting/engine/params/pack"
 )
 
 // base is the version that a save tells the differences from.
 type base struct {
 	v        *Weights
 	kept     *snapshot // of it, or nil
-	objectOf map[sum]uint32
+	objectOf map[pack.Sum]uint32
 }
 
 // openBase opens the version that is meant. There may be none, or none that can be read: [Store.Verify] tells of that.
@@ -21,12 +22,12 @@ func (s *Store) openBase(name, ref string) (*base, error) {
 	}
 	v, err := s.Open(name, ref)
 	switch {
-	case errors.As(err, new(*DamageError)), ref == Latest && errors.Is(err, ErrNotFound):
+	case errors.As(err, new(*pack.DamageError)), ref == Latest && errors.Is(err, ErrNotFound):
 		return nil, nil
 	case err != nil:
 		return nil, err
 	}
-	b := &base{v: v, objectOf: make(map[sum]uint32, len(v.m.lengths))}
+	b := &base{v: v, objectOf: make(map[pack.Sum]uint32, len(v.m.lengths))}
 	for object := range uint32(len(v.m.lengths)) {
 		b.objectOf[v.m.identity(object)] = object
 	}
@@ -46,7 +47,7 @@ func (b *base) remember(name string) {
 }
 
 // has says whether an object is one of the base. There may be no base.
-func (b *base) has(id sum) bool {
+func (b *base) has(id pack.Sum) bool {
 	if b == nil {
 		return false
 	}
@@ -60,7 +61,7 @@ type becoming struct {
 	object, before uint32 // the latter in the base
 	kept           bool   // in the snapshot, which its coding brings up to date
 	data           []byte
-	blocks         []sum
+	blocks         []pack.Sum
 	step, star     *coding // the latter may be nil
 }
 
@@ -75,7 +76,7 @@ const (
 )
 
 // becoming returns nil for a tensor that there is nothing to be told from.
-func (b *base) becoming(t *Tensor, blocks []sum) (*becoming, error) {
+func (b *base) becoming(t *Tensor, blocks []pack.Sum) (*becoming, error) {
 	if b == nil || len(t.Data) < minDelta {
 		return nil, nil
 	}
@@ -142,7 +143,7 @@ func (b *becoming) form(m *manifest, step, star []byte) form {
 }
 
 // step is the coding of a tensor as what became of the one in the base.
-func (b *base) step(i int, t *Tensor, sums []sum) *coding {
+func (b *base) step(i int, t *Tensor, sums []pack.Sum) *coding {
 	object := b.v.m.objectOf[i]
 	from := &origin{sums: b.v.m.sumsOf(object), memory: b.kept.memory(t.Name, int64(len(t.Data))), v: b.v, tensor: i, layers: b.v.chain(object)}
 	if from.layers != nil {
@@ -153,10 +154,10 @@ func (b *base) step(i int, t *Tensor, sums []sum) *coding {
 
 // star is the coding of a tensor as what became of the raw bytes below the layers of the one in the base, nil where these are
 // damaged.
-func (b *base) star(i int, t *Tensor, sums []sum) (*coding, error) {
+func (b *base) star(i int, t *Tensor, sums []pack.Sum) (*coding, error) {
 	anchors, err := b.v.chain(b.v.m.objectOf[i]).anchorSums()
 	switch {
-	case errors.As(err, new(*DamageError)):
+	case errors.As(err, new(*pack.DamageError)):
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -173,7 +174,7 @@ func (b *base) close() error {
 	return b.v.Close()
 }
 
-func newCoding(t *Tensor, sums []sum, from *origin) *coding {
+func newCoding(t *Tensor, sums []pack.Sum, from *origin) *coding {
 	c := &coding{
 		coded:  coded{width: delta.Width(t.DType, int64(len(t.Data))), length: int64(len(t.Data)), blocks: make([]codedBlock, len(sums))},
 		target: t.Data, from: from, done: make(chan struct{}),

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/persisting/persisting/engine/params/pack"
 	"github.com/persisting/persisting/engine/statefile"
 )
 
@@ -126,10 +127,10 @@ func (s *Store) read(name string) (*Name, error) {
 	}
 	var found Name
 	if err := json.Unmarshal(content, &found); err != nil {
-		return nil, damaged(path, "%v", err)
+		return nil, pack.Damaged(path, "%v", err)
 	}
 	if found.Name != name {
-		return nil, damaged(path, "it is the catalog of %q", found.Name)
+		return nil, pack.Damaged(path, "it is the catalog of %q", found.Name)
 	}
 	return &found, nil
 }

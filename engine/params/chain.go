@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/persisting/persisting/engine/delta"
+	"github.com/persisting/persisting/engine/params/pack"
 	"github.com/persisting/persisting/vfs"
 	"github.com/zeebo/xxh3"
 )
@@ -94,7 +95,9 @@ func (v *Weights) layer(l *layer, length int64) (*openLayer, error) {
 		return nil, err
 	}
 	size := headBytes(length)
-	place := func(reason string) error { return &DamageError{Path: files.path, Offset: l.offset, Reason: reason} }
+	place := func(reason string) error {
+		return &pack.DamageError{Path: files.path, Offset: l.offset, Reason: reason}
+	}
 	if l.length < size {
 		return nil, place("a coded object is too short")
 	}
@@ -142,7 +145,7 @@ func (l *openLayer) payload(block int64) ([]byte, error) {
 }
 
 func (l *openLayer) damage(block int64, reason string) error {
-	return &DamageError{Path: l.files.path, Offset: l.at + l.blocks[block].offset, Reason: reason}
+	return &pack.DamageError{Path: l.files.path, Offset: l.at + l.blocks[block].offset, Reason: reason}
 }
 
 // applyLayers does to a block what layers say, one after the other.
@@ -196,11 +199,11 @@ func (c *chain) apply(block int64, data []byte) error {
 }
 
 // anchorSums are the checksums of the raw bytes under the layers.
-func (c *chain) anchorSums() ([]sum, error) {
+func (c *chain) anchorSums() ([]pack.Sum, error) {
 	if err := c.open(); err != nil {
 		return nil, err
 	}
-	sums := make([]sum, len(c.opened[0].blocks))
+	sums := make([]pack.Sum, len(c.opened[0].blocks))
 	for i := range sums {
 		sums[i] = c.opened[0].blocks[i].base
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/persisting/persisting/engine/delta"
+	"github.com/persisting/persisting/engine/params/pack"
 	"github.com/zeebo/xxh3"
 )
 
@@ -21,7 +22,7 @@ type codedBlock struct {
 	offset       int64 // of the payload in the coded object
 	length       int64
 	check        uint64 // checksum of the payload
-	base, target sum
+	base, target pack.Sum
 	payload      []byte // while it is made
 }
 
@@ -33,7 +34,7 @@ type coded struct {
 }
 
 // headBytes is how long the head of a coded object is, for an object of a length.
-func headBytes(length int64) int64 { return codedHeadBytes + codedEntryBytes*blocksIn(length) }
+func headBytes(length int64) int64 { return codedHeadBytes + codedEntryBytes*pack.Blocks(length) }
 
 // encode is the whole coded object.
 func (c *coded) encode() []byte {
@@ -78,7 +79,7 @@ func parseCoded(head []byte, length int64) (*coded, string) {
 	case binary.LittleEndian.Uint32(head[8:]) != codedVersion:
 		return nil, "a coded object has a format version that this program does not know"
 	}
-	c := &coded{width: int(binary.LittleEndian.Uint32(head[12:])), length: int64At(head[16:]), blocks: make([]codedBlock, blocksIn(length))}
+	c := &coded{width: int(binary.LittleEndian.Uint32(head[12:])), length: int64At(head[16:]), blocks: make([]codedBlock, pack.Blocks(length))}
 	if c.length != length {
 		return nil, "a coded object makes an object of another length"
 	}
@@ -95,10 +96,10 @@ func parseCoded(head []byte, length int64) (*coded, string) {
 }
 
 // identities are those of the objects that it leads from and to.
-func (c *coded) identities() (base, target sum) {
-	bases, targets := make([]sum, len(c.blocks)), make([]sum, len(c.blocks))
+func (c *coded) identities() (base, target pack.Sum) {
+	bases, targets := make([]pack.Sum, len(c.blocks)), make([]pack.Sum, len(c.blocks))
 	for i := range c.blocks {
 		bases[i], targets[i] = c.blocks[i].base, c.blocks[i].target
 	}
-	return identify(c.length, bases), identify(c.length, targets)
+	return pack.Identify(c.length, bases), pack.Identify(c.length, targets)
 }

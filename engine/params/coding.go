@@ -7,11 +7,12 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/delta"
+	"github.com/persisting/persisting/engine/params/pack"
 )
 
 const (
 	// codedSpan is how many blocks are coded in one go; a read of them is a job.
-	codedSpan = jobBytes / blockBytes
+	codedSpan = jobBytes / pack.BlockBytes
 	// hopelessShare is from how many hundredths of a tensor on its delta is not worth its while.
 	hopelessShare = 60
 )
@@ -67,7 +68,7 @@ func codeAll(all []*coding, workers int) {
 func (p *codedPart) finish(err error) {
 	c := p.c
 	switch {
-	case errors.As(err, new(*DamageError)):
+	case errors.As(err, new(*pack.DamageError)):
 		c.hopeless.Store(true)
 	case err != nil:
 		c.hopeless.Store(true)
@@ -92,13 +93,13 @@ func (p *codedPart) code(coder *delta.Coder, buffer []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	begin, _ := blockRange(p.first, c.length)
+	begin, _ := pack.Range(p.first, c.length)
 	for block := p.first; block < p.last; block++ {
-		from, to := blockRange(block, c.length)
+		from, to := pack.Range(block, c.length)
 		c.codeBlock(coder, &c.blocks[block], base[from-begin:to-begin], c.target[from:to])
 		c.looked.Add(to - from)
 	}
-	if c.looked.Load() >= min(c.length, jobBytes-phase) && c.size.Load() > c.looked.Load()*hopelessShare/100 {
+	if c.looked.Load() >= min(c.length, jobBytes-pack.Phase) && c.size.Load() > c.looked.Load()*hopelessShare/100 {
 		c.hopeless.Store(true)
 	}
 	return nil

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"github.com/persisting/persisting/engine/params/pack"
 )
 
 // Collected is what a collector removed.
@@ -96,13 +98,13 @@ func (c *collector) leases() (saves map[string]bool, err error) {
 func (c *collector) mark(id ident, check string) error {
 	m, err := readManifest(c.s.o.FS, c.s.manifestPath(id), check)
 	if errors.Is(err, fs.ErrNotExist) {
-		return damaged(c.s.manifestPath(id), "it is gone")
+		return pack.Damaged(c.s.manifestPath(id), "it is gone")
 	}
 	if err != nil {
 		return err
 	}
-	for _, pack := range m.packs {
-		c.packs[pack] = true
+	for _, id := range m.packs {
+		c.packs[id] = true
 	}
 	return nil
 }
@@ -122,8 +124,8 @@ func (c *collector) parts(saves map[string]bool) error {
 		if err != nil {
 			return err
 		}
-		for _, pack := range m.packs {
-			c.packs[pack] = true
+		for _, id := range m.packs {
+			c.packs[id] = true
 		}
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/params/pack"
 )
 
 // floats are bf16 weights as a layer has.
@@ -315,7 +316,7 @@ func TestDamagedBase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content[pageBytes+phase+300_000] ^= 4
+	content[pack.PageBytes+pack.Phase+300_000] ^= 4
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}

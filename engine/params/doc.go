@@ -11,7 +11,7 @@
 //
 // # Layers
 //
-// Above vfs, procs, statefile, memory and delta; below capi. It knows nothing of what a dtype means but how wide its elements are, which
+// Above vfs, procs, statefile, memory, delta and pack; below capi. It knows nothing of what a dtype means but how wide its elements are, which
 // delta says: a tensor is bytes with a tag and a shape.
 //
 // # Directory
@@ -24,24 +24,7 @@
 //	*/<save>.*.tmp         files of a save, or of a transaction of many ranks, that has not been published
 //	leases/                tokens: save-<id> of a save or a transaction, <manifest>-<id> of an open version
 //
-// Identities are random, so files of two stores can be put side by side. Nothing in them names a machine or a path.
-//
-// # Pack, format version 1
-//
-// Numbers are little-endian, checksums XXH3. An object is the bytes of a tensor.
-//
-//	byte  0  8  magic 89 "PPAK" 0d 0a 1a
-//	      8  4  format version
-//	     12  4  zero
-//	     16 16  identity
-//	     32     zeros up to 4096
-//	   4096     objects; of 64 KiB or more at 64 mod 4096, those below behind them at multiples of 64
-//	      i     index: number of objects 8, place 8 and length 8 of each, then the checksums (128 bits) of all their blocks
-//	 end-64  8  magic, 4 format version, 4 zero, 16 identity, 8 place and 8 length of the index, 16 checksum of index and trailer
-//
-// The file is a multiple of 4096 bytes long, so all of it can be written and read past the page cache. A tensor of torch lies at
-// 64 mod 4096 in memory as a rule, which lets the disk read from it in a save and write into it in a load. A block ends 64 bytes
-// before a multiple of 1 MiB of its object, that is at a multiple of 4096 of the file.
+// Numbers in all files are little-endian, checksums XXH3. Identities are random, so files of two stores can be put side by side. Nothing in them names a machine or a path.
 //
 // # Manifest, format version 1
 //

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/params/pack"
 	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
 )
@@ -361,7 +362,7 @@ func TestVerifyTellsOfAllFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	change(path, info.Size()-trailerBytes+16)
+	change(path, info.Size()-pack.TrailerBytes+16)
 	change(s.path(catalogDir, "other.cat"), 30)
 	report, err := s.Verify("")
 	if err != nil || report.Sound || len(report.Faults) != 4 || report.Versions != 1 {

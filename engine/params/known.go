@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/persisting/persisting/engine/params/pack"
 )
 
 // known is what is in the packs now. A pack whose index is damaged shares nothing; Verify tells of it.
-func (s *Store) known() (map[sum]location, error) {
+func (s *Store) known() (map[pack.Sum]location, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	files, err := s.o.FS.ReadDir(s.path(packs))
@@ -24,9 +26,9 @@ func (s *Store) known() (map[sum]location, error) {
 		if s.objects.packs[id] {
 			continue
 		}
-		objects, err := readPack(s.o.FS, s.packPath(id), id)
+		objects, err := pack.Read(s.o.FS, s.packPath(id), id)
 		switch {
-		case errors.As(err, new(*DamageError)):
+		case errors.As(err, new(*pack.DamageError)):
 		case errors.Is(err, fs.ErrNotExist):
 			delete(there, id)
 		case err != nil:

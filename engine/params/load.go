@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/params/pack"
 	"github.com/persisting/persisting/vfs"
 	"golang.org/x/sync/errgroup"
 )
@@ -50,7 +51,7 @@ type unit struct {
 	pack   uint32
 	offset int64 // in the pack
 	length int64
-	sum    sum
+	sum    pack.Sum
 	skip   int64  // bytes at its beginning that are not wanted
 	into   []byte // nil to look only whether it is sound
 
@@ -65,11 +66,11 @@ func (v *Weights) units(units []unit, tensor int, w Want, verify bool) []unit {
 	length, at, sums := m.lengths[object], m.offsets[object], m.sumsOf(object)
 	into, layers := w.Into, v.chain(object)
 	if layers != nil {
-		layers.left.Store(blocksIn(w.Offset+int64(len(into))) - (w.Offset+phase)/blockBytes)
+		layers.left.Store(pack.Blocks(w.Offset+int64(len(into))) - (w.Offset+pack.Phase)/pack.BlockBytes)
 	}
 	for off := w.Offset; len(into) > 0; {
-		block := (off + phase) / blockBytes
-		from, to := blockRange(block, length)
+		block := (off + pack.Phase) / pack.BlockBytes
+		from, to := pack.Range(block, length)
 		n := min(to-off, int64(len(into)))
 		u := unit{tensor: tensor, pack: m.packOf[object], offset: at + from, length: to - from, sum: sums[block], skip: off - from, into: into[:n], chain: layers, block: block}
 		if !verify && layers == nil {
@@ -89,7 +90,7 @@ const (
 	// mixedBytes is the most that goes to memory in several places, which is copied there.
 	mixedBytes = 1 << 20
 	// fewUnits are so many as a job has of large tensors.
-	fewUnits = jobBytes/blockBytes + 1
+	fewUnits = jobBytes/pack.BlockBytes + 1
 	// aheadUnits is how many units before its turn the layers of one are asked for: they are small and lie in other packs, and
 	// all who read a tensor would wait for each of them.
 	aheadUnits = 64
@@ -152,7 +153,7 @@ func (u *unit) follows(before *unit) bool {
 		return before.into == nil
 	}
 	return before.whole() && u.whole() && u.offset == before.offset+before.length &&
-		addressOf(u.into) == addressOf(before.into)+uintptr(len(before.into))
+		vfs.Address(u.into) == vfs.Address(before.into)+uintptr(len(before.into))
 }
 
 // whole says whether all that is read of a unit is wanted.
@@ -188,12 +189,12 @@ func (v *Weights) readJob(job []unit, verify bool, fault func(error)) (failed er
 // place says of an error where it is.
 func (v *Weights) place(u *unit, err error) error {
 	name := string(v.m.name(u.tensor))
-	var known *DamageError
+	var known *pack.DamageError
 	switch {
 	case errors.Is(err, errSum), errors.Is(err, io.ErrUnexpectedEOF):
-		return &DamageError{v.s.packPath(v.m.packs[u.pack]), u.offset, name, err.Error()}
+		return &pack.DamageError{Path: v.s.packPath(v.m.packs[u.pack]), Offset: u.offset, Tensor: name, Reason: err.Error()}
 	case errors.As(err, &known):
-		return &DamageError{known.Path, known.Offset, name, known.Reason}
+		return &pack.DamageError{Path: known.Path, Offset: known.Offset, Tensor: name, Reason: known.Reason}
 	}
 	return &ReadError{name, err}
 }
@@ -262,8 +263,6 @@ func contiguous(job []unit) []byte {
 	return unsafe.Slice(unsafe.SliceData(job[0].into), last.offset+last.length-job[0].offset)
 }
 
-func addressOf(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
-
 // fill reads the job past the page cache, unless most of it is there. What is, or cannot be read so, is read through it: into
 // the caller's memory block by block if they are checked, so that the processor has each in its cache then.
 func (r *jobReader) fill(verify bool) error {
@@ -289,7 +288,7 @@ func (r *jobReader) fillDirect() error {
 	align := int64(r.files.align)
 	begin, end := r.from&^(align-1), (r.from+r.length+align-1)&^(align-1)
 	head, tail := (align-(r.from-begin))%align, (align-(end-r.from-r.length))%align
-	if r.memory == nil || r.length < 2*align || (int64(addressOf(r.memory))+head)%align != 0 {
+	if r.memory == nil || r.length < 2*align || (int64(vfs.Address(r.memory))+head)%align != 0 {
 		memory := r.buffer()[:end-begin]
 		r.memory = memory[r.from-begin:][:r.length]
 		return vfs.ReadPieces(r.files.direct, [][]byte{memory}, begin)
@@ -328,7 +327,7 @@ func (r *jobReader) finish(u *unit, verify bool) error {
 			return err
 		}
 	}
-	if verify && sumOf(data) != u.sum {
+	if verify && pack.SumOf(data) != u.sum {
 		return r.blame(u)
 	}
 	if r.own != nil {
@@ -357,7 +356,7 @@ func (r *jobReader) blame(u *unit) error {
 		return err
 	}
 	last := &u.chain.opened[len(u.chain.opened)-1]
-	if sumOf(data) == u.chain.opened[0].blocks[u.block].base {
+	if pack.SumOf(data) == u.chain.opened[0].blocks[u.block].base {
 		return last.damage(u.block, "the layers up to this one make another block than they should")
 	}
 	return errSum

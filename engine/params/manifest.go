@@ -6,11 +6,15 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/persisting/persisting/engine/params/pack"
 	"github.com/persisting/persisting/vfs"
 	"github.com/zeebo/xxh3"
 )
 
 const (
+	// What follows never changes.
+	manifestMagic = "\x89PMAN\r\n\x1a"
+
 	manifestVersion     = 1
 	manifestColumns     = 14
 	manifestHeaderBytes = 32
@@ -37,22 +41,22 @@ type manifest struct {
 	packOf     []uint32 // of objects, as the next three
 	offsets    []int64
 	lengths    []int64
-	blocks     []sum
+	blocks     []pack.Sum
 	packs      []ident
 	blockBegin []uint64 // of objects, derived from lengths
 
 	// What follows is empty where no object has layers.
-	layerEnds []uint32 // of objects, as the next two
-	ages      []uint32 // versions since the anchor
-	anchors   []sum    // what the raw bytes are, where there are layers
+	layerEnds []uint32   // of objects, as the next two
+	ages      []uint32   // versions since the anchor
+	anchors   []pack.Sum // what the raw bytes are, where there are layers
 	layers    []layer
 }
 
 // layer is a delta: a coded object that makes one object of another.
 type layer struct {
 	pack           uint32
-	offset, length int64 // in the pack
-	base, target   sum   // identities
+	offset, length int64    // in the pack
+	base, target   pack.Sum // identities
 }
 
 func (m *manifest) count() int { return len(m.dtypeOf) }
@@ -73,14 +77,14 @@ func begin[T uint32 | uint64](ends []T, i int) T {
 }
 
 // sumsOf are the checksums of the blocks of an object.
-func (m *manifest) sumsOf(object uint32) []sum {
+func (m *manifest) sumsOf(object uint32) []pack.Sum {
 	first := m.blockBegin[object]
-	return m.blocks[first : first+uint64(blocksIn(m.lengths[object]))]
+	return m.blocks[first : first+uint64(pack.Blocks(m.lengths[object]))]
 }
 
 // identity is that of an object.
-func (m *manifest) identity(object uint32) sum {
-	return identify(m.lengths[object], m.sumsOf(object))
+func (m *manifest) identity(object uint32) pack.Sum {
+	return pack.Identify(m.lengths[object], m.sumsOf(object))
 }
 
 // layersOf are all layers that a manifest has of an object.
@@ -118,7 +122,7 @@ func (m *manifest) age(object uint32) uint32 {
 }
 
 // anchor is what the raw bytes are that an object comes from.
-func (m *manifest) anchor(object uint32) sum {
+func (m *manifest) anchor(object uint32) pack.Sum {
 	if len(m.layersOf(object)) == 0 {
 		return m.identity(object)
 	}
@@ -201,7 +205,7 @@ func (m *manifest) encode() []byte {
 
 func appendInt64(b []byte, n int64) []byte { return binary.LittleEndian.AppendUint64(b, uint64(n)) }
 
-func appendSum(b []byte, s sum) []byte { return append(b, s[:]...) }
+func appendSum(b []byte, s pack.Sum) []byte { return append(b, s[:]...) }
 
 func column[T any](values []T, add func([]byte, T) []byte) []byte {
 	var b []byte
@@ -212,7 +216,7 @@ func column[T any](values []T, add func([]byte, T) []byte) []byte {
 }
 
 // manifestSum is the checksum of all but itself.
-func manifestSum(whole []byte) sum {
+func manifestSum(whole []byte) pack.Sum {
 	hash := xxh3.New()
 	_, _ = hash.Write(whole[:16]) // never fails
 	_, _ = hash.Write(whole[manifestHeaderBytes:])
@@ -223,35 +227,35 @@ func manifestSum(whole []byte) sum {
 
 // readManifest reads a manifest, whose checksum the catalog has.
 func readManifest(fsys vfs.FS, path, want string) (*manifest, error) {
-	f, size, err := openSized(fsys, path)
+	f, size, err := vfs.OpenSized(fsys, path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	if size < manifestHeaderBytes+8*manifestColumns || size > maxManifestBytes {
-		return nil, damaged(path, "it has %d bytes, and is no manifest", size)
+		return nil, pack.Damaged(path, "it has %d bytes, and is no manifest", size)
 	}
 	whole := make([]byte, size)
 	if err := vfs.ReadPieces(f, [][]byte{whole}, 0); err != nil {
 		return nil, err
 	}
 	if string(whole[:8]) != manifestMagic {
-		return nil, damaged(path, "it does not begin as a manifest")
+		return nil, pack.Damaged(path, "it does not begin as a manifest")
 	}
-	if got := manifestSum(whole); got != sum(whole[16:]) || want != "" && sumText(got) != want {
-		return nil, damaged(path, "it does not have its checksum")
+	if got := manifestSum(whole); got != pack.Sum(whole[16:]) || want != "" && sumText(got) != want {
+		return nil, pack.Damaged(path, "it does not have its checksum")
 	}
 	if version := binary.LittleEndian.Uint32(whole[8:]); version < manifestVersion || version > layeredVersion {
-		return nil, damaged(path, "it has format version %d, this program knows %d to %d", version, manifestVersion, layeredVersion)
+		return nil, pack.Damaged(path, "it has format version %d, this program knows %d to %d", version, manifestVersion, layeredVersion)
 	}
 	m, ok := decodeManifest(whole)
 	if !ok {
-		return nil, damaged(path, "it makes no sense")
+		return nil, pack.Damaged(path, "it makes no sense")
 	}
 	return m, nil
 }
 
-func sumText(s sum) string { return ident(s).String() }
+func sumText(s pack.Sum) string { return ident(s).String() }
 
 func decodeManifest(whole []byte) (*manifest, bool) {
 	count := manifestColumns
@@ -308,7 +312,7 @@ func layersIn(columns [][]byte) ([]layer, bool) {
 	return layers, true
 }
 
-func sumAt(b []byte) sum { return sum(b[:16]) }
+func sumAt(b []byte) pack.Sum { return pack.Sum(b[:16]) }
 
 func int64At(b []byte) int64 { return int64(binary.LittleEndian.Uint64(b)) }
 
@@ -361,7 +365,7 @@ func (m *manifest) indexBlocks() (next uint64) {
 	m.blockBegin = make([]uint64, len(m.lengths))
 	for i, length := range m.lengths {
 		m.blockBegin[i] = next
-		next += uint64(blocksIn(length))
+		next += uint64(pack.Blocks(length))
 	}
 	return next
 }

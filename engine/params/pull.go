@@ -7,6 +7,7 @@ import (
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/delta"
+	"github.com/persisting/persisting/engine/params/pack"
 	"github.com/persisting/persisting/engine/procs"
 	"golang.org/x/sync/errgroup"
 )
@@ -38,7 +39,7 @@ func (v *Weights) Pull(from *Weights, wants []Want, verify bool) (*Pulled, error
 		return nil, err
 	}
 	defer leave()
-	p := &puller{v: v, from: from, verify: verify, found: &Pulled{}, incoming: map[sum][]hop{}}
+	p := &puller{v: v, from: from, verify: verify, found: &Pulled{}, incoming: map[pack.Sum][]hop{}}
 	p.learn(v)
 	err = p.run(wants)
 	return p.found, errors.Join(err, p.close())
@@ -72,9 +73,9 @@ type puller struct {
 	v, from  *Weights
 	verify   bool
 	found    *Pulled
-	incoming map[sum][]hop // by the objects that they lead to
-	opened   []*Weights    // versions between the two
-	ended    bool          // there are no more of these
+	incoming map[pack.Sum][]hop // by the objects that they lead to
+	opened   []*Weights         // versions between the two
+	ended    bool               // there are no more of these
 }
 
 // hop is a layer of a version.
@@ -151,7 +152,7 @@ type pulling struct {
 	into   []byte
 	hops   []hop       // none where it is the same
 	layers []openLayer // those
-	sums   []sum       // of it
+	sums   []pack.Sum  // of it
 }
 
 // tensor finds the layers that lead to a tensor, nil where it has to be loaded.
@@ -201,9 +202,9 @@ func (p *puller) open(t *pulling) error {
 }
 
 // route is how one object becomes another, by layers of this version or of those that it comes from.
-func (p *puller) route(start, end sum) ([]hop, error) {
+func (p *puller) route(start, end pack.Sum) ([]hop, error) {
 	for {
-		if hops := p.search(start, end, map[sum]bool{}); hops != nil || p.ended {
+		if hops := p.search(start, end, map[pack.Sum]bool{}); hops != nil || p.ended {
 			return hops, nil
 		}
 		if err := p.further(); err != nil {
@@ -212,7 +213,7 @@ func (p *puller) route(start, end sum) ([]hop, error) {
 	}
 }
 
-func (p *puller) search(start, end sum, seen map[sum]bool) []hop {
+func (p *puller) search(start, end pack.Sum, seen map[pack.Sum]bool) []hop {
 	for _, h := range p.incoming[end] {
 		if h.l.base == start {
 			return []hop{h}
@@ -259,7 +260,7 @@ func (t *pulling) pull(group *errgroup.Group, verify bool) {
 		group.Go(func() (err error) {
 			defer engine.Contain(&err)
 			for block := first; block < min(first+pullBlocks, len(t.sums)); block++ {
-				from, to := blockRange(int64(block), int64(len(t.into)))
+				from, to := pack.Range(int64(block), int64(len(t.into)))
 				if err := t.block(int64(block), t.into[from:to], verify); err != nil {
 					return &ReadError{t.name, err}
 				}
@@ -272,7 +273,7 @@ func (t *pulling) pull(group *errgroup.Group, verify bool) {
 func (t *pulling) block(block int64, data []byte, verify bool) error {
 	first := 0
 	if verify {
-		now := sumOf(data)
+		now := pack.SumOf(data)
 		if now == t.sums[block] {
 			return nil
 		}
@@ -283,14 +284,14 @@ func (t *pulling) block(block int64, data []byte, verify bool) error {
 	if err := applyLayers(t.layers[first:], block, data); err != nil {
 		return err
 	}
-	if verify && sumOf(data) != t.sums[block] {
+	if verify && pack.SumOf(data) != t.sums[block] {
 		return t.layers[len(t.layers)-1].damage(block, "the layers up to this one make another block than they should")
 	}
 	return nil
 }
 
 // since is the first layer that is still to be applied to a block, by what it is now; -1 where none is.
-func (t *pulling) since(block int64, now sum) int {
+func (t *pulling) since(block int64, now pack.Sum) int {
 	for i := len(t.layers) - 1; i >= 0; i-- {
 		if b := &t.layers[i].blocks[block]; b.base == now && b.code != delta.Same {
 			return i

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/params/pack"
 )
 
 // pull brings a copy of one version in memory to another.
@@ -103,7 +104,7 @@ func TestPullAgain(t *testing.T) {
 	s, h := trainedStore(t, 5, 8)
 	memory := h.memory(2)
 	later := h.memory(5)
-	copy(memory[2][1<<20-phase:2<<20-phase], later[2][1<<20-phase:]) // the second block
+	copy(memory[2][1<<20-pack.Phase:2<<20-pack.Phase], later[2][1<<20-pack.Phase:]) // the second block
 	memory[3] = h.memory(4)[3]
 	for range 2 {
 		if _, err := h.pull(t, s, memory, 2, 5, true); err != nil {

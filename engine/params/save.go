@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"math"
 	"slices"
+
+	"github.com/persisting/persisting/engine/params/pack"
 )
 
 // SaveOptions are what a version is saved with.
@@ -147,7 +149,7 @@ func (v *saving) prepare(order []int, o SaveOptions) (*Entry, error) {
 	}
 	entry := &Entry{
 		Created: v.s.o.now().UnixMilli(), Tensors: len(v.tensors), Bytes: v.m.bytes(), Stored: v.stored + int64(len(encoded)),
-		Metadata: o.Metadata, Manifest: v.id, Sum: sumText(sum(encoded[16:])),
+		Metadata: o.Metadata, Manifest: v.id, Sum: sumText(pack.Sum(encoded[16:])),
 	}
 	if v.base != nil {
 		entry.Base = v.base.v.Entry.Version

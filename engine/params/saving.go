@@ -1,6 +1,10 @@
 package params
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/persisting/persisting/engine/params/pack"
+)
 
 // packBytes is about how long a pack becomes: one that is dead in part is kept as a whole.
 const packBytes = 4 << 30
@@ -13,9 +17,9 @@ type saving struct {
 	tensors []Tensor
 	m       manifest
 
-	known   map[sum]location // in the store
-	written map[sum]uint32   // objects of this version
-	pack    *packWriter
+	known   map[pack.Sum]location // in the store
+	written map[pack.Sum]uint32   // objects of this version
+	pack    *pack.Writer
 	packOf  map[ident]uint32 // in m.packs
 	made    []ident          // packs
 	moved   []ident          // those of them that are under their own names
@@ -31,21 +35,21 @@ type saving struct {
 func (s *Store) saving(id, stage ident, tensors []Tensor) *saving {
 	return &saving{
 		s: s, id: id, stage: stage, tensors: tensors,
-		written: map[sum]uint32{}, packOf: map[ident]uint32{}, layered: map[uint32]*layered{},
+		written: map[pack.Sum]uint32{}, packOf: map[ident]uint32{}, layered: map[uint32]*layered{},
 	}
 }
 
 // layered is what an object with layers has besides its raw bytes.
 type layered struct {
 	age    uint32
-	anchor sum
+	anchor pack.Sum
 	layers []*layer
 }
 
 // later is what is written behind all large objects.
 type later struct {
 	data   []byte
-	blocks []sum
+	blocks []pack.Sum
 	then   func(location)
 }
 
@@ -59,11 +63,11 @@ func (v *saving) store() (err error) {
 	v.m.objectOf = make([]uint32, len(data))
 	defer func() {
 		if err != nil && v.pack != nil {
-			err = errors.Join(err, v.pack.abandon())
+			err = errors.Join(err, v.pack.Abandon())
 		}
 	}()
-	err = hashAll(data).each(func(i int, blocks []sum) error {
-		id := identify(int64(len(data[i])), blocks)
+	err = pack.Hash(data).Each(func(i int, blocks []pack.Sum) error {
+		id := pack.Identify(int64(len(data[i])), blocks)
 		object, there := v.written[id]
 		if !there {
 			object = v.newObject(int64(len(data[i])), blocks)
@@ -98,7 +102,7 @@ func (v *saving) store() (err error) {
 }
 
 // add stores a tensor whose bytes no version has: told from what it was in the base, later, if it may be, else as it is.
-func (v *saving) add(object uint32, t *Tensor, blocks []sum) error {
+func (v *saving) add(object uint32, t *Tensor, blocks []pack.Sum) error {
 	b, err := v.base.becoming(t, blocks)
 	switch {
 	case err != nil:
@@ -112,7 +116,7 @@ func (v *saving) add(object uint32, t *Tensor, blocks []sum) error {
 }
 
 // write stores an object as it is.
-func (v *saving) write(object uint32, data []byte, blocks []sum) error {
+func (v *saving) write(object uint32, data []byte, blocks []pack.Sum) error {
 	err := v.put(later{data, blocks, func(at location) { v.place(object, at) }})
 	v.left -= int64(len(data))
 	return err
@@ -142,7 +146,7 @@ func (v *saving) layer(b *becoming, step, star []byte) error {
 		return v.write(b.object, b.data, b.blocks)
 	}
 	m := v.base.v.m
-	id := identify(int64(len(b.data)), b.blocks)
+	id := pack.Identify(int64(len(b.data)), b.blocks)
 	own := &layered{age: m.age(b.before) + 1, anchor: m.anchor(b.before)}
 	v.layered[b.object] = own
 	switch b.form(m, step, star) {
@@ -164,10 +168,10 @@ func (v *saving) layer(b *becoming, step, star []byte) error {
 }
 
 // code stores a coded object as a layer.
-func (v *saving) code(own *layered, data []byte, from, to sum) error {
+func (v *saving) code(own *layered, data []byte, from, to pack.Sum) error {
 	l := &layer{length: int64(len(data)), base: from, target: to}
 	own.layers = append(own.layers, l)
-	return v.put(later{data, sumsOf(data), func(at location) { l.pack, l.offset = v.packNumber(at.pack), at.offset }})
+	return v.put(later{data, pack.Sums(data), func(at location) { l.pack, l.offset = v.packNumber(at.pack), at.offset }})
 }
 
 // carry takes layers over from another manifest.
@@ -193,7 +197,7 @@ func (v *saving) inherit(object uint32, m *manifest, before uint32) {
 	}
 }
 
-func (v *saving) newObject(length int64, blocks []sum) uint32 {
+func (v *saving) newObject(length int64, blocks []pack.Sum) uint32 {
 	v.m.packOf, v.m.offsets = append(v.m.packOf, 0), append(v.m.offsets, 0)
 	v.m.lengths, v.m.blocks = append(v.m.lengths, length), append(v.m.blocks, blocks...)
 	return uint32(len(v.m.lengths) - 1)
@@ -216,7 +220,7 @@ func (v *saving) packNumber(id ident) uint32 {
 
 // put writes an object: now if it is large, else behind all that are.
 func (v *saving) put(w later) error {
-	if len(w.data) < largeBytes {
+	if len(w.data) < pack.LargeBytes {
 		v.small = append(v.small, w)
 		return nil
 	}
@@ -224,21 +228,21 @@ func (v *saving) put(w later) error {
 }
 
 func (v *saving) append(w later) error {
-	if v.pack != nil && v.pack.at > packBytes {
+	if v.pack != nil && v.pack.Size() > packBytes {
 		if err := v.seal(); err != nil {
 			return err
 		}
 	}
 	if v.pack == nil {
 		id := newIdent()
-		pack, err := newPackWriter(v.s.o.FS, v.packPath(id), id, pageBytes+min(max(v.left, 0), packBytes))
+		w, err := pack.Create(v.s.o.FS, v.packPath(id), id, pack.PageBytes+min(max(v.left, 0), packBytes))
 		if err != nil {
 			return err
 		}
-		v.pack, v.made = pack, append(v.made, id)
+		v.pack, v.made = w, append(v.made, id)
 	}
-	at, err := v.pack.put(w.data, w.blocks)
-	w.then(location{v.pack.id, at})
+	at, err := v.pack.Put(w.data, w.blocks)
+	w.then(location{v.pack.ID(), at})
 	return err
 }
 
@@ -253,12 +257,12 @@ func (v *saving) seal() error {
 	if v.pack == nil {
 		return nil
 	}
-	pack := v.pack
+	w := v.pack
 	v.pack = nil
-	if err := pack.seal(); err != nil {
+	if err := w.Seal(); err != nil {
 		return err
 	}
-	v.stored += pack.at
+	v.stored += w.Size()
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/persisting/persisting/engine/params/pack"
 	"github.com/persisting/persisting/engine/procs"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/vfs"
@@ -118,7 +119,7 @@ func (s *Store) check() error {
 	}
 	var found identity
 	if err := json.Unmarshal(content, &found); err != nil {
-		return damaged(s.path(storeName), "%v", err)
+		return pack.Damaged(s.path(storeName), "%v", err)
 	}
 	if found.Format != formatVersion {
 		return fmt.Errorf("the store has format version %d, this program knows %d", found.Format, formatVersion)
@@ -169,7 +170,7 @@ func (s *Store) isFree() error {
 				return err
 			}
 			if len(inside) > 0 {
-				return damaged(s.path(storeName), "it is gone, though %s is not empty", s.path(name))
+				return pack.Damaged(s.path(storeName), "it is gone, though %s is not empty", s.path(name))
 			}
 		default:
 			return invalid("%s holds %s and is no parameter store: want an empty directory", s.dir, name)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/params/pack"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -22,8 +23,8 @@ func TestSizes(t *testing.T) {
 	s := opened(t, t.TempDir(), nil)
 	var tensors []Tensor
 	sizes := []int{
-		0, 1, 63, 64, 65, largeBytes - 1, largeBytes, largeBytes + 1, blockBytes - phase - 1, blockBytes - phase,
-		blockBytes - phase + 1, blockBytes, jobBytes - phase, jobBytes + 1, 9*blockBytes + 7, 17 * blockBytes,
+		0, 1, 63, 64, 65, pack.LargeBytes - 1, pack.LargeBytes, pack.LargeBytes + 1, pack.BlockBytes - pack.Phase - 1, pack.BlockBytes - pack.Phase,
+		pack.BlockBytes - pack.Phase + 1, pack.BlockBytes, jobBytes - pack.Phase, jobBytes + 1, 9*pack.BlockBytes + 7, 17 * pack.BlockBytes,
 	}
 	for i, size := range sizes {
 		tensors = append(tensors, tensorOf(fmt.Sprint(i), noise(rng, size)))
@@ -44,7 +45,7 @@ func TestSizes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer v.Close()
-	memory := vfs.Aligned(20 * blockBytes)
+	memory := vfs.Aligned(20 * pack.BlockBytes)
 	for i := range 400 {
 		tensor := rng.IntN(len(sizes))
 		from := rng.IntN(sizes[tensor] + 1)

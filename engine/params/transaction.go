@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/persisting/persisting/engine/params/pack"
 	"github.com/persisting/persisting/engine/statefile"
 )
 
@@ -120,10 +121,10 @@ func (s *Store) transaction(text string) (*transaction, error) {
 	}
 	var t transaction
 	if err := json.Unmarshal(content, &t); err != nil {
-		return nil, damaged(path, "%v", err)
+		return nil, pack.Damaged(path, "%v", err)
 	}
 	if t.ID != id || t.Ranks < 1 || t.Ranks > maxRanks {
-		return nil, damaged(path, "it is of transaction %v with %d ranks", t.ID, t.Ranks)
+		return nil, pack.Damaged(path, "it is of transaction %v with %d ranks", t.ID, t.Ranks)
 	}
 	return &t, nil
 }
@@ -247,7 +248,7 @@ func (s *Store) Commit(id string, o SaveOptions) (*Entry, error) {
 	}
 	entry := &Entry{
 		Created: s.o.now().UnixMilli(), Tensors: count, Bytes: v.m.bytes(), Stored: v.stored + int64(len(encoded)),
-		Base: t.Base, Metadata: o.Metadata, Manifest: v.id, Sum: sumText(sum(encoded[16:])),
+		Base: t.Base, Metadata: o.Metadata, Manifest: v.id, Sum: sumText(pack.Sum(encoded[16:])),
 	}
 	err = s.alone(func() error {
 		if _, err := s.transaction(id); err != nil {
@@ -324,7 +325,7 @@ func (s *Store) merge(t *transaction) (v *saving, count int, err error) {
 			}
 			b, err := boxOf(&tensor, m.length(i), rank)
 			if err != nil {
-				return nil, 0, damaged(s.path(manifests, partFile(t.ID, rank)), "%v", err)
+				return nil, 0, pack.Damaged(s.path(manifests, partFile(t.ID, rank)), "%v", err)
 			}
 			boxes = append(boxes, b)
 			if b.bits == 0 { // it has no element, so several ranks may have all of it
@@ -400,7 +401,7 @@ func (v *saving) bring() error {
 		v.made, v.stored = append(v.made, id), v.stored+info.Size
 	}
 	if err := v.shared(); errors.Is(err, errVanished) {
-		return damaged(v.s.path(packs), "a pack of the transaction %v is gone", v.stage)
+		return pack.Damaged(v.s.path(packs), "a pack of the transaction %v is gone", v.stage)
 	} else if err != nil {
 		return err
 	}

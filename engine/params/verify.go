@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
+
+	"github.com/persisting/persisting/engine/params/pack"
 )
 
 // Report is what Verify found.
@@ -105,7 +107,7 @@ func (r *verifier) version(s *Store, name string, number uint64) error {
 		r.seen[at] = true
 		r.report.Bytes += length
 		for block, check := range sums {
-			from, to := blockRange(int64(block), length)
+			from, to := pack.Range(int64(block), length)
 			units = append(units, unit{tensor: i, pack: v.m.packOf[object], offset: at.offset + from, length: to - from, sum: check})
 		}
 	}
@@ -114,7 +116,7 @@ func (r *verifier) version(s *Store, name string, number uint64) error {
 
 // layers checks what no version before had of the layers of a tensor, and returns the checksums of the bytes below them; nil
 // where they cannot be known.
-func (r *verifier) layers(v *Weights, tensor int) []sum {
+func (r *verifier) layers(v *Weights, tensor int) []pack.Sum {
 	object := v.m.objectOf[tensor]
 	length := v.m.lengths[object]
 	all := v.m.layersOf(object)
@@ -166,7 +168,7 @@ func (r *verifier) packs(s *Store) error {
 		if !ok {
 			continue
 		}
-		if _, err := readPack(s.o.FS, s.packPath(id), id); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if _, err := pack.Read(s.o.FS, s.packPath(id), id); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			r.fault(err)
 		}
 	}

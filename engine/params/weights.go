@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/persisting/persisting/engine/params/pack"
 	"github.com/persisting/persisting/vfs"
 )
 
@@ -61,7 +62,7 @@ func (s *Store) Open(name, ref string) (*Weights, error) {
 	v.path = s.manifestPath(v.Entry.Manifest)
 	if v.m, err = readManifest(s.o.FS, v.path, v.Entry.Sum); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			err = damaged(v.path, "it is gone, with version %d of %q", v.Entry.Version, name)
+			err = pack.Damaged(v.path, "it is gone, with version %d of %q", v.Entry.Version, name)
 		}
 		return nil, errors.Join(fmt.Errorf("params: open version %d of %q: %w", v.Entry.Version, name, err), v.end())
 	}
@@ -116,17 +117,17 @@ type packFiles struct {
 }
 
 // file opens a pack, once.
-func (v *Weights) file(pack uint32) (*packFiles, error) {
-	p := &v.files[pack]
+func (v *Weights) file(number uint32) (*packFiles, error) {
+	p := &v.files[number]
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.opened != nil {
 		return p, nil
 	}
-	p.path = v.s.packPath(v.m.packs[pack])
+	p.path = v.s.packPath(v.m.packs[number])
 	f, err := v.s.o.FS.Open(p.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, damaged(p.path, "it is gone")
+		return nil, pack.Damaged(p.path, "it is gone")
 	}
 	if err != nil {
 		return nil, err

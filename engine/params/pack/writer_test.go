@@ -1,7 +1,8 @@
-package params
+package pack
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
@@ -34,7 +35,7 @@ func (w *watched) Create(path string) (vfs.File, error) {
 func (f watchedFile) WriteAt(pieces [][]byte, off int64) error {
 	lent := 0
 	for _, p := range pieces {
-		if begin := addressOf(f.fs.memory); addressOf(p) >= begin && addressOf(p) < begin+uintptr(len(f.fs.memory)) {
+		if begin := vfs.Address(f.fs.memory); vfs.Address(p) >= begin && vfs.Address(p) < begin+uintptr(len(f.fs.memory)) {
 			lent += len(p)
 		}
 	}
@@ -52,19 +53,19 @@ func (f watchedFile) WriteAt(pieces [][]byte, off int64) error {
 func TestLent(t *testing.T) {
 	for name, c := range map[string]struct {
 		refuse error
-		at     int // of the memory, behind a multiple of pageBytes
+		at     int // of the memory, behind a multiple of PageBytes
 		lends  bool
 	}{
-		"lies as in the file":      {nil, phase, true},
-		"only processors can read": {unix.EFAULT, phase, true},
-		"lies otherwise":           {nil, phase + 16, false},
+		"lies as in the file":      {nil, Phase, true},
+		"only processors can read": {unix.EFAULT, Phase, true},
+		"lies otherwise":           {nil, Phase + 16, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(11, 12))
-			sizes := []int{1, lendBytes - 1, lendBytes, 100, lendBytes + phase, lendBytes + pageBytes - phase, writeBytes, 2*writeBytes + 77, largeBytes, 3 * writeBytes}
-			memory := vfs.Aligned(pageBytes + 4*writeBytes)[c.at:]
-			path, id := filepath.Join(t.TempDir(), "pack"), newIdent()
-			w, err := newPackWriter(&watched{FS: vfs.OS, memory: memory, refuse: c.refuse}, path, id, 1<<20)
+			sizes := []int{1, lendBytes - 1, lendBytes, 100, lendBytes + Phase, lendBytes + PageBytes - Phase, writeBytes, 2*writeBytes + 77, LargeBytes, 3 * writeBytes}
+			memory := vfs.Aligned(PageBytes + 4*writeBytes)[c.at:]
+			path, id := filepath.Join(t.TempDir(), "pack"), [16]byte{1}
+			w, err := Create(&watched{FS: vfs.OS, memory: memory, refuse: c.refuse}, path, id, 1<<20)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,15 +81,15 @@ func TestLent(t *testing.T) {
 				saved = append(saved, data)
 				lies := memory[:size]
 				copy(lies, data)
-				if _, err := w.put(lies, sumsOf(lies)); err != nil {
+				if _, err := w.Put(lies, Sums(lies)); err != nil {
 					t.Fatal(err)
 				}
 				w.settle()
 			}
-			if err := w.seal(); err != nil {
+			if err := w.Seal(); err != nil {
 				t.Fatal(err)
 			}
-			if spared := fs.bytes > large-len(sizes)*2*pageBytes; spared != c.lends || fs.bytes > 0 != c.lends {
+			if spared := fs.bytes > large-len(sizes)*2*PageBytes; spared != c.lends || fs.bytes > 0 != c.lends {
 				t.Errorf("%d bytes of %d were lent", fs.bytes, large)
 			}
 			checkPack(t, path, id, saved)
@@ -97,7 +98,7 @@ func TestLent(t *testing.T) {
 }
 
 // settle waits until what was lent so far is written.
-func (w *packWriter) settle() {
+func (w *Writer) settle() {
 	var all [][]byte
 	for range writesAhead - 1 {
 		all = append(all, <-w.free)
@@ -107,9 +108,17 @@ func (w *packWriter) settle() {
 	}
 }
 
-func checkPack(t *testing.T, path string, id ident, saved [][]byte) {
+func noise(rng *rand.Rand, size int) []byte {
+	b := make([]byte, size)
+	for i := 0; i < size; i += 8 {
+		copy(b[i:], binary.LittleEndian.AppendUint64(nil, rng.Uint64()))
+	}
+	return b
+}
+
+func checkPack(t *testing.T, path string, id [16]byte, saved [][]byte) {
 	t.Helper()
-	objects, err := readPack(vfs.OS, path, id)
+	objects, err := Read(vfs.OS, path, id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,8 +128,8 @@ func checkPack(t *testing.T, path string, id ident, saved [][]byte) {
 	}
 	defer f.Close()
 	for i, o := range objects {
-		found := make([]byte, o.length)
-		if err := vfs.ReadPieces(f, [][]byte{found}, o.offset); err != nil {
+		found := make([]byte, o.Length)
+		if err := vfs.ReadPieces(f, [][]byte{found}, o.Offset); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(found, saved[i]) {

@@ -1,4 +1,4 @@
-package params
+package pack
 
 import (
 	"errors"
@@ -17,21 +17,21 @@ const (
 	writesAhead = 6
 	writers     = 3
 	// lendBytes is from when on an object is written from where it lies. A smaller one shares a write with its neighbours.
-	lendBytes = blockBytes
+	lendBytes = BlockBytes
 )
 
-// packWriter fills a file from its beginning on, past the page cache where the file system can do that.
-type packWriter struct {
+// Writer fills a file from its beginning on, past the page cache where the file system can do that.
+type Writer struct {
 	f    vfs.File
 	path string
-	id   ident
+	id   [16]byte
 	// align is what addresses must be multiples of that are written from past the page cache; 0 where all goes through it.
 	align int
 
 	at      int64 // where the next byte goes
 	buffer  []byte
 	filled  int
-	objects []placed
+	objects []Object
 
 	free   chan []byte
 	full   chan piece
@@ -50,13 +50,13 @@ type piece struct {
 	off    int64
 }
 
-// newPackWriter makes the file. expected is about how long it becomes.
-func newPackWriter(fsys vfs.FS, path string, id ident, expected int64) (*packWriter, error) {
+// Create makes the file. expected is about how long it becomes.
+func Create(fsys vfs.FS, path string, id [16]byte, expected int64) (*Writer, error) {
 	f, err := fsys.Create(path)
 	if err != nil {
 		return nil, err
 	}
-	w := &packWriter{f: f, path: path, id: id, free: make(chan []byte, writesAhead), full: make(chan piece, writesAhead)}
+	w := &Writer{f: f, path: path, id: id, free: make(chan []byte, writesAhead), full: make(chan piece, writesAhead)}
 	// What is reserved is written faster, and a disk that is full says so at once. It may be more than is needed, and then
 	// the writes tell whether there is enough.
 	if err := f.Preallocate(expected); err != nil && !noSpace(err) {
@@ -71,12 +71,12 @@ func newPackWriter(fsys vfs.FS, path string, id ident, expected int64) (*packWri
 		go w.work()
 	}
 	w.buffer = w.take()
-	w.append(packHeader(id))
+	w.append(header(id))
 	return w, nil
 }
 
 // take returns a buffer, made when it is first needed.
-func (w *packWriter) take() []byte {
+func (w *Writer) take() []byte {
 	b := <-w.free
 	if b == nil {
 		b = vfs.Aligned(writeBytes)
@@ -84,7 +84,7 @@ func (w *packWriter) take() []byte {
 	return b
 }
 
-func (w *packWriter) work() {
+func (w *Writer) work() {
 	defer w.wait.Done()
 	for p := range w.full {
 		if w.err() == nil {
@@ -96,7 +96,7 @@ func (w *packWriter) work() {
 	}
 }
 
-func (w *packWriter) write(p piece) (err error) {
+func (w *Writer) write(p piece) (err error) {
 	defer engine.Contain(&err)
 	var parts [][]byte
 	for _, part := range [][]byte{p.buffer[:p.filled], p.lent} {
@@ -113,7 +113,7 @@ func (w *packWriter) write(p piece) (err error) {
 	return err
 }
 
-func (w *packWriter) fail(err error) {
+func (w *Writer) fail(err error) {
 	w.failed.Lock()
 	defer w.failed.Unlock()
 	if w.failed.err == nil {
@@ -121,14 +121,14 @@ func (w *packWriter) fail(err error) {
 	}
 }
 
-func (w *packWriter) err() error {
+func (w *Writer) err() error {
 	w.failed.Lock()
 	defer w.failed.Unlock()
 	return w.failed.err
 }
 
-// append adds bytes; that it failed is said by put and seal.
-func (w *packWriter) append(b []byte) {
+// append adds bytes; that it failed is said by Put and Seal.
+func (w *Writer) append(b []byte) {
 	for len(b) > 0 {
 		n := copy(w.buffer[w.filled:], b)
 		b = b[n:]
@@ -137,7 +137,7 @@ func (w *packWriter) append(b []byte) {
 }
 
 // zeros goes on to a place.
-func (w *packWriter) zeros(to int64) {
+func (w *Writer) zeros(to int64) {
 	for w.at < to {
 		n := min(int64(writeBytes-w.filled), to-w.at)
 		clear(w.buffer[w.filled : w.filled+int(n)])
@@ -145,7 +145,7 @@ func (w *packWriter) zeros(to int64) {
 	}
 }
 
-func (w *packWriter) advance(n int) {
+func (w *Writer) advance(n int) {
 	w.at += int64(n)
 	if w.filled += n; w.filled == writeBytes {
 		w.flush(nil)
@@ -153,22 +153,22 @@ func (w *packWriter) advance(n int) {
 }
 
 // flush has what is in the buffer written, and lent memory behind it.
-func (w *packWriter) flush(lent []byte) {
+func (w *Writer) flush(lent []byte) {
 	w.full <- piece{w.buffer, w.filled, lent, w.at - int64(w.filled)}
 	w.at += int64(len(lent))
 	w.buffer, w.filled = w.take(), 0
 }
 
 // canLend says whether the disk can read an object that comes next where it lies: that is so of tensors of torch.
-func (w *packWriter) canLend(data []byte) bool {
-	return w.align > 0 && len(data) >= lendBytes && (int64(addressOf(data))-w.at)%int64(w.align) == 0
+func (w *Writer) canLend(data []byte) bool {
+	return w.align > 0 && len(data) >= lendBytes && (int64(vfs.Address(data))-w.at)%int64(w.align) == 0
 }
 
 // lend adds an object, whose pages are written from where they are; its first and last bytes go with those of its neighbours.
-func (w *packWriter) lend(data []byte) {
-	head := int(-w.at & (pageBytes - 1))
+func (w *Writer) lend(data []byte) {
+	head := int(-w.at & (PageBytes - 1))
 	w.append(data[:head])
-	tail := (len(data) - head) & (pageBytes - 1)
+	tail := (len(data) - head) & (PageBytes - 1)
 	for pages := data[head : len(data)-tail]; len(pages) > 0; {
 		n := min(len(pages), writeBytes-w.filled)
 		w.flush(pages[:n])
@@ -177,8 +177,14 @@ func (w *packWriter) lend(data []byte) {
 	w.append(data[len(data)-tail:])
 }
 
-// put adds an object and returns its place. Its memory must stay as it is until the file is sealed or abandoned.
-func (w *packWriter) put(data []byte, blocks []sum) (int64, error) {
+// ID is the identity of the pack.
+func (w *Writer) ID() [16]byte { return w.id }
+
+// Size is how long the file is by now, of what was put.
+func (w *Writer) Size() int64 { return w.at }
+
+// Put adds an object and returns its place. Its memory must stay as it is until the file is sealed or abandoned.
+func (w *Writer) Put(data []byte, blocks []Sum) (int64, error) {
 	w.zeros(placeFor(w.at, int64(len(data))))
 	at := w.at
 	if w.canLend(data) {
@@ -186,22 +192,22 @@ func (w *packWriter) put(data []byte, blocks []sum) (int64, error) {
 	} else {
 		w.append(data)
 	}
-	w.objects = append(w.objects, placed{at, int64(len(data)), blocks})
+	w.objects = append(w.objects, Object{at, int64(len(data)), blocks})
 	return at, w.err()
 }
 
 // placeFor is where an object begins that comes behind off.
 func placeFor(off, length int64) int64 {
-	if length < largeBytes {
-		return (off + phase - 1) &^ (phase - 1)
+	if length < LargeBytes {
+		return (off + Phase - 1) &^ (Phase - 1)
 	}
-	return (off+pageBytes-1)&^(pageBytes-1) + phase
+	return (off+PageBytes-1)&^(PageBytes-1) + Phase
 }
 
-// seal writes index and trailer and brings all to the disk.
-func (w *packWriter) seal() error {
-	w.zeros((w.at + pageBytes - 1) &^ (pageBytes - 1))
-	w.append(packEndOf(w.id, w.at, w.objects))
+// Seal writes index and trailer and brings all to the disk.
+func (w *Writer) Seal() error {
+	w.zeros((w.at + PageBytes - 1) &^ (PageBytes - 1))
+	w.append(endOf(w.id, w.at, w.objects))
 	if w.filled > 0 {
 		w.flush(nil)
 	}
@@ -219,13 +225,13 @@ func (w *packWriter) seal() error {
 	return nil
 }
 
-// abandon ends the writing of a file that is removed then.
-func (w *packWriter) abandon() error {
+// Abandon ends the writing of a file that is removed then.
+func (w *Writer) Abandon() error {
 	w.stop()
 	return w.f.Close()
 }
 
-func (w *packWriter) stop() {
+func (w *Writer) stop() {
 	close(w.full)
 	w.wait.Wait()
 }
