@@ -282,33 +282,14 @@ func (r *jobReader) fill(verify bool) error {
 	return vfs.ReadPieces(r.files.opened, [][]byte{r.memory}, r.from)
 }
 
-// fillDirect reads whole sectors: into the caller's memory, but for the first and the last, where it lies as the file does,
-// else into a buffer.
+// fillDirect reads whole sectors into a buffer, which is in huge pages. The caller's memory mostly is not, and copying costs less
+// than the disk loses by that: from the disk into tensors of torch 1.4 GB/s without the buffer.
 func (r *jobReader) fillDirect() error {
 	align := int64(r.files.align)
 	begin, end := r.from&^(align-1), (r.from+r.length+align-1)&^(align-1)
-	head, tail := (align-(r.from-begin))%align, (align-(end-r.from-r.length))%align
-	if r.memory == nil || r.length < 2*align || (int64(vfs.Address(r.memory))+head)%align != 0 {
-		memory := r.buffer()[:end-begin]
-		r.memory = memory[r.from-begin:][:r.length]
-		return vfs.ReadPieces(r.files.direct, [][]byte{memory}, begin)
-	}
-	sectors := buffers.Get().(*[]byte)
-	defer buffers.Put(sectors)
-	first, last := (*sectors)[:align], (*sectors)[align:2*align]
-	pieces := [][]byte{r.memory[head : r.length-tail]}
-	if head > 0 {
-		pieces = append([][]byte{first}, pieces...)
-	}
-	if tail > 0 {
-		pieces = append(pieces, last)
-	}
-	if err := vfs.ReadPieces(r.files.direct, pieces, begin); err != nil {
-		return err
-	}
-	copy(r.memory[:head], first[align-head:])
-	copy(r.memory[r.length-tail:], last[:tail])
-	return nil
+	memory := r.buffer()[:end-begin]
+	r.memory = memory[r.from-begin:][:r.length]
+	return vfs.ReadPieces(r.files.direct, [][]byte{memory}, begin)
 }
 
 // finish makes a unit what it is to be, checks it, and brings it to where it is wanted.
