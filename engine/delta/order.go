@@ -24,6 +24,9 @@ func Width(dtype string, length int64) int {
 
 // viewOf is a block as elements. An address that is no multiple of their size is allowed to what has no pointers in it.
 func viewOf[T element](block []byte) []T {
+	if len(block) < size[T]() {
+		return nil // a pointer to an element would reach beyond the block
+	}
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(block))), len(block)/size[T]())
 }
 
