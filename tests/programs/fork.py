@@ -38,6 +38,7 @@ def in_child(w: World, bucket: Bucket) -> None:
 def main(directory: Path) -> None:
     w = World(directory)
     w.open_trajectories()
+    w.open_sheet()
     bucket = Bucket(directory / "python", {"wal_sync_interval": 0})
     bucket.append(rows(), wait_ns=-1)
     sys.stdout.flush()
