@@ -271,6 +271,9 @@ PAGE = (ROOT / "docs" / "trajectories.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
-@pytest.mark.parametrize("example", [text for text in EXAMPLES if "transfer_queue" not in text])
-def test_the_examples_of_the_documentation(example: str) -> None:
-    exec(compile(example, "docs/trajectories.md", "exec"), {"__name__": "example"})
+def test_the_examples_of_the_documentation() -> None:
+    """Each goes on where the one before it ended, as a reader does."""
+    known = {"__name__": "example"}
+    for example in EXAMPLES:
+        if "transfer_queue" not in example:
+            exec(compile(example, "docs/trajectories.md", "exec"), known)
