@@ -21,7 +21,7 @@
 //	 end-64  8  magic, 4 format version, 4 zero, 16 identity, 8 place and 8 length of the index, 16 checksum of index and trailer
 //
 // The file is a multiple of 4096 bytes long, so all of it can be written and read past the page cache. A tensor of torch lies at
-// 64 mod 4096 in memory as a rule, which lets the disk read from it in a save and write into it in a load. A block ends 64 bytes
+// 64 mod 4096 in memory as a rule, which lets the disk read from it in a save. A block ends 64 bytes
 // before a multiple of 1 MiB of its object, that is at a multiple of 4096 of the file.
 //
 // # Writing
