@@ -1,10 +1,8 @@
 package trajectory
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -87,10 +85,7 @@ func (s *Store) keepHot(first int64, given arrow.Record) {
 	}
 	err = errors.Join(err, m.Close())
 	s.mirror.CompareAndSwap(m, mirror.New(*m.Layout()))
-	if s.o.Logger != nil {
-		s.o.Logger.LogAttrs(context.Background(), slog.LevelError, "samplers read from the table until the store is opened again",
-			slog.String("path", s.dir), slog.Any("error", err))
-	}
+	s.o.Logger.Error("samplers read from the table until the store is opened again", "path", s.dir, "error", err)
 }
 
 // startMirror returns the mirror that samplers read from. The first one has it made, which takes as long as to read what it lacks;

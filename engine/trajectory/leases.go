@@ -3,7 +3,6 @@ package trajectory
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 
@@ -17,7 +16,7 @@ const (
 	leasesDir = "leases"
 
 	leasesSegmentBytes = 4 << 20
-	// leasesBytes is the size of the journal at which all is written as a whole, so that an opening has little to read.
+	// leasesBytes is the size of the journal at which all is written as a whole.
 	leasesBytes = 16 << 20
 )
 
@@ -120,9 +119,6 @@ func (s *Store) note(change func(*leases.Leases) (record []byte, err error)) err
 	if err == nil && wait != nil {
 		err = wait()
 	}
-	if errors.Is(err, wal.ErrClosed) {
-		return engine.ErrClosed
-	}
 	return err
 }
 
@@ -140,68 +136,40 @@ func (s *Store) write(change func(*leases.Leases) ([]byte, error)) (wait func() 
 	if err != nil || record == nil {
 		return nil, err
 	}
-	switch {
-	case l.journal == nil:
-		err = s.openLent()
-	case l.journal.Size() > leasesBytes:
-		err = l.journal.Snapshot(l.known.Snapshot())
-	}
-	if err != nil {
-		return nil, err
-	}
-	// In the log before the change is seen, under the lock that gives both one order.
-	if wait, err = l.journal.Append(record); err != nil {
-		return nil, err
-	}
-	return wait, l.known.Replay(record)
+	return l.kept.Append(&l.known, record)
 }
 
 // syncLent returns when what was noted is on disk. Nobody has to wait for it who gives steps out meanwhile.
 func (s *Store) syncLent() error {
 	s.lent.mu.Lock()
-	of := s.lent.journal
+	wait := s.lent.kept.Syncing()
 	s.lent.mu.Unlock()
-	err := of.Sync()
-	if errors.Is(err, wal.ErrClosed) {
-		return engine.ErrClosed
-	}
-	return err
-}
-
-// openLent opens the journal, which is made if it is missing. The caller holds s.lent.mu, or has the store alone.
-func (s *Store) openLent() error {
-	reading, err := journal.Read(wal.Options{
-		Dir:          filepath.Join(s.dir, leasesDir),
-		FS:           s.o.FS,
-		SegmentBytes: leasesSegmentBytes,
-		SyncInterval: s.o.SyncInterval,
-		Logger:       s.o.Logger.With("component", "leases"),
-	}, &s.lent.known)
-	if err != nil {
-		return err
-	}
-	s.lent.journal, err = reading.Open()
-	return err
+	return wait()
 }
 
 // recoverLent reads what was given out, and forgets batches of steps that a failure of the power took: others will have their
 // offsets.
 func (s *Store) recoverLent() error {
-	names, err := s.o.FS.ReadDir(filepath.Join(s.dir, leasesDir))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
-		return nil
-	}
-	if err != nil {
+	l := &s.lent
+	l.kept = journal.Kept{Most: leasesBytes, Options: wal.Options{
+		Dir:          filepath.Join(s.dir, leasesDir),
+		FS:           s.o.FS,
+		SegmentBytes: leasesSegmentBytes,
+		SyncInterval: s.o.SyncInterval,
+		Logger:       s.o.Logger.With("component", "leases"),
+	}}
+	reading, err := journal.Read(l.kept.Options, &l.known)
+	if err != nil || reading.Empty() {
 		return err
 	}
-	if err := s.openLent(); err != nil {
+	if err := l.kept.Begin(reading); err != nil {
 		return err
 	}
-	for _, number := range s.lent.known.Beyond(s.index.rows) {
+	for _, number := range l.known.Beyond(s.index.rows) {
 		s.o.Logger.Warn("a batch is given up, as its steps are lost", "batch", number)
 		if err := s.note(func(*leases.Leases) ([]byte, error) { return leases.ForgetRecord(number), nil }); err != nil {
 			return err
 		}
 	}
-	return s.lent.journal.Sync()
+	return l.kept.Syncing()()
 }

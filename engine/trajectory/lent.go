@@ -7,19 +7,16 @@ import (
 	"github.com/persisting/persisting/engine/leases"
 )
 
-// lent is what was given out of a store. There is no journal until something was.
+// lent is what was given out of a store.
 type lent struct {
-	mu      sync.Mutex // guards what follows
-	known   leases.Leases
-	journal *journal.Journal
+	mu    sync.Mutex // guards what follows
+	known leases.Leases
+	kept  journal.Kept
 }
 
 // close closes the journal, if there is one.
 func (l *lent) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.journal == nil {
-		return nil
-	}
-	return l.journal.Close()
+	return l.kept.Close()
 }

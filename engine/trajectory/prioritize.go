@@ -15,17 +15,17 @@ const prioritiesDir = "priorities"
 // priorityBucket is the identity that segments of the journal carry: there is one in a store.
 var priorityBucket = [16]byte{'p', 'r', 'i', 'o', 'r', 'i', 't', 'i', 'e', 's'}
 
-func (s *Store) journalOptions() wal.Options {
-	return wal.Options{
-		Dir: filepath.Join(s.dir, prioritiesDir), FS: s.o.FS, Bucket: priorityBucket,
-		SegmentBytes: 4 << 20, SyncInterval: s.o.SyncInterval, Logger: s.o.Logger,
-	}
-}
+// mostPriorities is the size of the journal at which all priorities are written as a whole.
+const mostPriorities = 64 << 20
 
 // recoverRanks reads the priorities, and forgets those of rows that were lost.
 func (s *Store) recoverRanks() error {
 	r := &s.ranks
-	reading, err := journal.Read(s.journalOptions(), &r.known)
+	r.kept = journal.Kept{Most: mostPriorities, Options: wal.Options{
+		Dir: filepath.Join(s.dir, prioritiesDir), FS: s.o.FS, Bucket: priorityBucket,
+		SegmentBytes: 4 << 20, SyncInterval: s.o.SyncInterval, Logger: s.o.Logger,
+	}}
+	reading, err := journal.Read(r.kept.Options, &r.known)
 	if err != nil || reading.Empty() {
 		return err
 	}
@@ -33,9 +33,9 @@ func (s *Store) recoverRanks() error {
 	if s.o.ReadOnly {
 		return nil
 	}
-	if r.journal, err = reading.Open(); err == nil && beyond {
+	if err = r.kept.Begin(reading); err == nil && beyond {
 		// Before other rows get these places.
-		err = r.journal.Snapshot(r.known.Snapshot())
+		err = r.kept.Snapshot(&r.known)
 	}
 	return err
 }
@@ -60,7 +60,7 @@ func (s *Store) Prioritize(offsets []int64, values []float64) error {
 	if len(values) == 0 {
 		return nil
 	}
-	wait, err := s.ranks.rank(s.journalOptions(), offsets, given)
+	wait, err := s.ranks.rank(offsets, given)
 	if err != nil {
 		return err
 	}
