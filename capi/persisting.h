@@ -1262,6 +1262,27 @@ persisting_status persisting_trajectories_append(persisting_trajectories traject
                                                  struct persisting_error* error);
 
 /*
+ * Stores values, the only column of a batch, by what they are: binary, without nulls. Their
+ * names, of 32 bytes each, are written to `hashes`: a column of steps whose field has the
+ * metadata "persisting.content" holds such names, as a list of 32 uint8. A value that is there
+ * already is not stored again. On disk when it returns; a value that no step names when the
+ * store is opened again is removed. Errors: INVALID_ARGUMENT unless `name_bytes` is 32 for each
+ * value, SCHEMA, READ_ONLY.
+ */
+persisting_status persisting_trajectories_keep(persisting_trajectories trajectories, struct ArrowArray* array,
+                                               struct ArrowSchema* schema,
+                                               PERSISTING_OF(name_bytes) uint8_t* hashes, int64_t name_bytes,
+                                               struct persisting_error* error);
+
+/*
+ * The values of names, which are `name_bytes` / 32, in that order: a column "value".
+ * Errors: INVALID_ARGUMENT, NOT_FOUND.
+ */
+persisting_status persisting_trajectories_kept(persisting_trajectories trajectories,
+                                               PERSISTING_OF(name_bytes) const uint8_t* hashes, int64_t name_bytes,
+                                               persisting_cursor* out_cursor, struct persisting_error* error);
+
+/*
  * Makes a sheet, the file at `out_path`, for steps of an episode at a time: for `rows` of
  * them, which have the columns of `schema`, that of a batch for
  * persisting_trajectories_append, and for `heap` bytes of the values of each column of any
@@ -1417,8 +1438,8 @@ persisting_status persisting_trajectories_flush(persisting_trajectories trajecto
 
 /*
  * {"path", "steps" and "final_observations" (of open and ended episodes), "rows", "open", "ended",
- * "lost", "superseded" (episodes), "hot_rows", "hot_bytes" (copies for samplers),
- * "steps_bucket", "episodes_bucket" (see persisting_bucket_stats)}.
+ * "lost", "superseded" (episodes), "values" (kept by what they are), "hot_rows", "hot_bytes" (copies for
+ * samplers), "steps_bucket", "episodes_bucket" (see persisting_bucket_stats)}.
  */
 persisting_status persisting_trajectories_stats(persisting_trajectories trajectories, char** out_json,
                                                 struct persisting_error* error);
