@@ -17,10 +17,10 @@ type ParametersState struct {
 
 // SavedBytes is how the tensors of a version were stored.
 type SavedBytes struct {
-	Shared  int64 // the store had them
-	Changed int64 // what changed in them was stored
-	Whole   int64 // all of them was
-	Written int64 // bytes that this added to the store
+	Shared  int64 `json:"shared_bytes"`  // the store had them
+	Changed int64 `json:"changed_bytes"` // what changed in them was stored
+	Whole   int64 `json:"whole_bytes"`   // all of them was
+	Written int64 `json:"written_bytes"` // that this added to the store
 }
 
 // parametersOperations are those that are counted and timed.
@@ -98,9 +98,8 @@ func (p *Parameters) Collected(files, bytes int64) {
 type ParametersStatus struct {
 	Path string `json:"path"`
 	ParametersState
-	Saves    int64 `json:"saves"`
-	Saved    int64 `json:"saved_bytes"`   // of the tensors of versions that were saved
-	Written  int64 `json:"written_bytes"` // that these added to the store
+	Saves int64 `json:"saves"`
+	SavedBytes
 	Loads    int64 `json:"loads"`
 	Loaded   int64 `json:"loaded_bytes"`
 	Pulls    int64 `json:"pulls"`
@@ -114,8 +113,10 @@ func (p *Parameters) Status() ParametersStatus {
 	count := func(n number) int64 { return p.own[n].Load() }
 	return ParametersStatus{
 		Path: p.path, ParametersState: p.survey.get(),
-		Saves: count(paramsSaves), Saved: count(paramsSharedBytes) + count(paramsChangedBytes) + count(paramsWholeBytes),
-		Written: count(paramsWrittenBytes), Loads: count(paramsLoads), Loaded: count(paramsLoadedBytes),
+		Saves: count(paramsSaves), Loads: count(paramsLoads), Loaded: count(paramsLoadedBytes),
+		SavedBytes: SavedBytes{
+			Shared: count(paramsSharedBytes), Changed: count(paramsChangedBytes), Whole: count(paramsWholeBytes), Written: count(paramsWrittenBytes),
+		},
 		Pulls: count(paramsPulls), Pulled: count(paramsPulledBytes), PullRead: count(paramsPullReadBytes),
 		Faults: count(paramsFaults) + p.faults(),
 	}

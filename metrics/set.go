@@ -104,9 +104,10 @@ func (s *Set) Store(path string, state func() StoreState) *Store {
 }
 
 // Parameters makes the metrics of the open store of parameters in the directory path, as Bucket does. look may take its time: a
-// scrape waits for it no longer than a moment, and goes on with what it found before. fail is told of errors that it returns.
-func (s *Set) Parameters(path string, look func() (ParametersState, error), fail func(error)) *Parameters {
-	p := &Parameters{path: path, survey: survey[ParametersState]{look: look, fail: fail}}
+// scrape waits for it no longer than a moment, and goes on with what it found before. Its errors are counted by their kind.
+func (s *Set) Parameters(path string, look func() (ParametersState, error), kind func(error) Kind) *Parameters {
+	p := &Parameters{path: path}
+	p.survey = survey[ParametersState]{look: look, fail: func(err error) { p.unsurveyed(kind(err)) }}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l, _ := s.join(labels{noun: OfParameters, name: path}, p)
@@ -116,8 +117,9 @@ func (s *Set) Parameters(path string, look func() (ParametersState, error), fail
 }
 
 // Trajectories makes the metrics of the open store of trajectories in the directory path, as Parameters does.
-func (s *Set) Trajectories(path string, look func() (TrajectoriesState, error), fail func(error)) *Trajectories {
-	t := &Trajectories{path: path, survey: survey[TrajectoriesState]{look: look, fail: fail}}
+func (s *Set) Trajectories(path string, look func() (TrajectoriesState, error), kind func(error) Kind) *Trajectories {
+	t := &Trajectories{path: path}
+	t.survey = survey[TrajectoriesState]{look: look, fail: func(err error) { t.unsurveyed(kind(err)) }}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l, _ := s.join(labels{noun: OfTrajectories, name: path}, t)

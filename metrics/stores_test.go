@@ -15,7 +15,8 @@ func TestAStoreOfParametersHasItsOwnSeries(t *testing.T) {
 	p.Done(Save, time.Second, "")
 	p.Done(Load, time.Second, Corrupt)
 	p.Done(Load, time.Second, Schema) // which no store has: it is counted as the last kind
-	p.Saved(SavedBytes{Shared: 100, Changed: 20, Whole: 3, Written: 4})
+	stored := SavedBytes{Shared: 100, Changed: 20, Whole: 3, Written: 4}
+	p.Saved(stored)
 	p.Loaded(7)
 	p.Pulled(50, 5)
 	p.Verified(9, 2)
@@ -45,7 +46,7 @@ persisting_params_read_bytes_total{operation="verify",store="/data/params"} 9
 		}
 	}
 	want := ParametersStatus{
-		Path: "/data/params", ParametersState: state, Saves: 1, Saved: 123, Written: 4, Loads: 1, Loaded: 7, Pulls: 1, Pulled: 50, PullRead: 5,
+		Path: "/data/params", ParametersState: state, Saves: 1, SavedBytes: stored, Loads: 1, Loaded: 7, Pulls: 1, Pulled: 50, PullRead: 5,
 		Faults: 4, // two of verify, and two loads
 	}
 	if got := s.AllParameters()[0].Status(); got != want {
@@ -69,7 +70,8 @@ func TestAStoreOfTrajectoriesHasItsOwnSeries(t *testing.T) {
 	d.Done(Ack, time.Millisecond, Refused)
 	d.Done(Tag, time.Millisecond, Storage)
 	d.Appended(5, 1)
-	d.Sampled(Drawn{Draws: 32, Steps: 256, Rows: 512, Cold: 12}, 2*time.Second)
+	d.Sampled(Drawn{Draws: 32, Steps: 256}, 2*time.Second)
+	d.RowsRead(512, 12)
 	d.Leased(256)
 	d.Acked()
 	d.Prioritized(11)
@@ -175,6 +177,21 @@ func TestASurveyThatFailsKeepsWhatIsKnown(t *testing.T) {
 	}
 }
 
+func TestASurveyThatFailsIsCounted(t *testing.T) {
+	s, _ := newSet(t)
+	look := func() (ParametersState, error) { return ParametersState{}, errors.New("no") }
+	p := s.Parameters("/data/params", look, func(error) Kind { return Storage })
+	if got := p.Status().Faults; got != 1 {
+		t.Errorf("%d faults, want that of the survey", got)
+	}
+	p.Close()
+	q := s.Parameters("/data/closing", look, func(error) Kind { return Refused })
+	if got := q.Status().Faults; got != 0 {
+		t.Errorf("a store that is being closed has %d faults", got)
+	}
+	q.Close()
+}
+
 func TestStoresWithoutMetricsCountNothing(t *testing.T) {
 	var p *Parameters
 	p.Done(Save, 1, "")
@@ -188,6 +205,7 @@ func TestStoresWithoutMetricsCountNothing(t *testing.T) {
 	d.Done(Append, 1, "")
 	d.Appended(1, 1)
 	d.Sampled(Drawn{}, 1)
+	d.RowsRead(1, 1)
 	d.Leased(1)
 	d.Acked()
 	d.Prioritized(1)

@@ -22,6 +22,13 @@ func (t *tally) done(o Operation, took time.Duration, failed Kind) {
 	t.times[o].Observe(took.Seconds())
 }
 
+// unsurveyed counts a survey that failed, unless that was refused because the store was closed meanwhile.
+func (t *tally) unsurveyed(failed Kind) {
+	if failed != Refused {
+		t.add(errorNumber(Survey, failed), 1)
+	}
+}
+
 func (t *tally) add(n number, by int64) { t.own[n].Add(by) }
 
 // read is all that was counted.

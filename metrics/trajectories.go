@@ -26,7 +26,6 @@ type TrajectoriesState struct {
 // Drawn is what a sample was.
 type Drawn struct {
 	Draws, Steps int64
-	Rows, Cold   int64 // that were read, and those of them that were not in the mirror
 }
 
 // trajectoriesOperations are those that are counted and timed.
@@ -71,9 +70,15 @@ func (t *Trajectories) Sampled(d Drawn, took time.Duration) {
 		t.add(trajectorySampleNanos, int64(took))
 		t.add(trajectoryDraws, d.Draws)
 		t.add(trajectoryDrawnSteps, d.Steps)
-		t.add(trajectoryRowsHot, d.Rows-d.Cold)
-		t.add(trajectoryRowsCold, d.Cold)
 		t.done(Draw, took, "")
+	}
+}
+
+// RowsRead counts rows that samplers read, and those of them that were not in the mirror.
+func (t *Trajectories) RowsRead(rows, cold int64) {
+	if t != nil {
+		t.add(trajectoryRowsHot, rows-cold)
+		t.add(trajectoryRowsCold, cold)
 	}
 }
 

@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/persisting/persisting/engine/params/pack"
+	"github.com/persisting/persisting/metrics"
 )
 
 // SaveOptions are what a version is saved with.
@@ -30,7 +32,8 @@ var errVanished = errors.New("params: a pack was removed meanwhile")
 
 // Save stores tensors as the next version of a name. When it returns, that is on the disk and can be seen by everybody; when it
 // fails, there is nothing of it.
-func (s *Store) Save(name string, tensors []Tensor, o SaveOptions) (*Entry, error) {
+func (s *Store) Save(name string, tensors []Tensor, o SaveOptions) (entry *Entry, err error) {
+	defer s.counted(metrics.Save, time.Now(), &err)
 	if err := s.open(); err != nil {
 		return nil, err
 	}
@@ -131,6 +134,7 @@ func (s *Store) save(name string, tensors []Tensor, order []int, o SaveOptions) 
 	if err != nil {
 		return nil, fmt.Errorf("params: save %q: %w", name, err)
 	}
+	s.metrics.Saved(v.account(entry))
 	s.learn(v)
 	return entry, s.keep(name, v)
 }

@@ -12,7 +12,7 @@
 //
 // # Layers
 //
-// Above bucket, batch, journal, sheet, leases, mirror and priorities; below capi. It knows the types of columns, and not what they
+// Above metrics, bucket, batch, journal, sheet, leases, mirror and priorities; below capi. It knows the types of columns, and not what they
 // mean.
 //
 // # Directory

@@ -101,6 +101,8 @@ function storeRow(status, store) {
   return line(cells, count(faults), faults > 0);
 }
 
+const SAVED = ["shared_bytes", "changed_bytes", "whole_bytes"];
+
 function parametersRow(status, store) {
   const grown = growth(status, earlier("parameters", store.path));
   const cells = [
@@ -110,8 +112,8 @@ function parametersRow(status, store) {
     store.newest_time ? seconds(Math.max(0, status.time - store.newest_time)) : "",
     bytes(store.tensor_bytes),
     bytes(store.disk_bytes),
-    grown(store, bytes, "saved_bytes"),
-    share(store.written_bytes, store.saved_bytes),
+    grown(store, bytes, ...SAVED),
+    share(store.written_bytes, SAVED.reduce((sum, key) => sum + store[key], 0)),
     grown(store, bytes, "loaded_bytes"),
     grown(store, bytes, "pulled_bytes"),
     count(store.open_versions),
