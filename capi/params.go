@@ -28,7 +28,7 @@ var (
 // paramsOpen shares nothing with other stores: parameters are read and written in large pieces, by the memory of the caller, and
 // take none of the budget of rows.
 func paramsOpen(dir string, readOnly, keep bool) (*params.Store, error) {
-	return params.Open(dir, params.Options{ReadOnly: readOnly, Keep: keep})
+	return params.Open(dir, params.Options{ReadOnly: readOnly, Keep: keep, Metrics: buckets})
 }
 
 // maxTensors bounds what one call takes, far above what any model has.

@@ -11,7 +11,7 @@
 //
 // # Layers
 //
-// Above vfs, procs, statefile, memory, delta and pack; below capi. It knows nothing of what a dtype means but how wide its elements are, which
+// Above metrics, vfs, procs, statefile, memory, delta and pack; below capi. It knows nothing of what a dtype means but how wide its elements are, which
 // delta says: a tensor is bytes with a tag and a shape.
 //
 // # Directory

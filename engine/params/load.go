@@ -8,10 +8,12 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/params/pack"
+	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/vfs"
 	"golang.org/x/sync/errgroup"
 )
@@ -25,7 +27,8 @@ type Want struct {
 }
 
 // Load reads parts of tensors into memory. Without verify nothing is checked. After an error the memory may hold anything.
-func (v *Weights) Load(wants []Want, verify bool) error {
+func (v *Weights) Load(wants []Want, verify bool) (err error) {
+	defer v.s.counted(metrics.Load, time.Now(), &err)
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	if v.closed {
@@ -47,7 +50,19 @@ func (v *Weights) Load(wants []Want, verify bool) error {
 		}
 		units = v.units(units, i, w, verify)
 	}
-	return v.read(units, verify, nil)
+	if err := v.read(units, verify, nil); err != nil {
+		return err
+	}
+	v.s.metrics.Loaded(wanted(wants))
+	return nil
+}
+
+// wanted is how many bytes are asked for.
+func wanted(all []Want) (bytes int64) {
+	for _, w := range all {
+		bytes += int64(len(w.Into))
+	}
+	return bytes
 }
 
 // unit is a block, or with verify off a part of one, that is read in one piece.

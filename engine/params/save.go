@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/persisting/persisting/engine/params/pack"
+	"github.com/persisting/persisting/metrics"
 )
 
 // SaveOptions are what a version is saved with.
@@ -33,7 +35,8 @@ var errVanished = errors.New("params: a pack was removed meanwhile")
 
 // Save stores tensors as the next version of a name. When it returns, that is on the disk and can be seen by everybody; when it
 // fails, there is nothing of it.
-func (s *Store) Save(name string, tensors []Tensor, o SaveOptions) (*Entry, error) {
+func (s *Store) Save(name string, tensors []Tensor, o SaveOptions) (entry *Entry, err error) {
+	defer s.counted(metrics.Save, time.Now(), &err)
 	if err := s.open(); err != nil {
 		return nil, err
 	}
@@ -142,6 +145,7 @@ func (s *Store) published(name string, v *saving, o SaveOptions, prepare func() 
 	if err != nil {
 		return nil, fmt.Errorf("params: save %q: %w", name, err)
 	}
+	s.metrics.Saved(v.account(entry))
 	s.learn(v)
 	return entry, nil
 }
