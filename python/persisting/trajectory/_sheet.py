@@ -18,12 +18,13 @@ import numpy as np
 import pyarrow as pa
 
 from persisting._errors import ClosedError, SchemaError
-from persisting.trajectory._columns import VERSION, Column
+from persisting.trajectory._columns import NAME_BYTES, VERSION, Column, oldest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from persisting._engine.trajectory import Trajectories
+    from persisting.trajectory._contents import Contents
 
 _CELLS, _EPISODE, _FIRST, _COUNT = 56 // 8, 64 // 8, 72 // 8, 80 // 8
 _HEADER = 4096
@@ -52,11 +53,19 @@ class Sheet:
         When the first one came.
     """
 
-    def __init__(self, store: Trajectories, columns: dict[str, Column], buffer_bytes: int) -> None:
+    def __init__(
+        self,
+        store: Trajectories,
+        contents: Contents,
+        columns: dict[str, Column],
+        buffer_bytes: int,
+    ) -> None:
         size = 4 + sum(column.nbytes for column in columns.values())
         kept = min(buffer_bytes, _MOST_BYTES)
         heap = max(kept, _LEAST_HEAP)
         self.columns = columns
+        self._segments = {name: c for name, c in columns.items() if c.kind == "segments"}
+        self._contents = contents
         self.buffer_bytes = buffer_bytes
         self.rows = min(max(kept // size, 1), _MOST_ROWS)
         self.count = 0
@@ -84,8 +93,12 @@ class Sheet:
 
         self._fixed: list[tuple[Any, ...]] = []
         self._ragged: list[tuple[Any, ...]] = []
+        self._named: list[tuple[str, np.ndarray, Column]] = []
         for name, column in self.columns.items():
-            if column.kind == "array":
+            if column.by_content:
+                cells = part(np.uint8, self.rows * NAME_BYTES).reshape(-1, NAME_BYTES)
+                self._named.append((name, cells, column))
+            elif column.kind == "array":
                 assert column.dtype is not None
                 cells = part(column.dtype, self.rows * _size(column)).reshape(-1, *column.shape)
                 dtype = column.dtype
@@ -102,6 +115,15 @@ class Sheet:
         """Take steps of an episode from a place on; the sheet is empty."""
         self._words[_EPISODE] = number
         self._words[_FIRST] = first
+
+    def version(self, step: Mapping[str, Any], version: int) -> int:
+        """Return the version of a step: the oldest of its segments, if it has any."""
+        if not self._segments:
+            return version
+        given = {name: c for name, c in self._segments.items() if name in step}
+        cells = {name: [column.cell(name, step[name])] for name, column in given.items()}
+        found: int = oldest(given, cells, version)[0] if cells else version
+        return found
 
     def add(self, step: Mapping[str, Any], version: int) -> bool:
         """Store a step, which is acknowledged then; False, with nothing done, if it has no room."""
@@ -124,6 +146,8 @@ class Sheet:
                     cells[at] = value
                 else:
                     cells[at] = column.cell(name, value)
+            for name, cells, column in self._named:
+                cells[at] = self._contents.name(name, column, step[name])
             for name, ends, items, width, encode, column in self._ragged:
                 cell = encode(column, name, step[name])
                 start = ends[at] * width
@@ -166,7 +190,7 @@ def _size(column: Column) -> int:
 
 def _encoder(column: Column) -> Any:
     """Return what makes bytes of the values of a column."""
-    return {"text": _text, "binary": _binary, "ragged": _items}[column.kind]
+    return {"text": _text, "binary": _binary, "ragged": _items, "segments": _items}[column.kind]
 
 
 def _text(column: Column, name: str, value: Any) -> bytes:
@@ -191,8 +215,9 @@ def _items(column: Column, name: str, value: Any) -> memoryview | bytes:
 class Sheets:
     """The sheets of a store: those that writers have, and those that wait for one."""
 
-    def __init__(self, store: Trajectories) -> None:
+    def __init__(self, store: Trajectories, contents: Contents) -> None:
         self._store = store
+        self._contents = contents
         self._lock = threading.Lock()
         self._all: weakref.WeakSet[Sheet] = weakref.WeakSet()
         self._idle: list[Sheet] = []
@@ -204,7 +229,7 @@ class Sheets:
             for i, sheet in enumerate(self._idle):
                 if sheet.buffer_bytes == buffer_bytes and sheet.columns == columns:
                     return self._idle.pop(i)
-        sheet = Sheet(self._store, columns, buffer_bytes)
+        sheet = Sheet(self._store, self._contents, columns, buffer_bytes)
         with self._lock:
             self._all.add(sheet)
             if self._over:
