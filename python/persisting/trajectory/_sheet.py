@@ -6,6 +6,7 @@ them at once. The format is described in the package comment of `engine/sheet`.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import threading
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from persisting._errors import ClosedError, SchemaError
+from persisting._records import _rows
 from persisting.trajectory._columns import NAME_BYTES, VERSION, Column, oldest
 
 if TYPE_CHECKING:
@@ -34,8 +36,8 @@ _MOST_ROWS = 4096
 _MOST_BYTES = 4 << 20
 _LEAST_HEAP = 64 << 10
 
-# The types of Python whose values numbers of a dtype are, as they come.
-_PLAIN = {np.dtype(np.int64): int, np.dtype(np.float64): float, np.dtype(np.bool_): bool}
+# What numbers of Python cells of a dtype take as they come, see `_rows.cells`.
+_NUMBERS = {np.dtype(np.int64): "q", np.dtype(np.float64): "d", np.dtype(np.bool_): "?"}
 
 
 class Sheet:
@@ -91,7 +93,7 @@ class Sheet:
             at += found.nbytes
             return found
 
-        self._fixed: list[tuple[Any, ...]] = []
+        self._fixed: list[tuple[str, np.ndarray, Column]] = []
         self._ragged: list[tuple[Any, ...]] = []
         self._named: list[tuple[str, np.ndarray, Column]] = []
         for name, column in self.columns.items():
@@ -99,17 +101,15 @@ class Sheet:
                 cells = part(np.uint8, self.rows * NAME_BYTES).reshape(-1, NAME_BYTES)
                 self._named.append((name, cells, column))
             elif column.kind == "array":
-                assert column.dtype is not None
-                cells = part(column.dtype, self.rows * _size(column)).reshape(-1, *column.shape)
-                dtype = column.dtype
-                plain = {dtype.type, _PLAIN.get(dtype)} if not column.shape else ()
-                self._fixed.append((name, cells, frozenset(plain), dtype, column.shape, column))
+                cells = part(column.dtype, self.rows * math.prod(column.shape))
+                self._fixed.append((name, cells.reshape(-1, *column.shape), column))
             else:
                 ends = part(np.int32, self.rows + 1).data
                 width = column.dtype.itemsize if column.dtype is not None else 1
                 items = part(np.uint8, heap).data
                 self._ragged.append((name, ends, items, width, _encoder(column), column))
         self._versions = part(np.int32, self.rows).data
+        self._cells = _cells(self._fixed, self.rows)
 
     def begin(self, number: int, first: int) -> None:
         """Take steps of an episode from a place on; the sheet is empty."""
@@ -133,19 +133,9 @@ class Sheet:
         if len(step) != len(self.columns):
             raise other_columns(step, self.columns)
         try:
-            for name, cells, plain, dtype, shape, column in self._fixed:
-                value = step[name]
-                if value.__class__ in plain:
-                    try:
-                        cells[at] = value
-                    except OverflowError:
-                        cells[at] = column.cell(name, value)
-                elif (
-                    value.__class__ is np.ndarray and value.dtype == dtype and value.shape == shape
-                ):
-                    cells[at] = value
-                else:
-                    cells[at] = column.cell(name, value)
+            for i in _rows.put(self._cells, step, at) or ():
+                name, cells, column = self._fixed[i]
+                cells[at] = column.cell(name, step[name])
             for name, cells, column in self._named:
                 cells[at] = self._contents.name(name, column, step[name])
             for name, ends, items, width, encode, column in self._ragged:
@@ -181,8 +171,18 @@ class Sheet:
         self._usable = False
 
 
-def _size(column: Column) -> int:
-    return int(np.prod(column.shape, dtype=np.int64))
+def _cells(fixed: list[tuple[str, np.ndarray, Column]], rows: int) -> _rows.Cells:
+    """Return how values of one size get to where they belong, without being looked at in Python."""
+    columns = []
+    for name, cells, column in fixed:
+        assert column.dtype is not None
+        number = "" if column.shape else _NUMBERS.get(column.dtype, "")
+        size = column.dtype.itemsize * math.prod(column.shape)
+        scalar = type(None) if column.shape else column.dtype.type
+        kind = ord(number) if number else 0
+        place = cells.ctypes.data
+        columns.append((name, place, size, kind, scalar, np.dtype(column.dtype.type), column.shape))
+    return _rows.cells(np.ndarray, tuple(columns), rows)
 
 
 # ---- values of any length, as bytes ----
