@@ -32,6 +32,9 @@ _CELLS, _EPISODE, _FIRST, _COUNT = 56 // 8, 64 // 8, 72 // 8, 80 // 8
 _HEADER = 4096
 _ALIGNMENT = 64
 _MOST_ROWS = 4096
+# How often steps are stored beside the writer before a sheet is full, if it has so many rows.
+_ASKS = 3
+_LEAST_ASKED = 32
 # What a sheet keeps back at most, and what the values of a column of any length get at least.
 _MOST_BYTES = 4 << 20
 _LEAST_HEAP = 64 << 10
@@ -70,6 +73,8 @@ class Sheet:
         self._contents = contents
         self.buffer_bytes = buffer_bytes
         self.rows = min(max(kept // size, 1), _MOST_ROWS)
+        asks = _ASKS if self.rows >= _LEAST_ASKED else 0
+        self._asked = frozenset(self.rows * (i + 1) // (asks + 1) for i in range(asks))
         self.count = 0
         self.began = 0.0
         self._usable = True
@@ -153,6 +158,8 @@ class Sheet:
             self.began = time.monotonic()
         # An exception out of nowhere, as Ctrl-C is one, comes with a call: not between these two.
         self.count = self._words[_COUNT] = at + 1
+        if at + 1 in self._asked:
+            self._handle.ask()
         if not self._usable:  # once more: who ended it before the count has not seen the step
             self._refuse()
         return True

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from persisting.trajectory._sheet import Sheet, Sheets
 
 # How many bytes of steps an append may leave with the writer, and for how many seconds.
-BUFFER_BYTES = 64 << 10
+BUFFER_BYTES = 256 << 10
 _BUFFER_SECONDS = 0.02
 _MOST_VERSION = 2**31 - 1
 
