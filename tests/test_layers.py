@@ -35,6 +35,7 @@ GO_LAYERS = [
     "engine/journal",
     "engine/marks",
     "engine/blob",
+    "engine/wire",
     "engine/kv/transfer",
     "engine/kv",
     "engine/kv/remote",

@@ -13,8 +13,8 @@
 //
 // # Layers
 //
-// Above bucket, batch, content, journal, sheet, leases, mirror and priorities; below capi. It knows the types of columns, and not
-// what they mean.
+// Above metrics, bucket, batch, content, journal, sheet, leases, mirror and priorities; below capi. It knows the types of
+// columns, and not what they mean.
 //
 // # Directory
 //

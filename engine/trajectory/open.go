@@ -78,6 +78,9 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	if o.Metrics != nil {
+		s.metrics = o.Metrics.Trajectories(dir, s.survey, kindOf)
+	}
 	if !o.ReadOnly && s.content.Count() > 0 {
 		s.sweepBeside()
 	}

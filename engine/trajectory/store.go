@@ -13,6 +13,7 @@ import (
 	"github.com/persisting/persisting/engine/content"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/engine/trajectory/mirror"
+	"github.com/persisting/persisting/metrics"
 )
 
 // Store is an open store.
@@ -33,6 +34,9 @@ type Store struct {
 
 	ranks ranks
 
+	metrics *metrics.Trajectories // nil where they are off
+	behind  atomic.Int64          // steps before the sampler with an order that drew last
+
 	writing sync.Mutex // the order of appends; guards what follows
 	frame   *frame     // nil until there is a step
 
@@ -45,6 +49,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return engine.ErrClosed
 	}
+	s.metrics.Close()
 	s.sweeping.Wait()
 	err := errors.Join(s.sheets.close(), s.lent.close(), s.steps.Close(), s.episodes.Close(), s.ranks.close(), s.content.Close())
 	s.mirroring.Lock()
