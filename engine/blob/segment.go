@@ -41,6 +41,7 @@ type Segment struct {
 	Slot  uint32
 	store *Store
 	file  vfs.File
+	past  past
 
 	epoch atomic.Uint64
 	ring  atomic.Uint32
@@ -396,7 +397,7 @@ func (g *Segment) Sync() error {
 }
 
 // Close closes the file; what was not synced is left to the system.
-func (g *Segment) Close() error { return g.file.Close() }
+func (g *Segment) Close() error { return errors.Join(g.file.Close(), g.past.close()) }
 
 // Probe writes what page 0 holds once more, to find out whether the disk takes writes.
 func (g *Segment) Probe() error {
