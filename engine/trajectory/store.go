@@ -25,6 +25,7 @@ type Store struct {
 	now      func() time.Time
 	sheets   sheets
 	lent     lent
+	changes  bell // of what limits of samplers ask for
 
 	mirroring sync.Mutex                    // of who makes the mirror; taken before writing
 	mirror    atomic.Pointer[mirror.Mirror] // nil until there is a sampler
@@ -43,6 +44,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return engine.ErrClosed
 	}
+	s.changes.close()
 	err := errors.Join(s.sheets.close(), s.lent.close(), s.steps.Close(), s.episodes.Close(), s.ranks.close())
 	s.mirroring.Lock()
 	defer s.mirroring.Unlock()
@@ -106,8 +108,9 @@ func (s *Store) Stats() Stats {
 // show makes rows visible up to an end, which is acknowledged.
 func (s *Store) show(end int64) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.index.visible = max(s.index.visible, end)
+	s.mu.Unlock()
+	s.changes.ring()
 }
 
 // acknowledged waits until the rows of a bucket below an end are.
