@@ -70,6 +70,8 @@ func (x *index) isStep(offset int64) bool {
 	if offset < 0 || offset >= x.visible {
 		return false
 	}
-	p := x.at(offset)
-	return !p.isLast() && !x.episodes[p.episode].hidden()
+	return !x.at(offset).isLast() && !x.of(offset).hidden()
 }
+
+// of returns the episode of a row that is there.
+func (x *index) of(offset int64) *episode { return x.episodes[x.at(offset).episode] }

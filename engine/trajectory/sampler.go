@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -142,7 +143,7 @@ func (p *Sampler) parts() int {
 // are the columns, those of what is behind, version (int32), offset (int64), episode and step (uint32), whether the episode has
 // terminated and was truncated there, whether there is such a step at all (a byte each); with Behind the offsets of what is behind (int64); of a prioritized sampler how much each draw counts (float32); with returns those and the discount of what
 // is behind (float64). It returns how many draws were made: fewer at the end of an order.
-func (p *Sampler) Sample(draws, oldest int64, into []int64) (int, error) {
+func (p *Sampler) Sample(draws, oldest int64, into []int64) (n int, err error) {
 	if most := mostSteps / (p.law.span() * max(1, p.law.Group)); draws < 1 || draws > most {
 		return 0, invalid("draws is %d, want 1 to %d", draws, most)
 	}
@@ -157,6 +158,7 @@ func (p *Sampler) Sample(draws, oldest int64, into []int64) (int, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer func(begun time.Time) { p.store.sampled(begun, &p.law, p.drawer.position.At, n, err) }(time.Now())
 	if p.law.oldest = int32(oldest); oldest > -1 {
 		if err := p.store.startVersions(); err != nil {
 			return 0, err
@@ -234,6 +236,9 @@ func (p *Sampler) view(rows []int64) (*mirror.View, error) {
 		v, err := m.View(rows, p.store.readCold(p.frame))
 		if errors.Is(err, engine.ErrClosed) && p.store.mirror.Load() != m && !p.store.closed.Load() {
 			continue // it was given up just now, and another one is there
+		}
+		if err == nil {
+			p.store.metrics.RowsRead(v.Read())
 		}
 		return v, err
 	}
