@@ -381,6 +381,7 @@ class World:
             "ending": b'{"steps": 3, "terminated": true, "metadata": {"seed": 1}}',
             "id": b"one",
             "idle_ms": 0,
+            "ids": b'["two"]',
             "sampler": self.sampler,
             "law": b'{"order": "uniform", "length": 1, "stride": 1, "columns": ["n"]}',
             "draws": 2,

@@ -214,9 +214,9 @@ class Bounds:
 class Sampler:
     """Draws batches of steps. It is made by `TrajectoryStore.sampler`.
 
-    Steps count once they are acknowledged, and until their episode is superseded or lost. The
-    methods may be called from any thread; draws come one after the other. Nobody has to close it,
-    and it ends with its store.
+    Steps count once they are acknowledged, and until their episode is superseded, lost or removed.
+    The methods may be called from any thread; draws come one after the other. Nobody has to close
+    it, and it ends with its store.
     """
 
     def __init__(
