@@ -22,9 +22,9 @@ UNTOUCHED = 0xA5
 ROWS = 3
 
 
-def library() -> ctypes.CDLL:
-    """Return the library with the prototypes of the binding."""
-    return engine.library()
+def library() -> engine.Functions:
+    """Return the functions of the library with the prototypes of the binding."""
+    return engine.c
 
 
 class ArrowSchema(ctypes.Structure):
