@@ -413,8 +413,15 @@ def test_spans_come_back(tmp_path: Path) -> None:
 
 def test_spans_of_ones_own(tmp_path: Path) -> None:
     """A step that was not imported gets ids, always the same."""
-    step = {"name": "call", "operation": "chat", "input": "", "output": "[]", "more": ""}
-    step |= {"input_tokens": 1, "output_tokens": -1, "start": 5, "end": 6}
+    step: dict[str, Any] = {"name": "call", "operation": "chat", "input": ""}
+    step |= {
+        "output": "[]",
+        "more": "",
+        "input_tokens": 1,
+        "output_tokens": -1,
+        "start": 5,
+        "end": 6,
+    }
     with TrajectoryStore(tmp_path, columns=SPAN_COLUMNS) as store:
         with store.writer(episode_id="one") as writer:
             for _ in range(2):

@@ -15,36 +15,6 @@ const (
 	pastHelpers = 1
 )
 
-// past is the file of a segment once more, for reads past the page cache: that is a property of an open file, for all who read it.
-type past struct {
-	opening sync.Once
-	file    vfs.File // nil where the file system has no such reads, or no descriptor was left
-}
-
-// open returns the file, which most segments never need.
-func (p *past) open(g *Segment) vfs.File {
-	p.opening.Do(func() {
-		f, err := g.store.FS.Open(g.store.Path(g.Slot))
-		if err != nil {
-			return // reads go through the cache, and tell what is wrong
-		}
-		if vfs.GoDirect(f) == 0 {
-			_ = f.Close() // nothing was written
-			return
-		}
-		p.file = f
-	})
-	return p.file
-}
-
-func (p *past) close() error {
-	p.opening.Do(func() {})
-	if p.file == nil {
-		return nil
-	}
-	return p.file.Close()
-}
-
 // Away says whether a block is long and not in memory, so that ReadPast is the faster way to it. It does not wait for the disk.
 func (g *Segment) Away(w Want) bool {
 	n := int64(w.Length)

@@ -1,9 +1,7 @@
 package lance
 
-/*
-#cgo LDFLAGS: -ldl
-const char *native_calls(void *library);
-*/
+// #cgo LDFLAGS: -ldl
+// const char *native_calls(void *library);
 import "C"
 
 import (

@@ -297,3 +297,21 @@ func (s *Store) walk(each func(*Name, error) error) error {
 	}
 	return nil
 }
+
+// origin is the manifest that a version was first published with, wherever it has been pushed to.
+func (e *Entry) origin() ident {
+	if e.Origin != (ident{}) {
+		return e.Origin
+	}
+	return e.Manifest
+}
+
+// from finds the version with an origin, nil where there is none.
+func (n *Name) from(origin ident) *Entry {
+	for i := range n.Versions {
+		if n.Versions[i].origin() == origin {
+			return &n.Versions[i]
+		}
+	}
+	return nil
+}

@@ -18,14 +18,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Want is a part of a tensor and the memory that it goes to.
-type Want struct {
-	Tensor int   // in the order of [Weights.Tensors]
-	Offset int64 // of its first byte in the tensor
-	Into   []byte
-	Rows   Rows // none: the part is in one piece, here and there
-}
-
 // Load reads parts of tensors into memory. Without verify nothing is checked. After an error the memory may hold anything.
 func (v *Weights) Load(wants []Want, verify bool) (err error) {
 	defer v.s.counted(metrics.Load, time.Now(), &err)
@@ -102,6 +94,29 @@ func (v *Weights) units(units []unit, tensor int, w Want, verify bool) []unit {
 		}
 		units = append(units, u)
 		off, into = off+n, into[n:]
+	}
+	return units
+}
+
+// rowUnits adds the blocks that rows lie in.
+func (v *Weights) rowUnits(units []unit, tensor int, w Want) []unit {
+	m, before := v.m, len(units)
+	object := m.objectOf[tensor]
+	length, at, sums := m.lengths[object], m.offsets[object], m.sumsOf(object)
+	layers := v.chain(object)
+	last := w.Offset + (w.Rows.Count-1)*w.Rows.Step + w.Rows.Length - 1
+	for block := (w.Offset + pack.Phase) / pack.BlockBytes; block <= (last+pack.Phase)/pack.BlockBytes; block++ {
+		from, to := pack.Range(block, length)
+		if first, end := w.within(from, to); first == end {
+			continue
+		}
+		units = append(units, unit{
+			tensor: tensor, pack: m.packOf[object], offset: at + from, length: to - from, sum: sums[block],
+			rows: &w, chain: layers, block: block,
+		})
+	}
+	if layers != nil {
+		layers.left.Store(int64(len(units) - before))
 	}
 	return units
 }

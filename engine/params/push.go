@@ -8,9 +8,6 @@ import (
 	"github.com/persisting/persisting/vfs"
 )
 
-// errThere is returned when somebody else has pushed the same version meanwhile.
-var errThere = errors.New("params: the version is there by now")
-
 // Push brings a version to a store, this one or another, as the next version of a name. What the store has already, of any name,
 // is neither read nor written: changes are brought as they are stored here. A version that was brought before is not brought
 // again, and gets the tags alone. Without metadata in the options it has that of the version.
@@ -72,24 +69,6 @@ func (v *Weights) push(to *Store, name string, o SaveOptions) (*Entry, error) {
 		}
 		return entry, err
 	})
-}
-
-// origin is the manifest that a version was first published with, wherever it has been pushed to.
-func (e *Entry) origin() ident {
-	if e.Origin != (ident{}) {
-		return e.Origin
-	}
-	return e.Manifest
-}
-
-// from finds the version with an origin, nil where there is none.
-func (n *Name) from(origin ident) *Entry {
-	for i := range n.Versions {
-		if n.Versions[i].origin() == origin {
-			return &n.Versions[i]
-		}
-	}
-	return nil
 }
 
 // baseIn is the number that the base of this version has where it is pushed to, 0 where it is not there.

@@ -14,6 +14,9 @@ import (
 	"github.com/persisting/persisting/metrics"
 )
 
+// errThere is returned when somebody else has pushed the same version meanwhile.
+var errThere = errors.New("params: the version is there by now")
+
 // SaveOptions are what a version is saved with.
 type SaveOptions struct {
 	Tags     []string        // that are to name the version, from its first moment on

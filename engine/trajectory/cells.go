@@ -7,7 +7,12 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/persisting/persisting/engine"
+	"github.com/persisting/persisting/engine/content"
 )
+
+// ContentKey is in the metadata of the columns that hold names of values, which are in a place of their own. What the values mean is
+// said there, for those who read them.
+const ContentKey = "persisting.content"
 
 // checkType refuses columns of a type that a step cannot have: numbers, booleans, texts, bytes, and lists or arrays of numbers.
 func checkType(f arrow.Field) error {
@@ -27,6 +32,15 @@ func checkType(f arrow.Field) error {
 		return nil
 	}
 	return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("steps cannot hold %s; want numbers, booleans, texts, bytes, and lists or arrays of numbers", f.Type)}
+}
+
+// checkContent refuses a column of names that can hold none.
+func checkContent(f arrow.Field) error {
+	list, ok := f.Type.(*arrow.FixedSizeListType)
+	if f.Metadata.FindKey(ContentKey) < 0 || ok && list.Len() == content.NameBytes && list.Elem().ID() == arrow.UINT8 {
+		return nil
+	}
+	return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("holds names of values, which are lists of %d uint8, not %s", content.NameBytes, f.Type)}
 }
 
 // widthOf is the size of a number in bytes; 0 for what is none.

@@ -14,10 +14,6 @@ import (
 
 const contentDir = "content"
 
-// ContentKey is in the metadata of the columns that hold names of values, which are in a place of their own. What the values mean is
-// said there, for those who read them.
-const ContentKey = "persisting.content"
-
 // Keep stores values, the only column of a batch, and returns the names by which steps hold them: each is there once, and on disk
 // before its name is given out. One that no step names when the store is opened again is removed.
 func (s *Store) Keep(rows arrow.Record) ([]content.Name, error) {
@@ -117,13 +113,4 @@ func contentColumns(schema *arrow.Schema) (names []string) {
 		}
 	}
 	return names
-}
-
-// checkContent refuses a column of names that can hold none.
-func checkContent(f arrow.Field) error {
-	list, ok := f.Type.(*arrow.FixedSizeListType)
-	if f.Metadata.FindKey(ContentKey) < 0 || ok && list.Len() == content.NameBytes && list.Elem().ID() == arrow.UINT8 {
-		return nil
-	}
-	return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("holds names of values, which are lists of %d uint8, not %s", content.NameBytes, f.Type)}
 }

@@ -308,3 +308,96 @@ func (d *drawer) tryFew(out []window, count int, from, bound int64, take func(n 
 	}
 	return d.some(out)
 }
+
+// drawGroups draws groups, and of each some episodes.
+func (d *drawer) drawGroups(x *index, count int, out []window) ([]window, error) {
+	g := &d.groups
+	g.catchUp(x, d.law)
+	take := func(n int64, out []window) []window { return d.group(x, n, out) }
+	var err error
+	if d.law.Order == uniformly {
+		out, err = d.try(out, count, 0, int64(len(g.members)), nil, take)
+	} else {
+		out, err = d.groupsInLine(count, out, take)
+	}
+	if g.long != nil {
+		err, g.long = g.long, nil
+	}
+	return out, err
+}
+
+// groupsInLine draws the groups that began first, or last, each once.
+func (d *drawer) groupsInLine(count int, out []window, take func(n int64, out []window) []window) ([]window, error) {
+	total := int64(len(d.groups.members))
+	for i := int64(0); i < total && count > 0; i++ {
+		n, before := i, len(out)
+		if d.law.Order == newestFirst {
+			n = total - 1 - i
+		}
+		if out = take(n, out); len(out) > before {
+			d.spend(out, len(out)-before)
+			count--
+		}
+	}
+	return d.some(out)
+}
+
+// group adds to out as many episodes of a group as the law says, in a random order, if the group is complete.
+func (d *drawer) group(x *index, n int64, out []window) []window {
+	g, l := &d.groups, d.law
+	if g.over[n] {
+		return out
+	}
+	whole := d.complete(x, n)
+	if int64(len(whole)) < l.Group || l.Varied && !g.vary(whole) {
+		return out
+	}
+	for chosen := false; !chosen; chosen = !l.Varied || g.vary(whole[:l.Group]) {
+		for i := range int(l.Group) { // the beginning of a random order
+			k := i + d.random.IntN(len(whole)-i)
+			whole[i], whole[k] = whole[k], whole[i]
+		}
+	}
+	for _, e := range whole[:l.Group] {
+		if e.Steps > l.Length {
+			g.long = invalid("episode %q has %d steps: want a length of at least that, not %d", e.ID, e.Steps, l.Length)
+		}
+		out = append(out, window{e.runs[0].first, min(l.usable(e), l.Length)})
+	}
+	return out
+}
+
+// complete returns the episodes of a group that have ended and are drawn; none if one is open.
+func (d *drawer) complete(x *index, n int64) []*episode {
+	l, members := d.law, d.groups.members[n]
+	whole := make([]*episode, 0, len(members))
+	later := l.oldest >= 0 // another call may want older ones
+	for _, number := range members {
+		e := x.episodes[number]
+		switch {
+		case e.state == open:
+			return nil
+		case e.state != ended || l.usable(e) < 1:
+		case e.end() > x.visible:
+			later = true
+		case d.takes(x, e):
+			whole = append(whole, e)
+		}
+	}
+	if l.Times > 0 && int64(len(whole)) < l.Group && !later {
+		d.groups.over[n] = true // until it gets another episode
+	}
+	return whole
+}
+
+// takes says whether an episode that has ended is drawn.
+func (d *drawer) takes(x *index, e *episode) bool {
+	first := e.runs[0].first
+	if takes, _ := d.filter.takes(first); !takes || first < d.law.low(x) || d.spent.isOver(first) {
+		return false
+	}
+	if _, known := d.groups.sums[e.number]; d.law.Varied && !known {
+		return false
+	}
+	return d.law.fresh(x, first, e.Steps)
+}

@@ -2,6 +2,7 @@ package trajectory
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -438,4 +439,45 @@ func (p *Sampler) sumRewards() error {
 		}
 	}
 	return nil
+}
+
+// limited returns an error where so many draws are too many for now. The caller holds p.mu.
+func (p *Sampler) limited(count int64) error {
+	l := p.law.Limit
+	if l == (Limit{}) {
+		return nil
+	}
+	if l.Ratio > 0 && float64(count) > l.Slack {
+		return invalid("draws is %d, want at most the slack of the limit, %g", count, l.Slack)
+	}
+	steps := p.store.countSteps()
+	if at := &p.drawer.position; !l.draws(at, steps, count) {
+		return fmt.Errorf("%w: %d draws were made, and %d more are too many for %d steps", ErrTooEarly, at.Draws, count, steps)
+	}
+	return nil
+}
+
+// Wait returns when so many draws can be made, as far as the limit goes, or with [ErrTooEarly] after a time.
+func (p *Sampler) Wait(draws int64, most time.Duration) error {
+	return p.store.changes.wait(most, func() error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.limited(draws)
+	})
+}
+
+// WaitForRoom returns when so many steps should come, as far as the limit goes, or with [ErrTooEarly] after a time.
+func (p *Sampler) WaitForRoom(steps int64, most time.Duration) error {
+	if steps < 1 {
+		return invalid("steps is %d, want at least 1", steps)
+	}
+	return p.store.changes.wait(most, func() error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		l, have, at := p.law.Limit, p.store.countSteps(), &p.drawer.position
+		if l.takes(at, have, steps) {
+			return nil
+		}
+		return fmt.Errorf("%w: there are %d steps, and %d more are too many for %d draws", ErrTooEarly, have, steps, at.Draws)
+	})
 }

