@@ -81,9 +81,6 @@ var errNothing = fmt.Errorf("%w: there is nothing to be drawn: no step, no episo
 // tries is how often, for each draw, something that does not fit is drawn before all that fits is looked for.
 const tries = 256
 
-// window is steps that are drawn together: the row of the first, and how many there are.
-type window struct{ first, steps int64 }
-
 // check refuses laws that make no sense.
 func (l *Law) check() error {
 	orders := []string{uniformly, byEpisodes, byPriority, inOrder, shuffled, oldestFirst, newestFirst, highestFirst, lowestFirst}
