@@ -21,7 +21,9 @@ func (d *drawer) climb(x *index, count int, out []window) ([]window, error) {
 	if d.law.Order == lowestFirst {
 		sign = -1
 	}
-	p.catchUp(d, x, &p.peaks, never, func(row int64) float32 { return sign * d.ranks.known.At(row) })
+	p.catchUp(d, x, &p.peaks, never, func() func(float32) float32 {
+		return func(priority float32) float32 { return sign * priority }
+	})
 	var gone []int64
 	p.peaks.Walk(func(row int64) bool {
 		steps, later := d.window(x, row)

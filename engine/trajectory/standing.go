@@ -1,5 +1,7 @@
 package trajectory
 
+import "github.com/persisting/persisting/engine/trajectory/priorities"
+
 // standing is how far numbers of rows that are made of their priorities have come.
 type standing struct {
 	seen int64   // changes of priorities
@@ -16,14 +18,15 @@ type scores interface {
 	Clear()
 }
 
-// catchUp brings in rows that came, and priorities that were given. A row that is not drawn has the score none.
-func (s *standing) catchUp(d *drawer, x *index, to scores, none float32, score func(row int64) float32) {
+// catchUp brings in rows that came, and priorities that were given, of which what scorer returns makes scores. A row that is not drawn
+// has the score none.
+func (s *standing) catchUp(d *drawer, x *index, to scores, none float32, scorer func() func(priority float32) float32) {
 	d.ranks.mu.RLock()
 	defer d.ranks.mu.RUnlock()
-	given := &d.ranks.known
+	given, score := &d.ranks.known, scorer()
 	known := given.Since(s.seen, func(row int64) {
 		if row < to.Len() && d.eligible(x, row) {
-			to.Set(row, score(row))
+			to.Set(row, score(given.At(row)))
 		}
 	})
 	if most := given.Most(); !known || most != s.most || s.of != d.filter {
@@ -39,11 +42,14 @@ func (s *standing) catchUp(d *drawer, x *index, to scores, none float32, score f
 		return
 	}
 	came := make([]float32, x.visible-first)
-	for k := range came {
-		if came[k] = none; d.eligible(x, first+int64(k)) {
-			came[k] = score(first + int64(k))
+	priorities.Divide(int64(len(came)), func(from, end int64) {
+		score := scorer()
+		for k := from; k < end; k++ {
+			if came[k] = none; d.eligible(x, first+k) {
+				came[k] = score(given.At(first + k))
+			}
 		}
-	}
+	})
 	to.Add(came...)
 }
 

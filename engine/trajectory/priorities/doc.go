@@ -3,6 +3,7 @@
 //	priorities.go   what was given, as it was given; the records and the snapshot that keep it, see package journal
 //	tree.go         weights of which one is found by a sum, for a sampler
 //	peaks.go        numbers of which the largest are found first, for another
+//	divide.go       all of them, divided among the processors
 //
 // # Format
 //
@@ -15,7 +16,7 @@
 //
 // # Concurrency
 //
-// One goroutine at a time.
+// One goroutine at a time; what is made of many numbers is divided among some that have ended when the call returns.
 //
 // # What a crash costs
 //

@@ -36,9 +36,11 @@ func (p *Peaks) Add(numbers ...float32) {
 			first = 0 // the only one of the level below is a part of this one
 		}
 		p.levels[level] = append(p.levels[level], make([]float32, n-len(p.levels[level]))...)
-		for i := first; i < int64(n); i++ {
-			p.levels[level][i] = largest(part(p.levels[level-1], i))
-		}
+		Divide(int64(n)-first, func(from, end int64) {
+			for i := first + from; i < first+end; i++ {
+				p.levels[level][i] = largest(part(p.levels[level-1], i))
+			}
+		})
 		first >>= fanBits
 	}
 }

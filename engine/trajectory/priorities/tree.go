@@ -13,6 +13,7 @@ type Tree struct {
 	weights []float32
 	sums    [][]float64 // a level each; the last one has one
 	least   [][]float32 // the same of the smallest that is not zero, +Inf for none
+	near    float64     // what was read to have it near
 }
 
 // Len is how many weights there are.
@@ -53,9 +54,11 @@ func (t *Tree) Add(weights ...float32) {
 		first >>= fanBits
 		t.sums[level] = append(t.sums[level], make([]float64, n-len(t.sums[level]))...)
 		t.least[level] = append(t.least[level], make([]float32, n-len(t.least[level]))...)
-		for i := first; i < int64(n); i++ {
-			t.sum(level, i)
-		}
+		Divide(int64(n)-first, func(from, end int64) {
+			for i := first + from; i < first+end; i++ {
+				t.sum(level, i)
+			}
+		})
 	}
 }
 
@@ -98,6 +101,27 @@ func (t *Tree) Find(u float64) int64 {
 	}
 	i, _ = step(t.weights, i, u)
 	return i
+}
+
+// FindAll is Find of each of many, whose memory it uses. They go down side by side, so that the processor waits for what it lacks of all
+// of them at once.
+func (t *Tree) FindAll(us []float64, found []int64) {
+	clear(found)
+	for level := len(t.sums) - 2; level >= 0; level-- {
+		t.near += descend(t.sums[level], us, found)
+	}
+	t.near += float64(descend(t.weights, us, found))
+}
+
+// descend goes one level down with all, and returns what it read to have it near.
+func descend[T float32 | float64](below []T, us []float64, found []int64) (near T) {
+	for _, i := range found { // in a loop that does nothing else
+		near += below[i<<fanBits]
+	}
+	for k, i := range found {
+		found[k], us[k] = step(below, i, us[k])
+	}
+	return near
 }
 
 // step goes one level down, to the part in which u is, or the last one that is not zero, and returns what is left of u there.

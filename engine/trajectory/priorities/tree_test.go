@@ -31,6 +31,19 @@ func holds(t *testing.T, tree *Tree, model []float32) {
 		}
 		before += float64(w)
 	}
+	us := make([]float64, len(model))
+	found, one := make([]int64, len(model)), make([]int64, len(model))
+	for i := range us {
+		us[i] = sum * (float64(i) + 0.5) / float64(len(us))
+		if sum > 0 {
+			one[i] = tree.Find(us[i])
+		}
+	}
+	if sum > 0 {
+		if tree.FindAll(us, found); !slices.Equal(found, one) {
+			t.Fatalf("of %d weights, all at once are %v, and one by one %v", len(model), found, one)
+		}
+	}
 	if sum > 0 {
 		if got := tree.Find(sum); tree.At(got) == 0 { // as rounding may have it
 			t.Fatalf("%g is in the %d-th, which is zero", sum, got)
@@ -112,5 +125,33 @@ func TestChangesAreKnownOneByOne(t *testing.T) {
 	}
 	if p.Since(7, func(int64) {}) || !p.Since(8, func(int64) {}) || p.Changes() != recent+8 {
 		t.Error(p.Changes())
+	}
+}
+
+func TestManyAreDivided(t *testing.T) {
+	for _, count := range []int64{0, 1, leastDivided, 5*leastDivided + 3} {
+		seen := make([]int32, count)
+		Divide(count, func(from, end int64) {
+			for i := from; i < end; i++ {
+				seen[i]++
+			}
+		})
+		for i, times := range seen {
+			if times != 1 {
+				t.Fatalf("of %d, the %d-th was done %d times", count, i, times)
+			}
+		}
+	}
+	random := rand.New(rand.NewPCG(5, 6))
+	model := make([]float32, 3*fan*leastDivided+7)
+	for i := range model {
+		model[i] = random.Float32()
+	}
+	var whole, pieces Tree
+	whole.Add(model...)
+	pieces.Add(model[:1000]...)
+	pieces.Add(model[1000:]...)
+	if whole.Sum() != pieces.Sum() || whole.Least() != pieces.Least() || whole.Least() != slices.Min(model) {
+		t.Errorf("%g and %g, %g and %g", whole.Sum(), pieces.Sum(), whole.Least(), pieces.Least())
 	}
 }
