@@ -1,6 +1,6 @@
 """What a store keeps to whatever is asked of it, for the second list of figures in docs/kv.md.
 
-python3 -m benchmarks.kv_bounds [--directory DIR] [PART ...]
+python3 -m benchmarks.kv_bounds [--directory DIR] [--gb 50] [PART ...]
 
 open    a million keys: the time of an opening, and what memory it takes
 churn   thirty times the capacity is set while 32 threads read: what the directory takes, what is
@@ -8,7 +8,7 @@ churn   thirty times the capacity is set while 32 threads read: what the directo
 hits    hits of a trace (conversations over shared prefixes, a scan) by policy, beside an exact LRU
 mixed   the time of loads alone and beside sets at full rate
 submit  the time in which batches of 128 keys are submitted
-steady  what memory the process takes while 50 GB are set and read
+steady  what memory the process takes while 50 GB, or --gb, are set and read
 """
 
 from __future__ import annotations
@@ -295,9 +295,9 @@ def resident() -> int:
     return (all_of_it - shared) * PAGE
 
 
-def steady(directory: Path) -> None:
-    """Set and read 50 GB, and look at what memory the process takes from the tenth on."""
-    size, count, total = 3 << 19, 64, 50e9
+def steady(directory: Path, total: float) -> None:
+    """Set and read so many bytes, and look at what memory the process takes from the tenth on."""
+    size, count = 3 << 19, 64
     memory = memoryview(bytearray(random.Random(1).randbytes(size * count)))
     buffers = [memory[i * size : (i + 1) * size] for i in range(count)]
     taken: list[int] = []
@@ -318,13 +318,12 @@ def steady(directory: Path) -> None:
     )
 
 
-PARTS = {
+PARTS: dict[str, Callable[[Path], None]] = {
     "open": opening,
     "churn": churn,
     "hits": hits,
     "mixed": mixed,
     "submit": submit,
-    "steady": steady,
 }
 
 
@@ -332,13 +331,16 @@ def main() -> None:
     """Print what was asked for, all of it by default."""
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.kv_bounds")
     parser.add_argument("--directory", type=Path, default=Path.cwd())
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--gb", type=float, default=50, help="set and read by steady")
+    names = [*PARTS, "steady"]
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(names)}; all by default")
     arguments = parser.parse_args()
-    if unknown := set(arguments.parts) - PARTS.keys():
-        parser.error(f"there is no part {', '.join(sorted(unknown))}, want some of {[*PARTS]}")
-    for name in arguments.parts or PARTS:
+    if unknown := set(arguments.parts) - {*names}:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}, want some of {names}")
+    parts = PARTS | {"steady": partial(steady, total=arguments.gb * 1e9)}
+    for name in arguments.parts or names:
         with tempfile.TemporaryDirectory(dir=arguments.directory) as path:
-            PARTS[name](Path(path) / "kv")
+            parts[name](Path(path) / "kv")
 
 
 if __name__ == "__main__":

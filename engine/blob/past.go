@@ -21,19 +21,18 @@ func (g *Segment) Away(w Want) bool {
 	return n >= minPast && vfs.Cached(g.file, int64(w.Page+1)*PageBytes, n) < n/2
 }
 
-// ReadPast is Read past the page cache, which stays as it is. What cannot be read so is read through it.
+// ReadPast is Read past the page cache, which stays as it is. Where that does not give the block, the cache may: a file system has
+// no such reads, or another file has the name by now.
 func (g *Segment) ReadPast(w Want, pieces [][]byte, helpers int) error {
-	file := g.past.open(g)
-	if file == nil {
-		return g.Read(w, pieces, helpers)
-	}
-	return g.read(w, pieces, max(helpers, pastHelpers), func(head []byte, s *span, off int64) (uint32, error) {
-		sum, err := readPast(file, head, s, off)
-		if err != nil {
-			return g.readParts(head, s, off)
+	if file := g.past.open(g); file != nil {
+		err := g.read(w, pieces, max(helpers, pastHelpers), func(head []byte, s *span, off int64) (uint32, error) {
+			return readPast(file, head, s, off)
+		})
+		if err == nil {
+			return nil
 		}
-		return sum, nil
-	})
+	}
+	return g.Read(w, pieces, helpers)
 }
 
 // pastPool has buffers in huge pages. The caller's memory is mostly in small ones, into which a disk is slower than it takes to

@@ -58,3 +58,30 @@ func TestPastTheCache(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAnotherFileHasTheName reads a block whose file was moved away before it was opened once more.
+func TestAnotherFileHasTheName(t *testing.T) {
+	s := NewStore(vfs.OS, t.TempDir(), Identity{}, 7, 8<<20)
+	g, err := s.Create(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Begin(1, 0); err != nil {
+		t.Fatal(err)
+	}
+	payload := bytes.Repeat([]byte("payload "), 3<<16)
+	w := write(t, g, "key", payload)
+	if err := os.Rename(s.Path(0), s.Path(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.Path(0), make([]byte, 8<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(payload))
+	if err := g.ReadPast(w, [][]byte{got}, 0); err != nil || !bytes.Equal(got, payload) {
+		t.Errorf("%v", err)
+	}
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -42,7 +42,7 @@ func (s *Store) prepareStores(b *transfer.Batch, most int64) (*transfer.Work, er
 	if err != nil {
 		return nil, err
 	}
-	w.Numbers = make([]uint64, len(b.Items))
+	w.Todo, w.Numbers = make([]int, 0, len(b.Items)), make([]uint64, len(b.Items))
 	for i := range b.Items {
 		switch {
 		case w.Lengths[i] > s.blobs.MaxLength():

@@ -59,6 +59,12 @@
 // lease, are moved in any case; a segment that has more than 1/2 of such, 3/4 if there is no other, is passed over. A segment is
 // filled anew when the last reader has left it; nobody waits for that: a set that finds no segment fails.
 //
+// # Memory
+//
+// Blocks are read through the page cache where they are in it, and past it where they are not: most blocks are read from the disk
+// once, into memory of the caller's that keeps them. One that was read so a short time ago is read through the cache the next time,
+// and stays in it for those who come for it again. Nothing here keeps blocks in memory.
+//
 // # Opening
 //
 // What is read is in three layers, each newer than the one before: the checkpoint, the journals from the one that it names, and

@@ -2,14 +2,11 @@ package kv
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/persisting/persisting/engine/kv/transfer"
-	"golang.org/x/sys/unix"
 )
 
 // benchmarked opens a store on the disk with blocks of a length, and returns a batch for each of them in turn.
@@ -74,52 +71,6 @@ func BenchmarkLoad(b *testing.B) {
 			})
 		}
 	}
-}
-
-// BenchmarkLoadAway reads blocks that are not in memory, in any order, so many at a time.
-func BenchmarkLoadAway(b *testing.B) {
-	for _, length := range []int{256 << 10, 3 << 19, 6 << 20} {
-		for _, each := range []int{1, 8} {
-			b.Run(fmt.Sprintf("%dK/each=%d", length>>10, each), func(b *testing.B) {
-				s, batches := benchmarked(b, 1<<30, 0, 128<<20/length/each, each, length)
-				rand.Shuffle(len(batches)*each, func(i, j int) {
-					one, other := &batches[i/each].Items[i%each], &batches[j/each].Items[j%each]
-					*one, *other = *other, *one
-				})
-				b.SetBytes(int64(len(batches) * each * length))
-				for b.Loop() {
-					b.StopTimer()
-					forget(b, s)
-					b.StartTimer()
-					for _, batch := range batches {
-						if err := s.Get(batch); err != nil || slices.Contains(batch.Results, transfer.Absent) {
-							b.Fatal(err, batch.Results)
-						}
-					}
-				}
-			})
-		}
-	}
-}
-
-// forget has the system drop what it keeps of segments in memory, and the store what it knows of reads past that.
-func forget(tb testing.TB, s *Store) {
-	tb.Helper()
-	if err := s.Flush(); err != nil {
-		tb.Fatal(err)
-	}
-	for _, g := range s.allSegments() {
-		path := s.blobs.Path(g.Slot)
-		f, err := os.Open(path)
-		if err == nil {
-			err = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
-		}
-		if err != nil {
-			tb.Fatal(err)
-		}
-		f.Close()
-	}
-	s.passed = newRecent(passedLimit)
 }
 
 // BenchmarkStore writes 8 batches of 16 blocks at a time under new keys, into a store that is not full.

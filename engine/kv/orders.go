@@ -8,7 +8,7 @@ import (
 // submitted before it.
 type orders struct {
 	mu   sync.Mutex
-	keys map[uint64]*order
+	keys map[uint64]order // by value: a set is numbered without an allocation
 }
 
 type order struct {
@@ -21,15 +21,12 @@ func (x *orders) begin(hash uint64) uint64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.keys == nil {
-		x.keys = map[uint64]*order{}
+		x.keys = map[uint64]order{}
 	}
 	w := x.keys[hash]
-	if w == nil {
-		w = &order{}
-		x.keys[hash] = w
-	}
 	w.pending++
 	w.last++
+	x.keys[hash] = w
 	return w.last
 }
 
@@ -42,6 +39,7 @@ func (x *orders) wins(hash, number uint64) bool {
 		return false
 	}
 	w.done = number
+	x.keys[hash] = w
 	return true
 }
 
@@ -51,15 +49,18 @@ func (x *orders) end(hash uint64) {
 	w := x.keys[hash]
 	if w.pending--; w.pending == 0 {
 		delete(x.keys, hash)
+		return
 	}
+	x.keys[hash] = w
 }
 
 // overtake has all sets that are on their way lose.
 func (x *orders) overtake(hash uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if w := x.keys[hash]; w != nil {
+	if w, ok := x.keys[hash]; ok {
 		w.last++
 		w.done = w.last
+		x.keys[hash] = w
 	}
 }
