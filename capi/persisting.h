@@ -1198,6 +1198,14 @@ persisting_status persisting_weights_describe(persisting_weights weights, char**
                                               struct persisting_error* error);
 
 /*
+ * Some of its tensors, by a JSON array of their names: {"numbers", "tensors"}, the latter as of
+ * persisting_weights_describe, with all boxes of those that are in boxes. Names that are not
+ * there are left out.
+ */
+persisting_status persisting_weights_find(persisting_weights weights, PERSISTING_JSON const char* names_json,
+                                          char** out_json, struct persisting_error* error);
+
+/*
  * Reads `count` parts of tensors, by the `numbers` of the tensors, the `byte_offsets` of
  * the first bytes in them, and the `addresses` and `lengths` of the memory. Every block that
  * is read is checked, unless `flags` has PERSISTING_UNVERIFIED. After an error the memory

@@ -29,16 +29,25 @@ type weightsEntryOf struct {
 	Metadata json.RawMessage `json:"metadata,omitempty"`
 }
 
+// tensorColumnsOf are tensors of a version, column by column.
+type tensorColumnsOf struct {
+	Names  []string  `json:"names"`
+	DTypes []string  `json:"dtypes"`
+	Shapes [][]int64 `json:"shapes"`
+	Bytes  []int64   `json:"bytes"`
+	Ties   []uint32  `json:"ties"`
+}
+
 // weightsDescribed is the same with its tensors.
 type weightsDescribed struct {
 	weightsEntryOf
-	Tensors struct {
-		Names  []string  `json:"names"`
-		DTypes []string  `json:"dtypes"`
-		Shapes [][]int64 `json:"shapes"`
-		Bytes  []int64   `json:"bytes"`
-		Ties   []uint32  `json:"ties"`
-	} `json:"tensors"`
+	Tensors tensorColumnsOf `json:"tensors"`
+}
+
+// weightsFound are some of them, with their numbers.
+type weightsFound struct {
+	Numbers []int           `json:"numbers"`
+	Tensors tensorColumnsOf `json:"tensors"`
 }
 
 func entryOfWeights(w *params.Weights) weightsEntryOf {
@@ -49,16 +58,26 @@ func entryOfWeights(w *params.Weights) weightsEntryOf {
 }
 
 func describeWeights(w *params.Weights) *weightsDescribed {
-	d := &weightsDescribed{weightsEntryOf: entryOfWeights(w)}
-	all := w.Tensors()
-	t := &d.Tensors
+	return &weightsDescribed{entryOfWeights(w), columnsOf(w.Tensors())}
+}
+
+func columnsOf(all []params.Info) (t tensorColumnsOf) {
 	t.Names, t.DTypes = make([]string, len(all)), make([]string, len(all))
 	t.Shapes, t.Bytes, t.Ties = make([][]int64, len(all)), make([]int64, len(all)), make([]uint32, len(all))
 	for i, tensor := range all {
 		t.Names[i], t.DTypes[i], t.Bytes[i], t.Ties[i] = tensor.Name, tensor.DType, tensor.Bytes, tensor.Tie
 		t.Shapes[i] = append([]int64{}, tensor.Shape...)
 	}
-	return d
+	return t
+}
+
+func weightsFind(w *params.Weights, names []byte) (*weightsFound, error) {
+	var wanted []string
+	if err := parseJSON("names_json", names, &wanted); err != nil {
+		return nil, err
+	}
+	numbers := w.Find(wanted)
+	return &weightsFound{append([]int{}, numbers...), columnsOf(w.At(numbers))}, nil
 }
 
 // wantsOf are whole tensors and the memory of each.

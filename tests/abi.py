@@ -368,6 +368,7 @@ class World:
             "row_steps": (c_int64 * 2)(16, 16),
             "row_distances": (c_int64 * 2)(16, 16),
             "progress": None,
+            "names_json": b'["one"]',
             "trajectories": self.trajectories,
             "sheet": self.sheet,
             "heap": 64,

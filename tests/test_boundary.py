@@ -482,6 +482,7 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("weights_load", {"numbers": (ctypes.c_int64 * 2)(-1)}, Status.INVALID_ARGUMENT, "-1"),
         ("weights_load", {"byte_offsets": (ctypes.c_int64 * 2)(1)}, Status.INVALID_ARGUMENT, "one"),
         ("weights_load", {"addresses": (ctypes.c_uint64 * 2)()}, Status.INVALID_ARGUMENT, "0x0"),
+        ("weights_find", {"names_json": b'{"a": 1}'}, Status.INVALID_ARGUMENT, "names_json"),
         ("weights_load_rows", {"flags": 1}, Status.INVALID_ARGUMENT, "0x1"),
         ("weights_load_rows", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),
         (

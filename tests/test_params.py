@@ -19,7 +19,7 @@ from persisting._errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from persisting.params import ParameterStore, TensorInfo
+from persisting.params import Box, ParameterStore, TensorInfo
 from tests.support import python
 
 if TYPE_CHECKING:
@@ -395,3 +395,32 @@ def test_the_catalog_is_small_and_has_no_place_in_it(store: ParameterStore, tmp_
     for file in (tmp_path / "store").rglob("*"):
         if file.is_file():
             assert str(tmp_path).encode() not in file.read_bytes(), file
+
+
+def test_some_of_many_are_found_without_a_look_at_all(
+    store: ParameterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"t.{i}" for i in range(2000)] + ["\0odd", "", "t.7:x"]
+    tensors = {name: np.full((3, 5), i) for i, name in enumerate(names)}
+    transaction = store.begin("boxes", 1)
+    halves = {
+        name: [Box(value[:1], (3, 5), (0, 0)), Box(value[1:], (3, 5), (1, 0))]
+        for name, value in tensors.items()
+    }
+    store.save("m", tensors)
+    store.part(transaction, 0, halves)
+    store.commit(transaction)
+    for version in ("m", "boxes"):
+        with store.open(version) as opened:
+            monkeypatch.setattr(type(opened), "_contents", property(lambda _: 1 / 0))
+            for name in ("t.7", "t.70", "t.1999", "\0odd", "", "t.7:x"):
+                same(opened[name][1:, 2:4], tensors[name][1:, 2:4])
+                assert len(opened.boxes(name)) == (1 if version == "m" else 2)
+            found = opened.load(keys=["t.9", "t.7:x", "t.9"])
+            assert [*found] == ["t.9", "t.7:x"]
+            same(found["t.9"], tensors["t.9"])
+            for missing in ("t.2000", "t.", "x", "\ud800", 7):
+                with pytest.raises(NotFoundError, match=re.escape(f"has no {missing!r}")):
+                    opened[missing]  # type: ignore[index]
+            monkeypatch.undo()
+            assert len(opened.load(keys=names)) == len(names)

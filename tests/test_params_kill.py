@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def live(directory: Path, chance: random.Random) -> tuple[int, int]:
-    """Run a writer, kill it after a moment; return the versions it saved and deleted last."""
-    saved = deleted = 0
+Said = dict[str, int]
+
+
+def live(directory: Path, chance: random.Random) -> Said:
+    """Run a writer, kill it after a moment; return the last version of each thing that it did."""
+    said: Said = {}
     writer = Doomed(command("params_writer", directory), chance.uniform(0, 0.4))
     for line in writer.lines():
         if not line.endswith("\n"):
@@ -26,24 +29,22 @@ def live(directory: Path, chance: random.Random) -> tuple[int, int]:
         word, version = line.split()
         if word == "open":
             writer.doom()
-        elif word == "saved":
-            saved = int(version)
-        else:
-            deleted = int(version)
-    return saved, deleted
+        said[word] = int(version)
+    return said
 
 
-def check(directory: Path, saved: int, deleted: int) -> None:
+def check(directory: Path, said: Said) -> None:
     """Load every version that is listed."""
     with ParameterStore(directory) as store:
         if not store.names():
-            assert not saved
+            assert "saved" not in said
             return
-        latest = store.latest("m")
-        assert latest >= saved
-        assert store.tags("m") == {"newest": latest}
+        latest, tags = store.latest("m"), store.tags("m")
+        assert latest >= said.get("saved", 0)
+        assert tags["newest"] == latest
+        assert said.get("tagged", 0) <= tags.get("prod", 0) <= latest
         for info in store.versions("m"):
-            assert info.version > deleted
+            assert info.version > said.get("deleted", 0)
             found = store.load("m", info.version)
             for name, value in content(info.version).items():
                 assert np.array_equal(found[name], value), (info, name)
@@ -52,12 +53,12 @@ def check(directory: Path, saved: int, deleted: int) -> None:
 @pytest.mark.parametrize("rounds", [8, pytest.param(300, marks=pytest.mark.slow)])
 def test_killed_again_and_again(tmp_path: Path, rounds: int) -> None:
     chance = random.Random(rounds)
-    saved = deleted = 0
+    said: Said = {}
     for _ in range(rounds):
         now = live(tmp_path / "store", chance)
-        saved, deleted = max(saved, now[0]), max(deleted, now[1])
-        check(tmp_path / "store", saved, deleted)
-    assert saved > 2
+        said |= {word: max(version, said.get(word, 0)) for word, version in now.items()}
+        check(tmp_path / "store", said)
+    assert said["saved"] > 2
     with ParameterStore(tmp_path / "store") as store:
         store.gc()
         assert store.verify() == []

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/persisting/persisting/engine/params/pack"
@@ -98,6 +99,40 @@ func (v *Weights) Tensors() []Info {
 
 func (v *Weights) info(i int) Info {
 	return Info{string(v.m.name(i)), v.m.dtype(i), v.m.shape(i), v.m.length(i), v.m.tieOf[i]}
+}
+
+// Find returns the places, among those of [Weights.Tensors], of the tensors with some names and of the boxes of these, ascending.
+// A name that there is not has none. It takes less than to look at all where there are many.
+func (v *Weights) Find(names []string) []int {
+	wanted := make(map[string]bool, len(names))
+	var found []int
+	for _, name := range names {
+		if i, there := v.m.find(name); there && !wanted[name] {
+			found = append(found, int(v.m.savedAs[i]))
+		}
+		wanted[name] = true
+	}
+	first, _ := v.m.find(boxMark)
+	for i := first; i < v.m.count(); i++ {
+		of, isBox := strings.CutPrefix(string(v.m.name(i)), boxMark)
+		if !isBox {
+			break
+		}
+		if parts := strings.SplitN(of, ":", 3); wanted[parts[len(parts)-1]] {
+			found = append(found, int(v.m.savedAs[i]))
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// At returns the tensors at some places.
+func (v *Weights) At(places []int) []Info {
+	all, of := make([]Info, len(places)), v.m.places()
+	for i, place := range places {
+		all[i] = v.info(of[place])
+	}
+	return all
 }
 
 // places are the tensors of the manifest in the order in which they were saved.

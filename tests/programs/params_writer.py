@@ -1,4 +1,4 @@
-"""Saves, tags, deletes and collects until it is killed; says what it has done.
+"""Saves, commits, tags, deletes and collects until it is killed; says what it has done.
 
 python -m tests.programs.params_writer DIRECTORY
 """
@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from persisting.params import ParameterStore
+from persisting.params import Box, ParameterStore
 
 
 def content(version: int) -> dict[str, np.ndarray]:
@@ -32,6 +32,21 @@ def content(version: int) -> dict[str, np.ndarray]:
     }
 
 
+RANKS = 4
+
+
+def commit(store: ParameterStore, version: int) -> None:
+    """Save a version as ranks do, of which each has some rows of all tensors."""
+    transaction = store.begin("m", RANKS)
+    for rank in range(RANKS):
+        boxes = {}
+        for name, value in content(version).items():
+            begin, end = (value.size * r // RANKS for r in (rank, rank + 1))
+            boxes[name] = Box(value[begin:end], value.shape, (begin,))
+        store.part(transaction, rank, boxes)
+    store.commit(transaction, tags=["newest"])
+
+
 def main() -> None:
     """Run."""
     with ParameterStore(sys.argv[1]) as store:
@@ -39,8 +54,13 @@ def main() -> None:
         print("open", version, flush=True)
         while True:
             version += 1
-            store.save("m", content(version), tags=["newest"])
+            if version % 3:
+                store.save("m", content(version), tags=["newest"])
+            else:
+                commit(store, version)
             print("saved", version, flush=True)
+            store.set_tag("m", "prod", version, expect=store.tags("m").get("prod", 0))
+            print("tagged", version, flush=True)
             if version > 3:
                 kept = {v.version for v in store.versions("m")}
                 store.delete("m", [v for v in kept if v <= version - 2])

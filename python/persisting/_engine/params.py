@@ -204,6 +204,7 @@ class Weights(Handle):
 
     describe = method(functions.weights_describe)
     entry = method(functions.weights_entry)
+    find = method(functions.weights_find)
 
     def load(
         self,

@@ -68,6 +68,13 @@ class Contents:
         """Return the names of tensors and of all that is beside them."""
         return {*self.numbers, *self.boxes}
 
+    def stored(self, name: str) -> list[Stored]:
+        """Return the boxes that a tensor is stored in; one that is stored as one is its own."""
+        if name in self.boxes:
+            return self.boxes[name]
+        shape = self.tensors[name].shape
+        return [Stored(self.numbers[name], (0,) * len(shape), shape)]
+
     def add(self, number: int, name: str, info: TensorInfo) -> None:
         """Add what the engine has under a name."""
         if is_box(name):
@@ -87,14 +94,17 @@ class Contents:
         self.boxes.setdefault(name, []).append(Stored(number, offsets, info.shape))
 
 
-def contents(columns: Iterable[Iterable[object]]) -> Contents:
+def contents(columns: Iterable[Iterable[object]], numbers: Iterable[int] | None = None) -> Contents:
     """Return what there is, from names, dtypes, shapes, sizes and ties as the engine has them.
 
-    Tensors of which the same is stored, as those of layers of a model, share a `TensorInfo`.
+    Without numbers they are all that the engine has, in order. Tensors of which the same is
+    stored, as those of layers of a model, share a `TensorInfo`.
     """
     found = Contents()
     infos: dict[object, TensorInfo] = {}
-    for number, (name, dtype, shape, nbytes, tie) in enumerate(zip(*columns, strict=True)):
+    rows = zip(*columns, strict=True)
+    counted = enumerate(rows) if numbers is None else zip(numbers, rows, strict=True)
+    for number, (name, dtype, shape, nbytes, tie) in counted:
         stored = (dtype, tuple(shape), nbytes, tie)
         info = infos.get(stored)
         if info is None:

@@ -18,7 +18,7 @@ from persisting.params._patches import Patch, patch, whole
 from persisting.params._view import TensorView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Framework = Literal["numpy", "torch", "bytes"]
 Arrays = Literal["numpy", "torch"]
 _FRAMEWORKS = ("numpy", "torch", "bytes")
+
+# Of up to so many tensors the engine is asked by their names, of more all are looked at.
+_FEW = 100
 
 Rows = slice | tuple[int, int]
 Selection = Rows | tuple[slice, ...]
@@ -89,6 +92,13 @@ class Weights:
         """What there is, which takes a while of many tensors, and is often not asked for."""
         return contents(self._handle.describe()["tensors"].values())
 
+    def _known(self, names: Collection[object]) -> Contents:
+        """Return what there is of tensors with some names; more, where that is known already."""
+        if "_contents" in self.__dict__ or len(names) > _FEW:
+            return self._contents
+        found = self._handle.find([name for name in names if isinstance(name, str)])
+        return contents(found["tensors"].values(), found["numbers"])
+
     @property
     def tensors(self) -> dict[str, TensorInfo]:
         """What there is, in the order in which it was saved."""
@@ -132,9 +142,10 @@ class Weights:
 
     def __getitem__(self, name: str) -> TensorView:
         """Return a view of a tensor; `NotFoundError` says that there is none."""
-        if name not in self.tensors:
+        known = self._known([name])
+        if name not in known.tensors:
             raise self._missing(name)
-        return TensorView(self, name, self.tensors[name])
+        return TensorView(self, name, known.tensors[name])
 
     def __contains__(self, name: object) -> bool:
         return name in self.tensors
@@ -153,12 +164,10 @@ class Weights:
         NotFoundError
             There is no such tensor.
         """
-        if name not in self.tensors:
+        known = self._known([name])
+        if name not in known.tensors:
             raise self._missing(name)
-        shape = self.tensors[name].shape
-        if name not in self._contents.boxes:
-            return [((0,) * len(shape), shape)]
-        return [(box.offsets, box.sizes) for box in self._contents.boxes[name]]
+        return [(box.offsets, box.sizes) for box in known.stored(name)]
 
     def _missing(self, name: str) -> NotFoundError:
         return NotFoundError(f"version {self.version} of {self.name!r} has no {name!r}")
@@ -181,8 +190,10 @@ class Weights:
         wanted = [*(given if keys is None and out is not None else keys or self.tensors)]
         if keys is not None and not wanted:
             return {}
-        known, tensors = self._contents, self.tensors
-        for name in (*wanted, *given, *sliced):
+        named = dict.fromkeys((*wanted, *given, *sliced))
+        known = self._known(named)
+        tensors = known.tensors
+        for name in named:
             if name not in tensors:
                 raise self._missing(name)
         memory = Memory(framework)
@@ -207,7 +218,7 @@ class Weights:
             if part is None:
                 batch.add(known.numbers[name], 0, place)
             else:
-                self._gather(name, part.range, place, batch, rows)
+                _gather(known, name, part.range, place, batch, rows)
         batch.run(self._handle, verify)
         rows.run(self._handle, verify)
         return found
@@ -224,7 +235,7 @@ class Weights:
                 batch.add(self._contents.numbers[name], 0, place)
                 continue
             around = in_bytes(name, info.bits, (0,) * len(info.shape), info.shape)
-            for number, box in self._stored(name):
+            for number, box in _ranges(self._contents, name):
                 at = box.place(around)
                 if at is not None:
                     batch.add(number, 0, place.part(at, math.prod(box.sizes)))
@@ -256,24 +267,6 @@ class Weights:
             if len(found.indices):  # it may lie in other boxes only
                 yield found
 
-    def _gather(
-        self, name: str, wanted: Range, place: Destination, batch: _Reads, rows: _Rows
-    ) -> None:
-        """Add the reads of a box: of one piece, or of rows."""
-        for read in reads(self._stored(name), wanted):
-            if read.rows == 1:
-                batch.add(read.number, read.offset, place.part(read.at, read.nbytes))
-            else:
-                rows.add_rows(read, place)
-
-    def _stored(self, name: str) -> list[tuple[int, Range]]:
-        """Return the boxes of a tensor, by the numbers of the engine."""
-        bits = self.tensors[name].bits
-        boxes = self._contents.boxes.get(name)
-        numbers = [box.number for box in boxes] if boxes else [self._contents.numbers[name]]
-        ranges = [in_bytes(name, bits, *box) for box in self.boxes(name)]
-        return [*zip(numbers, ranges, strict=True)]
-
     def read_object(self, name: str) -> bytes:
         """Read an object that was saved with the tensors.
 
@@ -303,6 +296,25 @@ class Weights:
         batch = _Reads()
         batch.add(self._contents.numbers[name], begin, _buffer(into))
         batch.run(self._handle, True)
+
+
+def _ranges(known: Contents, name: str) -> list[tuple[int, Range]]:
+    """Return the boxes of a tensor in bytes, by the numbers of the engine."""
+    bits = known.tensors[name].bits
+    return [
+        (box.number, in_bytes(name, bits, box.offsets, box.sizes)) for box in known.stored(name)
+    ]
+
+
+def _gather(
+    known: Contents, name: str, wanted: Range, place: Destination, batch: _Reads, rows: _Rows
+) -> None:
+    """Add the reads of a box: of one piece, or of rows."""
+    for read in reads(_ranges(known, name), wanted):
+        if read.rows == 1:
+            batch.add(read.number, read.offset, place.part(read.at, read.nbytes))
+        else:
+            rows.add_rows(read, place)
 
 
 def _buffer(into: Any) -> Destination:
