@@ -26,6 +26,7 @@ type Store struct {
 	now      func() time.Time
 	sheets   sheets
 	lent     lent
+	changes  bell // of what limits of samplers ask for
 	content  *content.Values
 	sweeping sync.WaitGroup // removes values that no step names
 
@@ -49,6 +50,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return engine.ErrClosed
 	}
+	s.changes.close()
 	s.metrics.Close()
 	s.sweeping.Wait()
 	err := errors.Join(s.sheets.close(), s.lent.close(), s.steps.Close(), s.episodes.Close(), s.ranks.close(), s.content.Close())
@@ -117,8 +119,9 @@ func (s *Store) Stats() Stats {
 // show makes rows visible up to an end, which is acknowledged.
 func (s *Store) show(end int64) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.index.visible = max(s.index.visible, end)
+	s.mu.Unlock()
+	s.changes.ring()
 }
 
 // acknowledged waits until the rows of a bucket below an end are.

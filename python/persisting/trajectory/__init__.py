@@ -10,9 +10,12 @@ from persisting.trajectory._batch import Batch
 from persisting.trajectory._columns import Column
 from persisting.trajectory._lerobot import export_lerobot, import_lerobot
 from persisting.trajectory._minari import export_minari, import_minari
+from persisting.trajectory._mix import Mix
 from persisting.trajectory._openai import export_openai, import_openai
+from persisting.trajectory._packing import balance, pack
+from persisting.trajectory._ragged import Packed, Padded, Ragged
 from persisting.trajectory._rlds import import_rlds, rlds_steps
-from persisting.trajectory._sampler import Groups, NStep, Sampler, Slices, Steps
+from persisting.trajectory._sampler import Groups, NStep, RateLimit, Sampler, Slices, Steps
 from persisting.trajectory._store import Episode, Lease, TrajectoryStore
 from persisting.trajectory._writer import AsyncWriter, Writer
 
@@ -25,12 +28,18 @@ __all__ = [
     "Episode",
     "Groups",
     "Lease",
+    "Mix",
     "NStep",
+    "Packed",
+    "Padded",
+    "Ragged",
+    "RateLimit",
     "Sampler",
     "Slices",
     "Steps",
     "TrajectoryStore",
     "Writer",
+    "balance",
     "export_atif",
     "export_lerobot",
     "export_minari",
@@ -40,5 +49,6 @@ __all__ = [
     "import_minari",
     "import_openai",
     "import_rlds",
+    "pack",
     "rlds_steps",
 ]

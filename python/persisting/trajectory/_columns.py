@@ -47,14 +47,19 @@ class Column:
         Of a value of an array; () for a number.
     by_content : bool
         Whether equal values are stored once, however many steps have them: for images and prompts
-        of some KiB or more. Steps hold 32 bytes instead. Samplers do not give such a column, and
-        filters do not see its values.
+        of some KiB or more. Steps hold 32 bytes instead. Samplers give such a column if it is
+        named, and filters do not see its values.
     """
 
     kind: Kind
     dtype: np.dtype[Any] | None = None
     shape: tuple[int, ...] = ()
     by_content: bool = False
+
+    @property
+    def fixed(self) -> bool:
+        """Whether a value lies in a step, and all are of one size."""
+        return self.kind == "array" and not self.by_content
 
     @staticmethod
     def array(
