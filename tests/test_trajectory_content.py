@@ -118,14 +118,14 @@ def test_images_of_a_group_take_their_space_once(tmp_path: Path) -> None:
     assert used <= 1.05 * sum(map(len, images))
 
 
-def test_samplers_leave_them_out(tmp_path: Path) -> None:
+def test_samplers_give_those_that_are_named(tmp_path: Path) -> None:
     with TrajectoryStore(tmp_path / "store", columns=SHARED) as store:
         store.writer(episode_id="one").extend(several(0, 9))
         batch = store.sampler(seed=1).sample(4)
         assert [*batch] == ["reward"]
         assert_steps(store.take(batch.offsets), [int(reward) for reward in batch["reward"]])
-        with pytest.raises(InvalidArgumentError, match="take"):
-            store.sampler(columns=["frame"])
+        batch = store.sampler(columns=["reward", *SHARED], seed=1).sample(16)
+        assert_steps(dict(batch), [int(reward) for reward in batch["reward"]])
 
 
 def test_the_same_again_and_another(tmp_path: Path) -> None:
