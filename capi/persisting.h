@@ -1363,6 +1363,15 @@ persisting_status persisting_trajectories_close_lost(persisting_trajectories tra
                                                      int64_t* out_count, struct persisting_error* error);
 
 /*
+ * Removes the newest attempts of episodes from all that is read and drawn; `ids` is a list of
+ * text. The result is how many were not removed before. Acknowledged when it returns. Errors:
+ * NOT_FOUND, where there is no such episode: then none is removed.
+ */
+persisting_status persisting_trajectories_remove(persisting_trajectories trajectories,
+                                                 PERSISTING_JSON const char* ids, int64_t* out_count,
+                                                 struct persisting_error* error);
+
+/*
  * The newest attempt of an episode: {"number", "id", "group", "env", "attempt", "state" ("open",
  * "ended", "lost"), "steps", "terminated", "truncated", "final_observation", "metadata"}.
  * Errors: NOT_FOUND.
@@ -1476,8 +1485,8 @@ persisting_status persisting_trajectories_flush(persisting_trajectories trajecto
 
 /*
  * {"path", "steps" and "final_observations" (of open and ended episodes), "rows", "open", "ended",
- * "lost", "superseded" (episodes), "values" (kept by what they are), "hot_rows", "hot_bytes" (copies for
- * samplers), "steps_bucket", "episodes_bucket" (see persisting_bucket_stats)}.
+ * "lost", "superseded", "removed" (episodes), "values" (kept by what they are), "hot_rows", "hot_bytes"
+ * (copies for samplers), "steps_bucket", "episodes_bucket" (see persisting_bucket_stats)}.
  */
 persisting_status persisting_trajectories_stats(persisting_trajectories trajectories, char** out_json,
                                                 struct persisting_error* error);

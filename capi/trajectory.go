@@ -141,6 +141,15 @@ func trajectoriesCloseLost(s *trajectory.Store, idleMs int64) (int64, error) {
 	return int64(closed), err
 }
 
+func trajectoriesRemove(s *trajectory.Store, ids []byte) (int64, error) {
+	var names []string
+	if err := parseJSON("ids", ids, &names); err != nil {
+		return 0, err
+	}
+	removed, err := s.Remove(names)
+	return int64(removed), err
+}
+
 func trajectoriesRead(s *trajectory.Store, number int64) (*table.Cursor, error) {
 	episode, err := episodeNumber(number)
 	if err != nil {

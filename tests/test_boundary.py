@@ -556,6 +556,8 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
         ("trajectories_finish", {"ending": b'{"steps": 2}'}, Status.CONFLICT, "3 steps"),
         ("trajectories_finish", {"ending": b'{"metadata": 1}'}, Status.INVALID_ARGUMENT, "object"),
         ("trajectories_close_lost", {"idle_ms": -1}, Status.INVALID_ARGUMENT, "idle_ms"),
+        ("trajectories_remove", {"ids": b'["one", "%s"]'}, Status.NOT_FOUND, "%s"),
+        ("trajectories_remove", {"ids": b'"one"'}, Status.INVALID_ARGUMENT, "ids"),
         ("trajectories_describe", {"id": b"%s"}, Status.NOT_FOUND, "%s"),
         ("trajectories_read", {"number": 2}, Status.NOT_FOUND, "2"),
         ("trajectories_take", {"count": -1}, Status.INVALID_ARGUMENT, "-1"),

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from persisting import SchemaError
-from persisting._errors import InvalidArgumentError, ReadOnlyError
-from persisting.trajectory import Column, TrajectoryStore
+from persisting._errors import ConflictError, InvalidArgumentError, ReadOnlyError
+from persisting.trajectory import Column, Packed, Padded, Slices, TrajectoryStore
 from tests.programs import content_writer
 from tests.support import Doomed, command
 
@@ -60,6 +60,41 @@ def values_of(store: TrajectoryStore, wanted: int) -> None:
     while store.stats()["values"] != wanted:
         assert time.monotonic() < deadline, store.stats()["values"]
         time.sleep(0.01)
+
+
+def test_samplers_give_values_by_content(tmp_path: Path) -> None:
+    columns = {**SHARED, "wrote": Column.segments()}
+    with TrajectoryStore(tmp_path / "store", columns=columns) as store:
+        with store.writer(episode_id="one") as writer:
+            for value in range(10):
+                writer.append({**a_step(value), "wrote": [(3, 1), (4, 2 + value)]})
+            last = {"prompt": "é", "frame": np.full((2, 3), 9, np.uint8)}
+            writer.end_episode(last, truncated=True)
+        names = [*SHARED, "wrote", "reward"]
+        batch = store.sampler(
+            columns=names, next=["prompt", "frame"], order="fifo", ragged=Packed()
+        ).sample(10)
+        steps = batch.offsets.tolist()
+        assert_steps({name: batch[name] for name in a_step(0)}, steps)
+        assert batch["frame"].dtype == np.uint8
+        assert [each.tolist() for each in batch["wrote"]] == [[[3, 1], [4, 2 + n]] for n in steps]
+        behind = [*(a_step(n + 1) for n in steps[:-1]), last]
+        assert batch["next_prompt"].tolist() == [step["prompt"] for step in behind]
+        assert np.array_equal(batch["next_frame"], [step["frame"] for step in behind])
+        padded = store.sampler(
+            Slices(4, pad=True), columns=names, order="sequential", ragged=Padded(-1, "left", 3)
+        ).sample(10)
+        assert padded["frame"].shape == (10, 4, 2, 3)
+        for draw, place in np.ndindex(padded.mask.shape):
+            there, step = padded.mask[draw, place], a_step(int(padded.offsets[draw, place]))
+            tokens = padded["tokens"][draw, place][padded.masks["tokens"][draw, place]]
+            assert np.array_equal(tokens, step["tokens"] if there else [])
+            assert padded["prompt"][draw, place] == (step["prompt"] if there else "")
+            assert padded["image"][draw, place] == (step["image"] if there else b"")
+            assert np.array_equal(padded["frame"][draw, place], step["frame"] * there)
+            assert padded["wrote"][draw, place].shape == (2 * there, 2)
+        with pytest.raises(ConflictError, match="image"):
+            store.sampler(columns=["reward"], next=["image"], order="fifo").sample(10)
 
 
 # Of each column there are three values, and none is the bytes of another column.
@@ -118,14 +153,12 @@ def test_images_of_a_group_take_their_space_once(tmp_path: Path) -> None:
     assert used <= 1.05 * sum(map(len, images))
 
 
-def test_samplers_give_those_that_are_named(tmp_path: Path) -> None:
+def test_samplers_leave_them_out_unless_they_are_named(tmp_path: Path) -> None:
     with TrajectoryStore(tmp_path / "store", columns=SHARED) as store:
         store.writer(episode_id="one").extend(several(0, 9))
         batch = store.sampler(seed=1).sample(4)
         assert [*batch] == ["reward"]
         assert_steps(store.take(batch.offsets), [int(reward) for reward in batch["reward"]])
-        batch = store.sampler(columns=["reward", *SHARED], seed=1).sample(16)
-        assert_steps(dict(batch), [int(reward) for reward in batch["reward"]])
 
 
 def test_the_same_again_and_another(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@
 // those of the user, which the first append gives their types for good. Of a last observation only some have a value.
 //
 // An episode is what one attempt at one episode id brought. It begins with a row (state open) and ends with another (ended, lost or
-// superseded): the newest is the one that counts.
+// superseded), and one more where it is removed: the newest is the one that counts. Rows of steps stay where they are.
 //
 // # What is the same
 //

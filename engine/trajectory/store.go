@@ -83,6 +83,7 @@ type Stats struct {
 	Ended             int64        `json:"ended"`
 	Lost              int64        `json:"lost"`
 	Superseded        int64        `json:"superseded"`
+	Removed           int64        `json:"removed"`
 	Values            int64        `json:"values"`    // that are stored by what they are
 	HotRows           int64        `json:"hot_rows"`  // in the mirror
 	HotBytes          int64        `json:"hot_bytes"` // of its files
@@ -99,7 +100,7 @@ func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	stats.Rows = s.index.visible
-	counts := [...]*int64{open: &stats.Open, ended: &stats.Ended, lost: &stats.Lost, superseded: &stats.Superseded}
+	counts := [...]*int64{open: &stats.Open, ended: &stats.Ended, lost: &stats.Lost, superseded: &stats.Superseded, removed: &stats.Removed}
 	for _, e := range s.index.episodes {
 		if e.state == unknown {
 			continue

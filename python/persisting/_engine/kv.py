@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from persisting._engine import functions
 from persisting._engine.handles import Handle, method
-from persisting._engine.library import exception, library, scratch
+from persisting._engine.library import c, exception, scratch
 from persisting._errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class Store(Handle):
         self.path = os.fspath(path)
         begin = functions.kv_connect if connect else functions.kv_open
         super().__init__(begin(self.path, options), functions.kv_close, f"the store {self.path}")
-        self._find = library().persisting_kv_find
+        self._find = c.persisting_kv_find
 
     delete = method(functions.kv_delete)
     drop = method(functions.kv_drop)

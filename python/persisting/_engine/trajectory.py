@@ -37,6 +37,7 @@ class Trajectories(Handle):
     append = method(functions.trajectories_append)
     finish = method(functions.trajectories_finish)
     close_lost = method(functions.trajectories_close_lost)
+    remove = method(functions.trajectories_remove)
     describe = method(functions.trajectories_describe)
     schema = method(functions.trajectories_schema)
     flush = method(functions.trajectories_flush)

@@ -61,8 +61,8 @@ class Slices:
     pad : bool or "edge"
         Whether windows also begin where an episode has fewer steps left, of which `Batch.mask`
         tells; by default all have their length. An episode that is open gives whole ones only.
-        What is missing is zeros, or with ``"edge"`` the nearest step again (of ragged columns it
-        is always empty).
+        What is missing is zeros, or with ``"edge"`` the nearest step again (of ragged columns, and
+        of those by content, it is always empty).
     burn_in : int
         How many steps before a window come with it, from which a recurrent network gets its state:
         the first of the arrays. At the begin of an episode there are fewer, of which `Batch.mask`
@@ -214,9 +214,9 @@ class Bounds:
 class Sampler:
     """Draws batches of steps. It is made by `TrajectoryStore.sampler`.
 
-    Steps count once they are acknowledged, and until their episode is superseded or lost. The
-    methods may be called from any thread; draws come one after the other. Nobody has to close it,
-    and it ends with its store.
+    Steps count once they are acknowledged, and until their episode is superseded, lost or removed.
+    The methods may be called from any thread; draws come one after the other. Nobody has to close
+    it, and it ends with its store.
     """
 
     def __init__(

@@ -266,6 +266,32 @@ class TrajectoryStore:
         """
         return self._store.close_lost(milliseconds("after", after))
 
+    def remove(self, episode_ids: Sequence[str]) -> int:
+        """Remove episodes: no read and no sampler gives any of their steps from now on.
+
+        An id stays taken: its writer, or a file that is imported again, is told that the episode
+        was removed; a higher attempt begins it anew. The bytes of its steps stay on the disk, at
+        their offsets.
+
+        Parameters
+        ----------
+        episode_ids : sequence of str
+            Their ids. One that was removed is passed over.
+
+        Returns
+        -------
+        int
+            How many, which is durable as a step is.
+
+        Raises
+        ------
+        NotFoundError
+            There is none of an id. Then none is removed.
+        """
+        if isinstance(episode_ids, str):
+            raise InvalidArgumentError(f"episode_ids: want a list of ids, got {episode_ids!r}")
+        return self._store.remove([_text("episode_ids", one) for one in episode_ids])
+
     # ---- reading ----
 
     def episode(self, episode_id: str) -> Episode:
@@ -327,7 +353,8 @@ class TrajectoryStore:
         -------
         pyarrow.Table
             ``number`` (which steps have as ``episode``), ``episode_id``, ``group_id``, ``env``,
-            ``attempt``, ``state`` (``"open"``, ``"ended"``, ``"lost"``, ``"superseded"``),
+            ``attempt``, ``state`` (``"open"``, ``"ended"``, ``"lost"``, ``"superseded"``,
+            ``"removed"``),
             ``steps`` (null while it is open), ``terminated``, ``truncated``,
             ``final_observation``, ``metadata`` (JSON), ``time`` (of its end, or of its begin while
             it is open).
@@ -659,8 +686,9 @@ class TrajectoryStore:
         -------
         dict
             ``steps`` and ``final_observations`` of open and ended episodes; ``rows`` in all;
-            the numbers of ``open``, ``ended``, ``lost`` and ``superseded`` episodes; ``hot_rows``
-            and ``hot_bytes`` of the copies for samplers; ``path``; and the state of both buckets.
+            the numbers of ``open``, ``ended``, ``lost``, ``superseded`` and ``removed`` episodes;
+            ``hot_rows`` and ``hot_bytes`` of the copies for samplers; ``path``; and the state of
+            both buckets.
         """
         return self._store.stats()
 
