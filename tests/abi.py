@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from ctypes import POINTER, byref, c_char_p, c_int64, c_void_p
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -70,6 +71,7 @@ def rows(n: int = ROWS, first: int = 0) -> pa.RecordBatch:
 
 
 MESSAGE = bytes(rows().serialize())
+VALUES = [b"one", b"two"]
 
 
 def sample(name: str) -> pa.RecordBatch:
@@ -77,7 +79,7 @@ def sample(name: str) -> pa.RecordBatch:
     if name == "persisting_trajectories_append":
         return rows().append_column("version", pa.array([0] * ROWS, pa.int32()))
     if name == "persisting_trajectories_keep":
-        return pa.RecordBatch.from_pydict({"value": [b"one", b"two"]})
+        return pa.RecordBatch.from_pydict({"value": VALUES})
     if name in _NEW:
         return pa.RecordBatch.from_pydict({"new": [1]})
     return rows().select(["n"]) if name == "persisting_bucket_cast_column" else rows()
@@ -237,7 +239,7 @@ class World:
         for identity in (b'{"id": "one"}', b'{"id": "two"}'):
             begun = self.call("persisting_trajectories_begin", episode=identity)
             assert begun.status == Status.OK
-        for verb in ("append", "lease", "tag"):
+        for verb in ("append", "keep", "lease", "tag"):
             assert self.call(f"persisting_trajectories_{verb}").status == Status.OK
         self.sampler = self.call("persisting_sampler_open").number("out_sampler")
 
@@ -374,8 +376,8 @@ class World:
             "heap": 64,
             "trajectory_options": b"{}",
             "episode": b'{"id": "one"}',
-            "hashes": (ctypes.c_uint8 * 64)(),
-            "name_bytes": 64 if function.name == "persisting_trajectories_keep" else 0,
+            "hashes": (ctypes.c_uint8 * 64)(*b"".join(sha256(value).digest() for value in VALUES)),
+            "name_bytes": 64,
             "episodes_query": b'{"filter": "number > 0"}',
             "number": 0,
             "step": 0,

@@ -142,8 +142,8 @@ def test_what_cannot_be() -> None:
     del missing["done"]
     with pytest.raises(KeyError, match="done"):
         _rows.put(world.cells, missing, 0)
-    wrong: list[tuple[Any, ...]]
-    wrong = [(1, (), 1), (np.ndarray, [], 1), (np.ndarray, (("x", 1),), 1), (np.ndarray,)]
+    array = np.ndarray
+    wrong: list[tuple[Any, ...]] = [(1, (), 1), (array, [], 1), (array, (("x", 1),), 1), (array,)]
     for arguments in wrong:
         with pytest.raises(TypeError):
             _rows.cells(*arguments)

@@ -104,6 +104,11 @@ func TestValuesGoWithTheLastStepThatNamesThem(t *testing.T) {
 	done(t, s.Flush())
 	s = reopen(t, s)
 	wantValues(t, s, nil, n[0], n[2])
+	if count, err := s.Remove([]string{"a"}); err != nil || count != 1 {
+		t.Fatal(count, err)
+	}
+	s = reopen(t, s)
+	wantValues(t, s, n)
 }
 
 func TestValuesWithoutSteps(t *testing.T) {
