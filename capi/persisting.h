@@ -1336,6 +1336,12 @@ persisting_status persisting_trajectories_sheet(persisting_trajectories trajecto
 persisting_status persisting_sheet_send(persisting_sheet sheet, struct persisting_error* error);
 
 /*
+ * Has the steps that a sheet has by now stored beside the caller, who puts more meanwhile, so
+ * that less is left for persisting_sheet_send, which tells of errors. Does not wait.
+ */
+persisting_status persisting_sheet_ask(persisting_sheet sheet, struct persisting_error* error);
+
+/*
  * Stores the steps of a sheet and removes it. Those that the store cannot take, as another
  * attempt has come or others are in their places, are given up.
  */

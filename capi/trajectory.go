@@ -34,6 +34,7 @@ var (
 	trajectoriesTags    = succeeds((*trajectory.Store).Tags)
 	trajectoriesUntag   = (*trajectory.Store).Untag
 
+	sheetAsk   = (*trajectory.Sheet).Ask
 	sheetClose = (*trajectory.Sheet).Close
 	sheetSend  = (*trajectory.Sheet).Send
 )

@@ -3,7 +3,6 @@ package trajectory
 import (
 	"context"
 	"errors"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -125,23 +124,5 @@ func (s *Store) show(end int64) {
 // acknowledged waits until the rows of a bucket below an end are.
 func acknowledged(b *bucket.Bucket, end int64) error { return b.Wait(context.Background(), end) }
 
-// each calls do with all batches of a cursor, which it closes, and with how many rows came before.
-func each(c *table.Cursor, do func(rec arrow.Record, before int64) error) (err error) {
-	defer func() { err = errors.Join(err, c.Close()) }()
-	before := int64(0)
-	for {
-		rec, err := c.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		err = do(rec, before)
-		before += rec.NumRows()
-		rec.Release()
-		if err != nil {
-			return err
-		}
-	}
-}
+// each calls a function with all batches of a cursor, which it closes.
+var each = (*table.Cursor).Each

@@ -128,6 +128,7 @@ class Sheet(Handle):
         Of the file, see `persisting_trajectories_sheet`.
     """
 
+    ask = method(functions.sheet_ask)
     send = method(functions.sheet_send)
 
     def __init__(self, number: int, path: str) -> None:

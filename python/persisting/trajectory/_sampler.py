@@ -258,7 +258,9 @@ def _names(
     known: Mapping[str, Column], columns: Sequence[str] | None, following: Sequence[str]
 ) -> list[str]:
     """Return the columns to be read; by default all whose values have one size."""
-    fixed = [name for name, column in known.items() if column.kind == "array"]
+    fixed = [
+        name for name, column in known.items() if column.kind == "array" and not column.by_content
+    ]
     names = fixed if columns is None else [*columns]
     for name in (*names, *following):
         if name not in known:

@@ -15,6 +15,7 @@ from persisting._engine.trajectory import Trajectories, milliseconds
 from persisting._errors import InvalidArgumentError, NotFoundError, SchemaError
 from persisting._loop.threads import on_thread
 from persisting.trajectory._columns import PLACE, VERSION, Column, as_array
+from persisting.trajectory._contents import Contents
 from persisting.trajectory._sampler import Order, Sampler, Steps, Unit
 from persisting.trajectory._sheet import Sheets
 from persisting.trajectory._writer import BUFFER_BYTES, AsyncWriter, Columns, Writer
@@ -142,8 +143,9 @@ class TrajectoryStore:
         }
         self._store = Trajectories(path, options, read_only=read_only)
         self.path = self._store.path
-        self._columns = Columns(columns or {})
-        self._sheets = Sheets(self._store)
+        self._contents = Contents(self._store)
+        self._columns = Columns(columns or {}, self._contents)
+        self._sheets = Sheets(self._store, self._contents)
         try:
             self._look_at_columns()
         except BaseException:
@@ -304,8 +306,13 @@ class TrajectoryStore:
     def _arrays(self, table: pa.Table, names: Iterable[str]) -> dict[str, Any]:
         columns = self.columns
         return {
-            name: columns[name].read(table[name]) for name in names if name in table.schema.names
+            name: self._read(columns[name], table[name])
+            for name in names
+            if name in table.schema.names
         }
+
+    def _read(self, column: Column, values: pa.ChunkedArray) -> Any:
+        return self._contents.read(column, values) if column.by_content else column.read(values)
 
     def episodes(self, where: str | None = None) -> pa.Table:
         """Return what episodes there are, a row for each attempt, as they began.
@@ -378,7 +385,17 @@ class TrajectoryStore:
         found = found.rename_columns(names)
         if "bootstrap" in names and columns is None:
             found = found.drop_columns(["bootstrap"])
-        return found if limit is None else found.slice(0, integer("limit", limit, 0, MOST))
+        if limit is not None:
+            found = found.slice(0, integer("limit", limit, 0, MOST))
+        return self._with_values(found)
+
+    def _with_values(self, found: pa.Table) -> pa.Table:
+        """Return steps with values in place of the names of those that are stored by content."""
+        for name, column in self.columns.items():
+            if column.by_content and name in found.schema.names:
+                values = self._contents.arrow(column, found[name])
+                found = found.set_column(found.schema.get_field_index(name), name, values)
+        return found
 
     def _query(self, ask: Any, where: str | None, columns: Sequence[str] | None) -> pa.Table:
         query: dict[str, Any] = {
