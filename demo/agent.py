@@ -39,7 +39,7 @@ VERSIONS = 16  # of the policy
 EPISODES = 6  # that a version of the policy plays
 LONGEST = 200  # steps of an episode
 GAMMA = 0.99
-RATE = 0.1  # of learning
+RATE = 1.0  # how far a policy moves
 COLUMNS = {
     "obs": Column.array("float64", (4,)),
     "action": Column.array("int64"),
@@ -115,7 +115,7 @@ def learned(batch: Batch, weights: NDArray[Any]) -> NDArray[Any]:
     gains = (gains - gains.mean()) / (gains.std() + 1e-8)
     surprise = batch["action"] - likelihood(batch["obs"], weights)
     direction = batch["obs"].T @ (surprise * gains)
-    changed: NDArray[Any] = weights + RATE * direction / np.linalg.norm(direction) * 10
+    changed: NDArray[Any] = weights + RATE * direction / np.linalg.norm(direction)
     return changed
 
 

@@ -3,7 +3,7 @@ package metrics
 // Names of the metrics of stores of trajectories that code refers to.
 const trajectoriesDuration = "persisting_trajectory_duration_seconds"
 
-// describedTrajectories are the metrics of a store of trajectories, beside those of its two buckets.
+// describedTrajectories are the metrics of a store of trajectories, beside those of its buckets.
 var describedTrajectories = []Description{
 	{
 		Name: trajectoriesDuration, Type: HistogramType, Of: OfTrajectories, Labels: []string{"operation"}, buckets: shortTimes,
@@ -46,6 +46,11 @@ var describedTrajectories = []Description{
 		},
 	},
 	{
+		Name: "persisting_trajectory_shared_values", Type: GaugeType, Of: OfTrajectories,
+		Help:   "Values that are kept by what they are, for the steps that name them.",
+		series: []series{{number: trajectoryValues}},
+	},
+	{
 		Name: "persisting_trajectory_sheet_steps", Type: GaugeType, Of: OfTrajectories,
 		Help:   "Steps that lie in the sheets of writers and are not stored yet.",
 		series: []series{{number: trajectorySheetRows}},
@@ -60,7 +65,7 @@ var describedTrajectories = []Description{
 	},
 	{
 		Name: "persisting_trajectory_size_bytes", Type: GaugeType, Of: OfTrajectories, Labels: []string{"of"},
-		Help: "Sizes of the store: the logs and the tables of both buckets, and the mirror that samplers read from.",
+		Help: "Sizes of the store: the logs and the tables of steps and episodes, and the mirror that samplers read from.",
 		series: []series{
 			{number: trajectoryLogBytes, labels: []string{"log"}},
 			{number: trajectoryTableBytes, labels: []string{"table"}},

@@ -135,6 +135,7 @@ const (
 	trajectoryLogBytes
 	trajectoryTableBytes
 	trajectorySheetRows
+	trajectoryValues
 	trajectoryLeasedNow
 	trajectoryLeasedStepsNow
 	trajectoryTags

@@ -14,9 +14,10 @@ type TrajectoriesState struct {
 	Rows        int64 `json:"rows"`         // steps and last observations
 	HotRows     int64 `json:"hot_rows"`     // of those, in the mirror
 	HotBytes    int64 `json:"hot_bytes"`    // of the files of the mirror
-	LogBytes    int64 `json:"log_bytes"`    // of both buckets
+	LogBytes    int64 `json:"log_bytes"`    // of steps and episodes
 	TableBytes  int64 `json:"table_bytes"`
 	SheetRows   int64 `json:"sheet_rows"`   // steps that lie in sheets
+	Values      int64 `json:"values"`       // that are kept by what they are
 	Leased      int64 `json:"leased"`       // batches without an acknowledgement
 	LeasedSteps int64 `json:"leased_steps"` // of those
 	Tags        int64 `json:"tags"`
@@ -137,7 +138,7 @@ func (t *Trajectories) numbers() numbers {
 		trajectoryEpisodesOpen: st.Open, trajectoryEpisodesEnded: st.Ended, trajectoryEpisodesLost: st.Lost, trajectoryEpisodesSuperseded: st.Superseded,
 		trajectoryStepsOpen: st.OpenSteps, trajectoryStepsEnded: st.EndedSteps, trajectoryStepsHidden: st.HiddenSteps,
 		trajectoryColdRows: st.Rows - st.HotRows, trajectoryHotRows: st.HotRows, trajectoryHotBytes: st.HotBytes,
-		trajectoryLogBytes: st.LogBytes, trajectoryTableBytes: st.TableBytes, trajectorySheetRows: st.SheetRows,
+		trajectoryLogBytes: st.LogBytes, trajectoryTableBytes: st.TableBytes, trajectorySheetRows: st.SheetRows, trajectoryValues: st.Values,
 		trajectoryLeasedNow: st.Leased, trajectoryLeasedStepsNow: st.LeasedSteps, trajectoryTags: st.Tags, trajectoryBehind: st.Behind,
 	} {
 		n[at] = float64(value)

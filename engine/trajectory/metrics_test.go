@@ -58,7 +58,8 @@ func TestWhatBecameOfEpisodesIsCounted(t *testing.T) {
 	if _, err := s.Append(again, 9, someSteps(t, 9, 1), false); !errors.Is(err, ErrConflict) {
 		t.Fatalf("a gap: %v", err)
 	}
-	want := metrics.TrajectoriesState{Open: 1, Ended: 1, Superseded: 1, OpenSteps: 2, EndedSteps: 5, HiddenSteps: 3, Rows: 11}
+	keepValues(t, s, "shared", "shared", "other")
+	want := metrics.TrajectoriesState{Values: 2, Open: 1, Ended: 1, Superseded: 1, OpenSteps: 2, EndedSteps: 5, HiddenSteps: 3, Rows: 11}
 	got := status()
 	if got.Appended != 10 || got.Faults != 0 || got.LogBytes == 0 {
 		t.Errorf("%+v", got)

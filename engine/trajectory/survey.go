@@ -16,7 +16,7 @@ func (s *Store) survey() (found metrics.TrajectoriesState, err error) {
 	}
 	steps, episodes := s.steps.Stats(), s.episodes.Stats()
 	found.LogBytes, found.TableBytes = steps.WALBytes+episodes.WALBytes, steps.TableBytes+episodes.TableBytes
-	found.SheetRows, found.Behind = s.sheets.waiting(), s.behind.Load()
+	found.SheetRows, found.Behind, found.Values = s.sheets.waiting(), s.behind.Load(), s.content.Count()
 	found.Leased, found.LeasedSteps, found.Tags = s.lent.out()
 	for from := 0; s.surveyEpisodes(from, &found); from += surveyed {
 	}

@@ -169,6 +169,7 @@ var Rows = []Row{
 		{"Episodes", "short", "", []Query{ofStore("persisting_trajectory_episodes", "state")}},
 		{"Steps", "short", "", []Query{ofStore("persisting_trajectory_steps", "state")}},
 		{"Steps in sheets", "short", "Acknowledged, and not stored yet.", []Query{ofStore("persisting_trajectory_sheet_steps", "store")}},
+		{"Shared values", "short", "Kept by what they are.", []Query{ofStore("persisting_trajectory_shared_values", "store")}},
 		{"Stored", "ops", "Steps and last observations.", []Query{ofStores("persisting_trajectory_appended_total", "row")}},
 		{"Draws", "ops", "Steps, windows or groups.", []Query{ofStores("persisting_trajectory_draws_total", "store")}},
 		{"Steps drawn", "ops", "", []Query{ofStores("persisting_trajectory_drawn_steps_total", "store")}},

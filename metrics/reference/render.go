@@ -56,8 +56,8 @@ is closed.
 
 Metrics of a store of blocks ([kv.md](kv.md)), of parameters ([params.md](params.md)) or of trajectories
 ([trajectories.md](trajectories.md)) have the label `+"`store`"+`, its directory; for each kind the same is true. What they say of a directory
-of parameters is what is there, whichever process did it; all else is of this process. The two buckets of a store of
-trajectories have metrics of buckets besides, with the store as their topic.
+of parameters is what is there, whichever process did it; all else is of this process. The buckets in a store of
+trajectories, of steps, episodes and shared values, have metrics of buckets besides, with the store as their topic.
 
 ## Of each bucket
 
