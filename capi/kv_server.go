@@ -5,6 +5,7 @@ import (
 
 	"github.com/persisting/persisting/engine/kv"
 	"github.com/persisting/persisting/engine/kv/remote"
+	"github.com/persisting/persisting/engine/wire"
 )
 
 var (
@@ -25,7 +26,7 @@ func kvServe(s kv.Blocks, options []byte) (*remote.Server, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: kv is a connection to a server, and cannot be served", errArgument)
 	}
-	var o remote.ServeOptions
+	var o wire.Options
 	if err := parseJSON("serve_options", options, &o); err != nil {
 		return nil, err
 	}

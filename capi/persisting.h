@@ -1054,6 +1054,15 @@ struct persisting_tensors {
 };
 
 /*
+ * How far a call is: `done` is of how many bytes it has seen to them, and grows. If another
+ * thread makes `stop` anything but 0, the call ends with CLOSED and leaves nothing.
+ */
+struct persisting_progress {
+  int64_t done;
+  int64_t stop;
+};
+
+/*
  * Stores tensors as the next version of a name. When it returns, the version is on
  * the disk and seen by all; when it fails, there is nothing of it. Memory is read until
  * then, and must not change. `save_options` is a JSON object: "tags" (names that are to
@@ -1061,17 +1070,19 @@ struct persisting_tensors {
  * CONFLICT if it is another), "base" (the version that changes within tensors are told
  * from, or a tag, or "latest", of which there may be none; empty: none). The result is what
  * persisting_params_list has of a version. Bytes that any version of the store has are not
- * stored again.
+ * stored again. What can be seen of the save meanwhile is in `progress`.
  */
 persisting_status persisting_params_save(persisting_params params, const char* name,
                                          const struct persisting_tensors* tensors,
-                                         PERSISTING_JSON const char* save_options, char** out_json,
+                                         PERSISTING_JSON const char* save_options,
+                                         PERSISTING_NULLABLE struct persisting_progress* progress, char** out_json,
                                          struct persisting_error* error);
 
 /*
  * The names as a JSON array of {"name", "latest", "next", "tags", "versions": [{"version",
  * "created" (Unix milliseconds), "tensors", "bytes", "stored" (bytes that it added),
- * "base" (0 for none, or left out), "metadata", "manifest", "sum"}]}.
+ * "base" (0 for none, or left out), "metadata", "manifest", "sum", "origin" (manifest where it
+ * was pushed from, or left out)}]}.
  */
 persisting_status persisting_params_list(persisting_params params, char** out_list, struct persisting_error* error);
 
@@ -1198,6 +1209,17 @@ persisting_status persisting_weights_load(persisting_weights weights, int64_t co
                                           struct persisting_error* error);
 
 /*
+ * The same of parts that are rows, as the columns of a matrix have them: `row_counts` is
+ * how many each part has, of `lengths` bytes, which begin `row_steps` bytes apart in the
+ * tensor and `row_distances` in memory. Rows do not overlap.
+ */
+persisting_status persisting_weights_load_rows(persisting_weights weights, int64_t count, const int64_t* numbers,
+                                               const int64_t* byte_offsets, const uint64_t* addresses,
+                                               const int64_t* lengths, const int64_t* row_counts, const int64_t* row_steps,
+                                               const int64_t* row_distances, PERSISTING_TAKES(UNVERIFIED) uint32_t flags,
+                                               struct persisting_error* error);
+
+/*
  * Makes the memory of `count` tensors, given as to persisting_weights_load but each as a
  * whole, and which is that of the version `other`, that of this version, at the cost of
  * what changed. A tensor that `other` has not, or that has changed too much, is loaded.
@@ -1216,6 +1238,16 @@ persisting_status persisting_weights_pull(persisting_weights weights, persisting
  * "kind" ("added", "removed", "changed"), "bytes"}], "same", "bytes", "changed_bytes"}.
  */
 persisting_status persisting_weights_diff(persisting_weights weights, persisting_weights other, char** out_json,
+                                          struct persisting_error* error);
+
+/*
+ * Brings a version to the store `params`, the same or another, as the next version of a name.
+ * What that store has is neither read nor written. A version that was brought there before is
+ * not brought again, and gets the "tags" alone. Options, but for "base", and result are as of
+ * persisting_params_save; without "metadata" it has that of the version.
+ */
+persisting_status persisting_weights_push(persisting_weights weights, persisting_params params, const char* name,
+                                          PERSISTING_JSON const char* save_options, char** out_json,
                                           struct persisting_error* error);
 
 /* Ends the use of a version. */
@@ -1262,6 +1294,27 @@ persisting_status persisting_trajectories_append(persisting_trajectories traject
                                                  struct persisting_error* error);
 
 /*
+ * Stores values, the only column of a batch, by what they are: binary, without nulls. Their
+ * names, of 32 bytes each, are written to `hashes`: a column of steps whose field has the
+ * metadata "persisting.content" holds such names, as a list of 32 uint8. A value that is there
+ * already is not stored again. On disk when it returns; a value that no step names when the
+ * store is opened again is removed. Errors: INVALID_ARGUMENT unless `name_bytes` is 32 for each
+ * value, SCHEMA, READ_ONLY.
+ */
+persisting_status persisting_trajectories_keep(persisting_trajectories trajectories, struct ArrowArray* array,
+                                               struct ArrowSchema* schema,
+                                               PERSISTING_OF(name_bytes) uint8_t* hashes, int64_t name_bytes,
+                                               struct persisting_error* error);
+
+/*
+ * The values of names, which are `name_bytes` / 32, in that order: a column "value".
+ * Errors: INVALID_ARGUMENT, NOT_FOUND.
+ */
+persisting_status persisting_trajectories_kept(persisting_trajectories trajectories,
+                                               PERSISTING_OF(name_bytes) const uint8_t* hashes, int64_t name_bytes,
+                                               persisting_cursor* out_cursor, struct persisting_error* error);
+
+/*
  * Makes a sheet, the file at `out_path`, for steps of an episode at a time: for `rows` of
  * them, which have the columns of `schema`, that of a batch for
  * persisting_trajectories_append, and for `heap` bytes of the values of each column of any
@@ -1281,6 +1334,12 @@ persisting_status persisting_trajectories_sheet(persisting_trajectories trajecto
  * them before.
  */
 persisting_status persisting_sheet_send(persisting_sheet sheet, struct persisting_error* error);
+
+/*
+ * Has the steps that a sheet has by now stored beside the caller, who puts more meanwhile, so
+ * that less is left for persisting_sheet_send, which tells of errors. Does not wait.
+ */
+persisting_status persisting_sheet_ask(persisting_sheet sheet, struct persisting_error* error);
 
 /*
  * Stores the steps of a sheet and removes it. Those that the store cannot take, as another
@@ -1426,8 +1485,8 @@ persisting_status persisting_trajectories_flush(persisting_trajectories trajecto
 
 /*
  * {"path", "steps" and "final_observations" (of open and ended episodes), "rows", "open", "ended",
- * "lost", "superseded", "removed" (episodes), "hot_rows", "hot_bytes" (copies for samplers),
- * "steps_bucket", "episodes_bucket" (see persisting_bucket_stats)}.
+ * "lost", "superseded", "removed" (episodes), "values" (kept by what they are), "hot_rows", "hot_bytes"
+ * (copies for samplers), "steps_bucket", "episodes_bucket" (see persisting_bucket_stats)}.
  */
 persisting_status persisting_trajectories_stats(persisting_trajectories trajectories, char** out_json,
                                                 struct persisting_error* error);
@@ -1437,12 +1496,18 @@ persisting_status persisting_trajectories_close(persisting_trajectories trajecto
 
 /*
  * Makes a sampler of steps whose values all have one size. `law` is an object: "order" ("uniform",
- * "episodes", "prioritized", "sequential", "shuffle"), "seed", "length" and "stride" (of windows, in steps), "pad"
- * (whether windows go beyond the end of an episode), "group" (how many episodes of a group are
- * drawn, each a window; 0 for none), "n_step", "gamma" and "reward" (of returns; 0 steps for none),
- * "alpha", "beta" and "epsilon" (of priorities),
- * "columns" and "next" (what is read of each step, and of what is behind it), "position" (where to
- * go on, null for the beginning). The first sampler of a store copies the steps to mapped files,
+ * "episodes", "prioritized", "sequential", "shuffle", "fifo", "lifo", "highest", "lowest"), "seed",
+ * "length" and "stride" (of windows, in steps), "pad" (whether windows go beyond the end of an
+ * episode), "burn_in" (how many steps before a window come with it), "edge" (whether what a window
+ * lacks is its nearest step again, and not zeros), "group" (how many episodes of a group are drawn,
+ * each a window; 0 for none), "varied" (whether the sums of "reward" of a group must differ),
+ * "n_step", "gamma" and "reward" (of returns; 0 steps for none), "alpha", "beta" and "epsilon" (of
+ * priorities), "where" (an SQL filter of the steps at which windows begin), "newest" (how many of
+ * the newest rows they begin at), "times" (how often each is drawn at most; both 0 for all),
+ * "limit" ({"least", "ratio", "slack"}: how many steps there must be, how many draws are made for
+ * each step that comes, and by how many draws the two may be apart), "columns" and "next" (what is
+ * read of each step, and of what is behind it), "behind" (whether the offsets of that are written),
+ * "position" (where to go on, null for the beginning). The first sampler of a store copies the steps to mapped files,
  * which takes as long as to read them. Errors: NOT_FOUND, where there is no step yet.
  */
 persisting_status persisting_sampler_open(persisting_trajectories trajectories, PERSISTING_JSON const char* law,
@@ -1450,19 +1515,36 @@ persisting_status persisting_sampler_open(persisting_trajectories trajectories, 
 
 /*
  * Makes `draws` draws, of steps of the policy version `oldest` or later (-1 for all), and writes
- * the parts of the sample to memory, at the addresses `into`, of which each has room for `draws` * "length" * max("group", 1) values: the columns, those of what is behind,
+ * the parts of the sample to memory, at the addresses `into`, of which each has room for `draws` * ("burn_in" + "length") * max("group", 1) values: the columns, those of what is behind,
  * version (int32), offset (int64, -1 where a window has no such step), episode and step (uint32), whether
- * the episode has terminated and was truncated there, whether there is such a step (a byte each); of
- * a prioritized sampler how much each draw counts (float); with "n_step" the returns, and the
+ * the episode has terminated and was truncated there, whether there is such a step (a byte each); with
+ * "behind" the offset of what is behind (int64, -1 for nothing); of a prioritized sampler how much each draw counts (float); with "n_step" the returns, and the
  * discount of what is behind (double). The result is how many draws were
  * made: fewer at the end of an order. Errors: NOT_FOUND, where nothing can be drawn, CONFLICT, where a
- * last observation lacks what is asked for.
+ * last observation lacks what is asked for, TIMEOUT, where the limit allows no such draws yet.
  */
 persisting_status persisting_sampler_sample(persisting_sampler sampler, int64_t draws, int64_t oldest,
                                             PERSISTING_OF(parts) const int64_t* into, int64_t parts,
                                             int64_t* out_count, struct persisting_error* error);
 
-/* Where a sampler is, for the "position" of the law of another: {"epoch", "rows", "at", "random"}. */
+/*
+ * Asks again which steps the "where" of the law takes, those that came since included. What is
+ * acknowledged is brought into the table for it; waits for the disk.
+ */
+persisting_status persisting_sampler_refresh(persisting_sampler sampler, struct persisting_error* error);
+
+/*
+ * Waits until the limit of a sampler allows `draws` draws, at most `timeout_ns` nanoseconds
+ * (negative = without limit). Errors: TIMEOUT, CLOSED.
+ */
+persisting_status persisting_sampler_wait(persisting_sampler sampler, int64_t draws, int64_t timeout_ns,
+                                          struct persisting_error* error);
+
+/* Waits until the limit of a sampler allows `count` steps more to come; as persisting_sampler_wait. */
+persisting_status persisting_sampler_wait_for_room(persisting_sampler sampler, int64_t count, int64_t timeout_ns,
+                                                   struct persisting_error* error);
+
+/* Where a sampler is, for the "position" of the law of another: {"epoch", "rows", "at", "random", "spent", "draws", "began"}. */
 persisting_status persisting_sampler_position(persisting_sampler sampler, char** out_json,
                                               struct persisting_error* error);
 

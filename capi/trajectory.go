@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine/content"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/engine/trajectory"
 )
@@ -33,6 +34,7 @@ var (
 	trajectoriesTags    = succeeds((*trajectory.Store).Tags)
 	trajectoriesUntag   = (*trajectory.Store).Untag
 
+	sheetAsk   = (*trajectory.Sheet).Ask
 	sheetClose = (*trajectory.Sheet).Close
 	sheetSend  = (*trajectory.Sheet).Send
 )
@@ -70,6 +72,40 @@ func trajectoriesAppend(s *trajectory.Store, number, step int64, steps arrow.Rec
 		return 0, err
 	}
 	return s.Append(episode, step, steps, final)
+}
+
+// contentNames are the names that bytes of a caller hold, in memory of its own.
+func contentNames(hashes []byte) ([]content.Name, error) {
+	if len(hashes)%content.NameBytes != 0 {
+		return nil, fmt.Errorf("%w: name_bytes is %d, want %d for each name", errArgument, len(hashes), content.NameBytes)
+	}
+	names := make([]content.Name, len(hashes)/content.NameBytes)
+	for i := range names {
+		copy(names[i][:], hashes[i*content.NameBytes:])
+	}
+	return names, nil
+}
+
+func trajectoriesKeep(s *trajectory.Store, values arrow.Record, hashes []byte) error {
+	if want := values.NumRows() * content.NameBytes; int64(len(hashes)) != want {
+		return fmt.Errorf("%w: name_bytes is %d, want %d for %d values", errArgument, len(hashes), want, values.NumRows())
+	}
+	names, err := s.Keep(values)
+	if err != nil {
+		return err
+	}
+	for i, name := range names {
+		copy(hashes[i*content.NameBytes:], name[:])
+	}
+	return nil
+}
+
+func trajectoriesKept(s *trajectory.Store, hashes []byte) (*table.Cursor, error) {
+	names, err := contentNames(hashes)
+	if err != nil {
+		return nil, err
+	}
+	return s.Kept(names)
 }
 
 // ending is how an episode ends, as JSON.

@@ -8,12 +8,13 @@
 //	steps    episodes                     (both)                   mirror        two buckets, see package bucket | copies of steps
 //
 //	Lease, Ack, Tag, Restore     what was given out, see package leases
+//	Keep, Kept                   values that many steps share, see package content
 //	Sheet                        where a writer puts steps without a call, see package sheet; Send appends many at once
 //
 // # Layers
 //
-// Above bucket, batch, journal, sheet, leases, mirror and priorities; below capi. It knows the types of columns, and not what they
-// mean.
+// Above metrics, bucket, batch, content, journal, sheet, leases, mirror and priorities; below capi. It knows the types of
+// columns, and not what they mean.
 //
 // # Directory
 //
@@ -23,6 +24,7 @@
 //	leases/        a journal of what was given out, see package journal; made when something is
 //	sheets/        steps that are on their way, one file for each writer; empty when the store is closed
 //	mirror/        copies of the newest steps for samplers, from the first of these on; derived, see package mirror
+//	content/       values that steps name by what they are, see package content; from the first of them on
 //	priorities/    a journal, from the first priority on, see packages journal and priorities
 //
 // A step has the columns episode (the number of its episode), step (its place there, from 0), bootstrap (whether it is the last
@@ -41,7 +43,8 @@
 // # Order of writing
 //
 // The row of a begin is acknowledged before its number is given out, a step before Append returns, all steps of an episode before
-// the row of its end is written.
+// the row of its end is written. A value is on disk before its name is given out, so before any step that has it. What
+// superseded steps alone name is removed beside the work of the next opening, once the row that says so is on disk.
 //
 // # Locks
 //
@@ -49,13 +52,15 @@
 //	mirroring   who makes the mirror; held over the copying of what it lacks
 //	writing   the order of appends to both buckets; held over an append, not over the wait for its acknowledgement
 //	lent.mu   what was given out; held over no wait
+//	Sampler.mu  a draw at a time; taken before the others
 //	mu        the index; held for moments
 //
 // # What is drawn
 //
 // A sampler draws windows by their first rows, which the index says: only steps that are acknowledged, of episodes that are open or
 // have ended. The numbers of rows, or of episodes, are drawn until one fits, so no law has to be told of what was appended, superseded
-// or lost. What a step led to is the row that comes next in its episode, which may be a last observation.
+// or lost. What bounds a sampler (a condition, the newest rows, how often each is drawn) is asked of each row in the same place. A
+// limit has draws wait for steps, by a bell that each append rings where somebody waits. What a step led to is the row that comes next in its episode, which may be a last observation.
 //
 // # What a crash costs
 //

@@ -16,6 +16,7 @@ import (
 	"github.com/persisting/persisting/engine/blob"
 	"github.com/persisting/persisting/engine/kv"
 	"github.com/persisting/persisting/engine/kv/transfer"
+	"github.com/persisting/persisting/engine/wire"
 )
 
 // ConnectOptions are those of a client.
@@ -150,7 +151,7 @@ func (c *Client) ExistsAll(space uint32, keys [][]byte, lease time.Duration, len
 	}
 	return missing(c.aboutKeys(opExists, space, keys, milliseconds(lease), func(first int, b []byte) (bool, error) {
 		if len(b) != 8*min(maxAsked, len(keys)-first) {
-			return false, fmt.Errorf("%w: %d bytes of lengths", ErrProtocol, len(b))
+			return false, fmt.Errorf("%w: %d bytes of lengths", wire.ErrProtocol, len(b))
 		}
 		for i := range len(b) / 8 {
 			lengths[first+i] = int64(le.Uint64(b[8*i:]))
@@ -164,7 +165,7 @@ func (c *Client) Prefix(space uint32, keys [][]byte, lease time.Duration) (n int
 	err = c.aboutKeys(opPrefix, space, keys, milliseconds(lease), func(first int, b []byte) (bool, error) {
 		asked := min(maxAsked, len(keys)-first)
 		if len(b) != 8 || le.Uint64(b) > uint64(asked) {
-			return false, fmt.Errorf("%w: prefix", ErrProtocol)
+			return false, fmt.Errorf("%w: prefix", wire.ErrProtocol)
 		}
 		n += int(le.Uint64(b))
 		return le.Uint64(b) == uint64(asked), nil
@@ -178,7 +179,7 @@ func milliseconds(d time.Duration) uint64 { return uint64(min(max(d, 0), maxTime
 func (c *Client) change(op uint8, space uint32, key []byte, amount uint64) (ok bool, err error) {
 	err = c.aboutKeys(op, space, [][]byte{key}, amount, func(_ int, b []byte) (bool, error) {
 		if len(b) != 1 {
-			return false, fmt.Errorf("%w: %d results of a key", ErrProtocol, len(b))
+			return false, fmt.Errorf("%w: %d results of a key", wire.ErrProtocol, len(b))
 		}
 		ok = int8(b[0]) > 0
 		return true, nil
@@ -230,7 +231,7 @@ func (c *Client) call(asked call, answer any) error {
 			return nil
 		}
 		if err := json.Unmarshal(b, answer); err != nil {
-			return fmt.Errorf("%w: answer to %s: %w", ErrProtocol, asked.Verb, err)
+			return fmt.Errorf("%w: answer to %s: %w", wire.ErrProtocol, asked.Verb, err)
 		}
 		return nil
 	})
@@ -426,7 +427,7 @@ func (c *Client) load(s *session, l *link, space uint32, w *transfer.Work, i int
 	asked := (&keyed{space, uint64(w.Lengths[i]), [][]byte{item.Key}}).encode()
 	err = s.ask(l, opLoad, asked, c.deadline, nil, func(r io.Reader, b []byte) error {
 		if len(b) != 1 {
-			return fmt.Errorf("%w: %d results of a load", ErrProtocol, len(b))
+			return fmt.Errorf("%w: %d results of a load", wire.ErrProtocol, len(b))
 		}
 		if result = int8(b[0]); result != transfer.OK {
 			return nil
@@ -451,7 +452,7 @@ func (c *Client) store(s *session, l *link, space uint32, w *transfer.Work, i in
 	content = le.AppendUint64(content, uint64(w.Lengths[i]))
 	err = s.ask(l, opSet, content, c.deadline+patience, w.Items[i].Pieces, func(_ io.Reader, b []byte) error {
 		if len(b) != 1 {
-			return fmt.Errorf("%w: %d results of a set", ErrProtocol, len(b))
+			return fmt.Errorf("%w: %d results of a set", wire.ErrProtocol, len(b))
 		}
 		result = int8(b[0])
 		return nil
@@ -477,7 +478,7 @@ func (c *Client) Locate(space uint32, keys [][]byte, lease time.Duration) ([]*kv
 			return make([]*kv.Location, len(keys)), missing(err)
 		}
 		if len(found) != len(asked.Keys) {
-			return nil, fmt.Errorf("%w: %d places of %d keys", ErrProtocol, len(found), len(asked.Keys))
+			return nil, fmt.Errorf("%w: %d places of %d keys", wire.ErrProtocol, len(found), len(asked.Keys))
 		}
 		all = append(all, found...)
 	}
@@ -581,7 +582,7 @@ func (s *session) number(c *Client, space uint32) (uint32, error) {
 	var n uint32
 	err := s.ask(s.control, opSpace, content, c.deadline, nil, func(_ io.Reader, b []byte) error {
 		if len(b) != 4 {
-			return fmt.Errorf("%w: %d bytes of a space", ErrProtocol, len(b))
+			return fmt.Errorf("%w: %d bytes of a space", wire.ErrProtocol, len(b))
 		}
 		n = le.Uint32(b)
 		return nil

@@ -2,208 +2,70 @@ package remote
 
 import (
 	"errors"
-	"fmt"
-	"io"
-	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/wire"
 )
 
-// ServeOptions say where a store is served.
-type ServeOptions struct {
-	// Socket is the path of a unix socket, which only the user of the process may connect to. The default is none.
-	Socket string `json:"socket"`
-	// Listen is an address of TCP such as "127.0.0.1:9642". The default is none.
-	Listen string `json:"listen"`
-	// AllowRemote must be true for an address that other machines can reach: whoever connects may read and write everything.
-	AllowRemote bool `json:"allow_remote"`
-}
-
-const (
-	// maxConnections bounds what clients may have open; each has a goroutine and at most a buffer of one block.
-	maxConnections = 1024
-	// renewEvery is how often leases are given anew that are longer than a grant.
-	renewEvery = 2 * time.Second
-)
+// renewEvery is how often leases are given anew that are longer than a grant.
+const renewEvery = 2 * time.Second
 
 // Server gives clients in other processes the verbs of a store.
 type Server struct {
-	shared    shared
-	o         ServeOptions
-	listeners []net.Listener
-	logger    *slog.Logger
-	working   sync.WaitGroup
-	stop      chan struct{}
+	shared   shared
+	clients  *wire.Server
+	renewing sync.WaitGroup
+	stop     chan struct{}
 
-	mu     sync.Mutex // guards what follows
-	open   map[*visitor]struct{}
-	closed bool
+	mu   sync.Mutex // guards what follows
+	open map[*visitor]struct{}
 }
 
 // Serve begins to serve a store. The server is to be closed before the store.
-func Serve(s *kv.Store, o ServeOptions) (*Server, error) {
+func Serve(s *kv.Store, o wire.Options) (*Server, error) {
 	of := s.Options()
-	v := &Server{shared: shared{store: s, options: of}, o: o, logger: of.Logger, open: map[*visitor]struct{}{}, stop: make(chan struct{})}
+	v := &Server{shared: shared{store: s, options: of}, open: map[*visitor]struct{}{}, stop: make(chan struct{})}
 	v.shared.room.init(of.MaxStoreBacklogBytes)
-	if err := v.listen(); err != nil {
-		return nil, errors.Join(err, v.Close())
+	clients, err := wire.Serve(o, of.Logger, v.visit)
+	if err != nil {
+		return nil, err
 	}
-	for _, l := range v.listeners {
-		v.working.Go(func() { v.accept(l) })
-	}
-	v.working.Go(v.renew)
+	v.clients = clients
+	v.renewing.Go(v.renew)
 	return v, nil
 }
 
-func (v *Server) listen() error {
-	if v.o.Socket == "" && v.o.Listen == "" {
-		return fmt.Errorf("%w: neither socket nor listen says where to serve", kv.ErrInvalid)
-	}
-	if v.o.Socket != "" {
-		l, err := listenUnix(v.o.Socket)
-		if err != nil {
-			return fmt.Errorf("kv: serve: %w", err)
-		}
-		v.listeners = append(v.listeners, l)
-	}
-	if v.o.Listen != "" {
-		if err := checkAddress(v.o.Listen, v.o.AllowRemote); err != nil {
-			return err
-		}
-		l, err := net.Listen("tcp", v.o.Listen)
-		if err != nil {
-			return fmt.Errorf("kv: serve: %w", err)
-		}
-		v.listeners = append(v.listeners, l)
-	}
-	return nil
-}
-
-func checkAddress(address string, remote bool) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("%w: listen is %q, want an address such as 127.0.0.1:9642: %w", kv.ErrInvalid, address, err)
-	}
-	ip := net.ParseIP(host)
-	if host == "localhost" || ip != nil && ip.IsLoopback() || remote {
-		return nil
-	}
-	return fmt.Errorf("%w: listen is %q, which other machines can reach, and whoever does may read and write everything: "+
-		"want an address of the loopback interface, or allow_remote", kv.ErrInvalid, address)
-}
-
-// listenUnix makes a socket that only this user may connect to: it gets its name when it has its mode. One that a process has
-// left that no longer serves is replaced.
-func listenUnix(path string) (net.Listener, error) {
-	if c, err := net.Dial("unix", path); err == nil {
-		return nil, errors.Join(fmt.Errorf("%s is served already", path), c.Close())
-	}
-	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
-		return nil, fmt.Errorf("%s is there, and no socket", path)
-	}
-	dir, err := os.MkdirTemp(filepath.Dir(path), ".s") // which has mode 0700
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	made := filepath.Join(dir, "s")
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
-	if err != nil {
-		return nil, err
-	}
-	l.SetUnlinkOnClose(false)
-	if err = os.Chmod(made, 0o600); err == nil {
-		err = os.Rename(made, path)
-	}
-	if err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
-}
-
 // Addresses are where it serves, as clients name them.
-func (v *Server) Addresses() (all []string) {
-	for _, l := range v.listeners {
-		if l.Addr().Network() == "unix" {
-			all = append(all, "unix:"+v.o.Socket)
-		} else {
-			all = append(all, "tcp:"+l.Addr().String())
-		}
-	}
-	return all
-}
+func (v *Server) Addresses() []string { return v.clients.Addresses() }
 
 // Close ends the connections and waits for what they do at this moment.
 func (v *Server) Close() error {
-	v.mu.Lock()
-	if v.closed {
-		v.mu.Unlock()
+	err := v.clients.Close()
+	if errors.Is(err, engine.ErrClosed) {
 		return kv.ErrClosed
 	}
-	v.closed = true
 	close(v.stop)
-	for c := range v.open {
-		_ = c.Close() // who reads or writes there is told
-	}
-	v.mu.Unlock()
-	var err error
-	for _, l := range v.listeners {
-		err = errors.Join(err, l.Close())
-		if l.Addr().Network() == "unix" {
-			err = errors.Join(err, os.Remove(v.o.Socket))
-		}
-	}
-	v.working.Wait()
+	v.renewing.Wait()
 	return err
 }
 
-func (v *Server) accept(l net.Listener) {
-	for {
-		conn, err := l.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return
-		case err != nil: // there are too many files open, say
-			v.logger.Warn("a connection could not be accepted", "error", err)
-			time.Sleep(renewEvery / 10)
-			continue
-		}
-		c := &visitor{Conn: conn, shared: &v.shared, held: map[uint64]hold{}}
-		if !v.enter(c) {
-			_ = conn.Close()
-			continue
-		}
-		v.working.Go(func() {
-			defer v.leave(c)
-			if err := c.serve(); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
-				v.logger.Info("a client of the store is disconnected", "error", err)
-			}
-		})
-	}
-}
-
-func (v *Server) enter(c *visitor) bool {
+// visit answers on a connection until it ends, and with it its pins, and leases that are not given anew.
+func (v *Server) visit(conn net.Conn) error {
+	c := &visitor{Conn: conn, shared: &v.shared, held: map[uint64]hold{}}
 	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.closed || len(v.open) >= maxConnections {
-		return false
-	}
 	v.open[c] = struct{}{}
-	return true
-}
-
-// leave ends a connection, and with it its pins, and leases that are not given anew.
-func (v *Server) leave(c *visitor) {
-	_ = c.Close()
-	v.mu.Lock()
-	delete(v.open, c)
 	v.mu.Unlock()
-	c.forget()
+	defer func() {
+		v.mu.Lock()
+		delete(v.open, c)
+		v.mu.Unlock()
+		c.forget()
+	}()
+	return c.serve()
 }
 
 // renew gives leases anew that clients hold.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/persisting/persisting/engine/kv"
 	"github.com/persisting/persisting/engine/kv/transfer"
+	"github.com/persisting/persisting/engine/wire"
 	"go.uber.org/goleak"
 )
 
@@ -65,7 +66,7 @@ func (s *served) start() {
 	if s.store, err = kv.Open(filepath.Join(s.dir, "kv"), s.o); err != nil {
 		s.t.Fatal(err)
 	}
-	if s.server, err = Serve(s.store, ServeOptions{Socket: s.socket(), Listen: "127.0.0.1:0"}); err != nil {
+	if s.server, err = Serve(s.store, wire.Options{Socket: s.socket(), Listen: "127.0.0.1:0"}); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -310,7 +311,7 @@ func TestWhereAServerListens(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, o := range map[string]ServeOptions{
+	for name, o := range map[string]wire.Options{
 		"nowhere": {}, "served already": {Socket: s.socket()}, "no socket": {Socket: file},
 		"everywhere": {Listen: ":0"}, "others": {Listen: "0.0.0.0:0"}, "no address": {Listen: "x"},
 	} {
@@ -318,7 +319,7 @@ func TestWhereAServerListens(t *testing.T) {
 			t.Errorf("%s: %v", name, v.Close())
 		}
 	}
-	v, err := Serve(s.store, ServeOptions{Listen: "0.0.0.0:0", AllowRemote: true})
+	v, err := Serve(s.store, wire.Options{Listen: "0.0.0.0:0", AllowRemote: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,13 +369,13 @@ func TestAReaderThatDoesNotReadHoldsNobody(t *testing.T) {
 	}
 	for range 20 {
 		slow := s.visit()
-		f := frame{op: opLoad, id: 1, content: (&keyed{0, 4 << 20, [][]byte{[]byte("large")}}).encode()}
-		if _, err := slow.Write(f.encode(nil)); err != nil {
+		f := wire.Frame{Op: opLoad, ID: 1, Content: (&keyed{0, 4 << 20, [][]byte{[]byte("large")}}).encode()}
+		if _, err := slow.Write(f.Encode(nil)); err != nil {
 			t.Fatal(err)
 		}
-		f = frame{op: opSet, id: 1, content: le.AppendUint64((&keyed{0, 0, [][]byte{[]byte("never")}}).encode(), 4<<20)}
+		f = wire.Frame{Op: opSet, ID: 1, Content: le.AppendUint64((&keyed{0, 0, [][]byte{[]byte("never")}}).encode(), 4<<20)}
 		half := s.visit()
-		if _, err := half.Write(append(f.encode(nil), make([]byte, 1<<20)...)); err != nil {
+		if _, err := half.Write(append(f.Encode(nil), make([]byte, 1<<20)...)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -587,7 +588,7 @@ func FuzzServer(f *testing.F) {
 	one := (&keyed{0, 9, [][]byte{[]byte("key")}}).encode()
 	for op := range uint8(opCall + 2) {
 		for _, content := range [][]byte{nil, about, one, about[:9], append(one, 1, 2, 3, 4, 5, 6, 7, 8), []byte(`{"verb": "keys", "limit": -5}`), []byte(`{"verb":"stats"}`)} {
-			f.Add((&frame{op: op, id: 7, content: content}).encode(nil))
+			f.Add((&wire.Frame{Op: op, ID: 7, Content: content}).Encode(nil))
 		}
 	}
 	f.Add([]byte{255, 255, 255, 255, 1})
@@ -597,7 +598,7 @@ func FuzzServer(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	server, err := Serve(store, ServeOptions{Socket: s.socket()})
+	server, err := Serve(store, wire.Options{Socket: s.socket()})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/persisting/persisting/engine/blob"
+	"github.com/persisting/persisting/engine/wire"
 )
 
 // ErrDisconnected is returned by what cannot be answered without a server.
@@ -62,10 +63,10 @@ func (s *session) greet(conn net.Conn) error {
 		return err
 	}
 	if string(welcome[:8]) != wireMagic {
-		return fmt.Errorf("%w: it greets with % x", ErrProtocol, welcome[:8])
+		return fmt.Errorf("%w: it greets with % x", wire.ErrProtocol, welcome[:8])
 	}
 	if v := le.Uint32(welcome[8:]); v != wireVersion {
-		return fmt.Errorf("%w: it speaks version %d, want %d", ErrProtocol, v, wireVersion)
+		return fmt.Errorf("%w: it speaks version %d, want %d", wire.ErrProtocol, v, wireVersion)
 	}
 	copy(s.id[:], welcome[16:])
 	s.maxLength = int64(le.Uint64(welcome[32:]))
@@ -89,24 +90,24 @@ func (s *session) ask(l *link, op uint8, content []byte, limit time.Duration, pi
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last++
-	f := frame{op: op, id: l.last, content: content}
-	l.out = f.encode(l.out[:0])
+	f := wire.Frame{Op: op, ID: l.last, Content: content}
+	l.out = f.Encode(l.out[:0])
 	err := l.conn.SetDeadline(time.Now().Add(limit))
 	if err == nil {
 		all := append(net.Buffers{l.out}, pieces...)
 		_, err = all.WriteTo(l.conn)
 	}
 	if err == nil {
-		f, err = readFrame(l.conn, &l.buffer)
+		f, err = wire.ReadFrame(l.conn, &l.buffer, maxFrameBytes)
 	}
-	if err == nil && (f.op != op || f.id != l.last) {
-		err = fmt.Errorf("%w: operation %d, request %d is answered by %d, %d", ErrProtocol, op, l.last, f.op, f.id)
+	if err == nil && (f.Op != op || f.ID != l.last) {
+		err = fmt.Errorf("%w: operation %d, request %d is answered by %d, %d", wire.ErrProtocol, op, l.last, f.Op, f.ID)
 	}
 	if err == nil {
-		if refused := f.err(); refused != nil {
+		if refused := refusal(f); refused != nil {
 			return refused
 		}
-		err = then(l.conn, f.content)
+		err = then(l.conn, f.Content)
 	}
 	if err != nil && !errors.Is(err, blob.ErrBlock) {
 		err = fmt.Errorf("%w: %w", ErrDisconnected, err)

@@ -13,6 +13,7 @@ import (
 	"github.com/persisting/persisting/engine/blob"
 	"github.com/persisting/persisting/engine/kv"
 	"github.com/persisting/persisting/engine/kv/transfer"
+	"github.com/persisting/persisting/engine/wire"
 )
 
 // visitor is a connection of a client.
@@ -59,7 +60,7 @@ func (c *visitor) serve() error {
 		if err := c.SetDeadline(time.Time{}); err != nil {
 			return err
 		}
-		f, err := readFrame(c, &c.buffer)
+		f, err := wire.ReadFrame(c, &c.buffer, maxFrameBytes)
 		if err != nil {
 			return err
 		}
@@ -89,50 +90,50 @@ func (c *visitor) greet() error {
 		return err
 	}
 	if string(hello[:8]) != wireMagic || le.Uint32(hello[8:]) != wireVersion {
-		return fmt.Errorf("%w: a client greets with % x", ErrProtocol, hello)
+		return fmt.Errorf("%w: a client greets with % x", wire.ErrProtocol, hello)
 	}
 	return nil
 }
 
 // answer does what a request asks for. An error is of the connection.
-func (c *visitor) answer(f frame) error {
-	switch f.op {
+func (c *visitor) answer(f wire.Frame) error {
+	switch f.Op {
 	case opLoad:
 		return c.load(f)
 	case opSet:
 		return c.set(f)
 	}
 	content, err := c.result(f)
-	if errors.Is(err, ErrProtocol) {
+	if errors.Is(err, wire.ErrProtocol) {
 		return err
 	}
 	if err != nil {
-		return c.send(f.failure(err))
+		return c.send(failure(f, err))
 	}
-	return c.send(frame{op: f.op, id: f.id, content: content})
+	return c.send(wire.Frame{Op: f.Op, ID: f.ID, Content: content})
 }
 
-func (c *visitor) send(f frame) error {
-	_, err := c.Write(f.encode(nil))
+func (c *visitor) send(f wire.Frame) error {
+	_, err := c.Write(f.Encode(nil))
 	return err
 }
 
 // result is the content of the answer to a request without a payload.
-func (c *visitor) result(f frame) ([]byte, error) {
+func (c *visitor) result(f wire.Frame) ([]byte, error) {
 	s := c.store
-	switch f.op {
+	switch f.Op {
 	case opSpace:
-		return c.space(f.content)
+		return c.space(f.Content)
 	case opCall:
-		return c.call(f.content)
+		return c.call(f.Content)
 	}
-	k, rest, err := decodeKeys(f.content)
+	k, rest, err := decodeKeys(f.Content)
 	if err != nil || len(rest) > 0 {
-		return nil, errors.Join(err, fmt.Errorf("%w: %d bytes behind keys", ErrProtocol, len(rest)))
+		return nil, errors.Join(err, fmt.Errorf("%w: %d bytes behind keys", wire.ErrProtocol, len(rest)))
 	}
-	switch f.op {
+	switch f.Op {
 	case opExists, opPrefix:
-		return c.look(f.op, &k)
+		return c.look(f.Op, &k)
 	case opDelete:
 		return each(k.keys, func(key []byte) (bool, error) { return s.Delete(k.space, key) })
 	case opTouch:
@@ -148,7 +149,7 @@ func (c *visitor) result(f frame) ([]byte, error) {
 	case opSuspect:
 		return nil, c.suspect(&k)
 	}
-	return nil, fmt.Errorf("%w: operation %d", ErrProtocol, f.op)
+	return nil, fmt.Errorf("%w: operation %d", wire.ErrProtocol, f.Op)
 }
 
 func each(keys [][]byte, change func([]byte) (bool, error)) ([]byte, error) {
@@ -167,7 +168,7 @@ func each(keys [][]byte, change func([]byte) (bool, error)) ([]byte, error) {
 
 func (c *visitor) space(b []byte) ([]byte, error) {
 	if len(b) < 4 || uint64(le.Uint32(b)) > uint64(len(b)-4) {
-		return nil, fmt.Errorf("%w: %d bytes about a space", ErrProtocol, len(b))
+		return nil, fmt.Errorf("%w: %d bytes about a space", wire.ErrProtocol, len(b))
 	}
 	end := 4 + le.Uint32(b)
 	number, err := c.store.Space(string(b[4:end]), string(b[end:]))
@@ -285,7 +286,7 @@ func (c *visitor) forget() {
 func (c *visitor) suspect(k *keyed) error {
 	s := c.store
 	if len(k.keys) != 1 || k.amount > uint64(s.MaxLength()) {
-		return fmt.Errorf("%w: %d suspects of %d bytes", ErrProtocol, len(k.keys), k.amount)
+		return fmt.Errorf("%w: %d suspects of %d bytes", wire.ErrProtocol, len(k.keys), k.amount)
 	}
 	b := &transfer.Batch{
 		Space: k.space, Results: make([]int8, 1),
@@ -325,7 +326,7 @@ func (c *visitor) call(b []byte) ([]byte, error) {
 	case "flush":
 		err = s.Flush()
 	default:
-		err = fmt.Errorf("%w: verb %q", ErrProtocol, asked.Verb)
+		err = fmt.Errorf("%w: verb %q", wire.ErrProtocol, asked.Verb)
 	}
 	if err != nil {
 		return nil, err
@@ -337,16 +338,16 @@ func (c *visitor) call(b []byte) ([]byte, error) {
 const maxPage = 1000
 
 // load sends a block from its segment.
-func (c *visitor) load(f frame) error {
-	k, rest, err := decodeKeys(f.content)
+func (c *visitor) load(f wire.Frame) error {
+	k, rest, err := decodeKeys(f.Content)
 	if err != nil || len(rest) > 0 || len(k.keys) != 1 {
-		return errors.Join(err, fmt.Errorf("%w: a load of %d keys, %d bytes behind", ErrProtocol, len(k.keys), len(rest)))
+		return errors.Join(err, fmt.Errorf("%w: a load of %d keys, %d bytes behind", wire.ErrProtocol, len(k.keys), len(rest)))
 	}
 	l, result, err := c.store.Lend(k.space, k.keys[0], int64(k.amount))
 	if err != nil {
-		return c.send(f.failure(err))
+		return c.send(failure(f, err))
 	}
-	answer := frame{op: f.op, id: f.id, content: []byte{byte(result)}}
+	answer := wire.Frame{Op: f.Op, ID: f.ID, Content: []byte{byte(result)}}
 	if result != transfer.OK {
 		return c.send(answer)
 	}
@@ -358,15 +359,15 @@ func (c *visitor) load(f frame) error {
 }
 
 // set receives a block. Where others are received that take all the room, it waits, and so does the client.
-func (c *visitor) set(f frame) error {
-	k, rest, err := decodeKeys(f.content)
+func (c *visitor) set(f wire.Frame) error {
+	k, rest, err := decodeKeys(f.Content)
 	if err != nil || len(rest) != 8 || len(k.keys) != 1 {
-		return errors.Join(err, fmt.Errorf("%w: a set of %d keys, %d bytes behind", ErrProtocol, len(k.keys), len(rest)))
+		return errors.Join(err, fmt.Errorf("%w: a set of %d keys, %d bytes behind", wire.ErrProtocol, len(k.keys), len(rest)))
 	}
 	s := c.store
 	length := le.Uint64(rest)
 	if length > uint64(s.MaxLength()) {
-		return fmt.Errorf("%w: a set of %d bytes, want at most %d", ErrProtocol, length, s.MaxLength())
+		return fmt.Errorf("%w: a set of %d bytes, want at most %d", wire.ErrProtocol, length, s.MaxLength())
 	}
 	key := bytes.Clone(k.keys[0])
 	c.room.take(int64(length))
@@ -380,14 +381,14 @@ func (c *visitor) set(f frame) error {
 	}
 	ttl, err := k.time()
 	if err != nil {
-		return c.send(f.failure(err))
+		return c.send(failure(f, err))
 	}
 	b := &transfer.Batch{Space: k.space, TTL: ttl, Items: []transfer.Item{{Key: key, Pieces: [][]byte{block}}}, Results: make([]int8, 1)}
 	if err := s.Set(b); err != nil {
-		return c.send(f.failure(err))
+		return c.send(failure(f, err))
 	}
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil { // the disk may have taken its time
 		return err
 	}
-	return c.send(frame{op: f.op, id: f.id, content: []byte{byte(b.Results[0])}})
+	return c.send(wire.Frame{Op: f.Op, ID: f.ID, Content: []byte{byte(b.Results[0])}})
 }

@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/persisting/persisting/engine/kv"
+	"github.com/persisting/persisting/engine/wire"
 )
 
 // The protocol between a server and its clients, version 1. Numbers are little-endian.
@@ -17,7 +17,7 @@ import (
 //
 //	greeting   magic 89 "PKVS" 0d 0a 1a, version 4, zero 4; that of the server goes on with the identity of the store 16 and the
 //	           length of the longest block 8
-//	frame      length of what follows 4, operation 1, status 1, zero 2, number of the request 8, content
+//	frame      see [wire.Frame]
 //
 // The content of most requests is about keys, and that of its answer has one item for each:
 //
@@ -39,7 +39,6 @@ const (
 	wireVersion   = 1
 	helloBytes    = 16
 	welcomeBytes  = 40
-	wireHead      = 16 // of a frame
 	maxFrameBytes = 16 << 20
 )
 
@@ -63,49 +62,11 @@ const (
 // Statuses.
 var wireErrors = []error{nil, kv.ErrInvalid, kv.ErrPinned, kv.ErrClosed, kv.ErrReadOnly, errRemote}
 
-// ErrProtocol is returned where the other side does not speak this protocol.
-var ErrProtocol = errors.New("kv: not the protocol")
-
 // errRemote is what the server could not do, for a reason of its own.
 var errRemote = errors.New("kv: the server failed")
 
-// frame is a request or an answer, without what follows it.
-type frame struct {
-	op, status uint8
-	id         uint64
-	content    []byte
-}
-
-// encode adds the frame to b.
-func (f *frame) encode(b []byte) []byte {
-	b = le.AppendUint32(b, uint32(wireHead-4+len(f.content)))
-	b = append(b, f.op, f.status, 0, 0)
-	b = le.AppendUint64(b, f.id)
-	return append(b, f.content...)
-}
-
-// readFrame reads one. The content is in buffer, which grows.
-func readFrame(r io.Reader, buffer *[]byte) (frame, error) {
-	var head [wireHead]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return frame{}, err
-	}
-	n := int64(le.Uint32(head[:])) - (wireHead - 4)
-	if n < 0 || n > maxFrameBytes {
-		return frame{}, fmt.Errorf("%w: a frame has %d bytes, want 0 to %d", ErrProtocol, n, maxFrameBytes)
-	}
-	if int64(cap(*buffer)) < n {
-		*buffer = make([]byte, n)
-	}
-	content := (*buffer)[:n]
-	if _, err := io.ReadFull(r, content); err != nil {
-		return frame{}, err
-	}
-	return frame{op: head[4], status: head[5], id: le.Uint64(head[8:]), content: content}, nil
-}
-
 // failure is the answer to a request that failed.
-func (f *frame) failure(err error) frame {
+func failure(f wire.Frame, err error) wire.Frame {
 	status := len(wireErrors) - 1
 	for i, known := range wireErrors[1:] {
 		if errors.Is(err, known) {
@@ -113,18 +74,18 @@ func (f *frame) failure(err error) frame {
 			break
 		}
 	}
-	return frame{op: f.op, status: uint8(status), id: f.id, content: []byte(err.Error())}
+	return wire.Frame{Op: f.Op, Status: uint8(status), ID: f.ID, Content: []byte(err.Error())}
 }
 
-// err is what an answer says went wrong.
-func (f *frame) err() error {
+// refusal is what an answer says went wrong.
+func refusal(f wire.Frame) error {
 	switch {
-	case f.status == 0:
+	case f.Status == 0:
 		return nil
-	case int(f.status) < len(wireErrors):
-		return fmt.Errorf("%w (server: %s)", wireErrors[f.status], f.content)
+	case int(f.Status) < len(wireErrors):
+		return fmt.Errorf("%w (server: %s)", wireErrors[f.Status], f.Content)
 	}
-	return fmt.Errorf("%w (server: %s)", errRemote, f.content)
+	return fmt.Errorf("%w (server: %s)", errRemote, f.Content)
 }
 
 // keyed is the content of a request about keys.
@@ -148,18 +109,18 @@ func (k *keyed) encode() []byte {
 // decodeKeys reads such a content and returns what follows it. The keys are in b.
 func decodeKeys(b []byte) (k keyed, rest []byte, err error) {
 	if len(b) < 16 {
-		return k, nil, fmt.Errorf("%w: %d bytes about keys", ErrProtocol, len(b))
+		return k, nil, fmt.Errorf("%w: %d bytes about keys", wire.ErrProtocol, len(b))
 	}
 	k.space, k.amount = le.Uint32(b), le.Uint64(b[4:])
 	count := int64(le.Uint32(b[12:]))
 	b = b[16:]
 	if count > maxFrameBytes/8 || count > int64(len(b)/2) { // an answer has 8 bytes for each
-		return k, nil, fmt.Errorf("%w: %d keys in %d bytes", ErrProtocol, count, len(b))
+		return k, nil, fmt.Errorf("%w: %d keys in %d bytes", wire.ErrProtocol, count, len(b))
 	}
 	k.keys = make([][]byte, count)
 	for i := range k.keys {
 		if len(b) < 2 || len(b)-2 < int(le.Uint16(b)) {
-			return k, nil, fmt.Errorf("%w: key %d is cut short", ErrProtocol, i)
+			return k, nil, fmt.Errorf("%w: key %d is cut short", wire.ErrProtocol, i)
 		}
 		end := 2 + int(le.Uint16(b))
 		k.keys[i], b = b[2:end:end], b[end:]
@@ -193,7 +154,7 @@ type call struct {
 
 func decodeCall(b []byte) (c call, err error) {
 	if err := json.Unmarshal(b, &c); err != nil {
-		return c, fmt.Errorf("%w: a call: %w", ErrProtocol, err)
+		return c, fmt.Errorf("%w: a call: %w", wire.ErrProtocol, err)
 	}
 	return c, nil
 }

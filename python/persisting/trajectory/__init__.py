@@ -11,10 +11,13 @@ from persisting.trajectory._columns import Column
 from persisting.trajectory._lerobot import export_lerobot, import_lerobot
 from persisting.trajectory._merge import merge
 from persisting.trajectory._minari import export_minari, import_minari
+from persisting.trajectory._mix import Mix
 from persisting.trajectory._openai import export_openai, import_openai
 from persisting.trajectory._otel import SPAN_COLUMNS, export_otel, import_otel
+from persisting.trajectory._packing import balance, pack
+from persisting.trajectory._ragged import Packed, Padded, Ragged
 from persisting.trajectory._rlds import import_rlds, rlds_steps
-from persisting.trajectory._sampler import Groups, NStep, Sampler, Slices, Steps
+from persisting.trajectory._sampler import Groups, NStep, RateLimit, Sampler, Slices, Steps
 from persisting.trajectory._samples import (
     SAMPLE_COLUMNS,
     export_areal,
@@ -36,12 +39,18 @@ __all__ = [
     "Episode",
     "Groups",
     "Lease",
+    "Mix",
     "NStep",
+    "Packed",
+    "Padded",
+    "Ragged",
+    "RateLimit",
     "Sampler",
     "Slices",
     "Steps",
     "TrajectoryStore",
     "Writer",
+    "balance",
     "export_areal",
     "export_atif",
     "export_lerobot",
@@ -58,5 +67,6 @@ __all__ = [
     "import_rlds",
     "import_verl",
     "merge",
+    "pack",
     "rlds_steps",
 ]
