@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from typing import TYPE_CHECKING, Any
@@ -10,21 +11,32 @@ import minari
 import numpy as np
 import pytest
 import torch
+from google.protobuf.json_format import MessageToDict, ParseDict
 from gymnasium import spaces
 from harbor.models.trajectories import Trajectory
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 
 from persisting._errors import InvalidArgumentError
 from persisting.trajectory import (
     ATIF_COLUMNS,
+    SPAN_COLUMNS,
     TrajectoryStore,
     export_atif,
     export_lerobot,
     export_minari,
+    export_otel,
     import_atif,
     import_lerobot,
     import_minari,
     import_openai,
+    import_otel,
 )
 from tests.test_trajectory_exchange import CHATS, RUNS, lines, play
 
@@ -56,6 +68,68 @@ def test_chats_are_valid_runs(tmp_path: Path) -> None:
         found = validated(store)
     assert len(found) == len(whole)
     assert found[0].steps[2].observation is not None
+
+
+def with_ids(value: Any, change: Any) -> Any:
+    """Return a trace with other texts for its ids, which JSON has in hexadecimal."""
+    if isinstance(value, list):
+        return [with_ids(one, change) for one in value]
+    if not isinstance(value, dict):
+        return value
+    names = ("traceId", "spanId", "parentSpanId")
+    return {n: change(v) if n in names else with_ids(v, change) for n, v in value.items()}
+
+
+def sorted_attributes(request: Any) -> Any:
+    """Return the spans of a request, whose attributes have no order."""
+    spans = [
+        MessageToDict(span)
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    for span in spans:
+        span["attributes"].sort(key=lambda attribute: attribute["key"])
+    return sorted(spans, key=lambda span: span["startTimeUnixNano"])
+
+
+def test_spans_that_the_sdk_wrote(tmp_path: Path) -> None:
+    finished = InMemorySpanExporter()
+    provider = TracerProvider(resource=Resource({"service.name": "solver"}))
+    provider.add_span_processor(SimpleSpanProcessor(finished))
+    tracer = provider.get_tracer("agents", "1.0")
+    message = [{"role": "user", "parts": [{"type": "text", "content": "1+1? é"}]}]
+    with tracer.start_as_current_span("invoke_agent", attributes={gen_ai.GEN_AI_AGENT_NAME: "a"}):
+        for turn in range(2):
+            with tracer.start_as_current_span("chat m") as span:
+                span.set_attribute(gen_ai.GEN_AI_OPERATION_NAME, "chat")
+                span.set_attribute(gen_ai.GEN_AI_INPUT_MESSAGES, json.dumps(message))
+                span.set_attribute(gen_ai.GEN_AI_USAGE_INPUT_TOKENS, 10 + turn)
+                span.set_attribute(gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, ["stop"])
+                span.add_event("first token")
+    request = encode_spans(finished.get_finished_spans())
+    document = MessageToDict(request, use_integers_for_enums=True)
+    line = with_ids(document, lambda text: base64.b64decode(text).hex())
+    with TrajectoryStore(tmp_path, columns=SPAN_COLUMNS) as store:
+        assert import_otel(store, lines([line])) == 1
+        (row,) = store.episodes().to_pylist()
+        run = store.episode(row["episode_id"])
+        assert run.env == "a"
+        assert run.steps["name"] == ["invoke_agent", "chat m", "chat m"]
+        assert run.steps["input_tokens"].tolist() == [-1, 10, 11]
+        assert json.loads(run.steps["input"][1]) == message
+        file = io.BytesIO()
+        assert export_otel(store, file) == 1
+    written = with_ids(
+        json.loads(file.getvalue()), lambda text: base64.b64encode(bytes.fromhex(text)).decode()
+    )
+    found = ParseDict(written, ExportTraceServiceRequest())
+    assert sorted_attributes(found) == sorted_attributes(request)
+    assert found.resource_spans[0].resource == request.resource_spans[0].resource
+    assert (
+        found.resource_spans[0].scope_spans[0].scope
+        == request.resource_spans[0].scope_spans[0].scope
+    )
 
 
 @pytest.mark.parametrize("observation", ["obs", "picture", ["obs", "picture"]])
