@@ -3,7 +3,8 @@
 `functions.bucket_renew` calls `persisting_bucket_renew`, raises what it reports, and returns what
 it writes, in the order of the parameters:
 
-    handles, numbers                  int
+    handles                           int
+    numbers                           int, or what is one; checked, as ctypes cuts off what is more
     const char*                       str; with PERSISTING_JSON what json can write
     PERSISTING_PATH                   str or os.PathLike
     PERSISTING_TAKES(A | B) flags     a keyword for each flag, False by default
@@ -112,6 +113,14 @@ def declarations_text(header: Header) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+# Between which a number is; ctypes would cut off what is more.
+BOUNDS = {
+    "int32_t": ("-(1 << 31)", "(1 << 31) - 1"),
+    "int64_t": ("-(1 << 63)", "(1 << 63) - 1"),
+    "uint32_t": ("0", "(1 << 32) - 1"),
+    "uint64_t": ("0", "(1 << 64) - 1"),
+}
+
 # What C gets of the keys of a call, by the names of the parameters.
 KEYS = {"keys": "blob", "key_sizes": "sizes", "count": "count"}
 
@@ -168,6 +177,9 @@ class Call:
             self.before.append(f"capsule = {p.said}.__arrow_c_schema__()")
         elif not p.is_pointer:
             kind = "int"
+            if p.ctype in BOUNDS:
+                least, most = BOUNDS[p.ctype]
+                given = f'in_range("{p.said}", {p.said}, {least}, {most})'
         if p.nullable and given != p.said:
             kind, given = f"{kind} | None", f"None if {p.said} is None else {given}"
         self.parameters.append(f"{p.said}: {kind}")
@@ -240,7 +252,7 @@ def functions_text(header: Header) -> str:
         "import os\n"
         + imported("ctypes", types)
         + "\nfrom json import loads\nfrom typing import TYPE_CHECKING, Any",
-        "from persisting._arguments import text\n"
+        "from persisting._arguments import in_range, text\n"
         + imported("persisting._engine.boundary", names)
         + "\n"
         + imported("persisting._engine.library", library),

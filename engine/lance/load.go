@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/persisting/persisting/engine/atfork"
 )
@@ -46,10 +47,14 @@ func load() error {
 	return nil
 }
 
-// Preload begins to load the native library, which takes a process ten milliseconds, and does not wait for it. Where it cannot be
+// preloadDelay is more than a process takes from its first bucket to its first put, which would share the processors with the
+// load: on two of them that made it half as long again.
+const preloadDelay = 50 * time.Millisecond
+
+// Preload has the native library loaded in a moment, which takes ten milliseconds, and does not wait for it. Where it cannot be
 // loaded, the call that needs it says so.
 func Preload() {
 	if !loaded.Load() {
-		go func() { _ = load() }()
+		time.AfterFunc(preloadDelay, func() { _ = load() })
 	}
 }

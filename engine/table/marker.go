@@ -232,8 +232,9 @@ func (m *Marker) Replace(s Mark) error {
 
 // write brings s to the disk, in that many slots; m.mu is held.
 func (m *Marker) write(s Mark, slots int) error {
-	// An announcement while another is announced, and a flag that is set already, cost no write.
-	if m.exists && s == m.state {
+	// An announcement while another is announced, and a flag that is set already, cost no write. Nor does a file that says
+	// nothing: the mark of a new bucket is made with the first of which it tells.
+	if s == m.state {
 		return nil
 	}
 	s.Sequence++

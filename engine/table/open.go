@@ -229,8 +229,7 @@ func (t *Table) open() error {
 	return t.settle(snapshot)
 }
 
-// settle brings the mark, which is made if there is none, to the version of the
-// table that was found.
+// settle brings the mark to the version of the table that was found.
 func (t *Table) settle(found *lance.Snapshot) error {
 	if found == nil {
 		return t.marker.Settle(0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,34 @@ def integer(name: str, value: Any, least: int | None = None, most: int | None = 
         wanted = f"{name}: want an int{_bounds(least, most)}"
         raise InvalidArgumentError(f"{wanted}, got {_shown(value)}")
     return number
+
+
+def real(value: Any) -> float:
+    """Return an int or a float, or what is one, as those of numpy, as a float; NaN for others."""
+    try:
+        return math.nan if isinstance(value, str | bytes | bytearray) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def seconds(name: str, value: Any, most: float) -> float:
+    """Return a number of seconds, from 0 to `most`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is no number, or out of bounds.
+    """
+    if not 0 <= (found := real(value)) <= most:
+        raise InvalidArgumentError(f"{name}: want 0 to {most:g} seconds, got {_shown(value)}")
+    return found
+
+
+def in_range(name: str, value: Any, least: int, most: int) -> int:
+    """Return what `integer` does, and True and False as 1 and 0."""
+    if isinstance(value, int) and least <= value <= most:
+        return value
+    return integer(name, value, least, most)
 
 
 def _bounds(least: int | None, most: int | None) -> str:
@@ -97,11 +126,12 @@ def path(name: str, value: str | bytes | os.PathLike[Any]) -> str:
     Raises
     ------
     InvalidArgumentError
-        It is none, is empty, or has a zero character.
+        It is none, is empty, or has a zero character or a lone surrogate.
     """
     try:
         found = os.fsdecode(value)
-    except TypeError:
+        os.fsencode(found)
+    except (TypeError, UnicodeEncodeError):
         raise InvalidArgumentError(f"{name}: want a path, got {_shown(value)}") from None
     if not found or "\0" in found:
         raise InvalidArgumentError(f"{name}: want a path, got {found!r}")

@@ -7,7 +7,6 @@ what they belong to alive.
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from array import array
 from itertools import accumulate, pairwise
@@ -16,12 +15,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
+from persisting import _arguments
 from persisting._engine import functions
 from persisting._engine.handles import Handle, method
 from persisting._engine.library import c, exception, scratch
 from persisting._errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping, Sequence
 
 # Results of keys, as in persisting_kv_open.
@@ -118,14 +119,16 @@ class Memory:
 
     def add_raw(self, addresses: Any, lengths: Any) -> None:
         """Add the memory of one key by its address and length, or by those of its pieces."""
-        if isinstance(addresses, int):
+        if not hasattr(addresses, "__len__"):
             addresses, lengths = (addresses,), (lengths,)
+        elif not hasattr(lengths, "__len__"):
+            raise InvalidArgumentError(f"lengths: want one for each address, got {lengths!r}")
         if len(addresses) != len(lengths):
             raise InvalidArgumentError(f"{len(addresses)} addresses with {len(lengths)} lengths")
         try:
             self.addresses.extend(addresses)
             self.lengths.extend(lengths)
-        except OverflowError as reason:
+        except (TypeError, OverflowError) as reason:
             raise InvalidArgumentError(f"addresses and lengths: {reason}") from None
         self._end(len(addresses))
 
@@ -221,7 +224,7 @@ class Store(Handle):
     def __init__(
         self, path: str | os.PathLike[str], options: Mapping[str, Any], *, connect: bool = False
     ) -> None:
-        self.path = os.fspath(path)
+        self.path = _arguments.path("path", path)
         begin = functions.kv_connect if connect else functions.kv_open
         super().__init__(begin(self.path, options), functions.kv_close, f"the store {self.path}")
         self._find = c.persisting_kv_find

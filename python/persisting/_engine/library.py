@@ -10,6 +10,7 @@ import ctypes
 import functools
 import json
 import math
+import numbers
 import sys
 import threading
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from persisting._engine.boundary import ABI_VERSION, PROTOTYPES, ArrowArray, ArrowSchema, Error
-from persisting._errors import PersistingError, error_for
+from persisting._errors import InvalidArgumentError, PersistingError, error_for
 
 LIBRARY = (
     Path(__file__).parent.parent
@@ -128,7 +129,13 @@ def schema_in(out: ArrowSchema) -> pa.Schema:
 
 
 def as_json(value: Any) -> bytes:
-    """Write JSON; the library refuses by name what members of an object JSON cannot hold."""
+    """Write JSON; the library refuses by name what members of an object JSON cannot hold.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A text has a lone surrogate, of which C would make another character.
+    """
     if isinstance(value, Mapping):
         value = {
             name: repr(member)
@@ -136,4 +143,15 @@ def as_json(value: Any) -> bytes:
             else member
             for name, member in value.items()
         }
-    return json.dumps(value, default=repr).encode()
+    try:
+        return json.dumps(value, default=_number, ensure_ascii=False).encode()
+    except UnicodeEncodeError as reason:
+        text = reason.object[reason.start : reason.end]
+        raise InvalidArgumentError(f"a text with {text!r} is not Unicode text") from None
+
+
+def _number(value: object) -> object:
+    """Return what JSON does not know: a number of numpy as a number, all else as text."""
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else repr(value)

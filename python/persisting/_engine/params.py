@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import os
 from array import array
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
+from persisting import _arguments
 from persisting._engine import boundary, functions
 from persisting._engine.handles import Handle, method
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
@@ -150,7 +151,7 @@ class Params(Handle):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool, keep: bool) -> None:
-        self.path = os.fspath(path)
+        self.path = _arguments.path("path", path)
         number = functions.params_open(self.path, open_read_only=read_only, keep=keep)
         super().__init__(number, functions.params_close, f"the parameter store {self.path}")
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from persisting import _arguments
-from persisting._arguments import MOST, integer
+from persisting._arguments import MOST
 from persisting._engine import functions
 from persisting._engine.cursor import Cursor
 from persisting._engine.handles import Handle, method
@@ -139,4 +139,4 @@ class Sheet(Handle):
 
 def milliseconds(name: str, seconds: float) -> int:
     """Return a time in seconds, which is not negative, in milliseconds."""
-    return integer(name, round(seconds * 1000), 0, MOST)
+    return round(_arguments.seconds(name, seconds, MOST // 1000) * 1000)

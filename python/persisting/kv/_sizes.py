@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, cast
 
+from persisting._arguments import integer, real
 from persisting._engine.kv import Keys
 from persisting._errors import InvalidArgumentError
 
@@ -20,8 +21,8 @@ _UNITS = {"": 1, "b": 1} | {
 
 def in_bytes(size: int | str, name: str) -> int:
     """Return a size in bytes: ``5``, ``"5 GB"`` (1000^3) or ``"5 GiB"`` (1024^3)."""
-    if isinstance(size, int) and not isinstance(size, bool):
-        return size
+    if hasattr(size, "__index__"):
+        return integer(name, size)
     if isinstance(size, str):
         said = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", size)
         if said and said[2].lower() in _UNITS:
@@ -31,9 +32,9 @@ def in_bytes(size: int | str, name: str) -> int:
 
 def in_ms(seconds: float, name: str) -> int:
     """Return a time in milliseconds, at least 1 of any that is not 0."""
-    if not 0 <= seconds < 1e9:
+    if not 0 <= real(seconds) < 1e9:
         raise InvalidArgumentError(f"{name} is {seconds!r}, want 0 to 1e9 seconds")
-    return max(int(seconds * 1000), 1) if seconds else 0
+    return max(int(real(seconds) * 1000), 1) if seconds else 0
 
 
 def as_key(key: str | bytes) -> bytes:
@@ -41,7 +42,7 @@ def as_key(key: str | bytes) -> bytes:
     if isinstance(key, bytes):
         return key
     if isinstance(key, str):
-        return key.encode()
+        return _encoded(key)
     raise InvalidArgumentError(f"a key is str or bytes, got {type(key).__name__}")
 
 
@@ -50,7 +51,7 @@ def as_keys(keys: Iterable[str | bytes]) -> Keys:
     listed = _listed(keys)
     try:  # most are all text
         return Keys.of_texts(cast("list[str]", listed))
-    except TypeError:
+    except (TypeError, UnicodeEncodeError):
         return Keys([*map(as_key, listed)])
 
 
@@ -63,3 +64,10 @@ def _listed(keys: Iterable[str | bytes]) -> list[str | bytes]:
     if isinstance(keys, str | bytes):
         raise InvalidArgumentError("want several keys, got one: put it in a list")
     return [*keys]
+
+
+def _encoded(key: str) -> bytes:
+    try:
+        return key.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"the key {key!r} is not Unicode text") from None

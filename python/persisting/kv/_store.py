@@ -6,6 +6,7 @@ import base64
 import os
 from typing import TYPE_CHECKING, Any
 
+from persisting._arguments import MOST, integer
 from persisting._engine.kv import Keys, Memory, Server, Store, uninitialised
 from persisting._errors import InvalidArgumentError
 from persisting._loop.tickets import Tickets
@@ -503,8 +504,7 @@ class KVStore:
         Keys are read from the disk, `page` at a time. Those that come or go meanwhile may be among
         them or not.
         """
-        if page < 1:
-            raise InvalidArgumentError(f"page is {page}, want at least 1")
+        page = integer("page", page, 1, MOST)
         cursor = None
         while True:
             found = self._store.keys(

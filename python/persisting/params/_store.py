@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from persisting._arguments import integer
+from persisting._arguments import MOST, integer, seconds, text
 from persisting._engine.params import Params, Tensors
 from persisting._errors import InvalidArgumentError
 from persisting.params import _safetensors
@@ -20,7 +22,7 @@ from persisting.params._weights import Arrays, Framework, Pulled, Selection, Wei
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
     from typing_extensions import Self
@@ -566,6 +568,8 @@ class ParameterStore:
         if after is None:
             after = self._store.wait(name, 0, 0)
         known = integer("after", after, 0)
+        if timeout is not None:
+            timeout = seconds("timeout", timeout, math.inf)
         while True:
             end = math.inf if timeout is None else time.monotonic() + timeout
             found = 0
@@ -617,9 +621,9 @@ class ParameterStore:
         ConflictError
             A tag names one of them, or it is the newest; nothing was removed.
         """
-        chosen = [versions] if isinstance(versions, int) else [*versions]
+        chosen = [*versions] if isinstance(versions, Iterable) else [versions]
         if chosen:
-            self._store.delete(name, [integer("versions", number, 1) for number in chosen])
+            self._store.delete(name, [integer("versions", number, 1, MOST) for number in chosen])
 
     def prune(self, name: str, newest: int, *, every: int | None = None) -> list[int]:
         """Remove versions that no tag names, but for some; return their numbers.
@@ -827,14 +831,23 @@ def _options(
     base: Version | None = None,
 ) -> dict[str, Any]:
     """Return the options of a save as the engine takes them."""
-    options: dict[str, Any] = {"tags": [*tags]}
+    options: dict[str, Any] = {"tags": [text("tags", tag).decode() for tag in tags]}
     if metadata is not None:
-        options["metadata"] = dict(metadata)
+        options["metadata"] = _checked(metadata)
     if expect is not None:
         options["expect"] = integer("expect", expect, 0)
     if base is not None:
         options["base"] = _reference(base)
     return options
+
+
+def _checked(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata that JSON holds as it is."""
+    try:
+        json.dumps(dict(metadata), allow_nan=False)
+    except (TypeError, ValueError) as reason:
+        raise InvalidArgumentError(f"metadata: {reason}") from None
+    return dict(metadata)
 
 
 def _check_key(key: object) -> None:
