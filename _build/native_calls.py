@@ -29,8 +29,6 @@ static const struct {
 } stand_ins[] = {"""
 
 FOUND = """\
-/* Has the stand-ins lead to the functions of a library. Returns the name of one that it lacks, and
- * then none may be called. */
 const char *native_calls(void *library) {
   for (size_t i = 0; i < sizeof stand_ins / sizeof *stand_ins; i++) {
     void *found = dlsym(library, stand_ins[i].name);

@@ -1,7 +1,7 @@
 package lance
 
 // #cgo LDFLAGS: -ldl
-// const char *native_calls(void *library);
+// #include "load.h"
 import "C"
 
 import (

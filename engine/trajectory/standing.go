@@ -1,7 +1,5 @@
 package trajectory
 
-import "github.com/persisting/persisting/engine/trajectory/priorities"
-
 // standing is how far numbers of rows that are made of their priorities have come.
 type standing struct {
 	seen int64   // changes of priorities
@@ -16,49 +14,4 @@ type scores interface {
 	Set(row int64, score float32)
 	Add(scores ...float32)
 	Clear()
-}
-
-// catchUp brings in rows that came, and priorities that were given, of which what scorer returns makes scores. A row that is not drawn
-// has the score none.
-func (s *standing) catchUp(d *drawer, x *index, to scores, none float32, scorer func() func(priority float32) float32) {
-	d.ranks.mu.RLock()
-	defer d.ranks.mu.RUnlock()
-	given, score := &d.ranks.known, scorer()
-	known := given.Since(s.seen, func(row int64) {
-		if row < to.Len() && d.eligible(x, row) {
-			to.Set(row, score(given.At(row)))
-		}
-	})
-	if most := given.Most(); !known || most != s.most || s.of != d.filter {
-		to.Clear() // all that were given none have another one, or others are drawn
-		s.most, s.of, s.low = most, d.filter, 0
-	}
-	s.seen = given.Changes()
-	for low := d.law.low(x); s.low < min(low, to.Len()); s.low++ {
-		to.Set(s.low, none)
-	}
-	first := to.Len()
-	if first == x.visible {
-		return
-	}
-	came := make([]float32, x.visible-first)
-	priorities.Divide(int64(len(came)), func(from, end int64) {
-		score := scorer()
-		for k := from; k < end; k++ {
-			if came[k] = none; d.eligible(x, first+k) {
-				came[k] = score(given.At(first + k))
-			}
-		}
-	})
-	to.Add(came...)
-}
-
-// eligible says whether a window can ever begin at a row.
-func (d *drawer) eligible(x *index, row int64) bool {
-	if row < d.law.low(x) || d.spent.isOver(row) {
-		return false
-	}
-	p := x.at(row)
-	takes, _ := d.filter.takes(row)
-	return takes && !p.isLast() && int64(p.step)%d.law.Stride == 0
 }
