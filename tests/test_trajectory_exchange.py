@@ -413,7 +413,8 @@ def test_spans_come_back(tmp_path: Path) -> None:
 
 def test_spans_of_ones_own(tmp_path: Path) -> None:
     """A step that was not imported gets ids, always the same."""
-    step = {"name": "call", "operation": "chat", "input": "", "output": "[]", "more": ""}
+    step: dict[str, Any] = {"name": "call", "operation": "chat", "input": "", "more": ""}
+    step["output"] = "[]"
     step |= {"input_tokens": 1, "output_tokens": -1, "start": 5, "end": 6}
     with TrajectoryStore(tmp_path, columns=SPAN_COLUMNS) as store:
         with store.writer(episode_id="one") as writer:
