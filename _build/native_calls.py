@@ -84,7 +84,7 @@ def calls_text(own: list[Function], lancedb: list[Function]) -> str:
     blocks = [
         "/* Made by _build/native_calls.py. */",
         "#include <dlfcn.h>\n#include <stdbool.h>\n#include <stddef.h>\n#include <string.h>",
-        f'#include "{HEADER_FILE.name}"',
+        f'#include "load.h"\n#include "{HEADER_FILE.name}"',
         "\n".join([*(f"{s};" for s in structs), *(f"{f.prototype};" for f in lancedb)]),
         *(f.stand_in() for f in functions),
         "\n".join([TABLE, *listed, "};"]),

@@ -33,12 +33,13 @@ var describedTrajectories = []Description{
 			{number: trajectoryEpisodesEnded, labels: []string{"ended"}},
 			{number: trajectoryEpisodesLost, labels: []string{"lost"}},
 			{number: trajectoryEpisodesSuperseded, labels: []string{"superseded"}},
+			{number: trajectoryEpisodesRemoved, labels: []string{"removed"}},
 		},
 	},
 	{
 		Name: "persisting_trajectory_steps", Type: GaugeType, Of: OfTrajectories, Labels: []string{"state"},
 		Help:  "Steps, by what became of their episode.",
-		Notes: "`hidden` ones are of attempts that were lost or superseded: nobody draws them.",
+		Notes: "`hidden` ones are of attempts that were lost, superseded or removed: nobody draws them.",
 		series: []series{
 			{number: trajectoryStepsOpen, labels: []string{"open"}},
 			{number: trajectoryStepsEnded, labels: []string{"ended"}},

@@ -126,6 +126,7 @@ const (
 	trajectoryEpisodesEnded
 	trajectoryEpisodesLost
 	trajectoryEpisodesSuperseded
+	trajectoryEpisodesRemoved
 	trajectoryStepsOpen
 	trajectoryStepsEnded
 	trajectoryStepsHidden

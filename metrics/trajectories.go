@@ -8,9 +8,10 @@ type TrajectoriesState struct {
 	Ended       int64 `json:"ended"`
 	Lost        int64 `json:"lost"`
 	Superseded  int64 `json:"superseded"`
+	Removed     int64 `json:"removed"`
 	OpenSteps   int64 `json:"open_steps"` // of open episodes
 	EndedSteps  int64 `json:"ended_steps"`
-	HiddenSteps int64 `json:"hidden_steps"` // of episodes that are lost or superseded
+	HiddenSteps int64 `json:"hidden_steps"` // of episodes that are lost, superseded or removed
 	Rows        int64 `json:"rows"`         // steps and last observations
 	HotRows     int64 `json:"hot_rows"`     // of those, in the mirror
 	HotBytes    int64 `json:"hot_bytes"`    // of the files of the mirror
@@ -136,7 +137,8 @@ func (t *Trajectories) numbers() numbers {
 	st, n := t.survey.get(), t.read()
 	for at, value := range map[number]int64{
 		trajectoryEpisodesOpen: st.Open, trajectoryEpisodesEnded: st.Ended, trajectoryEpisodesLost: st.Lost, trajectoryEpisodesSuperseded: st.Superseded,
-		trajectoryStepsOpen: st.OpenSteps, trajectoryStepsEnded: st.EndedSteps, trajectoryStepsHidden: st.HiddenSteps,
+		trajectoryEpisodesRemoved: st.Removed,
+		trajectoryStepsOpen:       st.OpenSteps, trajectoryStepsEnded: st.EndedSteps, trajectoryStepsHidden: st.HiddenSteps,
 		trajectoryColdRows: st.Rows - st.HotRows, trajectoryHotRows: st.HotRows, trajectoryHotBytes: st.HotBytes,
 		trajectoryLogBytes: st.LogBytes, trajectoryTableBytes: st.TableBytes, trajectorySheetRows: st.SheetRows, trajectoryValues: st.Values,
 		trajectoryLeasedNow: st.Leased, trajectoryLeasedStepsNow: st.LeasedSteps, trajectoryTags: st.Tags, trajectoryBehind: st.Behind,

@@ -413,15 +413,9 @@ def test_spans_come_back(tmp_path: Path) -> None:
 
 def test_spans_of_ones_own(tmp_path: Path) -> None:
     """A step that was not imported gets ids, always the same."""
-    step: dict[str, Any] = {"name": "call", "operation": "chat", "input": ""}
-    step |= {
-        "output": "[]",
-        "more": "",
-        "input_tokens": 1,
-        "output_tokens": -1,
-        "start": 5,
-        "end": 6,
-    }
+    step: dict[str, Any] = {"name": "call", "operation": "chat", "input": "", "more": ""}
+    step["output"] = "[]"
+    step |= {"input_tokens": 1, "output_tokens": -1, "start": 5, "end": 6}
     with TrajectoryStore(tmp_path, columns=SPAN_COLUMNS) as store:
         with store.writer(episode_id="one") as writer:
             for _ in range(2):
@@ -545,5 +539,5 @@ def test_the_examples_of_the_documentation() -> None:
     """Each goes on where the one before it ended, as a reader does."""
     known = {"__name__": "example"}
     for example in EXAMPLES:
-        if "transfer_queue" not in example:
+        if "persisting.integrations" not in example:
             exec(compile(example, "docs/trajectories.md", "exec"), known)

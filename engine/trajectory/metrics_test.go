@@ -75,6 +75,12 @@ func TestWhatBecameOfEpisodesIsCounted(t *testing.T) {
 	if got := status(); got.Open != 0 || got.Lost != 1 || got.OpenSteps != 0 || got.HiddenSteps != 5 {
 		t.Errorf("after one was lost: %+v", got)
 	}
+	if count, err := s.Remove([]string{"ended"}); err != nil || count != 1 {
+		t.Fatal(count, err)
+	}
+	if got := status(); got.Ended != 0 || got.Removed != 1 || got.EndedSteps != 0 || got.HiddenSteps != 10 {
+		t.Errorf("after one was removed: %+v", got)
+	}
 }
 
 func TestASurveyLooksAtAllEpisodes(t *testing.T) {

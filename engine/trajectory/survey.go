@@ -43,6 +43,9 @@ func (s *Store) surveyEpisodes(from int, found *metrics.TrajectoriesState) bool 
 		case superseded:
 			found.Superseded++
 			found.HiddenSteps += e.Steps
+		case removed:
+			found.Removed++
+			found.HiddenSteps += e.Steps
 		}
 	}
 	return from+surveyed < len(all)
