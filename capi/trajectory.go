@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"math"
 	"time"
@@ -72,29 +70,16 @@ func trajectoriesAppend(s *trajectory.Store, number, step int64, steps arrow.Rec
 	return s.Append(episode, step, steps, final)
 }
 
-// ending is how an episode ends, as JSON.
-type ending struct {
-	Steps      int64           `json:"steps"`
-	Terminated bool            `json:"terminated"`
-	Truncated  bool            `json:"truncated"`
-	Metadata   json.RawMessage `json:"metadata"`
-}
-
 func trajectoriesFinish(s *trajectory.Store, number int64, text []byte) error {
 	episode, err := episodeNumber(number)
 	if err != nil {
 		return err
 	}
-	var end ending
-	if err := parseJSON("ending", text, &end); err != nil {
+	end, err := trajectory.ParseEnding(text)
+	if err != nil {
 		return err
 	}
-	if len(end.Metadata) > 0 && !bytes.HasPrefix(end.Metadata, []byte("{")) {
-		return fmt.Errorf("%w: ending: metadata is %.40s, want an object", errArgument, end.Metadata)
-	}
-	return s.Finish(episode, trajectory.Ending{
-		Steps: end.Steps, Terminated: end.Terminated, Truncated: end.Truncated, Metadata: string(end.Metadata),
-	})
+	return s.Finish(episode, end)
 }
 
 func trajectoriesCloseLost(s *trajectory.Store, idleMs int64) (int64, error) {

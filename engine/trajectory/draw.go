@@ -100,6 +100,9 @@ func (e *episode) offset(step int64) int64 {
 // follow draws in the order in which steps came. It goes past none that may be drawn once more of its episode has come.
 func (d *drawer) follow(x *index, count int, out []window) []window {
 	for p := &d.position; count > 0 && p.At < x.visible; p.At++ {
+		if !d.law.mine(p.At) {
+			continue
+		}
 		steps, later := d.law.window(x, p.At)
 		if later {
 			break
@@ -129,7 +132,10 @@ func (d *drawer) deal(x *index, count int, out []window) ([]window, error) {
 		}
 		for p.At < p.Rows {
 			// What does not fit is passed over also behind the last one, so that it is known whether an epoch has ended.
-			with := d.at(x, d.shuffle.at(p.At), out)
+			with, offset := out, d.shuffle.at(p.At)
+			if d.law.mine(offset) {
+				with = d.at(x, offset, out)
+			}
 			if len(with) > before+count {
 				break
 			}

@@ -5,8 +5,12 @@
     persisting traj stats ./store --column reward
     persisting traj export ./store chats.jsonl --format openai
     persisting traj import ./store chats.jsonl --format openai
+    persisting traj serve ./store --socket ./steps.sock
 
-The store may be in use, but not by an import, which makes it if it is not there. Filters are
+The store may be in use, but not by an import, which makes it if it is not there; PATH may
+also be the address of a process that serves one, as unix:./steps.sock. `serve` gives other
+processes all methods of a store, TrajectoryStore.connect("unix:./steps.sock"), until Ctrl-C
+or SIGTERM; they are told when it ends, and go on once it is back. Filters are
 SQL over the columns of `ls --json`. Needs numpy. docs/trajectories.md has more.
 
 Status: 0, or 2 when it failed.
@@ -19,12 +23,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from persisting._cli import _formats, _output
+from persisting._cli import _formats, _output, _serving
 from persisting._cli._buckets import count, size
 from persisting._cli._output import printable, to_json
 from persisting._cli._selection import count as number
 from persisting._cli._streams import holds_all_text, tell, utf8
 from persisting._errors import InvalidArgumentError
+from persisting.kv._addresses import is_address
 
 if TYPE_CHECKING:
     import argparse
@@ -44,12 +49,12 @@ _STATES = ("open", "ended", "lost", "superseded")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    actions = "|".join(_ACTIONS)
+    actions = "|".join([*_ACTIONS, "serve"])
     commands = parser.add_subparsers(required=True, metavar=actions, dest="action")
 
     def command(action: str, text: str) -> argparse.ArgumentParser:
         own = commands.add_parser(action, help=text)
-        own.add_argument("path", type=Path, metavar="PATH", help="directory of the store")
+        own.add_argument("path", type=utf8, metavar="PATH", help="directory of the store")
         return own
 
     listing = command("ls", "list the episodes, each attempt of them")
@@ -72,6 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--filter", type=utf8, metavar="FILTER", help="SQL; default all episodes")
     export.add_argument("--force", action="store_true", help="replace FILE")
 
+    _serving.add_arguments(command("serve", "serve the store to other processes"))
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it and return the status."""
@@ -79,9 +86,16 @@ def run(arguments: argparse.Namespace) -> int:
         from persisting import trajectory
     except ImportError as error:
         raise OSError("traj needs the package numpy: pip install numpy") from error
+    path = arguments.path
+    if arguments.action == "serve":
+        return _serving.run(arguments, lambda: trajectory.TrajectoryStore(path))
     writes = arguments.action == "import"
     columns = trajectory.ATIF_COLUMNS if writes and arguments.format == "atif" else None
-    with trajectory.TrajectoryStore(arguments.path, columns=columns, read_only=not writes) as store:
+    if is_address(path):
+        store = trajectory.TrajectoryStore.connect(path, columns=columns)
+    else:
+        store = trajectory.TrajectoryStore(path, columns=columns, read_only=not writes)
+    with store:
         _ACTIONS[arguments.action](store, arguments)
     return 0
 

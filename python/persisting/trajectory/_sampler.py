@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from persisting._arguments import integer
-from persisting._engine.sampler import Sampler as Handle
 from persisting._errors import InvalidArgumentError, NotFoundError
 from persisting.trajectory._batch import NEXT, Batch, Form
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from persisting._engine.trajectory import Trajectories
     from persisting.trajectory._columns import Column
+    from persisting.trajectory._served import Store
 
 Order = Literal["uniform", "episodes", "prioritized", "sequential", "shuffle"]
 
@@ -123,7 +122,7 @@ class Sampler:
 
     def __init__(
         self,
-        store: Trajectories,
+        store: Store,
         known: Mapping[str, Column],
         unit: Unit,
         order: Order,
@@ -131,6 +130,7 @@ class Sampler:
         following: Sequence[str],
         seed: int | None,
         priority: tuple[float, float, float],
+        part: tuple[int, int],
     ) -> None:
         law, shape = _law(unit)
         names = _names(known, columns, following)
@@ -144,7 +144,9 @@ class Sampler:
         if order == "prioritized":
             alpha, beta, epsilon = map(float, priority)
             self._law |= {"alpha": alpha, "beta": beta, "epsilon": epsilon}
-        self._handle = Handle(store, self._law)
+        if part != (0, 1):
+            self._law["part"], self._law["parts"] = (integer("part", n, 0, _MOST) for n in part)
+        self._handle = store.sampler(self._law)
         forms = {name: known[name] for name in names}
         forms |= {NEXT + name: known[name] for name in following}
         plain = {name: (_dtype(column), column.shape) for name, column in forms.items()}
@@ -189,7 +191,7 @@ class Sampler:
         draws = integer("draws", draws, 1, _MOST)
         batch = self._batch(draws, out)
         oldest = -1 if min_version is None else integer("min_version", min_version, -1, _NEWEST)
-        drawn = self._handle.sample(draws, oldest, batch._addresses)
+        drawn = self._handle.sample(draws, oldest, batch)
         return batch if drawn == draws else batch.first(drawn)
 
     def _batch(self, draws: int, out: Batch | Mapping[str, Any] | None) -> Batch:
@@ -203,15 +205,15 @@ class Sampler:
             )
         return out
 
-    def batches(self, draws: int) -> Iterator[Batch]:
-        """Draw again and again, each time into new memory.
+    def batches(self, draws: int, *, min_version: int | None = None) -> Iterator[Batch]:
+        """Draw again and again, each time into new memory; see `sample`.
 
         With the order ``"sequential"`` it ends where there are no more steps, with ``"shuffle"``
         at the end of an epoch; with others never.
         """
         order = self._law["order"]
         while True:
-            batch = self.sample(draws)
+            batch = self.sample(draws, min_version=min_version)
             if batch.draws:
                 yield batch
             if order == "sequential" and batch.draws < draws:
@@ -249,7 +251,7 @@ class Sampler:
             raise InvalidArgumentError(
                 f"state is of the law {state['law']}, and this sampler has {self._law}"
             )
-        handle = Handle(self._store, law)
+        handle = self._store.sampler(law)
         self._handle.close()
         self._handle, self._law = handle, dict(state["law"])
 
