@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -27,7 +28,7 @@ var (
 // paramsOpen shares nothing with other stores: parameters are read and written in large pieces, by the memory of the caller, and
 // take none of the budget of rows.
 func paramsOpen(dir string, readOnly, keep bool) (*params.Store, error) {
-	return params.Open(dir, params.Options{ReadOnly: readOnly, Keep: keep})
+	return params.Open(dir, params.Options{ReadOnly: readOnly, Keep: keep, Metrics: buckets})
 }
 
 // maxTensors bounds what one call takes, far above what any model has.
@@ -121,20 +122,36 @@ func parseSaveOptions(text []byte) (params.SaveOptions, error) {
 	if len(o.Metadata) > 0 && !bytes.HasPrefix(o.Metadata, []byte("{")) {
 		return params.SaveOptions{}, fmt.Errorf("%w: save_options: metadata is %.40s, want an object", errArgument, o.Metadata)
 	}
-	return params.SaveOptions(o), nil
+	return params.SaveOptions{Tags: o.Tags, Metadata: o.Metadata, Expect: o.Expect, Base: o.Base}, nil
 }
 
 // paramsSave reads the options before the tensors: a slip in them is told before a model of many tensors is gone through.
-func paramsSave(s *params.Store, name string, tensors *C.struct_persisting_tensors, options []byte) (*params.Entry, error) {
+func paramsSave(
+	s *params.Store, name string, tensors *C.struct_persisting_tensors, options []byte, progress *C.struct_persisting_progress,
+) (*params.Entry, error) {
 	o, err := parseSaveOptions(options)
 	if err != nil {
 		return nil, err
+	}
+	if progress != nil {
+		o.Progress = progressAt(progress)
 	}
 	all, err := tensorsOf(tensors)
 	if err != nil {
 		return nil, err
 	}
 	return s.Save(name, all, o)
+}
+
+// progressAt tells C how far a call is, and asks whether it is to go on. Both sides look at the numbers at any time.
+func progressAt(c *C.struct_persisting_progress) func(int64) error {
+	return func(done int64) error {
+		atomic.StoreInt64((*int64)(&c.done), done)
+		if atomic.LoadInt64((*int64)(&c.stop)) != 0 {
+			return fmt.Errorf("%w: the caller ended it", params.ErrClosed)
+		}
+		return nil
+	}
 }
 
 func paramsWait(s *params.Store, name string, above, timeoutMs int64) (uint64, error) {

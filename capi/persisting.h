@@ -1055,6 +1055,15 @@ struct persisting_tensors {
 };
 
 /*
+ * How far a call is: `done` is of how many bytes it has seen to them, and grows. If another
+ * thread makes `stop` anything but 0, the call ends with CLOSED and leaves nothing.
+ */
+struct persisting_progress {
+  int64_t done;
+  int64_t stop;
+};
+
+/*
  * Stores tensors as the next version of a name. When it returns, the version is on
  * the disk and seen by all; when it fails, there is nothing of it. Memory is read until
  * then, and must not change. `save_options` is a JSON object: "tags" (names that are to
@@ -1062,17 +1071,19 @@ struct persisting_tensors {
  * CONFLICT if it is another), "base" (the version that changes within tensors are told
  * from, or a tag, or "latest", of which there may be none; empty: none). The result is what
  * persisting_params_list has of a version. Bytes that any version of the store has are not
- * stored again.
+ * stored again. What can be seen of the save meanwhile is in `progress`.
  */
 persisting_status persisting_params_save(persisting_params params, const char* name,
                                          const struct persisting_tensors* tensors,
-                                         PERSISTING_JSON const char* save_options, char** out_json,
+                                         PERSISTING_JSON const char* save_options,
+                                         PERSISTING_NULLABLE struct persisting_progress* progress, char** out_json,
                                          struct persisting_error* error);
 
 /*
  * The names as a JSON array of {"name", "latest", "next", "tags", "versions": [{"version",
  * "created" (Unix milliseconds), "tensors", "bytes", "stored" (bytes that it added),
- * "base" (0 for none, or left out), "metadata", "manifest", "sum"}]}.
+ * "base" (0 for none, or left out), "metadata", "manifest", "sum", "origin" (manifest where it
+ * was pushed from, or left out)}]}.
  */
 persisting_status persisting_params_list(persisting_params params, char** out_list, struct persisting_error* error);
 
@@ -1199,6 +1210,17 @@ persisting_status persisting_weights_load(persisting_weights weights, int64_t co
                                           struct persisting_error* error);
 
 /*
+ * The same of parts that are rows, as the columns of a matrix have them: `row_counts` is
+ * how many each part has, of `lengths` bytes, which begin `row_steps` bytes apart in the
+ * tensor and `row_distances` in memory. Rows do not overlap.
+ */
+persisting_status persisting_weights_load_rows(persisting_weights weights, int64_t count, const int64_t* numbers,
+                                               const int64_t* byte_offsets, const uint64_t* addresses,
+                                               const int64_t* lengths, const int64_t* row_counts, const int64_t* row_steps,
+                                               const int64_t* row_distances, PERSISTING_TAKES(UNVERIFIED) uint32_t flags,
+                                               struct persisting_error* error);
+
+/*
  * Makes the memory of `count` tensors, given as to persisting_weights_load but each as a
  * whole, and which is that of the version `other`, that of this version, at the cost of
  * what changed. A tensor that `other` has not, or that has changed too much, is loaded.
@@ -1217,6 +1239,16 @@ persisting_status persisting_weights_pull(persisting_weights weights, persisting
  * "kind" ("added", "removed", "changed"), "bytes"}], "same", "bytes", "changed_bytes"}.
  */
 persisting_status persisting_weights_diff(persisting_weights weights, persisting_weights other, char** out_json,
+                                          struct persisting_error* error);
+
+/*
+ * Brings a version to the store `params`, the same or another, as the next version of a name.
+ * What that store has is neither read nor written. A version that was brought there before is
+ * not brought again, and gets the "tags" alone. Options, but for "base", and result are as of
+ * persisting_params_save; without "metadata" it has that of the version.
+ */
+persisting_status persisting_weights_push(persisting_weights weights, persisting_params params, const char* name,
+                                          PERSISTING_JSON const char* save_options, char** out_json,
                                           struct persisting_error* error);
 
 /* Ends the use of a version. */
@@ -1261,6 +1293,27 @@ persisting_status persisting_trajectories_append(persisting_trajectories traject
                                                  struct ArrowArray* array, struct ArrowSchema* schema,
                                                  PERSISTING_TAKES(FINAL) uint32_t flags, int64_t* out_stored,
                                                  struct persisting_error* error);
+
+/*
+ * Stores values, the only column of a batch, by what they are: binary, without nulls. Their
+ * names, of 32 bytes each, are written to `hashes`: a column of steps whose field has the
+ * metadata "persisting.content" holds such names, as a list of 32 uint8. A value that is there
+ * already is not stored again. On disk when it returns; a value that no step names when the
+ * store is opened again is removed. Errors: INVALID_ARGUMENT unless `name_bytes` is 32 for each
+ * value, SCHEMA, READ_ONLY.
+ */
+persisting_status persisting_trajectories_keep(persisting_trajectories trajectories, struct ArrowArray* array,
+                                               struct ArrowSchema* schema,
+                                               PERSISTING_OF(name_bytes) uint8_t* hashes, int64_t name_bytes,
+                                               struct persisting_error* error);
+
+/*
+ * The values of names, which are `name_bytes` / 32, in that order: a column "value".
+ * Errors: INVALID_ARGUMENT, NOT_FOUND.
+ */
+persisting_status persisting_trajectories_kept(persisting_trajectories trajectories,
+                                               PERSISTING_OF(name_bytes) const uint8_t* hashes, int64_t name_bytes,
+                                               persisting_cursor* out_cursor, struct persisting_error* error);
 
 /*
  * Makes a sheet, the file at `out_path`, for steps of an episode at a time: for `rows` of
@@ -1418,8 +1471,8 @@ persisting_status persisting_trajectories_flush(persisting_trajectories trajecto
 
 /*
  * {"path", "steps" and "final_observations" (of open and ended episodes), "rows", "open", "ended",
- * "lost", "superseded" (episodes), "hot_rows", "hot_bytes" (copies for samplers),
- * "steps_bucket", "episodes_bucket" (see persisting_bucket_stats)}.
+ * "lost", "superseded" (episodes), "values" (kept by what they are), "hot_rows", "hot_bytes" (copies for
+ * samplers), "steps_bucket", "episodes_bucket" (see persisting_bucket_stats)}.
  */
 persisting_status persisting_trajectories_stats(persisting_trajectories trajectories, char** out_json,
                                                 struct persisting_error* error);

@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/persisting/persisting/engine/content"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/engine/trajectory"
 )
@@ -68,6 +69,28 @@ func trajectoriesAppend(s *trajectory.Store, number, step int64, steps arrow.Rec
 		return 0, err
 	}
 	return s.Append(episode, step, steps, final)
+}
+
+func trajectoriesKeep(s *trajectory.Store, values arrow.Record, hashes []byte) error {
+	if want := values.NumRows() * content.NameBytes; int64(len(hashes)) != want {
+		return fmt.Errorf("%w: name_bytes is %d, want %d for %d values", errArgument, len(hashes), want, values.NumRows())
+	}
+	names, err := s.Keep(values)
+	if err != nil {
+		return err
+	}
+	for i, name := range names {
+		copy(hashes[i*content.NameBytes:], name[:])
+	}
+	return nil
+}
+
+func trajectoriesKept(s *trajectory.Store, hashes []byte) (*table.Cursor, error) {
+	names, err := content.ParseNames(hashes)
+	if err != nil {
+		return nil, err
+	}
+	return s.Kept(names)
 }
 
 func trajectoriesFinish(s *trajectory.Store, number int64, text []byte) error {

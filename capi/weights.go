@@ -89,6 +89,32 @@ func weightsLoad(w *params.Weights, count int64, numbers, offsets *C.int64_t, ad
 	return w.Load(wants, !unverified)
 }
 
+// weightsLoadRows takes rows where weightsLoad takes parts in one piece; the memory of a part is from its first byte to its last.
+func weightsLoadRows(
+	w *params.Weights, count int64, numbers, offsets *C.int64_t, addresses *C.uint64_t, lengths, counts, steps, distances *C.int64_t, unverified bool,
+) error {
+	if count < 0 || count > maxTensors {
+		return fmt.Errorf("%w: count is %d, want 0 to %d", errArgument, count, maxTensors)
+	}
+	wants := make([]params.Want, count)
+	for i := range wants {
+		at := uintptr(i)
+		part := params.Rows{
+			Count: int64(*element(counts, at)), Length: int64(*element(lengths, at)), Step: int64(*element(steps, at)), Into: int64(*element(distances, at)),
+		}
+		size, err := part.Size()
+		if err != nil {
+			return fmt.Errorf("part %d: %w", i, err)
+		}
+		into, err := borrowed(*element(addresses, at), C.int64_t(size))
+		if err != nil {
+			return err
+		}
+		wants[i] = params.Want{Tensor: int(*element(numbers, at)), Offset: int64(*element(offsets, at)), Into: into, Rows: part}
+	}
+	return w.Load(wants, !unverified)
+}
+
 func weightsPull(to, from *params.Weights, count int64, numbers *C.int64_t, addresses *C.uint64_t, lengths *C.int64_t, unverified bool) (*params.Pulled, error) {
 	wants, err := wantsOf(count, numbers, addresses, lengths)
 	if err != nil {
@@ -99,4 +125,12 @@ func weightsPull(to, from *params.Weights, count int64, numbers *C.int64_t, addr
 
 func weightsDiff(from, to *params.Weights) (*params.Difference, error) {
 	return params.Diff(from, to), nil
+}
+
+func weightsPush(w *params.Weights, to *params.Store, name string, options []byte) (*params.Entry, error) {
+	o, err := parseSaveOptions(options)
+	if err != nil {
+		return nil, err
+	}
+	return w.Push(to, name, o)
 }

@@ -50,6 +50,8 @@ func TestEveryMetricIsDescribedAndEveryDescriptionCollected(t *testing.T) {
 	s, reg := newSet(t)
 	s.Bucket("/data/queue/bucket_0", with(State{}))
 	s.Store("/data/kv", func() StoreState { return StoreState{} })
+	s.Parameters("/data/params", func() (ParametersState, error) { return ParametersState{}, nil }, nil)
+	s.Trajectories("/data/steps", func() (TrajectoriesState, error) { return TrajectoriesState{}, nil }, nil)
 	families := gathered(t, reg)
 	types := map[Type]dto.MetricType{
 		CounterType: dto.MetricType_COUNTER, GaugeType: dto.MetricType_GAUGE, HistogramType: dto.MetricType_HISTOGRAM,
@@ -178,7 +180,7 @@ persisting_lag_seconds{bucket="two",topic="/a"} 0
 	expect(t, reg, "persisting_records_total", head+single)
 	one.Close()
 	s.Bucket("/a/five", with(State{}))
-	if n := len(s.groups); n != 2 || s.groups[aBucket.other()] != nil {
+	if n := len(s.groups); n != 2 || s.groups[OfBucket.other()] != nil {
 		t.Errorf("%d groups; a place that became free is not used", n)
 	}
 }

@@ -50,6 +50,34 @@ const (
 	kvDeleted
 	kvWriteErrors
 
+	paramsSaves
+	paramsLoads
+	paramsPulls
+	paramsSharedBytes
+	paramsChangedBytes
+	paramsWholeBytes
+	paramsWrittenBytes
+	paramsLoadedBytes
+	paramsPulledBytes
+	paramsPullReadBytes
+	paramsVerifiedBytes
+	paramsFaults
+	paramsCollectedFiles
+	paramsCollectedBytes
+
+	trajectorySteps
+	trajectoryFinals
+	trajectorySamples
+	trajectorySampleNanos
+	trajectoryDraws
+	trajectoryDrawnSteps
+	trajectoryRowsHot
+	trajectoryRowsCold
+	trajectoryLeases
+	trajectoryLeasedSteps
+	trajectoryAcks
+	trajectoryRanked
+
 	firstError // of errorPairs
 
 	lastCount = firstError + number(len(errorPairs)) - 1
@@ -84,6 +112,34 @@ const (
 	kvBacklogBytes
 	kvAmplification
 
+	paramsOpen
+	paramsBegun
+	paramsNames // the first of those that tell of a directory
+	paramsVersions
+	paramsTensorBytes
+	paramsStoredBytes
+	paramsDiskBytes
+	paramsNewest
+	paramsLeases
+
+	trajectoryEpisodesOpen
+	trajectoryEpisodesEnded
+	trajectoryEpisodesLost
+	trajectoryEpisodesSuperseded
+	trajectoryStepsOpen
+	trajectoryStepsEnded
+	trajectoryStepsHidden
+	trajectoryColdRows
+	trajectoryHotRows
+	trajectoryHotBytes
+	trajectoryLogBytes
+	trajectoryTableBytes
+	trajectorySheetRows
+	trajectoryLeasedNow
+	trajectoryLeasedStepsNow
+	trajectoryTags
+	trajectoryBehind // the last of those
+
 	countNumbers
 )
 
@@ -91,13 +147,13 @@ const (
 // which are exact up to 2^53.
 type numbers [countNumbers]float64
 
-// add joins the numbers of another bucket.
-func (n *numbers) add(o *numbers) {
+// add joins the numbers of another bucket or store, which may be the same directory opened twice.
+func (n *numbers) add(o *numbers, same bool) {
 	for i := range n {
-		switch number(i) {
+		switch k := number(i); {
 		// What stands for several buckets is as late as the latest of them, and not as all
-		// together.
-		case lagSeconds, indexLag, lastFlushNanos:
+		// together. What is in a directory is there once, whoever looks.
+		case k == lagSeconds, k == indexLag, k == lastFlushNanos, k == paramsNewest, same && k >= paramsNames && k <= trajectoryBehind:
 			n[i] = max(n[i], o[i])
 		default:
 			n[i] += o[i]
@@ -126,10 +182,10 @@ func (n numbers) counts() numbers {
 	return n
 }
 
-// Operation is what a bucket was asked to do.
+// Operation is what a bucket or a store was asked to do.
 type Operation string
 
-// The operations.
+// The operations of a bucket.
 const (
 	Put        Operation = "put"
 	Get        Operation = "get"
@@ -137,6 +193,31 @@ const (
 	Compaction Operation = "compaction"
 	Index      Operation = "index"
 )
+
+// The operations of a store of parameters.
+const (
+	Save    Operation = "save"
+	Part    Operation = "part"   // of one of many ranks
+	Commit  Operation = "commit" // of all of them
+	Load    Operation = "load"
+	Pull    Operation = "pull"
+	Verify  Operation = "verify"
+	Collect Operation = "gc"
+)
+
+// The operations of a store of trajectories.
+const (
+	Append     Operation = "append"
+	Draw       Operation = "sample"
+	Lease      Operation = "lease"
+	Ack        Operation = "ack"
+	Tag        Operation = "tag"
+	Restore    Operation = "restore"
+	Prioritize Operation = "prioritize"
+)
+
+// Survey is how a store looks at what it has, for a scrape.
+const Survey Operation = "survey"
 
 // Kind is a kind of error.
 type Kind string
@@ -151,6 +232,7 @@ const (
 	Poisoned Kind = "poisoned"  // a write failed before
 	Corrupt  Kind = "corrupt"   // stored bytes contradict each other
 	Storage  Kind = "storage"   // the disk failed, and whatever is none of the above
+	Refused  Kind = "refused"   // of a store: what was asked for cannot be, or not now
 )
 
 // errorPairs are the errors that are counted apart. For each operation the last
@@ -182,6 +264,49 @@ var errorPairs = [...]struct {
 	{Index, Poisoned},
 	{Index, Corrupt},
 	{Index, Storage},
+	{Save, Refused},
+	{Save, Corrupt},
+	{Save, Storage},
+	{Part, Refused},
+	{Part, Corrupt},
+	{Part, Storage},
+	{Commit, Refused},
+	{Commit, Corrupt},
+	{Commit, Storage},
+	{Load, Refused},
+	{Load, Corrupt},
+	{Load, Storage},
+	{Pull, Refused},
+	{Pull, Corrupt},
+	{Pull, Storage},
+	{Verify, Refused},
+	{Verify, Corrupt},
+	{Verify, Storage},
+	{Collect, Corrupt},
+	{Collect, Storage},
+	{Append, Refused},
+	{Append, Corrupt},
+	{Append, Storage},
+	{Draw, Refused},
+	{Draw, Corrupt},
+	{Draw, Storage},
+	{Lease, Refused},
+	{Lease, Corrupt},
+	{Lease, Storage},
+	{Ack, Refused},
+	{Ack, Corrupt},
+	{Ack, Storage},
+	{Tag, Refused},
+	{Tag, Corrupt},
+	{Tag, Storage},
+	{Restore, Refused},
+	{Restore, Corrupt},
+	{Restore, Storage},
+	{Prioritize, Refused},
+	{Prioritize, Corrupt},
+	{Prioritize, Storage},
+	{Survey, Corrupt},
+	{Survey, Storage},
 }
 
 // errorNumber is where an error is counted.

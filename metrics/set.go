@@ -66,11 +66,7 @@ func NewSet(version string, process func() Process) *Set {
 			s.failures = prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help}, d.Labels)
 		default:
 			s.descs[d.Name] = d.desc()
-			of := aBucket
-			if d.PerStore {
-				of = aStore
-			}
-			s.columns[of] = append(s.columns[of], d.columns(s.descs[d.Name])...)
+			s.columns[d.Of] = append(s.columns[d.Of], d.columns(s.descs[d.Name])...)
 		}
 	}
 	// There from the start with 0: an alert on their growth does not see a series that begins with
@@ -88,7 +84,7 @@ func (s *Set) Bucket(path string, state func() State) *Bucket {
 	b := &Bucket{path: path, state: state}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l, child := s.join(labels{aBucket, filepath.Dir(path), filepath.Base(path)}, b)
+	l, child := s.join(labels{OfBucket, filepath.Dir(path), filepath.Base(path)}, b)
 	b.ended = func() { s.close(l, b) }
 	b.put, b.get, b.flush = child(putDuration), child(getDuration), child(flushDuration)
 	b.compaction, b.index = child(compactionDuration), child(indexDuration)
@@ -101,10 +97,46 @@ func (s *Set) Store(path string, state func() StoreState) *Store {
 	b := &Store{path: path, state: state}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l, child := s.join(labels{noun: aStore, name: path}, b)
+	l, child := s.join(labels{noun: OfBlocks, name: path}, b)
 	b.ended = func() { s.close(l, b) }
 	b.load, b.store = child(kvLoadDuration), child(kvSetDuration)
 	return b
+}
+
+// Parameters makes the metrics of the open store of parameters in the directory path, as Bucket does. look may take its time: a
+// scrape waits for it no longer than a moment, and goes on with what it found before. Its errors are counted by their kind.
+func (s *Set) Parameters(path string, look func() (ParametersState, error), kind func(error) Kind) *Parameters {
+	p := &Parameters{path: path}
+	p.survey = survey[ParametersState]{look: look, fail: func(err error) { p.unsurveyed(kind(err)) }}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, _ := s.join(labels{noun: OfParameters, name: path}, p)
+	p.ended = func() { s.close(l, p) }
+	p.times = s.timers(l, parametersDuration, parametersOperations)
+	return p
+}
+
+// Trajectories makes the metrics of the open store of trajectories in the directory path, as Parameters does.
+func (s *Set) Trajectories(path string, look func() (TrajectoriesState, error), kind func(error) Kind) *Trajectories {
+	t := &Trajectories{path: path}
+	t.survey = survey[TrajectoriesState]{look: look, fail: func(err error) { t.unsurveyed(kind(err)) }}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, _ := s.join(labels{noun: OfTrajectories, name: path}, t)
+	t.ended = func() { s.close(l, t) }
+	t.times = s.timers(l, trajectoriesDuration, trajectoriesOperations)
+	return t
+}
+
+// timers finds the histograms of operations.
+func (s *Set) timers(l labels, name string, of []Operation) map[Operation]prometheus.Observer {
+	all := map[Operation]prometheus.Observer{}
+	for _, o := range of {
+		which := l.match()
+		which["operation"] = string(o)
+		all[o] = s.histos[name].With(which)
+	}
+	return all
 }
 
 // join takes in a bucket or a store. It returns the labels that its series have, and what finds its histograms. The caller holds
@@ -128,7 +160,7 @@ func (s *Set) join(l labels, m member) (labels, func(name string) prometheus.Obs
 }
 
 // count goes over all groups: it is asked when one is opened, and there are few hundred of them at most.
-func (s *Set) count(of noun) (n int) {
+func (s *Set) count(of Noun) (n int) {
 	for l := range s.groups {
 		if l.noun == of {
 			n++
@@ -164,8 +196,10 @@ func (s *Set) Retain(yes bool) {
 // drop ends the series of l. The caller holds s.mu.
 func (s *Set) drop(l labels) {
 	delete(s.groups, l)
-	for _, h := range s.histos {
-		h.DeletePartialMatch(l.match())
+	for i := range Descriptions { // stores of two kinds can have the same labels
+		if d := &Descriptions[i]; d.Type == HistogramType && d.Of == l.noun {
+			s.histos[d.Name].DeletePartialMatch(l.match())
+		}
 	}
 }
 
@@ -184,7 +218,7 @@ func (s *Set) close(l labels, m member) {
 		return // it was closed before
 	}
 	g.open = slices.Delete(g.open, i, i+1)
-	g.past.add(&last)
+	g.past.add(&last, false)
 	if len(g.open) == 0 && !s.retain {
 		s.drop(l)
 	}
@@ -215,8 +249,10 @@ func (s *Set) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(name string, v float64, values ...string) {
 		ch <- prometheus.MustNewConstMetric(s.descs[name], prometheus.GaugeValue, v, values...)
 	}
-	gauge(openBuckets, float64(open[aBucket]))
-	gauge(openStores, float64(open[aStore]))
+	gauge(openBuckets, float64(open[OfBucket]))
+	gauge(openStores, float64(open[OfBlocks]))
+	gauge(openParameters, float64(open[OfParameters]))
+	gauge(openTrajectories, float64(open[OfTrajectories]))
 	gauge(openHandles, float64(p.Handles))
 	gauge(memoryBudget, float64(p.Budget))
 	gauge(memoryBudgetUsed, float64(p.BudgetUsed))
@@ -233,13 +269,14 @@ func (s *Set) readings() (all []reading, open [nouns]int) {
 		columns []column
 		labels  [][]*dto.LabelPair
 		numbers numbers
+		same    bool // all are of one directory
 	}
 	s.mu.Lock()
 	totals := make([]total, 0, len(s.groups))
 	size := 0
 	for l, g := range s.groups {
 		columns := s.columns[l.noun]
-		totals = append(totals, total{slices.Clone(g.open), columns, g.labels, g.past})
+		totals = append(totals, total{slices.Clone(g.open), columns, g.labels, g.past, l != l.noun.other()})
 		open[l.noun] += len(g.open)
 		size += len(columns)
 	}
@@ -248,7 +285,7 @@ func (s *Set) readings() (all []reading, open [nouns]int) {
 	for _, t := range totals {
 		for _, m := range t.members {
 			n := m.numbers()
-			t.numbers.add(&n)
+			t.numbers.add(&n, t.same)
 		}
 		for i := range t.columns {
 			c := &t.columns[i]
@@ -269,6 +306,12 @@ func (s *Set) Buckets() []*Bucket { return opened[*Bucket](s) }
 
 // Stores returns the open stores of blocks, in the order of their labels.
 func (s *Set) Stores() []*Store { return opened[*Store](s) }
+
+// AllParameters returns the open stores of parameters, in the order of their labels.
+func (s *Set) AllParameters() []*Parameters { return opened[*Parameters](s) }
+
+// AllTrajectories returns the open stores of trajectories, in the order of their labels.
+func (s *Set) AllTrajectories() []*Trajectories { return opened[*Trajectories](s) }
 
 func opened[M member](s *Set) (all []M) {
 	s.mu.Lock()

@@ -43,7 +43,7 @@ persisting_kv_write_amplification{store="/data/kv"} 1.25
 	s.Retain(false)
 	families = gathered(t, reg)
 	for _, d := range Descriptions {
-		if d.PerStore && families[d.Name] != nil {
+		if d.Of == OfBlocks && families[d.Name] != nil {
 			t.Errorf("%s is there after the last store was closed", d.Name)
 		}
 	}

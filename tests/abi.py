@@ -76,6 +76,8 @@ def sample(name: str) -> pa.RecordBatch:
     """Return a batch, or one with a schema, that the function of that name takes."""
     if name == "persisting_trajectories_append":
         return rows().append_column("version", pa.array([0] * ROWS, pa.int32()))
+    if name == "persisting_trajectories_keep":
+        return pa.RecordBatch.from_pydict({"value": [b"one", b"two"]})
     if name in _NEW:
         return pa.RecordBatch.from_pydict({"new": [1]})
     return rows().select(["n"]) if name == "persisting_bucket_cast_column" else rows()
@@ -365,11 +367,17 @@ class World:
             "timeout_ms": 0,
             "wholes": (c_int64 * 3)(4, 2, 8),
             "byte_offsets": (c_int64 * 2)(0, 0),
+            "row_counts": (c_int64 * 2)(1, 1),
+            "row_steps": (c_int64 * 2)(16, 16),
+            "row_distances": (c_int64 * 2)(16, 16),
+            "progress": None,
             "trajectories": self.trajectories,
             "sheet": self.sheet,
             "heap": 64,
             "trajectory_options": b"{}",
             "episode": b'{"id": "one"}',
+            "hashes": (ctypes.c_uint8 * 64)(),
+            "name_bytes": 64 if function.name == "persisting_trajectories_keep" else 0,
             "episodes_query": b'{"filter": "number > 0"}',
             "number": 0,
             "step": 0,

@@ -84,6 +84,25 @@ def test_out_and_in(path: Path, capsys: pytest.CaptureFixture[str], where: str) 
         assert store.load("n", "in")["b"].tolist() == [*map(float, range(6))]
 
 
+def test_push_and_prune(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there = path.parent / "there"
+    (said,) = run(capsys, "push", path, "m", there, "t", "--as", "n", "--tag", "prod")
+    assert said.startswith("version 1: 104 bytes, ")
+    with ParameterStore(there, read_only=True) as store:
+        assert store.load("n", "prod")["b"].tolist() == [*map(float, range(6))]
+        assert store.versions("n")[0].metadata == {"k": 1}
+    with ParameterStore(path) as store:
+        for _ in range(4):
+            store.save("m", {})
+    assert run(capsys, "prune", path, "m", "2", "--every", "3") == [
+        "2 versions removed; gc gives their space back"
+    ]
+    (line,) = run(capsys, "prune", path, "m", "1", "--json")
+    assert json.loads(line) == {"removed": [3, 5]}
+    (said,) = run(capsys, "prune", path, "m", "0", status=2)
+    assert "newest" in said
+
+
 def test_verify_and_gc(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "verify", path) == ["sound"]
     with ParameterStore(path) as store:

@@ -54,6 +54,7 @@ GO_LAYERS = [
     "engine/retention",
     "engine/inspect",
     "engine/bucket",
+    "engine/content",
     "engine/sheet",
     "engine/leases",
     "engine/trajectory/mirror",

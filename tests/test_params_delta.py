@@ -122,6 +122,21 @@ def test_prune(store: ParameterStore) -> None:
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, -np.nan, 1.0, -1.0, 1e-40, -1e-40]
 
 
+def test_prune_keeps_every_so_many(store: ParameterStore) -> None:
+    training = Training()
+    for _ in range(20):
+        store.save("m", training.step())
+    store.set_tag("m", "best", 7)
+    assert store.prune("m", 3, every=5) == [1, 2, 3, 4, 6, 8, 9, 11, 12, 13, 14, 16, 17]
+    assert store.prune("m", 3, every=5) == []
+    store.gc()
+    assert [info.version for info in store.versions("m")] == [5, 7, 10, 15, 18, 19, 20]
+    assert store.verify() == []
+    for every in (0, -1):
+        with pytest.raises(InvalidArgumentError, match="every"):
+            store.prune("m", 3, every=every)
+
+
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, "f2", "f4", "f8"], ids=str)
 def test_every_bit_of_odd_numbers_comes_back(store: ParameterStore, dtype: Any) -> None:
     kind = np.dtype(dtype)
@@ -268,6 +283,50 @@ def test_a_save_in_the_background_says_why_it_failed(store: ParameterStore) -> N
     done = [future.result().version for future in rest if not future.cancelled()]
     assert done == [*range(2, 10 - cancelled)]
     assert store.latest("m") == 9 - cancelled
+
+
+def test_a_save_says_how_far_it_is(store: ParameterStore) -> None:
+    training = Training()
+    nbytes = sum(value.nbytes for value in training.model.values())
+    seen: list[tuple[int, int]] = []
+
+    def note(done: int, total: int) -> None:
+        seen.append((done, total))
+
+    store.save("m", training.step(), progress=note)
+    first, seen = seen, []
+    store.save("m", training.step(), progress=note, wait=False).result()
+    for reports in (first, seen):
+        assert reports == sorted(reports)
+        assert reports[-1] == (nbytes, nbytes)
+    equal(store.load("m"), training.model)
+
+
+def test_a_save_that_nobody_wants_any_more_leaves_nothing(store: ParameterStore) -> None:
+    class Enough(Exception):
+        """That it is."""
+
+    def enough(_done: int, _total: int) -> None:
+        raise Enough
+
+    training = Training()
+    store.save("m", training.step())
+    rng = np.random.default_rng(4)
+    large = {f"t{i}": np.frombuffer(rng.bytes(64 << 20), np.uint8) for i in range(8)}
+    with pytest.raises(Enough):
+        store.save("m", large, progress=enough)
+    assert store.latest("m") == 1
+    assert [*store.gc().values()] == [0] * 5
+    store.save("m", training.step())
+    equal(store.load("m"), training.model)
+
+
+def test_a_line_says_how_far_a_save_is(
+    store: ParameterStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.save("org/model", {"t": np.zeros(2_000_000, np.uint8)}, progress=True)
+    said = capsys.readouterr().err
+    assert said.endswith("\rorg/model: 100 % of 2 MB\n")
 
 
 def test_objects_go_with_a_save_in_the_background(store: ParameterStore) -> None:

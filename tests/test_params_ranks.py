@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from persisting._errors import ConflictError, InvalidArgumentError, NotFoundError
-from persisting.params import Box, ParameterStore, _boxes
+from persisting.params import Box, ParameterStore
+from persisting.params._boxes import Range, reads
 from tests.support import ROOT
 
 if TYPE_CHECKING:
@@ -107,15 +108,35 @@ def test_any_box_of_any_division(store: ParameterStore) -> None:
                 same(into, w[where])
 
 
-def test_boxes_larger_than_a_piece(store: ParameterStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    w = noise((6, 50, 400), "f2")
+def test_boxes_of_many_blocks(store: ParameterStore) -> None:
+    """Of 3 MB each, so that rows begin in one block and end in another, and pass over some."""
+    w = noise((6, 500, 2000), "f2")
     write(store, "m", [{"w": box} for box in cut(w, (2, 1, 2))])
-    for piece, at_once in [(100, 1000), (900, 100), (7000, 50_000)]:
-        monkeypatch.setattr(_boxes, "PIECE_BYTES", piece)
-        monkeypatch.setattr(_boxes, "AT_ONCE_BYTES", at_once)
-        same(store.load("m")["w"], w)
-        where = (slice(1, 5), slice(3, 49), slice(7, 333))
+    same(store.load("m")["w"], w)
+    for where in [
+        (slice(1, 5), slice(3, 490), slice(7, 1333)),
+        (slice(0, 6), slice(0, 500), slice(999, 1001)),
+        (slice(2, 3), slice(7, 8), slice(0, 2000)),
+        (slice(0, 6), slice(499, 500), slice(5, 1995)),
+    ]:
         same(store.load("m", slices={"w": where})["w"], w[where])
+        into = np.empty_like(w[where], order="C")
+        store.load("m", slices={"w": where}, out={"w": into}, verify=False)
+        same(into, w[where])
+
+
+@pytest.mark.parametrize("shape", [(40, 3, 5, 7), (4, 30, 5, 7), (4, 3, 50, 2), (400,), (20, 30)])
+def test_rows_of_a_box_are_as_few_as_can_be(shape: tuple[int, ...]) -> None:
+    """A slice of one dimension is one read, however many dimensions there are around it."""
+    whole = Range((0,) * len(shape), shape)
+    for dim, size in enumerate(shape):
+        offsets = [0] * len(shape)
+        offsets[dim] = 1
+        sizes = [*shape]
+        sizes[dim] = size - 1
+        (read,) = reads([(0, whole)], Range(tuple(offsets), tuple(sizes)))
+        assert read.nbytes * read.rows == np.prod(sizes)
+        assert read.rows == np.prod(shape[:dim], dtype=int)
 
 
 def test_what_overlaps_or_is_missing_is_named(store: ParameterStore) -> None:

@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from persisting._cli import main
@@ -169,6 +170,23 @@ def test_the_same_is_drawn(both: list[TrajectoryStore]) -> None:
             assert drawn[1].sample(6, other) is other
     newer = store.sampler(columns=["reward"]).sample(64, min_version=3)
     assert newer.versions.min() == 3
+
+
+def test_values_are_kept_by_what_they_are(both: list[TrajectoryStore]) -> None:
+    names = [np.empty((3, 32), np.uint8) for _ in both]
+    values = pa.RecordBatch.from_pydict({"value": [b"one", b"two" * 1000, b"one"]})
+    for store, found in zip(both, names, strict=True):
+        store._store.keep(values, found)
+    assert (names[0] == names[1]).all()
+    assert (names[0][0] == names[0][2]).all()
+    for store in both:
+        with store._store.kept(names[1][1:]) as rows:
+            assert [v for batch in rows for v in batch["value"].to_pylist()] == [
+                b"two" * 1000,
+                b"one",
+            ]
+    with pytest.raises(NotFoundError, match="no value of that name"):
+        both[1]._store.kept(np.zeros((1, 32), np.uint8))
 
 
 def test_batches_are_leased(both: list[TrajectoryStore]) -> None:

@@ -26,7 +26,8 @@ type Entry struct {
 	Base     uint64          `json:"base,omitempty"` // version that changes were told from, 0 for none
 	Metadata json.RawMessage `json:"metadata,omitempty"`
 	Manifest ident           `json:"manifest"`
-	Sum      string          `json:"sum"` // checksum of the manifest
+	Sum      string          `json:"sum"`             // checksum of the manifest
+	Origin   ident           `json:"origin,omitzero"` // manifest of the version in the store that it was pushed from
 }
 
 // Name is what the catalog has of one.

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/persisting/persisting/engine/params/pack"
+	"github.com/persisting/persisting/metrics"
 )
 
 // Collected is what a collector removed.
@@ -20,7 +22,8 @@ type Collected struct {
 
 // Collect removes what no version needs that the catalog has or that is open: packs, manifests, and what saves left that died.
 // A pack is kept as a whole as long as one tensor of it is needed. It does nothing where a catalog or a manifest is damaged.
-func (s *Store) Collect() (*Collected, error) {
+func (s *Store) Collect() (_ *Collected, err error) {
+	defer s.counted(metrics.Collect, time.Now(), &err)
 	if err := s.open(); err != nil {
 		return nil, err
 	}
@@ -28,6 +31,7 @@ func (s *Store) Collect() (*Collected, error) {
 	if err := s.alone(c.run); err != nil {
 		return nil, fmt.Errorf("params: collect: %w", err)
 	}
+	s.metrics.Collected(int64(c.found.Packs+c.found.Manifests+c.found.Staged), c.found.Bytes)
 	return c.found, nil
 }
 

@@ -233,7 +233,7 @@ func TestPartsOfCodedTensors(t *testing.T) {
 			tensor := h.rng.IntN(len(tensors))
 			from := h.rng.IntN(len(tensors[tensor].Data) + 1)
 			n := h.rng.IntN(len(tensors[tensor].Data) - from + 1)
-			wants = append(wants, Want{tensor, int64(from), make([]byte, n)}, Want{tensor, int64(from), make([]byte, n/2)})
+			wants = append(wants, Want{Tensor: tensor, Offset: int64(from), Into: make([]byte, n)}, Want{Tensor: tensor, Offset: int64(from), Into: make([]byte, n/2)})
 		}
 		if i%3 == 0 {
 			dropCache(t, s)

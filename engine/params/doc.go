@@ -1,7 +1,7 @@
 // Package params keeps versions of named sets of tensors, the weights of models, in one directory that several processes use at
 // the same time. A version is seen whole or not at all, never changes, and shares with all others the tensors that are the same.
 //
-//	Save, Open, Load, SetTag, Diff, Verify, Collect      any goroutine of any process
+//	Save, Open, Load, Push, SetTag, Diff, Verify, Collect      any goroutine of any process
 //	  |            |
 //	catalog      weights     which versions and tags a name has | one of them, kept from the collector while it is open
 //	  |            |
@@ -11,7 +11,7 @@
 //
 // # Layers
 //
-// Above vfs, procs, statefile, memory, delta and pack; below capi. It knows nothing of what a dtype means but how wide its elements are, which
+// Above metrics, vfs, procs, statefile, memory, delta and pack; below capi. It knows nothing of what a dtype means but how wide its elements are, which
 // delta says: a tensor is bytes with a tag and a shape.
 //
 // # Directory
@@ -105,6 +105,17 @@
 //
 // A part of a tensor is a row of the manifest like any other, with the name 00 "box:" <shape> ":" <offsets> ":" <name>, whose
 // numbers have an x in between: shape of the tensor, and where in it the box begins. The shape of the row is that of the box.
+//
+// # Rows
+//
+// A slice of columns is rows at equal distances, here and in memory ([Rows]). Blocks that they lie in are read several at a time into
+// buffers, checked as a whole, and only what is wanted is copied, so a slice takes no memory but its own.
+//
+// # Push
+//
+// [Weights.Push] makes the next version of a name of another store of one of this: a save whose objects, raw bytes and layers alike,
+// come from packs here as they are, those left out that the other store has. The catalog there remembers the manifest that a version
+// was first published with, its origin, so that none is brought twice, and by which its base is found.
 //
 // # Order of writing
 //

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 
 	"github.com/persisting/persisting/engine/params/pack"
 )
@@ -48,6 +49,7 @@ func (s *Store) learn(v *saving) {
 	for _, id := range v.made {
 		s.objects.packs[id] = true
 	}
+	maps.Copy(s.objects.where, v.brought)
 	for id, object := range v.written {
 		if v.m.lengths[object] > 0 && v.layered[object] == nil {
 			s.objects.where[id] = location{v.m.packs[v.m.packOf[object]], v.m.offsets[object]}

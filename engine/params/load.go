@@ -8,10 +8,12 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/params/pack"
+	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/vfs"
 	"golang.org/x/sync/errgroup"
 )
@@ -21,10 +23,12 @@ type Want struct {
 	Tensor int   // in the order of [Weights.Tensors]
 	Offset int64 // of its first byte in the tensor
 	Into   []byte
+	Rows   Rows // none: the part is in one piece, here and there
 }
 
 // Load reads parts of tensors into memory. Without verify nothing is checked. After an error the memory may hold anything.
-func (v *Weights) Load(wants []Want, verify bool) error {
+func (v *Weights) Load(wants []Want, verify bool) (err error) {
+	defer v.s.counted(metrics.Load, time.Now(), &err)
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	if v.closed {
@@ -37,12 +41,28 @@ func (v *Weights) Load(wants []Want, verify bool) error {
 			return invalid("tensor %d, want 0 to %d", w.Tensor, len(places)-1)
 		}
 		i := places[w.Tensor]
-		if length := v.m.length(i); w.Offset < 0 || w.Offset > length-int64(len(w.Into)) {
-			return invalid("tensor %q has %d bytes, not %d from %d on", v.m.name(i), length, len(w.Into), w.Offset)
+		span, err := w.span()
+		if err != nil {
+			return err
+		}
+		if length := v.m.length(i); w.Offset < 0 || w.Offset > length-span {
+			return invalid("tensor %q has %d bytes, not %d from %d on", v.m.name(i), length, span, w.Offset)
 		}
 		units = v.units(units, i, w, verify)
 	}
-	return v.read(units, verify, nil)
+	if err := v.read(units, verify, nil); err != nil {
+		return err
+	}
+	v.s.metrics.Loaded(wanted(wants))
+	return nil
+}
+
+// wanted is how many bytes are asked for.
+func wanted(all []Want) (bytes int64) {
+	for _, w := range all {
+		bytes += int64(len(w.Into))
+	}
+	return bytes
 }
 
 // unit is a block, or with verify off a part of one, that is read in one piece.
@@ -53,14 +73,18 @@ type unit struct {
 	length int64
 	sum    pack.Sum
 	skip   int64  // bytes at its beginning that are not wanted
-	into   []byte // nil to look only whether it is sound
+	into   []byte // nil where it goes to rows, or nowhere: then it is looked at only whether it is sound
+	rows   *Want  // that parts of it go to, nil where it goes to into
 
 	chain *chain // that is applied to it, nil where it is what is wanted
 	block int64
 }
 
-// units adds what has to be read for a part of a tensor. Where there are layers a block is read as a whole in any case.
+// units adds what has to be read for a part of a tensor. Where there are layers, or rows, a block is read as a whole in any case.
 func (v *Weights) units(units []unit, tensor int, w Want, verify bool) []unit {
+	if w.Rows.Count > 0 {
+		return v.rowUnits(units, tensor, w)
+	}
 	m := v.m
 	object := m.objectOf[tensor]
 	length, at, sums := m.lengths[object], m.offsets[object], m.sumsOf(object)
@@ -311,7 +335,11 @@ func (r *jobReader) finish(u *unit, verify bool) error {
 	if verify && pack.SumOf(data) != u.sum {
 		return r.blame(u)
 	}
-	if r.own != nil {
+	switch {
+	case u.rows != nil:
+		from, _ := pack.Range(u.block, u.length) // where it begins, however long the object is
+		u.rows.put(data, from)
+	case r.own != nil:
 		copy(u.into, data[u.skip:])
 	}
 	return nil

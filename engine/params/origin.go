@@ -28,7 +28,7 @@ func (o *origin) read(first, last int64, buffer []byte) ([]byte, error) {
 		return o.memory[from:to], nil
 	}
 	into := buffer[(from+pack.Phase)%pack.PageBytes:][:to-from]
-	units := o.v.units(nil, o.tensor, Want{o.tensor, from, into}, true)
+	units := o.v.units(nil, o.tensor, Want{Tensor: o.tensor, Offset: from, Into: into}, true)
 	for i := range units {
 		units[i].chain, units[i].sum = o.layers, o.sums[units[i].block]
 	}

@@ -3,12 +3,14 @@ package params
 import (
 	"errors"
 	"fmt"
+	"time"
 	"unsafe"
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/delta"
 	"github.com/persisting/persisting/engine/params/pack"
 	"github.com/persisting/persisting/engine/procs"
+	"github.com/persisting/persisting/metrics"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -33,7 +35,8 @@ type Pulled struct {
 // that of the version from where that has one of its name and length. With verify every block is checked before and after: one that
 // is that of this version already is left alone, so a pull that failed can be done again, and one that is of neither version is an
 // [ErrConflict]. Without verify nothing is checked.
-func (v *Weights) Pull(from *Weights, wants []Want, verify bool) (*Pulled, error) {
+func (v *Weights) Pull(from *Weights, wants []Want, verify bool) (_ *Pulled, err error) {
+	defer v.s.counted(metrics.Pull, time.Now(), &err)
 	leave, err := v.use(from)
 	if err != nil {
 		return nil, err
@@ -41,8 +44,10 @@ func (v *Weights) Pull(from *Weights, wants []Want, verify bool) (*Pulled, error
 	defer leave()
 	p := &puller{v: v, from: from, verify: verify, found: &Pulled{}, incoming: map[pack.Sum][]hop{}}
 	p.learn(v)
-	err = p.run(wants)
-	return p.found, errors.Join(err, p.close())
+	if err = errors.Join(p.run(wants), p.close()); err == nil {
+		v.s.metrics.Pulled(wanted(wants), p.found.Read)
+	}
+	return p.found, err
 }
 
 // use keeps two versions from being closed. All who do so take the locks in one order, as a Close that waits for one of them holds

@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/persisting/persisting/engine/params/pack"
+	"github.com/persisting/persisting/metrics"
 )
 
 // SaveOptions are what a version is saved with.
@@ -18,6 +20,9 @@ type SaveOptions struct {
 	Metadata json.RawMessage // an object
 	Expect   *uint64         // the newest version, 0 for none; if it is another, the save fails with [ErrConflict]
 	Base     string          // the version that changes are told from, or a tag; empty for none, "latest" may be none
+	// Progress is called with the number of bytes that were seen to, again and again, by one goroutine. An error ends the save, of
+	// which there is nothing then. Nil is nobody.
+	Progress func(done int64) error
 }
 
 const (
@@ -30,7 +35,8 @@ var errVanished = errors.New("params: a pack was removed meanwhile")
 
 // Save stores tensors as the next version of a name. When it returns, that is on the disk and can be seen by everybody; when it
 // fails, there is nothing of it.
-func (s *Store) Save(name string, tensors []Tensor, o SaveOptions) (*Entry, error) {
+func (s *Store) Save(name string, tensors []Tensor, o SaveOptions) (entry *Entry, err error) {
+	defer s.counted(metrics.Save, time.Now(), &err)
 	if err := s.open(); err != nil {
 		return nil, err
 	}
@@ -110,7 +116,15 @@ func (s *Store) save(name string, tensors []Tensor, order []int, o SaveOptions) 
 	}
 	id := newIdent()
 	v := s.saving(id, id, tensors)
-	v.known, v.base = known, from
+	v.known, v.base, v.progress = known, from, o.Progress
+	if entry, err = s.published(name, v, o, func() (*Entry, error) { return v.prepare(order, o) }); err != nil {
+		return nil, err
+	}
+	return entry, s.keep(name, v)
+}
+
+// published has a version be published that prepare has written, or leaves nothing of it.
+func (s *Store) published(name string, v *saving, o SaveOptions, prepare func() (*Entry, error)) (entry *Entry, err error) {
 	var end func() error
 	err = s.together(func() (err error) {
 		end, err = s.locks.lease(leaseOfSave(v.id))
@@ -125,14 +139,15 @@ func (s *Store) save(name string, tensors []Tensor, order []int, o SaveOptions) 
 		}
 		err = errors.Join(err, end())
 	}()
-	if entry, err = v.prepare(order, o); err == nil {
+	if entry, err = prepare(); err == nil {
 		err = s.alone(func() error { return v.commit(name, entry, o) })
 	}
 	if err != nil {
 		return nil, fmt.Errorf("params: save %q: %w", name, err)
 	}
+	s.metrics.Saved(v.account(entry))
 	s.learn(v)
-	return entry, s.keep(name, v)
+	return entry, nil
 }
 
 // prepare writes all that a version is of, under names that nobody looks for.
@@ -140,6 +155,15 @@ func (v *saving) prepare(order []int, o SaveOptions) (*Entry, error) {
 	if err := v.store(); err != nil {
 		return nil, err
 	}
+	entry, err := v.conclude(order, o)
+	if err == nil && v.base != nil {
+		entry.Base = v.base.v.Entry.Version
+	}
+	return entry, errors.Join(err, v.through(0)) // the last time that somebody can change their mind
+}
+
+// conclude writes the manifest, behind all bytes.
+func (v *saving) conclude(order []int, o SaveOptions) (*Entry, error) {
 	if err := v.describe(order); err != nil {
 		return nil, err
 	}
@@ -147,14 +171,10 @@ func (v *saving) prepare(order []int, o SaveOptions) (*Entry, error) {
 	if err := v.writeManifest(encoded); err != nil {
 		return nil, err
 	}
-	entry := &Entry{
+	return &Entry{
 		Created: v.s.o.now().UnixMilli(), Tensors: len(v.tensors), Bytes: v.m.bytes(), Stored: v.stored + int64(len(encoded)),
 		Metadata: o.Metadata, Manifest: v.id, Sum: sumText(pack.Sum(encoded[16:])),
-	}
-	if v.base != nil {
-		entry.Base = v.base.v.Entry.Version
-	}
-	return entry, nil
+	}, nil
 }
 
 // keep has the store remember what was saved, if it is to. The snapshot of the base is that of what was coded from it already.
@@ -212,6 +232,9 @@ func (v *saving) commit(name string, entry *Entry, o SaveOptions) error {
 func (v *saving) publish(n *Name, entry *Entry, o SaveOptions) error {
 	if o.Expect != nil && *o.Expect != n.Latest {
 		return fmt.Errorf("%w: the newest version of %q is %d, not %d (0 is none)", ErrConflict, n.Name, n.Latest, *o.Expect)
+	}
+	if entry.Origin != (ident{}) && n.from(entry.Origin) != nil {
+		return errThere
 	}
 	fsys := v.s.o.FS
 	for _, id := range v.made {

@@ -19,12 +19,16 @@ type saving struct {
 
 	known   map[pack.Sum]location // in the store
 	written map[pack.Sum]uint32   // objects of this version
+	brought map[pack.Sum]location // layers that this save made, and what a push brought
 	pack    *pack.Writer
 	packOf  map[ident]uint32 // in m.packs
 	made    []ident          // packs
 	moved   []ident          // those of them that are under their own names
 	left    int64            // bytes that may still come
 	stored  int64
+
+	progress func(done int64) error // nil for nobody
+	done     int64
 
 	base    *base // nil: all is stored as it is
 	deltas  []*becoming
@@ -35,7 +39,7 @@ type saving struct {
 func (s *Store) saving(id, stage ident, tensors []Tensor) *saving {
 	return &saving{
 		s: s, id: id, stage: stage, tensors: tensors,
-		written: map[pack.Sum]uint32{}, packOf: map[ident]uint32{}, layered: map[uint32]*layered{},
+		written: map[pack.Sum]uint32{}, brought: map[pack.Sum]location{}, packOf: map[ident]uint32{}, layered: map[uint32]*layered{},
 	}
 }
 
@@ -84,8 +88,7 @@ func (v *saving) store() (err error) {
 		default:
 			return v.add(object, &v.tensors[i], blocks)
 		}
-		v.left -= int64(len(data[i]))
-		return nil
+		return v.through(int64(len(data[i])))
 	})
 	if err == nil {
 		err = v.tell()
@@ -117,9 +120,19 @@ func (v *saving) add(object uint32, t *Tensor, blocks []pack.Sum) error {
 
 // write stores an object as it is.
 func (v *saving) write(object uint32, data []byte, blocks []pack.Sum) error {
-	err := v.put(later{data, blocks, func(at location) { v.place(object, at) }})
-	v.left -= int64(len(data))
-	return err
+	if err := v.put(later{data, blocks, func(at location) { v.place(object, at) }}); err != nil {
+		return err
+	}
+	return v.through(int64(len(data)))
+}
+
+// through notes that some bytes of tensors were seen to. It fails where the save is to end.
+func (v *saving) through(bytes int64) error {
+	v.left, v.done = v.left-bytes, v.done+bytes
+	if v.progress == nil {
+		return nil
+	}
+	return v.progress(v.done)
 }
 
 // tell stores the tensors that come from those of the base. It waits for the coding of all in any case: that reads the caller's
@@ -157,12 +170,15 @@ func (v *saving) layer(b *becoming, step, star []byte) error {
 		}
 	case asStar:
 		v.stay(b.object, m, b.before)
-		if err := v.code(own, star, own.anchor, id); err != nil {
+		if err := errors.Join(v.code(own, star, own.anchor, id), v.through(int64(len(b.data)))); err != nil {
 			return err
 		}
 	case asStep:
 		v.stay(b.object, m, b.before)
 		v.carry(own, m, m.chain(b.before))
+		if err := v.through(int64(len(b.data))); err != nil {
+			return err
+		}
 	}
 	return v.code(own, step, m.identity(b.before), id)
 }
@@ -171,7 +187,11 @@ func (v *saving) layer(b *becoming, step, star []byte) error {
 func (v *saving) code(own *layered, data []byte, from, to pack.Sum) error {
 	l := &layer{length: int64(len(data)), base: from, target: to}
 	own.layers = append(own.layers, l)
-	return v.put(later{data, pack.Sums(data), func(at location) { l.pack, l.offset = v.packNumber(at.pack), at.offset }})
+	blocks := pack.Sums(data)
+	return v.put(later{data, blocks, func(at location) {
+		l.pack, l.offset = v.packNumber(at.pack), at.offset
+		v.brought[pack.Identify(l.length, blocks)] = at
+	}})
 }
 
 // carry takes layers over from another manifest.
@@ -228,21 +248,29 @@ func (v *saving) put(w later) error {
 }
 
 func (v *saving) append(w later) error {
+	if err := v.room(); err != nil {
+		return err
+	}
+	at, err := v.pack.Put(w.data, w.blocks)
+	w.then(location{v.pack.ID(), at})
+	return err
+}
+
+// room has a pack be there that the next object goes to.
+func (v *saving) room() error {
 	if v.pack != nil && v.pack.Size() > packBytes {
 		if err := v.seal(); err != nil {
 			return err
 		}
 	}
-	if v.pack == nil {
-		id := newIdent()
-		w, err := pack.Create(v.s.o.FS, v.packPath(id), id, pack.PageBytes+min(max(v.left, 0), packBytes))
-		if err != nil {
-			return err
-		}
+	if v.pack != nil {
+		return nil
+	}
+	id := newIdent()
+	w, err := pack.Create(v.s.o.FS, v.packPath(id), id, pack.PageBytes+min(max(v.left, 0), packBytes))
+	if err == nil {
 		v.pack, v.made = w, append(v.made, id)
 	}
-	at, err := v.pack.Put(w.data, w.blocks)
-	w.then(location{v.pack.ID(), at})
 	return err
 }
 

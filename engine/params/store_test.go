@@ -56,7 +56,7 @@ func TestSizes(t *testing.T) {
 		if i%3 == 0 {
 			dropCache(t, s)
 		}
-		if err := v.Load([]Want{{tensor, int64(from), into}}, i%2 == 0); err != nil {
+		if err := v.Load([]Want{{Tensor: tensor, Offset: int64(from), Into: into}}, i%2 == 0); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(into, tensors[tensor].Data[from:from+n]) {

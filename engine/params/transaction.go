@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/persisting/persisting/engine/params/pack"
 	"github.com/persisting/persisting/engine/statefile"
+	"github.com/persisting/persisting/metrics"
 )
 
 // maxRanks is far more than any job has.
@@ -130,7 +132,8 @@ func (s *Store) transaction(text string) (*transaction, error) {
 }
 
 // Part stores the part of a rank, once. When it returns, that is on the disk; when it fails, there is nothing of it.
-func (s *Store) Part(id string, rank int, pieces []Piece) error {
+func (s *Store) Part(id string, rank int, pieces []Piece) (err error) {
+	defer s.counted(metrics.Part, time.Now(), &err)
 	t, err := s.transaction(id)
 	if err != nil {
 		return err
@@ -230,7 +233,8 @@ func (v *saving) join(t *transaction, rank int) error {
 // Commit makes a version of the parts: all of a transaction must be there, and each element of each tensor in one of them. If
 // they are not, or the newest version is not the one that o expects, nothing changes and it can be done again. An error of the
 // disk ends the transaction.
-func (s *Store) Commit(id string, o SaveOptions) (*Entry, error) {
+func (s *Store) Commit(id string, o SaveOptions) (_ *Entry, err error) {
+	defer s.counted(metrics.Commit, time.Now(), &err)
 	t, err := s.transaction(id)
 	if err != nil {
 		return nil, err
@@ -265,6 +269,7 @@ func (s *Store) Commit(id string, o SaveOptions) (*Entry, error) {
 	case err != nil:
 		return nil, errors.Join(fmt.Errorf("params: commit %q: %w", t.Name, err), s.end(t.ID))
 	}
+	s.metrics.Saved(v.account(entry))
 	return entry, s.end(t.ID)
 }
 

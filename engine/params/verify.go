@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/persisting/persisting/engine/params/pack"
+	"github.com/persisting/persisting/metrics"
 )
 
 // Report is what Verify found.
@@ -19,7 +21,8 @@ type Report struct {
 }
 
 // Verify reads all versions of a name, of all names if it is empty, and checks every byte of their tensors, each once.
-func (s *Store) Verify(name string) (*Report, error) {
+func (s *Store) Verify(name string) (_ *Report, err error) {
+	defer s.counted(metrics.Verify, time.Now(), &err)
 	if err := s.open(); err != nil {
 		return nil, err
 	}
@@ -42,6 +45,7 @@ func (s *Store) Verify(name string) (*Report, error) {
 	}
 	slices.Sort(r.report.Faults)
 	r.report.Sound = len(r.report.Faults) == 0
+	s.metrics.Verified(r.report.Bytes, int64(len(r.report.Faults)))
 	return r.report, nil
 }
 

@@ -67,6 +67,7 @@ func (s *Store) Open(name, ref string) (*Weights, error) {
 		return nil, errors.Join(fmt.Errorf("params: open version %d of %q: %w", v.Entry.Version, name, err), v.end())
 	}
 	v.files = make([]packFiles, len(v.m.packs))
+	s.opened.Add(1)
 	return v, nil
 }
 
@@ -78,6 +79,7 @@ func (v *Weights) Close() error {
 		return ErrClosed
 	}
 	v.closed = true
+	v.s.opened.Add(-1)
 	failed := v.end()
 	for i := range v.files {
 		failed = errors.Join(failed, v.files[i].close())

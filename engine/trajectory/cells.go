@@ -11,6 +11,9 @@ import (
 
 // checkType refuses columns of a type that a step cannot have: numbers, booleans, texts, bytes, and lists or arrays of numbers.
 func checkType(f arrow.Field) error {
+	if err := checkContent(f); err != nil {
+		return err
+	}
 	kind := f.Type
 	switch t := kind.(type) {
 	case *arrow.StringType, *arrow.BinaryType:

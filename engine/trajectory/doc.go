@@ -8,12 +8,13 @@
 //	steps    episodes                     (both)                   mirror        two buckets, see package bucket | copies of steps
 //
 //	Lease, Ack, Tag, Restore     what was given out, see package leases
+//	Keep, Kept                   values that many steps share, see package content
 //	Sheet                        where a writer puts steps without a call, see package sheet; Send appends many at once
 //
 // # Layers
 //
-// Above bucket, batch, journal, sheet, leases, mirror and priorities; below capi. It knows the types of columns, and not what they
-// mean.
+// Above metrics, bucket, batch, content, journal, sheet, leases, mirror and priorities; below capi. It knows the types of
+// columns, and not what they mean.
 //
 // # Directory
 //
@@ -23,6 +24,7 @@
 //	leases/        a journal of what was given out, see package journal; made when something is
 //	sheets/        steps that are on their way, one file for each writer; empty when the store is closed
 //	mirror/        copies of the newest steps for samplers, from the first of these on; derived, see package mirror
+//	content/       values that steps name by what they are, see package content; from the first of them on
 //	priorities/    a journal, from the first priority on, see packages journal and priorities
 //
 // A step has the columns episode (the number of its episode), step (its place there, from 0), bootstrap (whether it is the last
@@ -41,7 +43,8 @@
 // # Order of writing
 //
 // The row of a begin is acknowledged before its number is given out, a step before Append returns, all steps of an episode before
-// the row of its end is written.
+// the row of its end is written. A value is on disk before its name is given out, so before any step that has it. What
+// superseded steps alone name is removed beside the work of the next opening, once the row that says so is on disk.
 //
 // # Locks
 //

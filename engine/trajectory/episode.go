@@ -64,6 +64,9 @@ func (e *episode) rows() int64 {
 // hidden says that nobody wants to draw its steps.
 func (e *episode) hidden() bool { return e.state != open && e.state != ended }
 
+// gone says that nobody can read its steps any more. Those of a lost one can be until another attempt comes.
+func (e *episode) gone() bool { return e.state == superseded || e.state == unknown }
+
 // offsets returns where its rows from one to another are.
 func (e *episode) offsets(from, to int64) []int64 {
 	out := make([]int64, 0, max(0, to-from))

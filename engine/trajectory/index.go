@@ -62,5 +62,11 @@ func (x *index) isStep(offset int64) bool {
 		return false
 	}
 	c, i := x.at(offset)
-	return !c.last[i] && !x.episodes[c.episode[i]].hidden()
+	return !c.last[i] && !x.of(offset).hidden()
+}
+
+// of returns the episode of a row that is there.
+func (x *index) of(offset int64) *episode {
+	c, i := x.at(offset)
+	return x.episodes[c.episode[i]]
 }

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/journal"
 	"github.com/persisting/persisting/engine/leases"
+	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -23,6 +25,7 @@ const (
 // Lease gives steps out as a batch of a task and returns its number: it is pending until it is acknowledged, whatever becomes of the
 // process.
 func (s *Store) Lease(task string, offsets []int64) (number int64, err error) {
+	defer s.counted(metrics.Lease, time.Now(), &err)
 	if len(offsets) == 0 {
 		return 0, invalid("a batch has steps; there are no offsets")
 	}
@@ -35,20 +38,30 @@ func (s *Store) Lease(task string, offsets []int64) (number int64, err error) {
 		number = l.Next()
 		return l.LeaseRecord(task, offsets), nil
 	})
+	if err == nil {
+		s.metrics.Leased(int64(len(offsets)))
+	}
 	return number, err
 }
 
 // Ack notes that a batch was consumed. To say so again does nothing.
-func (s *Store) Ack(number int64) error {
-	return s.note(func(l *leases.Leases) ([]byte, error) {
+func (s *Store) Ack(number int64) (err error) {
+	defer s.counted(metrics.Ack, time.Now(), &err)
+	acked := false
+	err = s.note(func(l *leases.Leases) ([]byte, error) {
 		if number < 0 || number >= l.Next() {
 			return nil, fmt.Errorf("%w: there is no batch %d", ErrNotFound, number)
 		}
 		if l.Open(number) == nil {
 			return nil, nil
 		}
+		acked = true
 		return leases.AckRecord(number), nil
 	})
+	if err == nil && acked {
+		s.metrics.Acked()
+	}
+	return err
 }
 
 // Pending is a batch that was given out and not acknowledged.
@@ -70,12 +83,13 @@ func (s *Store) Pending() []Pending {
 }
 
 // Tag gives a name to what is acknowledged now, which is on disk when it returns; a tag of that name is moved.
-func (s *Store) Tag(name string) error {
+func (s *Store) Tag(name string) (err error) {
+	defer s.counted(metrics.Tag, time.Now(), &err)
 	if name == "" {
 		return invalid("the name of a tag is empty")
 	}
 	// The steps first: nothing that a tag tells of may be lost.
-	err := errors.Join(s.steps.Sync(), s.episodes.Sync())
+	err = errors.Join(s.steps.Sync(), s.episodes.Sync())
 	if err == nil {
 		err = s.note(func(*leases.Leases) ([]byte, error) { return leases.TagRecord(name), nil })
 	}
@@ -89,7 +103,8 @@ func (s *Store) Tag(name string) error {
 func (s *Store) Untag(name string) error { return s.noteTagged(name, leases.UntagRecord) }
 
 // Restore has the batches pending again that were acknowledged since a tag, and takes the tags away that came after it. Steps stay.
-func (s *Store) Restore(name string) error {
+func (s *Store) Restore(name string) (err error) {
+	defer s.counted(metrics.Restore, time.Now(), &err)
 	if err := s.noteTagged(name, leases.ReturnRecord); err != nil {
 		return err
 	}

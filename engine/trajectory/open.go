@@ -14,6 +14,7 @@ import (
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/batch"
 	"github.com/persisting/persisting/engine/bucket"
+	"github.com/persisting/persisting/engine/content"
 	"github.com/persisting/persisting/engine/statefile"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/engine/trajectory/mirror"
@@ -56,6 +57,10 @@ func Open(dir string, o Options) (*Store, error) {
 	if s.episodes, err = s.bucket(episodesDir); err != nil {
 		return nil, errors.Join(err, s.steps.Close())
 	}
+	// After the steps: those that they name were there before them.
+	if s.content, err = content.Open(filepath.Join(dir, contentDir), s.o.bucket(), o.ReadOnly); err != nil {
+		return nil, errors.Join(err, s.steps.Close(), s.episodes.Close())
+	}
 	err = s.recover()
 	if err == nil {
 		err = s.recoverRanks()
@@ -72,6 +77,12 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
+	}
+	if o.Metrics != nil {
+		s.metrics = o.Metrics.Trajectories(dir, s.survey, kindOf)
+	}
+	if !o.ReadOnly && s.content.Count() > 0 {
+		s.sweepBeside()
 	}
 	return s, nil
 }
@@ -104,7 +115,7 @@ func create(dir, path string, o Options) error {
 	}
 	for _, name := range names {
 		switch name {
-		case stepsDir, episodesDir, sheetsDir, leasesDir:
+		case stepsDir, episodesDir, contentDir, sheetsDir, leasesDir:
 			return fmt.Errorf("%w: %s is gone", engine.ErrCorrupt, path)
 		case identityFile + ".tmp": // of a creation that was cut short
 		default:

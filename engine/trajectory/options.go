@@ -25,7 +25,8 @@ type Options struct {
 
 	// FS is where the logs lie. The default is the operating system's.
 	FS vfs.FS
-	// Metrics, Budget and Logger are those of both buckets. The defaults are those of package bucket.
+	// Metrics, Budget and Logger are those of both buckets, and Metrics those of the store besides. The defaults are those of package
+	// bucket, and no metrics of the store.
 	Metrics *metrics.Set
 	Budget  *memory.Budget
 	Logger  *slog.Logger

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"time"
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/journal"
+	"github.com/persisting/persisting/metrics"
 	"github.com/persisting/persisting/wal"
 )
 
@@ -41,7 +43,8 @@ func (s *Store) recoverRanks() error {
 }
 
 // Prioritize gives steps priorities, which are acknowledged as steps are. Those of steps that do not count any more are kept as well.
-func (s *Store) Prioritize(offsets []int64, values []float64) error {
+func (s *Store) Prioritize(offsets []int64, values []float64) (err error) {
+	defer s.counted(metrics.Prioritize, time.Now(), &err)
 	if s.o.ReadOnly {
 		return engine.ErrReadOnly
 	}
@@ -64,7 +67,11 @@ func (s *Store) Prioritize(offsets []int64, values []float64) error {
 	if err != nil {
 		return err
 	}
-	return wait()
+	if err := wait(); err != nil {
+		return err
+	}
+	s.metrics.Prioritized(int64(len(values)))
+	return nil
 }
 
 // Priorities are those of steps: of one that was given none the highest of all.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -122,7 +123,7 @@ func (p *Sampler) checkDraws(draws int64) error {
 // are the columns, those of what is behind, version (int32), offset (int64), episode and step (uint32), whether the episode has
 // terminated and was truncated there, whether there is such a step at all (a byte each); of a prioritized sampler how much each draw counts (float32); with returns those and the discount of what
 // is behind (float64). It returns how many draws were made: fewer at the end of an order.
-func (p *Sampler) Sample(draws, oldest int64, into []int64) (int, error) {
+func (p *Sampler) Sample(draws, oldest int64, into []int64) (n int, err error) {
 	if err := p.checkDraws(draws); err != nil {
 		return 0, err
 	}
@@ -137,6 +138,7 @@ func (p *Sampler) Sample(draws, oldest int64, into []int64) (int, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer func(begun time.Time) { p.store.sampled(begun, &p.law, p.drawer.position.At, n, err) }(time.Now())
 	if p.law.oldest = int32(oldest); oldest > -1 {
 		if err := p.store.startVersions(); err != nil {
 			return 0, err
@@ -198,6 +200,9 @@ func (p *Sampler) view() (*mirror.View, error) {
 		v, err := m.View(p.drawn.rows, p.store.readCold(p.frame))
 		if errors.Is(err, engine.ErrClosed) && p.store.mirror.Load() != m && !p.store.closed.Load() {
 			continue // it was given up just now, and another one is there
+		}
+		if err == nil {
+			p.store.metrics.RowsRead(v.Read())
 		}
 		return v, err
 	}

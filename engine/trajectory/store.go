@@ -11,8 +11,10 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/bucket"
+	"github.com/persisting/persisting/engine/content"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/engine/trajectory/mirror"
+	"github.com/persisting/persisting/metrics"
 )
 
 // Store is an open store.
@@ -25,11 +27,16 @@ type Store struct {
 	now      func() time.Time
 	sheets   sheets
 	lent     lent
+	content  *content.Values
+	sweeping sync.WaitGroup // removes values that no step names
 
 	mirroring sync.Mutex                    // of who makes the mirror; taken before writing
 	mirror    atomic.Pointer[mirror.Mirror] // nil until there is a sampler
 
 	ranks ranks
+
+	metrics *metrics.Trajectories // nil where they are off
+	behind  atomic.Int64          // steps before the sampler with an order that drew last
 
 	writing sync.Mutex // the order of appends; guards what follows
 	frame   *frame     // nil until there is a step
@@ -43,7 +50,9 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return engine.ErrClosed
 	}
-	err := errors.Join(s.sheets.close(), s.lent.close(), s.steps.Close(), s.episodes.Close(), s.ranks.close())
+	s.metrics.Close()
+	s.sweeping.Wait()
+	err := errors.Join(s.sheets.close(), s.lent.close(), s.steps.Close(), s.episodes.Close(), s.ranks.close(), s.content.Close())
 	s.mirroring.Lock()
 	defer s.mirroring.Unlock()
 	if m := s.mirror.Swap(nil); m != nil {
@@ -59,7 +68,9 @@ func (s *Store) Schema() *arrow.Schema {
 }
 
 // Flush brings all that is acknowledged into the tables.
-func (s *Store) Flush() error { return errors.Join(s.steps.Flush(), s.episodes.Flush()) }
+func (s *Store) Flush() error {
+	return errors.Join(s.content.Flush(), s.steps.Flush(), s.episodes.Flush())
+}
 
 // Stats is how much is in a store.
 type Stats struct {
@@ -71,6 +82,7 @@ type Stats struct {
 	Ended             int64        `json:"ended"`
 	Lost              int64        `json:"lost"`
 	Superseded        int64        `json:"superseded"`
+	Values            int64        `json:"values"`    // that are stored by what they are
 	HotRows           int64        `json:"hot_rows"`  // in the mirror
 	HotBytes          int64        `json:"hot_bytes"` // of its files
 	StepsBucket       bucket.Stats `json:"steps_bucket"`
@@ -79,7 +91,7 @@ type Stats struct {
 
 // Stats returns how much is in the store.
 func (s *Store) Stats() Stats {
-	stats := Stats{Path: s.dir, StepsBucket: s.steps.Stats(), EpisodesBucket: s.episodes.Stats()}
+	stats := Stats{Path: s.dir, Values: s.content.Count(), StepsBucket: s.steps.Stats(), EpisodesBucket: s.episodes.Stats()}
 	if m := s.mirror.Load(); m != nil {
 		stats.HotRows, stats.HotBytes = m.Rows()
 	}

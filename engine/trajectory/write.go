@@ -119,6 +119,7 @@ func (s *Store) find(number uint32) (*episode, error) {
 // Append stores steps of an episode from the given one on, or its last observation, and returns how many were not there before. They
 // are acknowledged.
 func (s *Store) Append(number uint32, first int64, rows arrow.Record, last bool) (stored int64, err error) {
+	defer s.appended(time.Now(), last, &stored, &err)
 	n := rows.NumRows()
 	if first < 0 || first+n > maxSteps {
 		return 0, invalid("steps %d to %d, want 0 to %d", first, first+n, int64(maxSteps))

@@ -119,25 +119,24 @@ func (s *Server) routes() http.Handler {
 
 // Status is the content of status.json.
 type Status struct {
-	Version string                `json:"version"`
-	PID     int                   `json:"pid"`
-	Uptime  float64               `json:"uptime_seconds"` // of the server
-	Time    float64               `json:"time"`           // Unix seconds
-	Buckets []metrics.Status      `json:"buckets"`
-	Stores  []metrics.StoreStatus `json:"stores"`
+	Version      string                       `json:"version"`
+	PID          int                          `json:"pid"`
+	Uptime       float64                      `json:"uptime_seconds"` // of the server
+	Time         float64                      `json:"time"`           // Unix seconds
+	Buckets      []metrics.Status             `json:"buckets"`
+	Stores       []metrics.StoreStatus        `json:"stores"` // of blocks
+	Parameters   []metrics.ParametersStatus   `json:"parameters"`
+	Trajectories []metrics.TrajectoriesStatus `json:"trajectories"`
 }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	now := time.Now()
 	status := Status{
 		Version: s.source.Version, PID: os.Getpid(), Uptime: now.Sub(s.started).Seconds(),
-		Time: float64(now.UnixMicro()) / 1e6, Buckets: []metrics.Status{}, Stores: []metrics.StoreStatus{},
-	}
-	for _, b := range s.source.Set.Buckets() {
-		status.Buckets = append(status.Buckets, b.Status())
-	}
-	for _, store := range s.source.Set.Stores() {
-		status.Stores = append(status.Stores, store.Status())
+		Time:    float64(now.UnixMicro()) / 1e6,
+		Buckets: each(s.source.Set.Buckets(), (*metrics.Bucket).Status), Stores: each(s.source.Set.Stores(), (*metrics.Store).Status),
+		Parameters:   each(s.source.Set.AllParameters(), (*metrics.Parameters).Status),
+		Trajectories: each(s.source.Set.AllTrajectories(), (*metrics.Trajectories).Status),
 	}
 	text, err := json.Marshal(status)
 	if err != nil {
@@ -146,6 +145,15 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(text) // a client that is gone wants none
+}
+
+// each asks all how they are. Of none it is an empty list, which JSON tells from null.
+func each[M, S any](all []M, status func(M) S) []S {
+	found := make([]S, len(all))
+	for i, m := range all {
+		found[i] = status(m)
+	}
+	return found
 }
 
 // guard refuses what is not a plain question by someone who may ask.

@@ -190,6 +190,10 @@ func TestServesAPageAndItsState(t *testing.T) {
 	b := set.Bucket("/data/<queue>/bucket_0", func() metrics.State { return metrics.State{Rows: 7, Poisoned: true} })
 	defer b.Close()
 	defer set.Store("/data/<kv>", func() metrics.StoreState { return metrics.StoreState{Keys: 8} }).Close()
+	weights := func() (metrics.ParametersState, error) { return metrics.ParametersState{Versions: 9}, nil }
+	defer set.Parameters("/data/<params>", weights, nil).Close()
+	steps := func() (metrics.TrajectoriesState, error) { return metrics.TrajectoriesState{EndedSteps: 10}, nil }
+	defer set.Trajectories("/data/<steps>", steps, nil).Close()
 	for path, kind := range map[string]string{"/": "text/html", "/page.js": "text/javascript", "/page.css": "text/css"} {
 		answer, body := ask(t, s, path, nil)
 		if answer.StatusCode != 200 || !strings.HasPrefix(answer.Header.Get("Content-Type"), kind) || body == "" {
@@ -208,6 +212,12 @@ func TestServesAPageAndItsState(t *testing.T) {
 		t.Errorf("status %s", body)
 	}
 	if len(status.Stores) != 1 || status.Stores[0].Path != "/data/<kv>" || status.Stores[0].Keys != 8 {
+		t.Errorf("status %s", body)
+	}
+	if len(status.Parameters) != 1 || status.Parameters[0].Path != "/data/<params>" || status.Parameters[0].Versions != 9 {
+		t.Errorf("status %s", body)
+	}
+	if len(status.Trajectories) != 1 || status.Trajectories[0].Path != "/data/<steps>" || status.Trajectories[0].EndedSteps != 10 {
 		t.Errorf("status %s", body)
 	}
 	for _, path := range []string{"/no", "/debug/pprof/", "/page/page.html", "/page.html", "/metrics/x"} {

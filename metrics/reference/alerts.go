@@ -88,6 +88,31 @@ var Alerts = []Alert{
 		"`shed`: blocks come faster than the disk takes them; let fewer in (`admission=\"second_hit\"`) or raise `max_store_backlog`. `full`: nearly all is pinned or leased; raise the capacity or shorten leases.",
 	},
 	{
+		"PersistingParametersDamaged", `sum by (instance, store) (increase(persisting_params_errors_total{kind="corrupt"}[15m])) + sum by (instance, store) (increase(persisting_params_verify_faults_total[15m])) > 0`, "0m", "page",
+		"{{ $labels.store }} has bytes that are not those that were written",
+		"Nothing wrong was returned: the message names tensor, file and place. `persisting params verify` lists all of it. Other versions can be loaded; look at the disk, which damages other things too.",
+	},
+	{
+		"PersistingParametersDiskErrors", `sum by (instance, store, operation) (increase(persisting_params_errors_total{kind="storage"}[5m])) > 0`, "0m", "page",
+		"{{ $labels.operation }} fails in {{ $labels.store }}",
+		"A version that could not be saved is not there in part. A full disk has room again once old versions are deleted and `persisting params gc` has run.",
+	},
+	{
+		"PersistingTrajectoriesFail", `sum by (instance, store, operation) (increase(persisting_trajectory_errors_total{kind=~"storage|corrupt"}[5m])) > 0`, "0m", "page",
+		"{{ $labels.operation }} fails in {{ $labels.store }}",
+		"What was acknowledged is there. The message is in the log; `persisting verify` on the store reads both of its buckets.",
+	},
+	{
+		"PersistingTrajectoriesStuck", `sum by (instance, store) (persisting_trajectory_pending_batches) > 0 and sum by (instance, store) (increase(persisting_trajectory_acks_total[30m])) == 0`, "30m", "ticket",
+		"batches of {{ $labels.store }} are given out, and none is acknowledged",
+		"A trainer takes batches and does not say that it is done, or is gone: `pending_batches` has what it was given. It is no harm where a step of training takes longer than half an hour.",
+	},
+	{
+		"PersistingTrajectoriesCold", `sum by (instance, store) (rate(persisting_trajectory_rows_read_total{from="table"}[10m])) > 0.1 * sum by (instance, store) (rate(persisting_trajectory_rows_read_total[10m]))`, "10m", "ticket",
+		"samplers of {{ $labels.store }} read {{ $value }} rows a second from the table",
+		"A row from the table costs far more than one from the mirror. Raise `hot_bytes`, or draw of newer steps.",
+	},
+	{
 		"PersistingLogMessagesDropped", "sum by (instance) (increase(persisting_log_messages_dropped_total[15m])) > 0", "0m", "ticket",
 		"log messages of {{ $labels.instance }} were dropped",
 		"A handler of Python's logging is slow, or the process is stuck in one.",

@@ -48,6 +48,27 @@ func quantilesOf(metric, which string) []Query {
 // The stores that the dashboard shows are chosen at its top as well.
 const stores = `instance=~"$instance",store=~"$store"`
 
+// ofStore is a gauge of stores as it is, by one of its labels.
+func ofStore(metric, by string) Query {
+	return Query{"sum by (" + by + ") (" + metric + "{" + stores + "})", "{{" + by + "}}"}
+}
+
+// share is how much of one counter of stores another is.
+func share(part, whole, legend string) Query {
+	rate := func(series string) string { return "sum(rate(" + series + "[$__rate_interval]))" }
+	return Query{rate(part) + " / (" + rate(whole) + " > 0)", legend}
+}
+
+// storeTimes are those of operations, which are a label of one histogram.
+func storeTimes(metric string, operations ...string) (all []Query) {
+	for _, o := range operations {
+		for _, q := range quantilesOf(metric, stores+`,operation="`+o+`"`) {
+			all = append(all, Query{q.Expr, o + ": " + q.Legend})
+		}
+	}
+	return all
+}
+
 func ofStores(metric, by string) Query {
 	return Query{"sum by (" + by + ") (rate(" + metric + "{" + stores + "}[$__rate_interval]))", "{{" + by + "}}"}
 }
@@ -121,6 +142,56 @@ var Rows = []Row{
 		{"Bytes written per byte set", "short", "", []Query{{"max by (store) (persisting_kv_write_amplification{" + stores + "})", "{{store}}"}}},
 		{"Failed writes", "ops", "", []Query{ofStores("persisting_kv_write_errors_total", "store")}},
 		{"Open stores", "none", "", []Query{{`sum by (instance) (persisting_open_stores{instance=~"$instance"})`, "{{instance}}"}}},
+	}},
+	{"Stores of parameters", []Panel{
+		{"Versions", "short", "", []Query{ofStore("persisting_params_versions", "store")}},
+		{"Names", "short", "", []Query{ofStore("persisting_params_names", "store")}},
+		{"Since the newest version", "s", "", []Query{{"time() - max by (store) (persisting_params_newest_timestamp_seconds{" + stores + "} > 0)", "{{store}}"}}},
+		{"Tensors saved", "Bps", "By how they were stored.", []Query{ofStores("persisting_params_saved_bytes_total", "as")}},
+		{"Bytes written", "Bps", "", []Query{ofStores("persisting_params_written_bytes_total", "store")}},
+		{"Written of what was saved", "percentunit", "", []Query{share("persisting_params_written_bytes_total{"+stores+"}", "persisting_params_saved_bytes_total{"+stores+"}", "written")}},
+		{"Read", "Bps", "", []Query{ofStores("persisting_params_read_bytes_total", "operation")}},
+		{"Brought up to date", "Bps", "Tensors in memory, by pulls.", []Query{ofStores("persisting_params_pulled_bytes_total", "store")}},
+		{"Time of saves, loads and pulls", "s", "", storeTimes("persisting_params_duration_seconds", "save", "load", "pull")},
+		{"Time of many ranks", "s", "", storeTimes("persisting_params_duration_seconds", "part", "commit")},
+		{"Time of verify and gc", "s", "", storeTimes("persisting_params_duration_seconds", "verify", "gc")},
+		{"Sizes of parameters", "bytes", "", []Query{ofStore("persisting_params_size_bytes", "of")}},
+		{"Versions that are open", "short", "", []Query{ofStore("persisting_params_open_versions", "store")}},
+		{"Leases", "short", "", []Query{ofStore("persisting_params_leases", "store")}},
+		{"Versions of many ranks under way", "short", "", []Query{ofStore("persisting_params_transactions", "store")}},
+		{"Files removed by gc", "ops", "", []Query{ofStores("persisting_params_collected_files_total", "store")}},
+		{"Bytes removed by gc", "Bps", "", []Query{ofStores("persisting_params_collected_bytes_total", "store")}},
+		{"Errors of parameters", "ops", "", []Query{{"sum by (operation, kind) (rate(persisting_params_errors_total{" + stores + "}[$__rate_interval]))", "{{operation}}: {{kind}}"}}},
+		{"Faults found by verify", "short", "", []Query{ofStore("persisting_params_verify_faults_total", "store")}},
+		{"Open stores of parameters", "none", "", []Query{{`sum by (instance) (persisting_open_parameter_stores{instance=~"$instance"})`, "{{instance}}"}}},
+	}},
+	{"Stores of trajectories", []Panel{
+		{"Episodes", "short", "", []Query{ofStore("persisting_trajectory_episodes", "state")}},
+		{"Steps", "short", "", []Query{ofStore("persisting_trajectory_steps", "state")}},
+		{"Steps in sheets", "short", "Acknowledged, and not stored yet.", []Query{ofStore("persisting_trajectory_sheet_steps", "store")}},
+		{"Stored", "ops", "Steps and last observations.", []Query{ofStores("persisting_trajectory_appended_total", "row")}},
+		{"Draws", "ops", "Steps, windows or groups.", []Query{ofStores("persisting_trajectory_draws_total", "store")}},
+		{"Steps drawn", "ops", "", []Query{ofStores("persisting_trajectory_drawn_steps_total", "store")}},
+		{"Time of samples", "s", "", storeTimes("persisting_trajectory_duration_seconds", "sample")},
+		{"Time of appends", "s", "", storeTimes("persisting_trajectory_duration_seconds", "append")},
+		{"Time of leases, acknowledgements and tags", "s", "", storeTimes("persisting_trajectory_duration_seconds", "lease", "ack", "tag")},
+		{"Read from the mirror", "percentunit", "Share of the rows that samplers read.", []Query{share("persisting_trajectory_rows_read_total{"+stores+`,from="mirror"}`, "persisting_trajectory_rows_read_total{"+stores+"}", "mirror")}},
+		{"Rows in the mirror, and beside it", "short", "", []Query{ofStore("persisting_trajectory_rows", "where")}},
+		{"Sizes of trajectories", "bytes", "", []Query{ofStore("persisting_trajectory_size_bytes", "of")}},
+		{"Behind", "short", "Steps that the sampler with an order that drew last has before it.", []Query{ofStore("persisting_trajectory_behind_steps", "store")}},
+		{"Batches given out and acknowledged", "ops", "", []Query{
+			{"sum(rate(persisting_trajectory_leases_total{" + stores + "}[$__rate_interval]))", "given out"},
+			{"sum(rate(persisting_trajectory_acks_total{" + stores + "}[$__rate_interval]))", "acknowledged"},
+		}},
+		{"Steps given out", "ops", "", []Query{ofStores("persisting_trajectory_leased_steps_total", "store")}},
+		{"Not acknowledged", "short", "", []Query{
+			{"sum(persisting_trajectory_pending_batches{" + stores + "})", "batches"},
+			{"sum(persisting_trajectory_pending_steps{" + stores + "})", "steps"},
+		}},
+		{"Priorities", "ops", "", []Query{ofStores("persisting_trajectory_priorities_total", "store")}},
+		{"Tags", "short", "", []Query{ofStore("persisting_trajectory_tags", "store")}},
+		{"Errors of trajectories", "ops", "", []Query{{"sum by (operation, kind) (rate(persisting_trajectory_errors_total{" + stores + "}[$__rate_interval]))", "{{operation}}: {{kind}}"}}},
+		{"Open stores of trajectories", "none", "", []Query{{`sum by (instance) (persisting_open_trajectory_stores{instance=~"$instance"})`, "{{instance}}"}}},
 	}},
 	{"Memory and recovery", []Panel{
 		{"Memory of rows", "bytes", "", []Query{{"sum by (owner) (persisting_memory_bytes{" + chosen + "})", "{{owner}}"}}},

@@ -54,16 +54,23 @@ series with `+"`topic=\"other\",bucket=\"other\"`"+`: sums, but for `+"`persisti
 `+"`persisting_last_flush_timestamp_seconds`"+`, which are the largest of them. The series of a bucket end when it
 is closed.
 
-Metrics of a store of blocks ([kv.md](kv.md)) have the label `+"`store`"+`, its directory; for them the same is true.
+Metrics of a store of blocks ([kv.md](kv.md)), of parameters ([params.md](params.md)) or of trajectories
+([trajectories.md](trajectories.md)) have the label `+"`store`"+`, its directory; for each kind the same is true. What they say of a directory
+of parameters is what is there, whichever process did it; all else is of this process. The two buckets of a store of
+trajectories have metrics of buckets besides, with the store as their topic.
 
 ## Of each bucket
 
 `, metrics.MaxBuckets)
-	table(&b, func(d *metrics.Description) bool { return d.PerBucket })
+	table(&b, metrics.OfBucket)
 	b.WriteString("\n## Of each store of blocks\n\n")
-	table(&b, func(d *metrics.Description) bool { return d.PerStore })
+	table(&b, metrics.OfBlocks)
+	b.WriteString("\n## Of each store of parameters\n\n")
+	table(&b, metrics.OfParameters)
+	b.WriteString("\n## Of each store of trajectories\n\n")
+	table(&b, metrics.OfTrajectories)
 	b.WriteString("\n## Of the process\n\n")
-	table(&b, func(d *metrics.Description) bool { return !d.PerBucket && !d.PerStore })
+	table(&b, metrics.OfProcess)
 	b.WriteString(`
 Histograms have classic buckets, which dashboard and alert rules use. A Prometheus that scrapes native histograms
 gets those as well, with bounds 10 % apart; let it keep the classic ones (` + "`always_scrape_classic_histograms`" + `,
@@ -94,11 +101,11 @@ queries. What the engine flushes, compacts and indexes of its own accord are roo
 for spans.
 `
 
-func table(b *strings.Builder, shown func(*metrics.Description) bool) {
+func table(b *strings.Builder, of metrics.Noun) {
 	b.WriteString("| metric | type | labels | |\n|---|---|---|---|\n")
 	for i := range metrics.Descriptions {
 		d := &metrics.Descriptions[i]
-		if !shown(d) {
+		if d.Of != of {
 			continue
 		}
 		labels := make([]string, 0, len(d.Labels))
@@ -170,7 +177,7 @@ func dashboard() string {
 		"templating": object{"list": []object{
 			{"type": "datasource", "name": "datasource", "label": "Source", "query": "prometheus"},
 			variable("instance", "Instance", "label_values(persisting_build_info, instance)"),
-			variable("store", "Store", `label_values(persisting_kv_keys{instance=~"$instance"}, store)`),
+			variable("store", "Store", `label_values({__name__=~"persisting_kv_keys|persisting_params_versions|persisting_trajectory_tags",instance=~"$instance"}, store)`),
 			variable("topic", "Topic", `label_values(persisting_rows{instance=~"$instance"}, topic)`),
 			variable("bucket", "Bucket", `label_values(persisting_rows{instance=~"$instance",topic=~"$topic"}, bucket)`),
 		}},

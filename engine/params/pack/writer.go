@@ -196,6 +196,22 @@ func (w *Writer) Put(data []byte, blocks []Sum) (int64, error) {
 	return at, w.err()
 }
 
+// Copy adds an object of another pack and returns its place. read brings it block by block; what it returns may change afterwards.
+func (w *Writer) Copy(o *Object, read func(block int, from, to int64) ([]byte, error)) (int64, error) {
+	w.zeros(placeFor(w.at, o.Length))
+	at := w.at
+	for block := range o.Blocks {
+		from, to := Range(int64(block), o.Length)
+		data, err := read(block, from, to)
+		if err != nil {
+			return 0, err
+		}
+		w.append(data)
+	}
+	w.objects = append(w.objects, Object{at, o.Length, o.Blocks})
+	return at, w.err()
+}
+
 // placeFor is where an object begins that comes behind off.
 func placeFor(off, length int64) int64 {
 	if length < LargeBytes {

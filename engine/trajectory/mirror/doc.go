@@ -12,7 +12,7 @@
 //
 // # Files
 //
-//	NNNNNNNN.seg   rows N << bits to (N + 1) << bits - 1, at most 64 MiB
+//	NNNNNNNN.seg   rows N << bits to (N + 1) << bits - 1, at most 64 MiB; 256 KiB at first, doubled as rows come
 //
 //	header     4096 bytes: magic, what rows look like (a checksum of the layout), number, and in one word how many rows there are
 //	           and the CRC-32C of these

@@ -174,6 +174,9 @@ func (m *Mirror) fill(row int64, columns []Column, from, count int) (int, error)
 		return 0, fmt.Errorf("row %d comes, and %d is the next one", row, number<<m.layout.bits+have)
 	}
 	count = min(count, int(1<<m.layout.bits-at))
+	if err := s.grow(at+int64(count), &m.layout); err != nil {
+		return 0, err
+	}
 	m.layout.pack(columns, from, count, s.row(at, &m.layout))
 	s.count(int64(count), &m.layout)
 	return count, nil
@@ -197,12 +200,12 @@ func (m *Mirror) ensure(n int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.zeros == nil {
-		return errors.Join(engine.ErrClosed, s.unmap())
+		return errors.Join(engine.ErrClosed, s.close())
 	}
 	m.set(n, s)
 	for old := range max(0, int64(len(m.segments))-m.most) {
 		if m.segments[old] != nil {
-			err = errors.Join(err, m.segments[old].unmap(), m.fs.Remove(m.path(old)))
+			err = errors.Join(err, m.segments[old].close(), m.fs.Remove(m.path(old)))
 			m.segments[old] = nil
 		}
 	}
@@ -216,7 +219,7 @@ func (m *Mirror) Rows() (rows, bytes int64) {
 	for _, s := range m.segments {
 		if s != nil {
 			rows += s.rows.Load()
-			bytes += int64(len(s.memory))
+			bytes += s.size.Load()
 		}
 	}
 	return rows, bytes
@@ -229,7 +232,7 @@ func (m *Mirror) Close() error {
 	var err error
 	for _, s := range m.segments {
 		if s != nil {
-			err = errors.Join(err, s.unmap())
+			err = errors.Join(err, s.close())
 		}
 	}
 	memory.Allocator.Free(m.zeros)

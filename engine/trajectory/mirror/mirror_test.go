@@ -221,6 +221,39 @@ func TestWhatIsNotSoundIsMissing(t *testing.T) {
 	}
 }
 
+func TestAFileGrowsWithItsRows(t *testing.T) {
+	dir := t.TempDir()
+	layout := layoutOf(fields, 1<<20)
+	size := func(number int64) int64 {
+		info, err := os.Stat(filepath.Join(dir, fileName(number)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	m := open(t, dir, layout, 1<<30)
+	add(t, m, 0, 1)
+	if size(0) != firstBytes {
+		t.Errorf("a file of one row has %d bytes", size(0))
+	}
+	per := int64(1) << layout.bits
+	rows, at := []int64{firstBytes / layout.stride, 10, per/2 + 1, per/2 + per/4}, int64(1)
+	for _, n := range rows {
+		add(t, m, at, int(n))
+		at += n
+		if err := m.Close(); err != nil { // what was opened again grows on
+			t.Fatal(err)
+		}
+		m = open(t, dir, layout, 1<<30)
+		if cold := check(t, m, numbered(at)); cold != 0 {
+			t.Errorf("%d of %d rows were read", cold, at)
+		}
+	}
+	if _, bytes := m.Rows(); size(0) != layout.fileBytes() || size(1) >= layout.fileBytes() || bytes != size(0)+size(1) {
+		t.Errorf("%d bytes in files of %d and %d", bytes, size(0), size(1))
+	}
+}
+
 func TestAnotherLayoutBeginsAnew(t *testing.T) {
 	dir := t.TempDir()
 	add(t, open(t, dir, small(), 1<<30), 0, 100)

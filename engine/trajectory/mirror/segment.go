@@ -16,11 +16,14 @@ import (
 const (
 	magic       = 0x31726f7272696d70 // "pmirror1"
 	headerBytes = 4096
+	firstBytes  = 256 << 10 // of the file of a new segment: a store of few steps takes little room
 )
 
 // segment is a mapped file of rows.
 type segment struct {
-	memory []byte
+	file   vfs.File
+	memory []byte       // of a whole segment; what lies behind the end of the file must not be touched
+	size   atomic.Int64 // of the file
 	rows   atomic.Int64 // that can be read
 	sum    uint32       // of these, of the one goroutine that appends
 }
@@ -63,12 +66,11 @@ func createSegment(filesystem vfs.FS, path string, number int64, l *Layout) (*se
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	// Room that is there before it is written to cannot be missing later, which would end the process.
-	if err := f.Preallocate(l.fileBytes()); err != nil {
-		return nil, err
+	size := min(firstBytes, l.fileBytes())
+	if err := f.Preallocate(size); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
-	s, err := mapSegment(f, l)
+	s, err := mapSegment(f, size, l)
 	if err != nil {
 		return nil, err
 	}
@@ -84,43 +86,65 @@ func openSegment(filesystem vfs.FS, path string, number int64, l *Layout) (*segm
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	if size, err := f.Size(); err != nil || size != l.fileBytes() {
-		return nil, err
+	size, err := f.Size()
+	if err != nil || size < headerBytes || size > l.fileBytes() {
+		return nil, errors.Join(err, f.Close())
 	}
-	s, err := mapSegment(f, l)
+	s, err := mapSegment(f, size, l)
 	if err != nil {
 		return nil, err
 	}
 	h := parseHeader(s.memory)
 	rows := int64(h.state >> 32)
-	if h.magic != magic || h.layout != l.sum() || h.number != uint64(number) || h.bits != uint64(l.bits) || rows > 1<<l.bits {
-		return nil, s.unmap()
+	if h.magic != magic || h.layout != l.sum() || h.number != uint64(number) || h.bits != uint64(l.bits) ||
+		headerBytes+rows*l.stride > size {
+		return nil, s.close()
 	}
 	s.sum = crc32.Checksum(s.row(0, l)[:rows*l.stride], castagnoli)
 	if s.sum != uint32(h.state) {
-		return nil, s.unmap()
+		return nil, s.close()
 	}
 	s.rows.Store(rows)
 	return s, nil
 }
 
-// fileBytes is the size of the file of a segment.
-func (l *Layout) fileBytes() int64 { return headerBytes + l.stride<<l.bits }
-
-func mapSegment(f vfs.File, l *Layout) (*segment, error) {
+// mapSegment maps a file, which is the segment's then; it is closed where it cannot be mapped.
+func mapSegment(f vfs.File, size int64, l *Layout) (*segment, error) {
 	described, ok := f.(vfs.Described)
 	if !ok {
-		return nil, fmt.Errorf("mirror: %T has no descriptor to be mapped", f)
+		return nil, errors.Join(fmt.Errorf("mirror: %T has no descriptor to be mapped", f), f.Close())
 	}
 	memory, err := unix.Mmap(described.Descriptor(), 0, int(l.fileBytes()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, f.Close())
 	}
-	return &segment{memory: memory}, nil
+	s := &segment{file: f, memory: memory}
+	s.size.Store(size)
+	return s, nil
 }
 
-func (s *segment) unmap() error { return unix.Munmap(s.memory) }
+// grow makes the file long enough for rows, by doubling it. Room that is there before it is written to cannot be missing
+// later, which would end the process.
+func (s *segment) grow(rows int64, l *Layout) error {
+	size, least := s.size.Load(), headerBytes+rows*l.stride
+	if least <= size {
+		return nil
+	}
+	for size < least {
+		size *= 2
+	}
+	size = min(size, l.fileBytes())
+	if err := s.file.Preallocate(size); err != nil {
+		return err
+	}
+	s.size.Store(size)
+	return nil
+}
+
+func (s *segment) close() error { return errors.Join(unix.Munmap(s.memory), s.file.Close()) }
+
+// fileBytes is the size of the file of a segment that is full.
+func (l *Layout) fileBytes() int64 { return headerBytes + l.stride<<l.bits }
 
 // row is the memory from a row of the segment on.
 func (s *segment) row(i int64, l *Layout) []byte { return s.memory[headerBytes+i*l.stride:] }

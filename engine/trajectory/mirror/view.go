@@ -102,6 +102,11 @@ func (v *View) Gather(from, to int, targets []Target) {
 	C.mirror_gather(&v.addresses[from], C.int64_t(to-from), C.int64_t(l.size), &copied[0], C.int64_t(len(copied)))
 }
 
+// Read is how many rows there are, and how many of them the mirror lacked.
+func (v *View) Read() (rows, missing int64) {
+	return int64(len(v.addresses)), int64(len(v.packed)) / v.m.layout.stride
+}
+
 // Null says whether a field of the i-th row has no value.
 func (v *View) Null(i, field int) bool {
 	address := v.addresses[i]

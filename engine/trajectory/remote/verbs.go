@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/persisting/persisting/engine/content"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/engine/trajectory"
 )
@@ -15,6 +16,7 @@ var verbs = map[string]func(*visitor, *asked, *answer) error{
 	"append":     appendRows,
 	"finish":     finish,
 	"close_lost": closeLost,
+	"keep":       keep,
 	"sheet":      makeSheet,
 	"send":       send,
 	"end":        end,
@@ -22,6 +24,7 @@ var verbs = map[string]func(*visitor, *asked, *answer) error{
 	"describe":     describe,
 	"read":         read,
 	"take":         take,
+	"kept":         kept,
 	"steps":        query((*trajectory.Store).Steps),
 	"episodes":     query((*trajectory.Store).Episodes),
 	"are_steps":    areSteps,
@@ -109,6 +112,24 @@ func closeLost(c *visitor, a *asked, out *answer) error {
 	return out.value(map[string]int{"count": count})
 }
 
+// keep stores values by what they are, and answers with their names, one behind the other.
+func keep(c *visitor, a *asked, out *answer) error {
+	values, err := a.record()
+	if err != nil {
+		return err
+	}
+	defer values.Release()
+	names, err := c.store.Keep(values)
+	if err != nil {
+		return err
+	}
+	found := make([]byte, 0, len(names)*content.NameBytes)
+	for _, name := range names {
+		found = append(found, name[:]...)
+	}
+	return out.content(found)
+}
+
 // ---- reading ----
 
 func describe(c *visitor, a *asked, out *answer) error {
@@ -137,6 +158,18 @@ func take(c *visitor, a *asked, out *answer) error {
 		return err
 	}
 	cursor, err := c.store.Take(offsets)
+	if err != nil {
+		return err
+	}
+	return out.rows(cursor)
+}
+
+func kept(c *visitor, a *asked, out *answer) error {
+	names, err := content.ParseNames(a.bytes)
+	if err != nil {
+		return err
+	}
+	cursor, err := c.store.Kept(names)
 	if err != nil {
 		return err
 	}

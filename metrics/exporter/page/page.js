@@ -14,7 +14,7 @@ function bytes(n) {
     n /= 1024;
     i++;
   }
-  return `${i ? n.toFixed(1) : n} ${units[i]}`;
+  return `${i ? n.toFixed(1) : Math.round(n)} ${units[i]}`;
 }
 
 function seconds(n) {
@@ -59,6 +59,21 @@ function line(cells, state, bad) {
 
 const LOADS = ["hits", "missed_absent", "missed_length", "missed_damaged", "missed_failed", "missed_late"];
 
+const NOT_STORED = ["not_stored_failed", "not_stored_refused", "not_stored_full", "not_stored_shed"];
+
+// growth returns what tells how much a count of a store, or the sum of several, has grown in a second since the look before.
+function growth(status, past) {
+  const elapsed = before ? status.time - before.time : 0;
+  return (store, show, ...keys) => {
+    const sum = (counts) => keys.reduce((total, key) => total + counts[key], 0);
+    return past && elapsed > 0 ? show(Math.max(0, (sum(store) - sum(past)) / elapsed)) : "";
+  };
+}
+
+function earlier(kind, path) {
+  return before && before[kind].find((s) => s.path === path);
+}
+
 function hits(store, past) {
   const counted = (name) => store[name] - (past ? past[name] : 0);
   const loads = LOADS.reduce((sum, name) => sum + counted(name), 0);
@@ -66,8 +81,8 @@ function hits(store, past) {
 }
 
 function storeRow(status, store) {
-  const past = before && before.stores.find((s) => s.path === store.path);
-  const each = (key) => rate({ time: status.time, counts: store }, past && { counts: past }, key);
+  const past = earlier("stores", store.path);
+  const grown = growth(status, past);
   const cells = [
     store.path,
     count(store.keys),
@@ -75,9 +90,10 @@ function storeRow(status, store) {
     bytes(store.capacity_bytes),
     bytes(store.pinned_bytes),
     hits(store, past),
-    each("hits"),
-    each("sets"),
-    each("evicted"),
+    grown(store, count, "hits"),
+    grown(store, count, "sets"),
+    grown(store, count, "evicted"),
+    grown(store, count, ...NOT_STORED),
     count(store.queued_loads + store.queued_stores),
     store.written_bytes ? (1 + store.moved_bytes / store.written_bytes).toFixed(2) : "",
   ];
@@ -85,13 +101,68 @@ function storeRow(status, store) {
   return line(cells, count(faults), faults > 0);
 }
 
+const SAVED = ["shared_bytes", "changed_bytes", "whole_bytes"];
+
+function parametersRow(status, store) {
+  const grown = growth(status, earlier("parameters", store.path));
+  const cells = [
+    store.path,
+    count(store.names),
+    count(store.versions),
+    store.newest_time ? seconds(Math.max(0, status.time - store.newest_time)) : "",
+    bytes(store.tensor_bytes),
+    bytes(store.disk_bytes),
+    grown(store, bytes, ...SAVED),
+    share(store.written_bytes, SAVED.reduce((sum, key) => sum + store[key], 0)),
+    grown(store, bytes, "loaded_bytes"),
+    grown(store, bytes, "pulled_bytes"),
+    count(store.open_versions),
+  ];
+  return line(cells, count(store.faults), store.faults > 0);
+}
+
+function trajectoriesRow(status, store) {
+  const past = earlier("trajectories", store.path);
+  const grown = growth(status, past);
+  const samples = store.samples - (past ? past.samples : 0);
+  const took = store.sample_seconds - (past ? past.sample_seconds : 0);
+  const cells = [
+    store.path,
+    count(store.open + store.ended),
+    count(store.open),
+    count(store.open_steps + store.ended_steps),
+    count(store.sheet_rows),
+    grown(store, count, "appended"),
+    grown(store, count, "drawn"),
+    samples > 0 ? `${((1000 * took) / samples).toFixed(2)} ms` : "",
+    share(store.rows_hot, store.rows_hot + store.rows_cold),
+    count(store.behind),
+    count(store.leased),
+    grown(store, count, "acks"),
+    grown(store, count, "prioritized"),
+  ];
+  return line(cells, count(store.faults), store.faults > 0);
+}
+
+function share(part, whole) {
+  return whole > 0 ? `${((100 * part) / whole).toFixed(1)} %` : "";
+}
+
+// fill shows the stores of a kind, or hides their table where there are none.
+function fill(kind, status, draw) {
+  document.getElementById(kind).replaceChildren(...status[kind].map((s) => draw(status, s)));
+  document.getElementById(`${kind}-table`).hidden = status[kind].length === 0;
+}
+
 function draw(status) {
   document.getElementById("process").textContent =
     `version ${status.version}, process ${status.pid}, serving for ${seconds(status.uptime_seconds)}`;
   document.getElementById("buckets").replaceChildren(...status.buckets.map((b) => row(status, b)));
-  document.getElementById("none").hidden = status.buckets.length + status.stores.length > 0;
-  document.getElementById("stores").replaceChildren(...status.stores.map((s) => storeRow(status, s)));
-  document.getElementById("stores-table").hidden = status.stores.length === 0;
+  const stores = status.stores.length + status.parameters.length + status.trajectories.length;
+  document.getElementById("none").hidden = status.buckets.length + stores > 0;
+  fill("stores", status, storeRow);
+  fill("parameters", status, parametersRow);
+  fill("trajectories", status, trajectoriesRow);
   document.body.classList.remove("lost");
   before = status;
 }

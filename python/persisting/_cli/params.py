@@ -6,7 +6,9 @@
     persisting params tag ./store org/model prod 4 --expect 3
     persisting params import ./store org/model ./hf-directory
     persisting params export ./store org/model ./new-directory
+    persisting params push ./store org/model /mnt/other-store prod --tag prod
     persisting params verify ./store
+    persisting params prune ./store org/model 10 --every 100
     persisting params gc ./store
 
 The store may be in use. A version is a number, a tag, or "latest". What ends in .safetensors
@@ -75,6 +77,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             version(own)
         else:
             own.add_argument("--tag", type=utf8, action="append", default=[], help="tag of it")
+    push = command("push", "bring a version to another store", "name")
+    push.add_argument("to", type=Path, metavar="TO", help="directory of the other store")
+    version(push)
+    push.add_argument("--tag", type=utf8, action="append", default=[], help="tag of it there")
+    push.add_argument("--as", type=utf8, metavar="NAME", dest="other", help="its name there")
+    prune = command("prune", "remove old versions that no tag names", "name")
+    prune.add_argument("newest", type=int, metavar="NEWEST", help="how many of the newest stay")
+    prune.add_argument("--every", type=int, metavar="N", help="every N-th of the others stays")
+    as_json(prune)
     verify = command("verify", "read and check all versions")
     verify.add_argument("name", type=utf8, metavar="NAME", nargs="?")
     as_json(verify)
@@ -161,6 +172,25 @@ def _import(store: ParameterStore, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _push(store: ParameterStore, arguments: argparse.Namespace) -> int:
+    info = store.push(
+        arguments.name,
+        arguments.to,
+        arguments.version,
+        other=arguments.other,
+        tags=arguments.tag,
+    )
+    print(f"version {info.version}: {size(info.nbytes)}, {size(info.stored)} of them new")
+    return 0
+
+
+def _prune(store: ParameterStore, arguments: argparse.Namespace) -> int:
+    removed = store.prune(arguments.name, arguments.newest, every=arguments.every)
+    line = f"{count(len(removed), 'version')} removed; gc gives their space back"
+    _print(arguments, {"removed": removed}, line)
+    return 0
+
+
 def _verify(store: ParameterStore, arguments: argparse.Namespace) -> int:
     faults = store.verify(arguments.name)
     for fault in faults:
@@ -185,6 +215,8 @@ _ACTIONS: dict[str, Callable[[ParameterStore, argparse.Namespace], int]] = {
     "tag": _tag,
     "export": _export,
     "import": _import,
+    "push": _push,
+    "prune": _prune,
     "verify": _verify,
     "gc": _collect,
 }

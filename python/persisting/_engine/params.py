@@ -94,6 +94,11 @@ class Tensors:
         self._wholes.extend(whole)
         self._offsets.extend(offsets)
 
+    @property
+    def nbytes(self) -> int:
+        """Size of all tensors."""
+        return sum(self._lengths)
+
     def boxes(self) -> tuple[int, int]:
         """Return where the shapes of the tensors are that the boxes are of, and their offsets."""
         return _address(self._wholes), _address(self._offsets)
@@ -160,10 +165,17 @@ class Params(Handle):
     verify = method(functions.params_verify)
     wait = method(functions.params_wait)
 
-    def save(self, name: str, tensors: Tensors, options: Mapping[str, Any]) -> dict[str, Any]:
+    def save(
+        self,
+        name: str,
+        tensors: Tensors,
+        options: Mapping[str, Any],
+        progress: boundary.Progress | None,
+    ) -> dict[str, Any]:
         """Store tensors as the next version; waits for the disk."""
         struct, kept = tensors.columns()
-        found = self._use(functions.params_save, name, byref(struct), options)
+        seen = None if progress is None else byref(progress)
+        found = self._use(functions.params_save, name, byref(struct), options, seen)
         kept.clear()
         return found
 
@@ -216,6 +228,25 @@ class Weights(Handle):
             unverified=not verify,
         )
 
+    def load_rows(
+        self,
+        numbers: array[int],
+        offsets: array[int],
+        addresses: array[int],
+        lengths: array[int],
+        rows: array[int],
+        steps: array[int],
+        distances: array[int],
+        *,
+        verify: bool,
+    ) -> None:
+        """Read rows of tensors to rows at addresses; waits for the disk."""
+        count = len(numbers)
+        columns = (numbers, offsets, addresses, lengths, rows, steps, distances)
+        self._use(
+            functions.weights_load_rows, count, *map(_address, columns), unverified=not verify
+        )
+
     def pull(
         self,
         before: Weights,
@@ -235,6 +266,10 @@ class Weights(Handle):
             *columns,
             unverified=not verify,
         )
+
+    def push(self, to: Params, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Bring this version to a store; waits for the disk."""
+        return self._use(functions.weights_push, to._number, name, options)
 
     def diff(self, other: Weights) -> dict[str, Any]:
         """Return how another version differs from this one."""

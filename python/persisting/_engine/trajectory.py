@@ -67,6 +67,14 @@ class Trajectories(Handle):
         """Read the steps at offsets, an array of contiguous int64."""
         return self._cursor(functions.trajectories_take, offsets.ctypes.data, len(offsets))
 
+    def keep(self, values: pa.RecordBatch, names: np.ndarray) -> None:
+        """Store values, a column of binary; their names go to an array [values, 32] of bytes."""
+        self._use(functions.trajectories_keep, values, names.ctypes.data, names.nbytes)
+
+    def kept(self, names: np.ndarray) -> Cursor:
+        """Read values by their names, an array [values, 32] of contiguous bytes."""
+        return self._cursor(functions.trajectories_kept, names.ctypes.data, names.nbytes)
+
     def steps(self, query: Mapping[str, Any]) -> Cursor:
         """Answer a query over the rows of steps."""
         return self._cursor(functions.trajectories_steps, query)

@@ -8,6 +8,7 @@ from persisting.params._boxes import Box
 from persisting.params._infos import TensorInfo
 from persisting.params._patches import Patch
 from persisting.params._store import Diff, ParameterStore, VersionInfo, compare
+from persisting.params._view import TensorView
 from persisting.params._weights import Pulled, Weights
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Patch",
     "Pulled",
     "TensorInfo",
+    "TensorView",
     "VersionInfo",
     "Weights",
     "compare",

@@ -7,21 +7,15 @@ name says where it belongs; here tensors are put together again from theirs.
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from persisting._errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 _MARK = "\0box:"
-
-# What cannot be read to where it is wanted goes through memory of its own, in pieces of at most
-# this size, several of which are read at once.
-PIECE_BYTES = 8 << 20
-AT_ONCE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -98,10 +92,7 @@ class Range(NamedTuple):
         partial = [i for i, n in enumerate(self.sizes) if n != outer.sizes[i]]
         if partial and any(n != 1 for n in self.sizes[: partial[-1]]):
             return None
-        place = 0
-        for offset, begin, size in zip(self.offsets, outer.offsets, outer.sizes, strict=True):
-            place = place * size + offset - begin
-        return place
+        return _place(self, outer)
 
 
 def in_bytes(name: str, bits: int, offsets: Sequence[int], sizes: Sequence[int]) -> Range:
@@ -121,14 +112,27 @@ def in_bytes(name: str, bits: int, offsets: Sequence[int], sizes: Sequence[int])
 
 
 class Read(NamedTuple):
-    """Bytes of a stored box that are read in one piece."""
+    """Rows of a stored box, which go to rows of what is wanted: one, where they are in one piece.
+
+    Attributes
+    ----------
+    number : int
+        The box, of the engine's tensors.
+    offset, at : int
+        First byte, there and in what is wanted.
+    nbytes, rows : int
+        Size of a row, and how many there are.
+    step, distance : int
+        From one row to the next, there and in what is wanted.
+    """
 
     number: int
     offset: int
+    at: int
     nbytes: int
-    at: int | None  # byte of what is wanted that they belong to; None if they have to be sorted
-    rows: Range  # of the stored box: what the bytes are
-    wanted: Range  # of that
+    rows: int
+    step: int
+    distance: int
 
 
 def reads(stored: Sequence[tuple[int, Range]], wanted: Range) -> Iterator[Read]:
@@ -139,61 +143,45 @@ def reads(stored: Sequence[tuple[int, Range]], wanted: Range) -> Iterator[Read]:
             yield from _reads(number, whole, common, wanted)
 
 
+class _Dim(NamedTuple):
+    """A dimension of what two boxes have in common."""
+
+    size: int
+    step: int  # bytes from one index to the next, in the stored box
+    distance: int  # and in what is wanted
+
+
 def _reads(number: int, whole: Range, common: Range, wanted: Range) -> Iterator[Read]:
-    there, here = common.place(whole), common.place(wanted)
-    if there is not None and here is not None:
-        yield Read(number, there, math.prod(common.sizes), here, common, common)
-        return
-    # Whole rows of the stored box, of the innermost dimension along which enough fit in a piece.
-    dim = 0
-    while math.prod(whole.sizes[dim + 1 :]) > PIECE_BYTES and dim < len(whole.sizes) - 1:
-        dim += 1
-    row = math.prod(whole.sizes[dim + 1 :])
-    step = max(1, PIECE_BYTES // row)
-    for part in _along(common, dim, step):
-        outer = Range(
-            (*part.offsets[: dim + 1], *whole.offsets[dim + 1 :]),
-            (*part.sizes[: dim + 1], *whole.sizes[dim + 1 :]),
-        )
-        place = outer.place(whole)
-        assert place is not None, (outer, whole)
-        yield Read(number, place, math.prod(outer.sizes), None, outer, part)
+    *leading, rows, row = _dims(whole, common, wanted)
+    offset, at = _place(common, whole), _place(common, wanted)
+    for index in itertools.product(*(range(dim.size) for dim in leading)):
+        there = sum(i * dim.step for i, dim in zip(index, leading, strict=True))
+        here = sum(i * dim.distance for i, dim in zip(index, leading, strict=True))
+        yield Read(number, offset + there, at + here, row.size, *rows)
 
 
-def _along(common: Range, dim: int, step: int) -> Iterator[Range]:
-    """Cut a box: into single indices before a dimension, and some at a time along it."""
-    offsets, sizes = common
-    for leading in itertools.product(*map(range, sizes[:dim])):
-        begin = tuple(offset + index for offset, index in zip(offsets, leading, strict=False))
-        for first in range(0, sizes[dim], step):
-            count = min(step, sizes[dim] - first)
-            yield Range(
-                (*begin, offsets[dim] + first, *offsets[dim + 1 :]),
-                (*(1 for _ in begin), count, *sizes[dim + 1 :]),
-            )
+def _dims(whole: Range, common: Range, wanted: Range) -> list[_Dim]:
+    """Return at least two dimensions, the last of single bytes, of which none goes on in another.
+
+    A slice along the last dimension has two, however many the tensor has.
+    """
+    dims = [_Dim(1, 1, 1)]
+    step = distance = 1
+    for size, here, there in reversed([*zip(common.sizes, whole.sizes, wanted.sizes, strict=True)]):
+        inner = dims[-1]
+        if (step, distance) == (inner.size * inner.step, inner.size * inner.distance):
+            dims[-1] = _Dim(size * inner.size, inner.step, inner.distance)
+        elif size > 1:
+            dims.append(_Dim(size, step, distance))
+        step, distance = step * here, distance * there
+    if len(dims) == 1:
+        dims.append(_Dim(1, step, distance))
+    return dims[::-1]
 
 
-class Sorting:
-    """Reads whose bytes have to be sorted: a bounded number of bytes at a time."""
-
-    def __init__(self, run: Callable[[list[tuple[int, int, Any]]], None]) -> None:
-        self._run = run
-        self._waiting: list[tuple[Read, Any, Any, Range]] = []
-        self._size = 0
-
-    def add(self, read: Read, into: Any, wanted: Range) -> None:
-        """Read into memory of its own, and copy from there, at once or later."""
-        import numpy as np
-
-        self._waiting.append((read, np.empty(read.nbytes, np.uint8), into, wanted))
-        self._size += read.nbytes
-        if self._size >= AT_ONCE_BYTES:
-            self.finish()
-
-    def finish(self) -> None:
-        """Do all that is waiting."""
-        waiting, self._waiting, self._size = self._waiting, [], 0
-        self._run([(read.number, read.offset, data) for read, data, _, _ in waiting])
-        for read, data, into, wanted in waiting:
-            rows, shaped = data.reshape(read.rows.sizes), into.reshape(wanted.sizes)
-            shaped[read.wanted.within(wanted)] = rows[read.wanted.within(read.rows)]
+def _place(inner: Range, outer: Range) -> int:
+    """Return at which byte of a box one inside it begins."""
+    place = 0
+    for offset, begin, size in zip(inner.offsets, outer.offsets, outer.sizes, strict=True):
+        place = place * size + offset - begin
+    return place

@@ -15,15 +15,17 @@ from persisting.params._background import Background
 from persisting.params._boxes import Box, is_box, tensor_of
 from persisting.params._files import is_file, may_be_reserved, object_name, of_object
 from persisting.params._memory import Located, locate
+from persisting.params._progress import Bar, reported
 from persisting.params._weights import Arrays, Framework, Pulled, Selection, Weights
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
     from typing_extensions import Self
 
+    from persisting._engine.boundary import Progress
     from persisting.params._patches import Patch
 
 Version = int | str
@@ -150,6 +152,7 @@ class ParameterStore:
         objects: Mapping[str, bytes] | None = None,
         expect: int | None = None,
         base: Version | None = LATEST,
+        progress: Callable[[int, int], object] | bool = False,
         wait: Literal[True] = True,
     ) -> VersionInfo: ...
 
@@ -164,6 +167,7 @@ class ParameterStore:
         objects: Mapping[str, bytes] | None = None,
         expect: int | None = None,
         base: Version | None = LATEST,
+        progress: Callable[[int, int], object] | bool = False,
         wait: Literal[False],
     ) -> Future[VersionInfo]: ...
 
@@ -177,6 +181,7 @@ class ParameterStore:
         objects: Mapping[str, bytes] | None = None,
         expect: int | None = None,
         base: Version | None = LATEST,
+        progress: Callable[[int, int], object] | bool = False,
         wait: bool = True,
     ) -> VersionInfo | Future[VersionInfo]:
         """Store tensors as the next version of a name.
@@ -202,6 +207,11 @@ class ParameterStore:
             The version that changes are told from: of a tensor that has the same name, dtype and
             size there, only the elements that changed are stored, where those are few. None stores
             every tensor that changed as a whole.
+        progress : callable or bool, default False
+            Called about ten times a second with the number of bytes that were seen to, and of all,
+            by the thread that saves, and at last when the version is durable. What it raises, as
+            Ctrl-C does, ends the save, and is raised when that has ended: there is nothing of the
+            version then, unless it was published in that moment. True writes a line on stderr.
         wait : bool, default True
             Return when the version is durable. With False the tensors are copied, which takes as
             much memory as they do, and the call returns; they may change then. Saves in the
@@ -228,9 +238,10 @@ class ParameterStore:
             _check_key(key)
         columns, _kept = _columns({**tensors, **_named(objects)}, {})
         options = _options(tags, metadata, expect, base)
+        report = Bar(name) if progress is True else progress or None
         if wait:
-            return self._stored(name, columns, options)
-        return self._background.run(columns, lambda: self._stored(name, columns, options))
+            return self._stored(name, columns, options, report)
+        return self._background.run(columns, lambda: self._stored(name, columns, options, report))
 
     def _save(
         self,
@@ -245,8 +256,18 @@ class ParameterStore:
         columns, _kept = _columns(tensors, typed)
         return self._stored(name, columns, _options(tags, metadata, None, LATEST))
 
-    def _stored(self, name: str, columns: Tensors, options: Mapping[str, Any]) -> VersionInfo:
-        return _version(self._store.save(name, columns, options), options["tags"])
+    def _stored(
+        self,
+        name: str,
+        columns: Tensors,
+        options: Mapping[str, Any],
+        report: Callable[[int, int], object] | None = None,
+    ) -> VersionInfo:
+        def save(progress: Progress | None) -> dict[str, Any]:
+            return self._store.save(name, columns, options, progress)
+
+        found = reported(save, columns.nbytes, report) if report else save(None)
+        return _version(found, options["tags"])
 
     # ---- many ranks ----
 
@@ -600,24 +621,35 @@ class ParameterStore:
         if chosen:
             self._store.delete(name, [integer("versions", number, 1) for number in chosen])
 
-    def prune(self, name: str, newest: int) -> list[int]:
-        """Remove versions that no tag names, but for the newest ones; return their numbers.
+    def prune(self, name: str, newest: int, *, every: int | None = None) -> list[int]:
+        """Remove versions that no tag names, but for some; return their numbers.
 
         Parameters
         ----------
         name : str
             Of the parameters.
         newest : int
-            How many of the newest versions stay, at least 1. `gc` gives the space of the others
-            back, as far as no version that stays is told from them.
+            How many of the newest versions stay, at least 1.
+        every : int, optional
+            Of the older ones those stay whose number can be divided by this.
 
         Raises
         ------
         ConflictError
             A tag was set meanwhile; nothing was removed.
+
+        Notes
+        -----
+        What versions that stay are told from stays as well, and `gc` gives the rest back. Numbers
+        are those of all versions, so what stayed once does so in every later call.
         """
         newest = integer("newest", newest, 1)
-        removed = [info.version for info in self.versions(name)[:-newest] if not info.tags]
+        kept = None if every is None else integer("every", every, 1)
+        removed = [
+            info.version
+            for info in self.versions(name)[:-newest]
+            if not info.tags and (kept is None or info.version % kept)
+        ]
         self.delete(name, removed)
         return removed
 
@@ -631,6 +663,63 @@ class ParameterStore:
         """Compare two versions of a name, or of `name` and `other`; no tensor is read."""
         with self.open(name, before) as first, self.open(other or name, after) as second:
             return compare(first, second)
+
+    def push(
+        self,
+        name: str,
+        to: ParameterStore | str | os.PathLike[str],
+        version: Version = LATEST,
+        *,
+        other: str | None = None,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        expect: int | None = None,
+    ) -> VersionInfo:
+        """Bring a version to another store, of which only what is not there is read and written.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameters.
+        to : ParameterStore or path
+            The other store; a directory becomes one if it is none yet. It may be this one.
+        version : int or str
+            A number, a tag, or ``"latest"``.
+        other : str, optional
+            The name there, by default the same.
+        tags, metadata, expect
+            As of `save`, there; without `metadata` the version has that which it has here.
+
+        Returns
+        -------
+        VersionInfo
+            What it is there, and by how many bytes it made that store larger. It has a number of
+            its own. A version that was brought before is not brought again, and gets the tags.
+
+        Raises
+        ------
+        ConflictError
+            The newest version there is not the one that was expected.
+        CorruptError
+            What was to be brought is not what was saved; the message names file and place.
+        StorageError
+            A disk failed or is full; there is nothing of the version there then.
+        """
+        if not isinstance(to, ParameterStore):
+            with ParameterStore(to) as there:
+                return self.push(
+                    name,
+                    there,
+                    version,
+                    other=other,
+                    tags=tags,
+                    metadata=metadata,
+                    expect=expect,
+                )
+        options = _options(tags, metadata, expect)
+        with self.open(name, version) as weights:
+            found = weights._handle.push(to._store, other or name, options)
+        return _version(found, options["tags"])
 
     # ---- upkeep ----
 

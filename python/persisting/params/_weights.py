@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from persisting._arguments import integer
 from persisting._errors import InvalidArgumentError, NotFoundError
-from persisting.params._boxes import Range, Sorting, in_bytes, reads, tensor_of
+from persisting.params._boxes import Range, Read, in_bytes, reads, tensor_of
 from persisting.params._files import of_object
 from persisting.params._infos import Contents, TensorInfo, contents
 from persisting.params._memory import Destination, Memory, existing
 from persisting.params._patches import Patch, patch, whole
+from persisting.params._view import TensorView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -56,7 +57,8 @@ class Pulled:
 class Weights:
     """An open version: it stays as it is, and its files stay, until it is closed.
 
-    It is made by `ParameterStore.open`, and is a context manager.
+    It is made by `ParameterStore.open`, and is a context manager. By the names of its tensors it
+    gives views of them, as a mapping does, of which nothing is read before they are indexed.
 
     Attributes
     ----------
@@ -120,6 +122,29 @@ class Weights:
         """Return the names of the tensors, in the order in which they were saved."""
         return [*self.tensors]
 
+    def values(self) -> list[TensorView]:
+        """Return views of all tensors."""
+        return [TensorView(self, name, info) for name, info in self.tensors.items()]
+
+    def items(self) -> list[tuple[str, TensorView]]:
+        """Return the names of all tensors with their views."""
+        return [*zip(self.tensors, self.values(), strict=True)]
+
+    def __getitem__(self, name: str) -> TensorView:
+        """Return a view of a tensor; `NotFoundError` says that there is none."""
+        if name not in self.tensors:
+            raise self._missing(name)
+        return TensorView(self, name, self.tensors[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
     def boxes(self, name: str) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         """Return offsets and sizes of the boxes that a tensor is stored in, one or several.
 
@@ -152,25 +177,25 @@ class Weights:
             raise InvalidArgumentError(
                 f"framework is {framework!r}, want one of {', '.join(_FRAMEWORKS)}"
             )
-        given, rows = out or {}, slices or {}
+        given, sliced = out or {}, slices or {}
         wanted = [*(given if keys is None and out is not None else keys or self.tensors)]
         if keys is not None and not wanted:
             return {}
         known, tensors = self._contents, self.tensors
-        for name in (*wanted, *given, *rows):
+        for name in (*wanted, *given, *sliced):
             if name not in tensors:
                 raise self._missing(name)
         memory = Memory(framework)
-        batch, sorting = _Reads(), Sorting(self._read_arrays(verify))
+        batch, rows = _Reads(), _Rows()
         found: dict[str, Any] = {}
         tied: dict[int, Any] = {}
         for name in wanted:
-            info, whole = tensors[name], name not in rows
+            info, whole = tensors[name], name not in sliced
             if whole and info.tie in tied and name not in given:
                 found[name] = tied[info.tie]
                 continue
             plain = whole and name not in known.boxes
-            part = None if plain else _part(name, info, rows.get(name))
+            part = None if plain else _part(name, info, sliced.get(name))
             shape, nbytes = (part.shape, part.nbytes) if part else (info.shape, info.nbytes)
             if name in given:
                 place = existing(name, given[name], info.dtype, shape, nbytes)
@@ -182,9 +207,9 @@ class Weights:
             if part is None:
                 batch.add(known.numbers[name], 0, place)
             else:
-                self._gather(name, part.range, place, batch, sorting)
+                self._gather(name, part.range, place, batch, rows)
         batch.run(self._handle, verify)
-        sorting.finish()
+        rows.run(self._handle, verify)
         return found
 
     def pull(self, tensors: Mapping[str, Any], before: Weights, *, verify: bool = True) -> Pulled:
@@ -232,14 +257,14 @@ class Weights:
                 yield found
 
     def _gather(
-        self, name: str, wanted: Range, place: Destination, batch: _Reads, sorting: Sorting
+        self, name: str, wanted: Range, place: Destination, batch: _Reads, rows: _Rows
     ) -> None:
-        """Add the reads of a box: straight to their place, or to be sorted."""
+        """Add the reads of a box: of one piece, or of rows."""
         for read in reads(self._stored(name), wanted):
-            if read.at is None:
-                sorting.add(read, place.bytes(), wanted)
-            else:
+            if read.rows == 1:
                 batch.add(read.number, read.offset, place.part(read.at, read.nbytes))
+            else:
+                rows.add_rows(read, place)
 
     def _stored(self, name: str) -> list[tuple[int, Range]]:
         """Return the boxes of a tensor, by the numbers of the engine."""
@@ -248,15 +273,6 @@ class Weights:
         numbers = [box.number for box in boxes] if boxes else [self._contents.numbers[name]]
         ranges = [in_bytes(name, bits, *box) for box in self.boxes(name)]
         return [*zip(numbers, ranges, strict=True)]
-
-    def _read_arrays(self, verify: bool) -> Callable[[list[tuple[int, int, Any]]], None]:
-        def run(parts: list[tuple[int, int, Any]]) -> None:
-            batch = _Reads()
-            for number, offset, data in parts:
-                batch.add(number, offset, _buffer(data))
-            batch.run(self._handle, verify)
-
-        return run
 
     def read_object(self, name: str) -> bytes:
         """Read an object that was saved with the tensors.
@@ -319,6 +335,33 @@ class _Reads:
 
     def pull(self, handle: Handle, before: Handle, verify: bool) -> dict[str, int]:
         return handle.pull(before, self.numbers, self.addresses, self.lengths, verify=verify)
+
+
+@dataclass
+class _Rows(_Reads):
+    """The same where each part is rows, of which `lengths` has the sizes."""
+
+    counts: array[int] = field(default_factory=lambda: array("q"))
+    steps: array[int] = field(default_factory=lambda: array("q"))
+    distances: array[int] = field(default_factory=lambda: array("q"))
+
+    def add_rows(self, read: Read, place: Destination) -> None:
+        self.add(read.number, read.offset, place.part(read.at, read.nbytes))
+        self.counts.append(read.rows)
+        self.steps.append(read.step)
+        self.distances.append(read.distance)
+
+    def run(self, handle: Handle, verify: bool) -> None:
+        handle.load_rows(
+            self.numbers,
+            self.offsets,
+            self.addresses,
+            self.lengths,
+            self.counts,
+            self.steps,
+            self.distances,
+            verify=verify,
+        )
 
 
 class _Part(NamedTuple):

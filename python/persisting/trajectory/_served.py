@@ -115,9 +115,7 @@ class Served:
 
     def append(self, number: int, step: int, steps: pa.RecordBatch, *, final: bool = False) -> int:
         """Store steps, and return how many were not there."""
-        schema = steps.schema.serialize()
-        body = (struct.pack("<I", schema.size), schema, steps.serialize())
-        found, _ = self.call("append", body, number=number, step=step, final=final)
+        found, _ = self.call("append", _message(steps), number=number, step=step, final=final)
         stored: int = found["stored"]
         return stored
 
@@ -129,6 +127,10 @@ class Served:
         """Close episodes as lost, and return how many."""
         count: int = self.call("close_lost", idle_ms=idle_ms)[0]["count"]
         return count
+
+    def keep(self, values: pa.RecordBatch, names: np.ndarray) -> None:
+        """Store values, a column of binary; their names go to an array [values, 32] of bytes."""
+        names.data.cast("B")[:] = self.call("keep", _message(values))[1]
 
     def sheet(self, columns: pa.Schema, rows: int, heap: int) -> ServedSheet:
         """Make a sheet, see `ServedSheet`."""
@@ -150,6 +152,10 @@ class Served:
     def take(self, offsets: np.ndarray) -> pa.RecordBatchReader:
         """Read the steps at offsets, an array of contiguous int64."""
         return self._rows("take", (_bytes(offsets),), count=len(offsets))
+
+    def kept(self, names: np.ndarray) -> pa.RecordBatchReader:
+        """Read values by their names, an array [values, 32] of contiguous bytes."""
+        return self._rows("kept", (_bytes(names),))
 
     def steps(self, query: Mapping[str, Any]) -> pa.RecordBatchReader:
         """Answer a query over the rows of steps."""
@@ -345,3 +351,9 @@ class ServedSampler:
 
 def _bytes(array: np.ndarray) -> memoryview:
     return array.data.cast("B") if array.size else memoryview(b"")
+
+
+def _message(rows: pa.RecordBatch) -> tuple[bytes, pa.Buffer, pa.Buffer]:
+    """Return rows as a request has them."""
+    schema = rows.schema.serialize()
+    return struct.pack("<I", schema.size), schema, rows.serialize()
