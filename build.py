@@ -68,7 +68,7 @@ def demo(arguments: argparse.Namespace) -> int:
     """Run the demonstration."""
     libraries()
     python = python_environment("demo")
-    command = [python, ROOT / "demo" / "rollouts.py", *arguments.rest]
+    command = [python, "-m", "demo.rollouts", *arguments.rest]
     return subprocess.run(command, cwd=ROOT, env=run_environment()).returncode
 
 

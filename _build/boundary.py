@@ -9,12 +9,14 @@ The header is read, and files are made that git ignores:
     python/persisting/_engine/boundary.py, functions.py
         what C declares, and its functions as Python calls them; see `_build/python_calls.py`
 
-The header of the native library, whose source is Rust, is made by `_build/native_header.py`.
+The header of the native library, whose source is Rust, is made by `_build/native_header.py`, and
+the way of its calls by `_build/native_calls.py`.
 """
 
 from __future__ import annotations
 
 from _build.go_halves import GO_FILE, KINDS_FILE, go_text, half_name, kinds_text
+from _build.native_calls import CALLS_FILE, native_calls
 from _build.native_header import HEADER_FILE as NATIVE_HEADER
 from _build.native_header import native_header
 from _build.persisting_header import ERROR, HEADER, Function, Header, Parameter, read
@@ -95,6 +97,7 @@ def boundary() -> None:
         (DECLARATIONS_FILE, declarations_text(header)),
         (FUNCTIONS_FILE, functions_text(header)),
         (NATIVE_HEADER, native_header()),
+        (CALLS_FILE, native_calls()),
     ):
         if not file.exists() or file.read_text() != text:
             file.write_text(text)

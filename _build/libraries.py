@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from _build.boundary import boundary
 from _build.cache import CACHE, digest, locked, place
+from _build.native_calls import LANCEDB_GO, lancedb_go
 from _build.process import ROOT, BuildError, environment, logged, output, say
 from _build.tools import GRPCIO_TOOLS, check_tools, protoc
 
@@ -22,7 +22,6 @@ RECORDS = ROOT / "python" / "persisting" / "_records"
 
 GO_LIBRARY = "libpersisting.so"
 NATIVE_LIBRARY = "libpersisting_native.so"
-LANCEDB_GO = "github.com/lancedb/lancedb-go"
 
 NATIVE_LIBRARIES_KEPT = 4
 
@@ -50,8 +49,7 @@ def native_key() -> str:
 
 def link_lancedb_go() -> None:
     """Point native/lancedb-go/src at the Rust sources inside the Go module."""
-    module = json.loads(output(["go", "mod", "download", "-json", LANCEDB_GO]))
-    sources = Path(module["Dir"]) / "rust" / "src"
+    sources = lancedb_go() / "rust" / "src"
     link = NATIVE / "lancedb-go" / "src"
     if not link.is_symlink() or link.readlink() != sources:
         link.unlink(missing_ok=True)

@@ -230,6 +230,12 @@ def header_text(native: Native) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def last_word(declared: str) -> str:
+    """Return the name in a declaration."""
+    word: str = re.findall(r"\w+", declared)[-1]
+    return word
+
+
 def native_sources() -> dict[str, str]:
     """Return the sources that the header is made of."""
     return {name: (SOURCE / name).read_text() for name in FILES}
@@ -238,3 +244,8 @@ def native_sources() -> dict[str, str]:
 def native_header() -> str:
     """Return the header of the sources as they are."""
     return header_text(read(native_sources()))
+
+
+def native_functions() -> list[tuple[str, str]]:
+    """Return the names and the parameters in C of the functions, all of which return int32_t."""
+    return [(name, inside) for _, name, inside in read(native_sources()).functions]

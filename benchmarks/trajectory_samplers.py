@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from persisting.trajectory import NStep, Slices, Steps, TrajectoryStore
+from persisting.trajectory import (
+    Column,
+    NStep,
+    Packed,
+    Padded,
+    Slices,
+    Steps,
+    TrajectoryStore,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +80,10 @@ def laws(store: TrajectoryStore, count: int) -> None:
         ("uniform, the newest tenth", Steps(), {}, {"min_version": oldest}),
         ("shuffle", Steps(), {"order": "shuffle"}, {}),
         ("prioritized", Steps(), {"order": "prioritized"}, {}),
+        ("the oldest", Steps(), {"order": "fifo"}, {}),
+        ("the highest priorities", Steps(), {"order": "highest"}, {}),
+        ("uniform, a tenth by a filter", Steps(), {"where": "reward > 1.2816"}, {}),
+        ("uniform, the newest tenth only", Steps(), {"newest": count // 10}, {}),
         ("3 steps, next_obs", NStep(3), {"next": ("obs",)}, {}),
         ("32 slices of 8", Slices(8), {}, {}),
         ("32 slices of 8, by episodes", Slices(8), {"order": "episodes"}, {}),
@@ -114,6 +126,28 @@ def numpy(steps: dict[str, np.ndarray], count: int, chance: np.random.Generator)
     timed("numpy, 32 slices of 8", slices)
 
 
+def ragged(directory: Path, count: int) -> None:
+    """Draw samples of 64 to 512 tokens and a text."""
+    chance = np.random.default_rng(8)
+    columns = {"tokens": Column.ragged("int32"), "prompt": Column.text()}
+    with TrajectoryStore(directory, columns=columns) as store:
+        for number in range(count // EPISODE):
+            tokens = [
+                chance.integers(0, 150_000, n, np.int32) for n in chance.integers(64, 512, 100)
+            ]
+            writer = store.writer(episode_id=str(number))
+            writer.extend({"tokens": tokens, "prompt": [f"question {number}"] * EPISODE})
+            writer.end_episode(truncated=True)
+        store.flush()
+        forms: tuple[tuple[str, Packed | Padded], ...] = (
+            ("packed", Packed()),
+            ("padded", Padded(side="left", value=0)),
+        )
+        for name, form in forms:
+            sampler = store.sampler(columns=["tokens", "prompt"], ragged=form)
+            timed(f"{BATCH} ragged, {name}", partial(sampler.sample, BATCH), 50)
+
+
 def beside_a_writer(store: TrajectoryStore, steps: dict[str, np.ndarray]) -> None:
     """Draw while another thread writes about 50,000 steps a second."""
     sampler = store.sampler()
@@ -148,6 +182,7 @@ def measure(directory: Path, count: int) -> None:
         laws(store, count)
         numpy(steps, count, chance)
         beside_a_writer(store, steps)
+    ragged(directory.with_name("ragged"), min(count, 100_000))
     for what in ("with", "without"):
         began = time.perf_counter()
         with TrajectoryStore(directory, hot_bytes=HOT) as store:

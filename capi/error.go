@@ -121,6 +121,7 @@ var statuses = []struct {
 	{trajectory.ErrNotFound, C.PERSISTING_NOT_FOUND},
 	{trajectory.ErrConflict, C.PERSISTING_CONFLICT},
 	{trajectory.ErrDuplicate, C.PERSISTING_DUPLICATE},
+	{trajectory.ErrTooEarly, C.PERSISTING_TIMEOUT},
 	{engine.ErrClosed, C.PERSISTING_CLOSED},
 	{engine.ErrReadOnly, C.PERSISTING_READ_ONLY},
 	{engine.ErrDisowned, C.PERSISTING_POISONED},

@@ -1337,6 +1337,12 @@ persisting_status persisting_trajectories_sheet(persisting_trajectories trajecto
 persisting_status persisting_sheet_send(persisting_sheet sheet, struct persisting_error* error);
 
 /*
+ * Has the steps that a sheet has by now stored beside the caller, who puts more meanwhile, so
+ * that less is left for persisting_sheet_send, which tells of errors. Does not wait.
+ */
+persisting_status persisting_sheet_ask(persisting_sheet sheet, struct persisting_error* error);
+
+/*
  * Stores the steps of a sheet and removes it. Those that the store cannot take, as another
  * attempt has come or others are in their places, are given up.
  */
@@ -1356,6 +1362,15 @@ persisting_status persisting_trajectories_finish(persisting_trajectories traject
  */
 persisting_status persisting_trajectories_close_lost(persisting_trajectories trajectories, int64_t idle_ms,
                                                      int64_t* out_count, struct persisting_error* error);
+
+/*
+ * Removes the newest attempts of episodes from all that is read and drawn; `ids` is a list of
+ * text. The result is how many were not removed before. Acknowledged when it returns. Errors:
+ * NOT_FOUND, where there is no such episode: then none is removed.
+ */
+persisting_status persisting_trajectories_remove(persisting_trajectories trajectories,
+                                                 PERSISTING_JSON const char* ids, int64_t* out_count,
+                                                 struct persisting_error* error);
 
 /*
  * The newest attempt of an episode: {"number", "id", "group", "env", "attempt", "state" ("open",
@@ -1471,8 +1486,8 @@ persisting_status persisting_trajectories_flush(persisting_trajectories trajecto
 
 /*
  * {"path", "steps" and "final_observations" (of open and ended episodes), "rows", "open", "ended",
- * "lost", "superseded" (episodes), "values" (kept by what they are), "hot_rows", "hot_bytes" (copies for
- * samplers), "steps_bucket", "episodes_bucket" (see persisting_bucket_stats)}.
+ * "lost", "superseded", "removed" (episodes), "values" (kept by what they are), "hot_rows", "hot_bytes"
+ * (copies for samplers), "steps_bucket", "episodes_bucket" (see persisting_bucket_stats)}.
  */
 persisting_status persisting_trajectories_stats(persisting_trajectories trajectories, char** out_json,
                                                 struct persisting_error* error);
@@ -1503,13 +1518,19 @@ persisting_status persisting_trajectories_close(persisting_trajectories trajecto
 
 /*
  * Makes a sampler of steps whose values all have one size. `law` is an object: "order" ("uniform",
- * "episodes", "prioritized", "sequential", "shuffle"), "seed", "length" and "stride" (of windows, in steps), "pad"
- * (whether windows go beyond the end of an episode), "group" (how many episodes of a group are
- * drawn, each a window; 0 for none), "n_step", "gamma" and "reward" (of returns; 0 steps for none),
- * "alpha", "beta" and "epsilon" (of priorities),
- * "columns" and "next" (what is read of each step, and of what is behind it), "part" and "parts" (the
- * share that is drawn of an order that ends), "position" (where to
- * go on, null for the beginning). The first sampler of a store copies the steps to mapped files,
+ * "episodes", "prioritized", "sequential", "shuffle", "fifo", "lifo", "highest", "lowest"), "seed",
+ * "length" and "stride" (of windows, in steps), "pad" (whether windows go beyond the end of an
+ * episode), "burn_in" (how many steps before a window come with it), "edge" (whether what a window
+ * lacks is its nearest step again, and not zeros), "group" (how many episodes of a group are drawn,
+ * each a window; 0 for none), "varied" (whether the sums of "reward" of a group must differ),
+ * "n_step", "gamma" and "reward" (of returns; 0 steps for none), "alpha", "beta" and "epsilon" (of
+ * priorities), "where" (an SQL filter of the steps at which windows begin), "newest" (how many of
+ * the newest rows they begin at), "times" (how often each is drawn at most; both 0 for all),
+ * "limit" ({"least", "ratio", "slack"}: how many steps there must be, how many draws are made for
+ * each step that comes, and by how many draws the two may be apart), "columns" and "next" (what is
+ * read of each step, and of what is behind it), "behind" (whether the offsets of that are written),
+ * "part" and "parts" (the share that is drawn of an order that ends), "position" (where to go on, null
+ * for the beginning). The first sampler of a store copies the steps to mapped files,
  * which takes as long as to read them. Errors: NOT_FOUND, where there is no step yet.
  */
 persisting_status persisting_sampler_open(persisting_trajectories trajectories, PERSISTING_JSON const char* law,
@@ -1517,19 +1538,36 @@ persisting_status persisting_sampler_open(persisting_trajectories trajectories, 
 
 /*
  * Makes `draws` draws, of steps of the policy version `oldest` or later (-1 for all), and writes
- * the parts of the sample to memory, at the addresses `into`, of which each has room for `draws` * "length" * max("group", 1) values: the columns, those of what is behind,
+ * the parts of the sample to memory, at the addresses `into`, of which each has room for `draws` * ("burn_in" + "length") * max("group", 1) values: the columns, those of what is behind,
  * version (int32), offset (int64, -1 where a window has no such step), episode and step (uint32), whether
- * the episode has terminated and was truncated there, whether there is such a step (a byte each); of
- * a prioritized sampler how much each draw counts (float); with "n_step" the returns, and the
+ * the episode has terminated and was truncated there, whether there is such a step (a byte each); with
+ * "behind" the offset of what is behind (int64, -1 for nothing); of a prioritized sampler how much each draw counts (float); with "n_step" the returns, and the
  * discount of what is behind (double). The result is how many draws were
  * made: fewer at the end of an order. Errors: NOT_FOUND, where nothing can be drawn, CONFLICT, where a
- * last observation lacks what is asked for.
+ * last observation lacks what is asked for, TIMEOUT, where the limit allows no such draws yet.
  */
 persisting_status persisting_sampler_sample(persisting_sampler sampler, int64_t draws, int64_t oldest,
                                             PERSISTING_OF(parts) const int64_t* into, int64_t parts,
                                             int64_t* out_count, struct persisting_error* error);
 
-/* Where a sampler is, for the "position" of the law of another: {"epoch", "rows", "at", "random"}. */
+/*
+ * Asks again which steps the "where" of the law takes, those that came since included. What is
+ * acknowledged is brought into the table for it; waits for the disk.
+ */
+persisting_status persisting_sampler_refresh(persisting_sampler sampler, struct persisting_error* error);
+
+/*
+ * Waits until the limit of a sampler allows `draws` draws, at most `timeout_ns` nanoseconds
+ * (negative = without limit). Errors: TIMEOUT, CLOSED.
+ */
+persisting_status persisting_sampler_wait(persisting_sampler sampler, int64_t draws, int64_t timeout_ns,
+                                          struct persisting_error* error);
+
+/* Waits until the limit of a sampler allows `count` steps more to come; as persisting_sampler_wait. */
+persisting_status persisting_sampler_wait_for_room(persisting_sampler sampler, int64_t count, int64_t timeout_ns,
+                                                   struct persisting_error* error);
+
+/* Where a sampler is, for the "position" of the law of another: {"epoch", "rows", "at", "random", "spent", "draws", "began"}. */
 persisting_status persisting_sampler_position(persisting_sampler sampler, char** out_json,
                                               struct persisting_error* error);
 

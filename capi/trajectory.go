@@ -32,6 +32,7 @@ var (
 	trajectoriesTags    = succeeds((*trajectory.Store).Tags)
 	trajectoriesUntag   = (*trajectory.Store).Untag
 
+	sheetAsk   = (*trajectory.Sheet).Ask
 	sheetClose = (*trajectory.Sheet).Close
 	sheetSend  = (*trajectory.Sheet).Send
 )
@@ -111,6 +112,15 @@ func trajectoriesCloseLost(s *trajectory.Store, idleMs int64) (int64, error) {
 	}
 	closed, err := s.CloseLost(time.Duration(idleMs) * time.Millisecond)
 	return int64(closed), err
+}
+
+func trajectoriesRemove(s *trajectory.Store, ids []byte) (int64, error) {
+	var names []string
+	if err := parseJSON("ids", ids, &names); err != nil {
+		return 0, err
+	}
+	removed, err := s.Remove(names)
+	return int64(removed), err
 }
 
 func trajectoriesRead(s *trajectory.Store, number int64) (*table.Cursor, error) {

@@ -6,7 +6,8 @@ Several producers play CartPole-v1 and put every step into a Pulsing queue with
 ``backend="persisting"``. They run in a process of their own, which reports to this one each
 record before its put and again right after the put returned. That process is killed with
 SIGKILL in the middle. New processes open the queue, read it back, and go on where each producer
-was. The demo fails if one acknowledged record is missing, doubled, changed or out of order.
+was. The demo fails if one acknowledged record is missing, doubled, changed or out of order. Then
+an agent is trained from a trajectory store, which is killed as well: see `agent.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import contextlib
 import hashlib
 import itertools
 import json
-import multiprocessing
 import os
 import random
 import statistics
@@ -34,6 +34,8 @@ import numpy as np
 from pulsing.core import ActorSystem, SystemConfig
 from pulsing.streaming import read_queue, register_backend, write_queue
 
+from demo import agent
+from demo.processes import Child, DemoError, print_table, say
 from persisting.queue import PersistingBackend
 
 if TYPE_CHECKING:
@@ -48,7 +50,6 @@ TOPIC = "rollouts"
 BUCKETS = 2
 OPTIONS = {"flush_threshold": 1000}
 KILL_AFTER = 0.45  # of all steps
-PATIENCE_SECONDS = 60.0
 READ_ROWS = 1000
 
 POLICIES: dict[str, Policy] = {
@@ -57,10 +58,6 @@ POLICIES: dict[str, Policy] = {
     "swing": lambda obs, rng: int(obs[2] + 0.25 * obs[3] > 0),
     "noisy": lambda obs, rng: int(obs[2] + 0.25 * obs[3] > rng.gauss(0, 0.1)),
 }
-
-
-class DemoError(Exception):
-    """The demonstration failed; the message says how."""
 
 
 class Row(NamedTuple):
@@ -217,39 +214,6 @@ async def read_async(path: str, parent: Connection) -> None:
 # The parent: starts and kills these processes, and holds them to what they acknowledged.
 
 
-class Child:
-    """A process that opens the queue, with the reports it sends."""
-
-    def __init__(self, target: Callable[..., None], *arguments: object) -> None:
-        # Not a fork: the Go runtime in the library does not survive one.
-        context = multiprocessing.get_context("spawn")
-        self.receiving, sending = context.Pipe(duplex=False)
-        self.process = context.Process(target=target, args=(*arguments, sending), daemon=True)
-        self.process.start()
-        sending.close()
-
-    def reports(self) -> Iterator[tuple[str, Any]]:
-        """Yield reports until the process has ended, also those sent just before a kill."""
-        while True:
-            if not self.receiving.poll(PATIENCE_SECONDS):
-                self.process.kill()
-                raise DemoError(f"the process reported nothing for {PATIENCE_SECONDS:.0f} s")
-            try:
-                yield self.receiving.recv()
-            except EOFError:
-                self.process.join()
-                return
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
-        self.process.kill()
-
-    def check(self, expected: int) -> None:
-        """Raise DemoError when the process ended in another way."""
-        if self.process.exitcode != expected:
-            raise DemoError(f"the process ended with {self.process.exitcode}, not {expected}")
-
-
 class Ledger:
     """Every record sent, by producer in order, and how many of them were acknowledged."""
 
@@ -294,28 +258,6 @@ class Ledger:
         for producer, sent in self.sent.items():
             del sent[self.acknowledged[producer] :]
         return self.acknowledged.total() - before
-
-
-def say(text: str = "") -> None:
-    """Print one line now."""
-    print(text, flush=True)
-
-
-def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows in columns; the first is left-aligned, the others right-aligned."""
-    lines = [list(header), *([format_cell(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
-        cells[0] = line[0].ljust(widths[0])
-        say("   " + "  ".join(cells).rstrip())
-
-
-def format_cell(cell: object) -> str:
-    """Return a table cell's text."""
-    if isinstance(cell, float):
-        return f"{cell:,.1f}"
-    return f"{cell:,}" if isinstance(cell, int) and not isinstance(cell, bool) else str(cell)
 
 
 def run_writer(
@@ -425,6 +367,8 @@ def demonstrate(path: Path, producers: int, steps: int) -> None:
     print_returns(rows, names)
     say("6. stats and metrics of the last writer")
     print_stats(stats, path)
+    say("7. train an agent from a trajectory store, publish each policy, and SIGKILL the trainer")
+    agent.demonstrate(path / "agent", agent.VERSIONS)
 
 
 def positive(text: str) -> int:

@@ -22,9 +22,9 @@ UNTOUCHED = 0xA5
 ROWS = 3
 
 
-def library() -> ctypes.CDLL:
-    """Return the library with the prototypes of the binding."""
-    return engine.library()
+def library() -> engine.Functions:
+    """Return the functions of the library with the prototypes of the binding."""
+    return engine.c
 
 
 class ArrowSchema(ctypes.Structure):
@@ -384,6 +384,7 @@ class World:
             "ending": b'{"steps": 3, "terminated": true, "metadata": {"seed": 1}}',
             "id": b"one",
             "idle_ms": 0,
+            "ids": b'["two"]',
             "sampler": self.sampler,
             "law": b'{"order": "uniform", "length": 1, "stride": 1, "columns": ["n"]}',
             "draws": 2,

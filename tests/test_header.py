@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from _build import boundary, go_halves, persisting_header, python_calls
+from _build.native_calls import native_calls
 from _build.process import BuildError
 from persisting._engine import boundary as made
 from persisting._engine import library
@@ -75,6 +76,10 @@ def test_the_library_exports_the_header_and_nothing_else() -> None:
 def test_the_native_library_exports_its_functions_only() -> None:
     prefixes = ("pn_", "simple_lancedb_", "lancedb_")
     assert {name for name in exported(LIBRARIES[1]) if not name.startswith(prefixes)} == set()
+
+
+def test_each_function_of_the_native_library_has_a_stand_in() -> None:
+    assert set(re.findall(r'\{"(\w+)", &to_\1\}', native_calls())) == exported(LIBRARIES[1])
 
 
 @pytest.mark.parametrize(

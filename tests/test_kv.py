@@ -229,6 +229,28 @@ def test_many_are_looked_for(store: KVStore) -> None:
     assert store.exists_many(["\u00e9".encode(), "bytes"]) == [True] * 2
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["one", "three", ""],
+        ["eins", "zwölf", "\U0001f511", ""],
+        ["one", b"three", "zwölf", b"\xff"],
+        [b"one", "three"],
+        ["", "\0", "\0\0"],
+    ],
+)
+def test_keys_of_one_call_are_those_of_many(store: KVStore, keys: list[str | bytes]) -> None:
+    blocks = [bytes([i]) * 9 for i in range(len(keys))]
+    assert all(store.set_many(keys, blocks))
+    assert [store.get(key) for key in keys] == blocks
+    each = [key if isinstance(key, bytes) else key.encode() for key in keys]
+    assert store.exists_many(each) == store.exists_many(keys) == [True] * len(keys)
+    assert store.get_many(each) == store.get_many(keys) == blocks
+    assert store.match_prefix([*keys, "none"]) == len(keys)
+    assert store.delete_many(keys) == [True] * len(keys)
+    assert store.stats()["keys"] == 0
+
+
 def test_thousands_are_looked_for(store: KVStore) -> None:
     there = {0, 1, 2047, 2048, 4095, 4096, 6143, 6144, 7001}  # the ends of what a processor takes
     assert all(store.set_many([f"{i}" for i in there], [b"x"] * len(there)))
@@ -254,6 +276,8 @@ def test_the_longest_run_of_keys(store: KVStore) -> None:
     [
         (lambda s: s.get(3), "int"),
         (lambda s: s.exists_many("abc"), "list"),
+        (lambda s: s.exists_many([bytearray(b"key")]), "bytearray"),
+        (lambda s: s.delete_many(["key", 3]), "int"),
         (lambda s: s.set("key", "text"), "str"),
         (lambda s: s.set("key", 5), "int"),
         (lambda s: s.set("key", np.zeros((4, 4))[:, ::2]), "contiguous"),

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from _build import native_header
+from _build import native_calls, native_header
+from _build.native_header import last_word
 from _build.process import BuildError
 from persisting._engine import boundary, library
 
@@ -32,12 +33,6 @@ SCALARS: dict[str, type[ctypes._SimpleCData[int]]] = {
 
 # What is nothing to them.
 TAKE_NULL = {"pn_owned_release", "pn_table_close", "pn_snapshot_close", "pn_reader_close"}
-
-
-def last_word(declared: str) -> str:
-    """Return the name in a declaration."""
-    word: str = re.findall(r"\w+", declared)[-1]
-    return word
 
 
 def ctype_of(declared: str) -> Any:
@@ -196,6 +191,23 @@ def test_a_declaration_that_is_not_understood_ends_the_build(name: str) -> None:
     sources["ffi/tables.rs"] += f"\n    /// What it does.\n    {declared}\n"
     with pytest.raises(BuildError, match=re.escape(message)):
         native_header.read(sources)
+
+
+def test_the_calls_are_those_of_the_sources() -> None:
+    assert native_calls.CALLS_FILE.read_text() == native_calls.native_calls()
+
+
+@pytest.mark.parametrize("header", ["", "int f(int);\nint g(void (*call)(int));"])
+def test_a_header_of_lancedb_go_that_is_not_understood_ends_the_build(header: str) -> None:
+    with pytest.raises(BuildError, match="not understood"):
+        native_calls.lancedb_functions(header)
+
+
+def test_a_stand_in_gives_and_takes_what_its_function_does() -> None:
+    header = "/* void no(void); */\nvoid f(struct A *a,\n  char ***names);\nint g(void);"
+    f, g = native_calls.lancedb_functions(header)
+    assert f.stand_in().endswith("\nvoid f(struct A *a, char ***names) { to_f(a, names); }")
+    assert g.stand_in().endswith("\nint g(void) { return to_g(); }")
 
 
 def test_declarations_become_those_of_c() -> None:

@@ -13,12 +13,16 @@ import time
 import urllib.request
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pytest
 
 from persisting import PersistingBackend, metrics
 from persisting._cli import main
+from persisting._cli._store_tables import KINDS
 from persisting._cli.top import draw
 from persisting.kv import KVStore
+from persisting.params import ParameterStore
+from persisting.trajectory import TrajectoryStore
 from tests.support import QUIET, ROOT, eventually
 
 if TYPE_CHECKING:
@@ -90,7 +94,8 @@ def test_a_password_is_given(capsys: pytest.CaptureFixture[str]) -> None:
 def drawn(now: dict[str, Any], before: dict[str, Any]) -> dict[str, list[str]]:
     """Return the cells of all tables, by the heads of their columns."""
     head = {"version": "1", "pid": 1}
-    shown = draw({**head, **now}, {**head, **before})
+    none: dict[str, Any] = {kind: [] for kind in ("buckets", *KINDS)}
+    shown = draw({**head, **none, **now}, {**head, **none, **before})
     columns = [column for table in shown.renderables for column in cast("Table", table).columns]
     return {str(column.header): [str(cell) for cell in column.cells] for column in columns}
 
@@ -114,8 +119,8 @@ async def test_rates_are_those_between_two_looks(tmp_path: Path) -> None:
     later = {**bucket, "counts": {**counts, "put_count": 1100}}
     fresh = {**bucket, "path": "new\x1b[2J"}
     cells = drawn(
-        {"time": 12.0, "buckets": [later, fresh], "stores": []},
-        {"time": 10.0, "buckets": [bucket], "stores": []},
+        {"time": 12.0, "buckets": [later, fresh]},
+        {"time": 10.0, "buckets": [bucket]},
     )
     assert cells["bucket"] == [str(tmp_path), "new\N{REPLACEMENT CHARACTER}[2J"]
     assert cells["put/s"] == ["500", ""]
@@ -123,13 +128,18 @@ async def test_rates_are_those_between_two_looks(tmp_path: Path) -> None:
     assert cells["state"] == ["refuses writes"] * 2
 
 
+def looked(url: str) -> dict[str, Any]:
+    """Return what the server says of all buckets and stores."""
+    with urllib.request.urlopen(f"{url}/status.json") as answer:
+        status: dict[str, Any] = json.loads(answer.read())
+    return status
+
+
 def test_stores_of_blocks(tmp_path: Path) -> None:
     with metrics.start_http_server(port=0) as server:
 
         def look() -> dict[str, Any]:
-            with urllib.request.urlopen(f"{server.url}/status.json") as answer:
-                status: dict[str, Any] = json.loads(answer.read())
-            return status
+            return looked(server.url)
 
         with KVStore(tmp_path / "kv", capacity="64 MiB") as store:
             before = look()
@@ -150,6 +160,62 @@ def test_stores_of_blocks(tmp_path: Path) -> None:
     assert cells["written/set"] == ["1.00"]
     assert cells["faults"] == ["0"]
     assert cells["bucket"] == []
+
+
+def test_stores_of_parameters(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    weight = rng.normal(size=200_000).astype(np.float32)
+    with metrics.start_http_server(port=0) as server:
+        with ParameterStore(tmp_path / "params") as store:
+            store.save("model", {"weight": weight})
+            before = looked(server.url)
+            weight[::1000] += 1e-6
+            store.save("model", {"weight": weight})
+            with store.open("model") as version:
+                version.load()
+                assert eventually(lambda: looked(server.url)["parameters"][0]["open_versions"] == 1)
+                now = looked(server.url)
+        assert looked(server.url)["parameters"] == []
+    (state,) = now["parameters"]
+    assert state["whole_bytes"] == state["changed_bytes"] == weight.nbytes
+    before["time"], now["time"] = state["newest_time"] + 5, state["newest_time"] + 7
+    cells = drawn(now, before)
+    assert cells["parameters"] == [str(tmp_path / "params")]
+    assert (cells["names"], cells["versions"], cells["newest"]) == (["1"], ["2"], ["7 s"])
+    assert cells["of tensors"] == ["1.5 MiB"]
+    assert cells["saved/s"] == cells["loaded/s"] == ["390.6 KiB"]
+    assert 50 < float(cells["written/saved"][0].rstrip("%")) < 52
+    assert (cells["pulled/s"], cells["in use"], cells["faults"]) == (["0 bytes"], ["1"], ["0"])
+
+
+def test_stores_of_trajectories(tmp_path: Path) -> None:
+    with metrics.start_http_server(port=0) as server:
+        with (
+            TrajectoryStore(tmp_path / "steps") as store,
+            store.writer(episode_id="one", buffer_bytes=0) as writer,
+        ):
+            writer.append({"obs": np.zeros(4)})
+            before = looked(server.url)
+            writer.extend({"obs": np.ones((9, 4))})
+            store.sampler().sample(32)
+            store.lease([0, 1])
+            batch = store.lease([2])
+            store.ack(batch)
+            store.update_priorities([0, 1, 2], [1, 2, 3])
+            assert eventually(lambda: looked(server.url)["trajectories"][0]["leased"] == 1)
+            now = looked(server.url)
+        assert looked(server.url)["trajectories"] == []
+        assert str(tmp_path) not in metrics.exposition()
+    before["time"], now["time"] = 10.0, 11.0
+    cells = drawn(now, before)
+    assert cells["trajectories"] == [str(tmp_path / "steps")]
+    assert (cells["episodes"], cells["open"], cells["steps"]) == (["1"], ["1"], ["10"])
+    assert (cells["appended/s"], cells["drawn/s"], cells["hot"]) == (["9"], ["32"], ["100%"])
+    assert cells["sample"][0].endswith(" ms")
+    assert (cells["leased"], cells["acked/s"], cells["priorities/s"]) == (["1"], ["1"], ["3"])
+    assert (cells["in sheets"], cells["behind"], cells["faults"]) == (["0"], ["0"], ["0"])
+    # Its two buckets are shown as buckets are.
+    assert sorted(path.rpartition("/")[2] for path in cells["bucket"]) == ["episodes", "steps"]
 
 
 async def test_top_goes_on_until_it_is_interrupted(tmp_path: Path) -> None:

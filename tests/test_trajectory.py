@@ -19,7 +19,7 @@ from persisting._errors import (
     NotFoundError,
     ReadOnlyError,
 )
-from persisting.trajectory import Column, DuplicateError, TrajectoryStore
+from persisting.trajectory import Column, DuplicateError, TrajectoryStore, merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -230,6 +230,113 @@ def test_open_episodes_are_closed_as_lost(store: TrajectoryStore) -> None:
     assert store.episode("one").state == "lost"
     assert len(store.query()) == 0
     assert store.writer(episode_id="one", attempt=1).next_step == 0
+
+
+def test_removed_episodes(tmp_path: Path) -> None:
+    store = TrajectoryStore(tmp_path / "store")
+    for name in ("one", "two", "three"):
+        writer = store.writer(episode_id=name)
+        writer.extend(several(0, 3))
+        if name != "three":
+            writer.end_episode(a_step(3), truncated=True)
+    held = writer
+    sampler = store.sampler(columns=["action"], seed=1)
+    batch = store.lease([0, 4])
+    with pytest.raises(NotFoundError, match='no episode "nope"'):
+        store.remove(["one", "nope"])
+    with pytest.raises(InvalidArgumentError, match="want a list of ids, got 'one'"):
+        store.remove("one")
+    assert store.remove(["one", "three", "one"]) == 2
+    assert store.remove(["one"]) == store.remove([]) == 0
+    assert set(sampler.sample(200).offsets) == {4, 5, 6}
+    with pytest.raises(ConflictError, match="is removed and takes no more steps"):
+        held.extend(several(3, 1))
+    for _ in range(2):  # after an opening it is the same
+        assert [*store.query()["offset"].to_numpy()] == [4, 5, 6]
+        assert store.episodes("state = 'removed'")["episode_id"].to_pylist() == ["one", "three"]
+        assert (store.stats()["removed"], store.stats()["steps"]) == (2, 3)
+        with pytest.raises(NotFoundError, match='"one" was removed'):
+            store.episode("one")
+        with pytest.raises(NotFoundError, match="offset 0 is of no step"):
+            store.take([0, 4])
+        with pytest.raises(ConflictError, match='attempt 0 of episode "one" was removed'):
+            store.writer(episode_id="one")
+        assert store.pending_batches()[0].batch == batch
+        store.close()
+        store = TrajectoryStore(tmp_path / "store")
+    assert store.writer(episode_id="one", attempt=1).next_step == 0
+    store.close()
+    reader = TrajectoryStore(tmp_path / "store", read_only=True)
+    with reader, pytest.raises(ReadOnlyError):
+        reader.remove(["two"])
+
+
+# ---- merging ----
+
+
+def test_stores_are_merged(tmp_path: Path) -> None:
+    one, two = TrajectoryStore(tmp_path / "one"), TrajectoryStore(tmp_path / "two")
+    for name in ("a", "b", "open"):
+        writer = two.writer(env="maze", group="g", episode_id=name, attempt=2)
+        writer.extend(several(0, 3), version=[4, 5, 6])
+        if name != "open":
+            writer.end_episode(a_step(3), truncated=True, metadata={"seed": 1})
+    two.writer(episode_id="empty").end_episode(metadata={"why": "nothing"})
+    two.close()
+    with TrajectoryStore(tmp_path / "two", read_only=True) as two:
+        for _ in range(2):
+            assert merge(one, two, "episode_id != 'b'") == 2
+        assert one.columns == two.columns
+        for _ in range(2):
+            assert merge(one, two) == 3
+        assert one.stats()["steps"] == 6
+        for name in ("a", "b", "empty"):
+            got, wanted = one.episode(name), two.episode(name)
+            about = ("group", "env", "attempt", "state", "terminated", "truncated", "metadata")
+            for member in about:
+                assert getattr(got, member) == getattr(wanted, member)
+            assert [*got.version] == [*wanted.version]
+            assert_steps(got.steps, [a_step(i) for i in range(3)] if len(got) else [])
+        final = one.episode("a").final_observation
+        assert final is not None
+        assert_steps({name: [value] for name, value in final.items()}, [a_step(3)])
+        assert one.remove(["b"]) == 1
+        assert merge(one, two) == 2  # what was removed stays so
+        assert one.episodes("state = 'ended'")["episode_id"].to_pylist() == ["a", "empty"]
+        with pytest.raises(InvalidArgumentError):
+            merge(one, two, "nope")
+    one.close()
+
+
+def test_stores_that_do_not_go_together(tmp_path: Path) -> None:
+    one, two = TrajectoryStore(tmp_path / "one"), TrajectoryStore(tmp_path / "two")
+    assert merge(one, two) == 0
+    for store, value in ((one, 1), (two, 2)):
+        with store.writer(episode_id="a") as writer:
+            writer.extend({"x": np.full(3, value)})
+            writer.end_episode(terminated=True)
+    with pytest.raises(DuplicateError, match="step 0"):
+        merge(one, two)
+    one.writer(episode_id="b", attempt=1).extend({"x": np.arange(2)})
+    for name in ("b", "c"):
+        with two.writer(episode_id=name) as writer:
+            writer.extend({"x": np.arange(3)})
+            writer.end_episode(terminated=True)
+    assert merge(one, two, "episode_id > 'a'") == 1  # of "b" is a higher attempt there
+    assert one.episode("b").state == "open"
+    with TrajectoryStore(tmp_path / "three") as three:
+        three.writer(episode_id="a").extend({"x": np.zeros(2)})
+        with pytest.raises(SchemaError, match=r"'x' is Column.*float64.* here and Column.*int64"):
+            merge(three, two)
+    with TrajectoryStore(tmp_path / "four") as four:
+        four.writer(episode_id="a").extend({"x": np.arange(2), "y": np.zeros(2)})
+        with pytest.raises(SchemaError, match="'y' is None here and Column"):
+            merge(two, four)
+    five = TrajectoryStore(tmp_path / "five", columns={"y": Column.text()})
+    with five, pytest.raises(SchemaError, match=r"'y' is Column.* here and None there"):
+        merge(five, two)
+    one.close()
+    two.close()
 
 
 # ---- queries ----
@@ -542,7 +649,7 @@ class Model:
     def begin(self, name: str, attempt: int) -> None:
         before = self.attempts.get(name)
         if before == attempt:
-            if self.state[name, attempt] == "lost":
+            if self.state[name, attempt] in ("lost", "removed"):
                 raise ConflictError
             return
         if before is not None:
@@ -554,7 +661,7 @@ class Model:
 
     def append(self, key: tuple[str, int], first: int, values: list[int]) -> None:
         have = self.steps[key]
-        if self.state[key] in ("lost", "superseded") or first > len(have):
+        if self.state[key] in ("lost", "superseded", "removed") or first > len(have):
             raise ConflictError
         there = have[first : first + len(values)]
         if self.state[key] == "ended" and len(there) < len(values):
@@ -573,6 +680,11 @@ class Model:
         self.state |= dict.fromkeys(gone, "lost")
         return len(gone)
 
+    def remove(self, name: str) -> int:
+        key = name, self.attempts[name]
+        before, self.state[key] = self.state[key], "removed"
+        return int(before != "removed")
+
 
 def outcome(do: Any) -> type[Exception] | None:
     try:
@@ -589,6 +701,10 @@ def assert_model(store: TrajectoryStore, model: Model) -> None:
     shown = []
     for name, attempt in model.attempts.items():
         key = name, attempt
+        if model.state[key] == "removed":
+            with pytest.raises(NotFoundError):
+                store.episode(name)
+            continue
         assert [*store.episode(name).steps.get("x", ())] == model.steps[key]
         if model.state[key] in ("open", "ended"):
             shown += model.steps[key]
@@ -626,6 +742,8 @@ def test_the_model(tmp_path: Path, seed: int) -> None:
             assert outcome(lambda w=whole: w.end_episode(terminated=True)) == wanted
         if chance.random() < 0.03:
             assert store.close_lost(after=0) == model.lose()
+        if chance.random() < 0.05:
+            assert store.remove([name]) == model.remove(name)
         if chance.random() < 0.05:
             store.close()
             store = TrajectoryStore(tmp_path / "store")

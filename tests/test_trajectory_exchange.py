@@ -13,13 +13,21 @@ import pytest
 from persisting._errors import InvalidArgumentError, SchemaError
 from persisting.trajectory import (
     ATIF_COLUMNS,
+    SAMPLE_COLUMNS,
+    SPAN_COLUMNS,
     DuplicateError,
     TrajectoryStore,
+    export_areal,
     export_atif,
     export_openai,
+    export_otel,
+    export_verl,
+    import_areal,
     import_atif,
     import_openai,
+    import_otel,
     import_rlds,
+    import_verl,
     rlds_steps,
 )
 from tests.support import ROOT
@@ -200,6 +208,261 @@ def test_a_store_of_something_else(tmp_path: Path) -> None:
             exported(export_atif, store)
         with pytest.raises(SchemaError):
             import_openai(store, lines(CHATS))
+
+
+VERL: list[dict[str, Any]] = [
+    {"input": "1+1?", "output": "2", "gts": "2", "score": 1.0, "step": 7, "uid": "a_0_0"},
+    {"input": "1+1?", "output": "3", "gts": "2", "score": 0, "step": 7, "uid": "a_1_0", "acc": 0},
+    {"input": "\ud800", "output": "", "gts": None, "score": None, "step": "last"},
+    {"input": "", "output": "", "gts": None, "score": True, "step": 2**31},
+    {"input": "", "output": "", "gts": None, "score": True, "step": 2**31},
+]
+AREAL: list[dict[str, Any]] = [
+    {
+        "task_id": 3,
+        "sample_idx": i,
+        "seqlen": 9,
+        "prompt_len": 4,
+        "head_version": 1,
+        "tail_version": 2,
+        "reward": i / 2,
+        "prompt": "go",
+        "completion": f"done {i}",
+    }
+    for i in range(2)
+]
+
+
+def test_dumps_of_verl_come_back(tmp_path: Path) -> None:
+    with TrajectoryStore(tmp_path, columns=SAMPLE_COLUMNS) as store:
+        for _ in range(2):
+            assert import_verl(store, lines(VERL)) == len(VERL)
+        assert exported(export_verl, store) == VERL
+        good = store.query("reward = 1.0")
+        assert good.select(["prompt", "completion", "version"]).to_pylist() == [
+            {"prompt": "1+1?", "completion": "2", "version": 7}
+        ]
+        assert store.episodes("group_id = 'a'").num_rows == 2
+        (first, *_) = exported(export_areal, store)
+        assert first == {
+            "prompt": "1+1?",
+            "completion": "2",
+            "reward": 1.0,
+            "tail_version": 7,
+            "gts": "2",
+            "uid": "a_0_0",
+        }
+
+
+def test_dumps_of_areal_come_back(tmp_path: Path) -> None:
+    with TrajectoryStore(tmp_path, columns=SAMPLE_COLUMNS) as store:
+        for _ in range(2):
+            assert import_areal(store, lines(AREAL)) == len(AREAL)
+        assert exported(export_areal, store) == AREAL
+        assert store.query()["version"].to_pylist() == [2, 2]
+        assert store.episodes("group_id = '3'").num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"input": 5}, 'line 1: want a text "input", got 5'),
+        ({"input": "a"}, 'line 1: want a text "output", got None'),
+        (
+            {"input": "a", "output": "b"},
+            r"line 1: want a \"score\", there are \['input', 'output'\]",
+        ),
+    ],
+)
+def test_a_line_that_is_no_sample(tmp_path: Path, members: dict[str, Any], said: str) -> None:
+    with TrajectoryStore(tmp_path, columns=SAMPLE_COLUMNS) as store:
+        with pytest.raises(InvalidArgumentError, match=said):
+            import_verl(store, lines([members]))
+        with pytest.raises(SchemaError, match=r"this one has \['prompt'"):
+            import_atif(store, lines(RUNS))
+
+
+def attribute(name: str, value: Any) -> dict[str, Any]:
+    kind = "intValue" if isinstance(value, int) else "stringValue"
+    return {"key": name, "value": {kind: str(value)}}
+
+
+def span(trace: str, number: int, start: int, *attributes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "traceId": trace,
+        "spanId": f"{number:016x}",
+        "name": f"chat {number}",
+        "kind": 3,
+        "startTimeUnixNano": str(start),
+        "endTimeUnixNano": str(start + 5),
+        "attributes": [*attributes],
+    }
+
+
+QUESTION = [{"role": "user", "parts": [{"type": "text", "content": "1+1? é"}]}]
+STRUCTURED = {
+    "key": "gen_ai.input.messages",
+    "value": {
+        "arrayValue": {
+            "values": [
+                {
+                    "kvlistValue": {
+                        "values": [
+                            {"key": "role", "value": {"stringValue": "tool"}},
+                            {"key": "n", "value": {"intValue": "3"}},
+                            {"key": "ok", "value": {"boolValue": True}},
+                        ]
+                    }
+                }
+            ]
+        }
+    },
+}
+SCOPE = {"scope": {"name": "agents", "version": "1"}}
+RESOURCE = {"resource": {"attributes": [attribute("service.name", "solver")]}}
+TRACES: list[dict[str, Any]] = [
+    {
+        "resourceSpans": [
+            RESOURCE
+            | {
+                "scopeSpans": [
+                    SCOPE
+                    | {
+                        "spans": [
+                            span(
+                                "aa" * 16,
+                                2,
+                                200,
+                                attribute("gen_ai.operation.name", "chat"),
+                                attribute("gen_ai.output.messages", "[]"),
+                                attribute("gen_ai.usage.input_tokens", 12),
+                                attribute("gen_ai.usage.output_tokens", 3),
+                                attribute("gen_ai.request.model", "m"),
+                            ),
+                            span("bb" * 16, 3, 50, STRUCTURED),
+                            span("aa" * 16, 4, 150, attribute("http.request.method", "GET")),
+                        ]
+                    }
+                ]
+            }
+        ]
+    },
+    {
+        "resourceSpans": [
+            {
+                "scopeSpans": [
+                    {
+                        "spans": [
+                            span(
+                                "aa" * 16,
+                                1,
+                                100,
+                                attribute("gen_ai.agent.name", "solver"),
+                                attribute("gen_ai.conversation.id", "talk"),
+                                attribute("gen_ai.input.messages", json.dumps(QUESTION)),
+                            )
+                        ]
+                    }
+                ]
+            }
+        ]
+    },
+]
+
+
+def spans(documents: list[Any]) -> dict[str, Any]:
+    """Return the spans of a file by their ids, with their scopes and resources."""
+    found = {}
+    for document in documents:
+        for resource in document["resourceSpans"]:
+            for scope in resource["scopeSpans"]:
+                for one in scope["spans"]:
+                    about = scope.get("scope"), resource.get("resource")
+                    by_key = sorted(one["attributes"], key=lambda a: str(a["key"]))
+                    found[one["spanId"]] = {**one, "attributes": by_key}, *about
+    return found
+
+
+def test_spans_come_back(tmp_path: Path) -> None:
+    with TrajectoryStore(tmp_path, columns=SPAN_COLUMNS) as store:
+        for _ in range(2):
+            assert import_otel(store, lines(TRACES)) == 2
+        run = store.episode("aa" * 16)
+        assert (run.env, run.group) == ("solver", "talk")
+        assert run.steps["name"] == ["chat 1", "chat 2"]
+        assert run.steps["operation"] == ["", "chat"]
+        assert json.loads(run.steps["input"][0]) == QUESTION
+        assert run.steps["input_tokens"].tolist() == [-1, 12]
+        assert run.steps["output_tokens"].tolist() == [-1, 3]
+        assert run.steps["start"].tolist() == [100, 200]
+        assert run.steps["end"].tolist() == [105, 205]
+        other = store.episode("bb" * 16)
+        assert json.loads(other.steps["input"][0]) == [{"role": "tool", "n": 3, "ok": True}]
+        written = exported(export_otel, store)
+    assert len(written) == 2
+    wanted, found = spans(TRACES), spans(written)
+    del wanted[f"{4:016x}"]  # of something else
+    # Messages that were nested are a JSON text, as the conventions allow.
+    text = other.steps["input"][0]
+    wanted[f"{3:016x}"][0]["attributes"] = [attribute("gen_ai.input.messages", text)]
+    assert found == wanted
+    with TrajectoryStore(tmp_path / "again", columns=SPAN_COLUMNS) as store:
+        assert import_otel(store, lines(written)) == 2
+        assert exported(export_otel, store) == written
+
+
+def test_spans_of_ones_own(tmp_path: Path) -> None:
+    """A step that was not imported gets ids, always the same."""
+    step = {"name": "call", "operation": "chat", "input": "", "output": "[]", "more": ""}
+    step |= {"input_tokens": 1, "output_tokens": -1, "start": 5, "end": 6}
+    with TrajectoryStore(tmp_path, columns=SPAN_COLUMNS) as store:
+        with store.writer(episode_id="one") as writer:
+            for _ in range(2):
+                writer.append(step)
+            writer.end_episode(terminated=True)
+        (one,) = exported(export_otel, store)
+        assert [one] == exported(export_otel, store)
+    first, second = one["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert first["traceId"] == second["traceId"]
+    assert first["spanId"] != second["spanId"]
+    assert (len(first["traceId"]), len(first["spanId"])) == (32, 16)
+    assert [a["key"] for a in first["attributes"]] == [
+        "gen_ai.operation.name",
+        "gen_ai.output.messages",
+        "gen_ai.usage.input_tokens",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ({}, 'want "resourceSpans", a list of objects, got None'),
+        ({"resourceSpans": [5]}, 'want "resourceSpans"'),
+        ({"resourceSpans": [{"scopeSpans": {}}]}, 'want "scopeSpans", a list'),
+        ({"resourceSpans": [{"scopeSpans": [{"spans": [{}]}]}]}, 'want a span with a "traceId"'),
+    ],
+)
+def test_a_line_that_is_no_trace(tmp_path: Path, line: Any, said: str) -> None:
+    with TrajectoryStore(tmp_path, columns=SPAN_COLUMNS) as store:
+        with pytest.raises(InvalidArgumentError, match=f"line 2: {said}"):
+            import_otel(store, lines([TRACES[0], line]))
+        assert exported(export_otel, store) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"startTimeUnixNano": "soon"}, '"startTimeUnixNano": want nanoseconds'),
+        ({"attributes": [{"value": 1}]}, '"attributes": want objects with a text "key"'),
+        ({"spanId": ""}, 'want a span with a "spanId"'),
+    ],
+)
+def test_a_span_that_is_none(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    one = span("aa" * 16, 1, 5, attribute("gen_ai.operation.name", "chat")) | change
+    line = {"resourceSpans": [{"scopeSpans": [{"spans": [one]}]}]}
+    store = TrajectoryStore(tmp_path, columns=SPAN_COLUMNS)
+    with store, pytest.raises(InvalidArgumentError, match=said):
+        import_otel(store, lines([line]))
 
 
 def play(

@@ -12,7 +12,6 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from persisting._cli import main
@@ -23,8 +22,18 @@ from persisting._errors import (
     InvalidArgumentError,
     NotFoundError,
     SchemaError,
+    WaitTimeoutError,
 )
-from persisting.trajectory import Column, Groups, NStep, Slices, Steps, TrajectoryStore
+from persisting.trajectory import (
+    Column,
+    Groups,
+    NStep,
+    RateLimit,
+    Slices,
+    Steps,
+    TrajectoryStore,
+)
+from persisting.trajectory._served import Served
 from tests.programs.trajectory_rollout import SAMPLES, steps
 from tests.support import ROOT, Doomed, command, eventually, python, run
 
@@ -33,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Served:
+class Owner:
     """A process that serves a store."""
 
     def __init__(self, path: Path) -> None:
@@ -63,8 +72,8 @@ class Served:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    made = Served(tmp_path)
+def served(tmp_path: Path) -> Iterator[Owner]:
+    made = Owner(tmp_path)
     yield made
     if made.process.returncode is None:
         assert made.end(signal.SIGTERM) == 0
@@ -131,6 +140,10 @@ def test_a_connection_is_a_store(both: list[TrajectoryStore]) -> None:
     assert store.episode("more").version.tolist() == [7, 8, 9]
     assert store.close_lost(0) == 1
     assert owner.episode("more").state == "lost"
+    assert store.remove(["0", "more"]) == 2
+    assert store.stats()["removed"] == owner.stats()["removed"] == 2
+    with pytest.raises(NotFoundError, match="nobody"):
+        store.remove(["1", "nobody"])
 
 
 def _cells() -> dict[str, Any]:
@@ -172,21 +185,66 @@ def test_the_same_is_drawn(both: list[TrajectoryStore]) -> None:
     assert newer.versions.min() == 3
 
 
-def test_values_are_kept_by_what_they_are(both: list[TrajectoryStore]) -> None:
-    names = [np.empty((3, 32), np.uint8) for _ in both]
-    values = pa.RecordBatch.from_pydict({"value": [b"one", b"two" * 1000, b"one"]})
-    for store, found in zip(both, names, strict=True):
-        store._store.keep(values, found)
-    assert (names[0] == names[1]).all()
-    assert (names[0][0] == names[0][2]).all()
-    for store in both:
-        with store._store.kept(names[1][1:]) as rows:
-            assert [v for batch in rows for v in batch["value"].to_pylist()] == [
-                b"two" * 1000,
-                b"one",
-            ]
-    with pytest.raises(NotFoundError, match="no value of that name"):
-        both[1]._store.kept(np.zeros((1, 32), np.uint8))
+def test_values_are_stored_by_content(tmp_path: Path) -> None:
+    columns = {"prompt": Column.text(by_content=True), "by": Column.segments()}
+    prompts = ["one", "two" * 1000, "one", "three"]
+    with TrajectoryStore(tmp_path / "store") as owner:
+        address = owner.serve(tmp_path / "sock").addresses[0]
+        with TrajectoryStore.connect(address, columns=columns) as store:
+            writer = store.writer(episode_id="one")
+            for at, prompt in enumerate(prompts[:2]):
+                writer.append({"x": at, "prompt": prompt, "by": [(3, 1), (4 + at, 2)]})
+            writer.extend({"x": [2, 3], "prompt": prompts[2:], "by": [[(5, 1)], [(6, 1)]]})
+            for each in (owner, store):
+                assert each.episode("one").steps["prompt"] == prompts
+                assert each.take([3, 0], ["prompt"])["prompt"] == ["three", "one"]
+            assert store.episode("one").version.tolist() == [3, 3, 5, 6]
+            assert store.columns == owner.columns
+        with pytest.raises(NotFoundError, match="no value of that name"):
+            Served(address).kept(np.zeros((1, 32), np.uint8))
+
+
+def test_the_same_bounds_hold(both: list[TrajectoryStore]) -> None:
+    _, store = both
+    fill(store, 2)
+    drawn = [
+        s.sampler(
+            Slices(3, pad="edge", burn_in=2),
+            order="fifo",
+            columns=["obs", "tokens"],
+            next=("obs",),
+            where="reward > 2",
+            times=1,
+            seed=2,
+        )
+        for s in both
+    ]
+    for _ in range(2):
+        own, other = (sampler.sample(4) for sampler in drawn)
+        assert (own.offsets == other.offsets).all()
+        assert (own["next_obs"] == other["next_obs"]).all()
+        assert (own["tokens"].values == other["tokens"].values).all()
+    assert drawn[0].state_dict() == drawn[1].state_dict()
+    own, other = (s.sampler(order="sequential", next=("tokens",)).sample(5) for s in both)
+    for batch in (own, other):
+        assert batch.next_offsets is not None
+        assert batch.next_offsets.tolist() == [1, 2, 3, 4, 5]
+    assert (own["next_tokens"].values == other["next_tokens"].values).all()
+    fill_more = {name: [value] * 3 for name, value in _cells().items()}
+    before = store.sampler(where="reward = 0.5", order="sequential")
+    store.writer(episode_id="more").extend(fill_more)
+    assert before.sample(4).draws == 0
+    before.refresh()
+    assert before.sample(4).draws == 3
+    limited = store.sampler(limit=RateLimit(21, samples_per_insert=1, error_buffer=1))
+    with pytest.raises(WaitTimeoutError, match="steps"):
+        limited.sample(1, timeout=0.02)
+    limited.wait_for_room(2, timeout=0)
+    writer = store.writer(episode_id="last", buffer_bytes=0)
+    thread = threading.Timer(0.05, lambda: [writer.append(_cells()) for _ in range(3)])
+    thread.start()
+    assert limited.sample(1).draws == 1
+    thread.join()
 
 
 def test_batches_are_leased(both: list[TrajectoryStore]) -> None:
@@ -269,7 +327,7 @@ def test_the_order_of_samples_has_shares(both: list[TrajectoryStore]) -> None:
         assert sorted(seen) == sorted(store.query()["offset"].to_pylist())
 
 
-def test_what_a_killed_writer_appended_is_there(served: Served) -> None:
+def test_what_a_killed_writer_appended_is_there(served: Owner) -> None:
     written = python(
         "import os, sys, signal\n"
         "from persisting.trajectory import TrajectoryStore\n"
@@ -292,7 +350,7 @@ def test_what_a_killed_writer_appended_is_there(served: Served) -> None:
         assert store.writer(episode_id="forked").next_step == 1
 
 
-def test_an_owner_that_is_killed(served: Served) -> None:
+def test_an_owner_that_is_killed(served: Owner) -> None:
     with TrajectoryStore.connect(served.address) as store:
         writer = store.writer(episode_id="one")
         for at in range(40):
@@ -328,7 +386,7 @@ def test_an_owner_that_is_killed(served: Served) -> None:
         assert store.episode("kept").steps["x"].tolist() == [1, 2]
 
 
-def rollouts(served: Served, workers: int, prompts: int) -> list[subprocess.Popen[bytes]]:
+def rollouts(served: Owner, workers: int, prompts: int) -> list[subprocess.Popen[bytes]]:
     return [
         subprocess.Popen(
             command("trajectory_rollout", served.address, worker, workers, prompts), cwd=ROOT
@@ -344,7 +402,7 @@ def finish(processes: list[subprocess.Popen[bytes]]) -> None:
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_writers_go_on_when_the_owner_is_killed(served: Served, kills: int) -> None:
+def test_writers_go_on_when_the_owner_is_killed(served: Owner, kills: int) -> None:
     prompts, chance = 10 * kills, random.Random(kills)
     writers = rollouts(served, 3, prompts)
     with TrajectoryStore.connect(served.address) as store:
@@ -367,7 +425,7 @@ def test_writers_go_on_when_the_owner_is_killed(served: Served, kills: int) -> N
     ("workers", "kills"), [(3, 3), pytest.param(8, 20, marks=pytest.mark.slow)]
 )
 def test_a_loop_of_groups_learns_each_sample_once(
-    served: Served, tmp_path: Path, workers: int, kills: int
+    served: Owner, tmp_path: Path, workers: int, kills: int
 ) -> None:
     prompts, checkpoint, chance = 12 * kills, tmp_path / "checkpoint", random.Random(kills)
     writers = rollouts(served, workers, prompts)
@@ -387,13 +445,15 @@ def test_a_loop_of_groups_learns_each_sample_once(
         assert store.pending_batches() == []
 
 
-def test_the_commands(served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands(served: Owner, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with TrajectoryStore.connect(served.address) as store:
         fill(store, 1)
     assert main(["traj", "ls", served.address]) == 0
     assert "8 steps, truncated" in capsys.readouterr().out
     assert main(["traj", "show", served.address, "0", "-n", "2"]) == 0
     assert "final observation" in capsys.readouterr().out
+    assert main(["traj", "rm", served.address, "0", "--yes"]) == 0
+    assert "1 episode removed" in capsys.readouterr().err
     assert main(["traj", "serve", str(tmp_path / "store")]) == 2
     assert "--socket" in capsys.readouterr().err
     assert main(["traj", "serve", str(tmp_path / "store"), "--socket", str(tmp_path / "s")]) == 2

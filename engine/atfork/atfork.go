@@ -1,10 +1,13 @@
 package atfork
 
 /*
+#cgo LDFLAGS: -ldl
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
@@ -56,10 +59,20 @@ static int close_noted(int fd) {
   pthread_mutex_unlock(&guard);
   return failed;
 }
+
+// Loads a library. Returns why it cannot be, which the caller frees.
+static char* load_whole(const char* name, void** out) {
+  pthread_mutex_lock(&guard);
+  *out = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+  char* why = *out ? NULL : strdup(dlerror());
+  pthread_mutex_unlock(&guard);
+  return why;
+}
 */
 import "C"
 
 import (
+	"errors"
 	"io/fs"
 	"syscall"
 	"unsafe"
@@ -82,4 +95,18 @@ func Close(fd int) error {
 		return syscall.Errno(failed)
 	}
 	return nil
+}
+
+// Load loads a library of C for the life of the process. A fork waits for it: the loader of a child that was forked in the
+// middle could load nothing more, which modules of Python are as well.
+func Load(library string) (unsafe.Pointer, error) {
+	name := C.CString(library)
+	defer C.free(unsafe.Pointer(name))
+	var loaded unsafe.Pointer
+	why := C.load_whole(name, &loaded)
+	defer C.free(unsafe.Pointer(why))
+	if loaded == nil {
+		return nil, errors.New(C.GoString(why))
+	}
+	return loaded, nil
 }

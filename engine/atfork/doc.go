@@ -1,4 +1,4 @@
-// Package atfork opens files that a forked child does not keep.
+// Package atfork does what a fork must not come into: it opens files that a forked child does not keep, and loads libraries.
 //
 // A lock of flock belongs to the open file, which a child shares with the process that forked it. Without more, the child of
 // a process that has died would go on holding its locks. A program that is executed is no such child: the descriptors are
@@ -6,13 +6,13 @@
 //
 // # Layers
 //
-// Above nothing of the project; below statefile, whose locks are opened by it. It is in C, since a handler of pthread_atfork runs in a
+// Above nothing of the project; below statefile, whose locks are opened by it, and lance, whose library it loads. It is in C, since a handler of pthread_atfork runs in a
 // child in which no Go code may.
 //
 // # Concurrency
 //
-// Open and Close may be called from any goroutine. Both hold one mutex of C, which a fork takes as well: so no fork comes between the
-// opening of a file and the note of it, and a child closes all that is noted.
+// All may be called from any goroutine. They hold one mutex of C, which a fork takes as well: so no fork comes between the
+// opening of a file and the note of it, a child closes all that is noted, and it never finds a library that is half loaded.
 //
 // # What a crash costs
 //

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/persisting/persisting/vfs"
 	"github.com/persisting/persisting/vfs/faultfs"
 )
 
@@ -45,46 +46,64 @@ func read(g *Segment, w Want) ([]byte, error) {
 	return b, err
 }
 
-// TestLongBlocks reads blocks about as long as what is read at once, into pieces of all sizes.
+// TestLongBlocks reads blocks about as long as what is read at once, into pieces of all sizes, through the page cache and past it.
 func TestLongBlocks(t *testing.T) {
 	mem := faultfs.NewMem()
 	if err := mem.MkdirAll("/d"); err != nil {
 		t.Fatal(err)
 	}
-	g, err := NewStore(mem, "/d", Identity{}, 7, 4<<20).Create(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := g.Begin(1, 0); err != nil {
-		t.Fatal(err)
-	}
-	for _, length := range []int{readBytes - 1, readBytes, readBytes + 1, 2*readBytes - 1, 2 * readBytes, 3*readBytes + 5, 2 * spanBytes, 4*spanBytes + 4097} {
-		payload := make([]byte, length)
-		for i := range payload {
-			payload[i] = byte(i * 7 >> 3)
+	for dir, fsys := range map[string]vfs.FS{"/d": mem, t.TempDir(): vfs.OS} {
+		g, err := NewStore(fsys, dir, Identity{}, 7, 8<<20).Create(0)
+		if err != nil {
+			t.Fatal(err)
 		}
-		w := write(t, g, "key", payload)
-		for _, step := range []int{1000, readBytes / 2, readBytes, readBytes + 1, length} {
-			got := make([]byte, length)
-			var pieces [][]byte
-			for from := 0; from < length; from += step {
-				pieces = append(pieces, got[from:min(from+step, length)], nil)
-			}
-			for helpers := -1; helpers < 4; helpers++ {
+		if err := g.Begin(1, 0); err != nil {
+			t.Fatal(err)
+		}
+		for _, length := range []int{
+			readBytes - 1, readBytes, readBytes + 1, 2*readBytes - 1, 2 * readBytes, 3*readBytes + 5, 2 * spanBytes, 4*spanBytes + 4097,
+			2 * pastBytes, 2*pastBytes + 3*PageBytes - 1,
+		} {
+			longBlock(t, g, length)
+		}
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func longBlock(t *testing.T, g *Segment, length int) {
+	t.Helper()
+	payload := make([]byte, length)
+	for i := range payload {
+		payload[i] = byte(i * 7 >> 3)
+	}
+	w := write(t, g, "key", payload)
+	for _, step := range []int{1000, readBytes / 2, readBytes, readBytes + 1, length} {
+		got := make([]byte, length)
+		var pieces [][]byte
+		for from := 0; from < length; from += step {
+			pieces = append(pieces, got[from:min(from+step, length)], nil)
+		}
+		for helpers := -1; helpers < 4; helpers++ {
+			for name, read := range map[string]func(Want, [][]byte, int) error{"through": g.Read, "past": g.ReadPast} {
 				clear(got)
-				if err := g.Read(w, pieces, helpers); err != nil || !bytes.Equal(got, payload) {
-					t.Errorf("%d bytes in pieces of %d with %d helpers: %v", length, step, helpers, err)
+				if err := read(w, pieces, helpers); err != nil || !bytes.Equal(got, payload) {
+					t.Errorf("%d bytes in pieces of %d with %d helpers, %s the cache: %v", length, step, helpers, name, err)
 				}
 			}
 		}
-		if err := g.file.WriteAt([][]byte{{payload[length-1] ^ 1}}, int64(w.Page+1)*PageBytes+int64(length)-1); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := read(g, w); !errors.Is(err, ErrBlock) {
-			t.Errorf("%d bytes with another last one: %v", length, err)
-		}
-		g.Return(w.Page, w.Length)
 	}
+	if err := g.file.WriteAt([][]byte{{payload[length-1] ^ 1}}, int64(w.Page+1)*PageBytes+int64(length)-1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(g, w); !errors.Is(err, ErrBlock) {
+		t.Errorf("%d bytes with another last one: %v", length, err)
+	}
+	if err := g.ReadPast(w, [][]byte{payload}, 0); !errors.Is(err, ErrBlock) {
+		t.Errorf("%d bytes with another last one, past the cache: %v", length, err)
+	}
+	g.Return(w.Page, w.Length)
 }
 
 func TestOnlyWhatIsWantedIsRead(t *testing.T) {

@@ -49,7 +49,13 @@
 //
 // A read brings the header with the first part of the payload, in one call, and compares epoch, place, namespace, key, length and
 // both checksums. What does not fit is an [ErrBlock]; the caller's memory may hold anything then. A long payload may be divided
-// among processors, whose checksums are joined.
+// among processors, whose checksums are joined. A block that is not in memory can be read past the page cache: into a buffer in
+// huge pages, from where it is summed and copied. That leaves the cache to what is read again, and takes less of the processor.
+//
+// # Writing
+//
+// A long payload is summed and written in parts, each while the processor has it, and the first part comes last, in one call with
+// the header: without a header there is no block. Those who write to one file take turns.
 //
 // # Concurrency
 //
@@ -57,8 +63,8 @@
 //
 // # What a crash costs
 //
-// Of the process: blocks whose writing had not ended. Of the machine: what was written since the last Sync as well. Either way
-// a block is read as it was written or not at all.
+// Of the process: blocks whose writing had not ended. Of the machine: what was written since the last Sync as well, and a segment
+// that was made since then with its file. Either way a block is read as it was written or not at all.
 //
 // # Layers
 //

@@ -19,6 +19,11 @@ const (
 // Read fills the pieces with the payload of a block. An error is of the disk, or matches [ErrBlock] where the block is not, as
 // a whole, what is wanted. So many helpers take part where the block is long enough, each on a processor of its own.
 func (g *Segment) Read(w Want, pieces [][]byte, helpers int) error {
+	return g.read(w, pieces, helpers, g.readParts)
+}
+
+// read divides a block into spans, has each be read, and looks at what came.
+func (g *Segment) read(w Want, pieces [][]byte, helpers int, fill func(head []byte, s *span, off int64) (uint32, error)) error {
 	head := pagePool.Get().(*[PageBytes]byte)
 	defer pagePool.Put(head)
 	off := int64(w.Page) * PageBytes
@@ -26,11 +31,11 @@ func (g *Segment) Read(w Want, pieces [][]byte, helpers int) error {
 	var helping sync.WaitGroup
 	for i := 1; i < len(spans); i++ {
 		s := &spans[i]
-		helping.Go(func() { s.sum, s.err = g.readParts(nil, s.pieces, off+PageBytes+s.from) })
+		helping.Go(func() { s.sum, s.err = fill(nil, s, off+PageBytes+s.from) })
 	}
 	// The header comes with the first part, in one call: most blocks that are asked for are there,
 	// and a call for the header alone would be one more to the disk.
-	spans[0].sum, spans[0].err = g.readParts(head[:], spans[0].pieces, off)
+	spans[0].sum, spans[0].err = fill(head[:], &spans[0], off)
 	helping.Wait()
 	sum, err := together(spans)
 	if err != nil {
@@ -43,9 +48,9 @@ func (g *Segment) Read(w Want, pieces [][]byte, helpers int) error {
 	return err
 }
 
-// readParts fills a page of header, unless that is nil, and pieces behind it, and returns the checksum of the pieces.
-func (g *Segment) readParts(head []byte, pieces [][]byte, off int64) (sum uint32, err error) {
-	for head != nil || len(pieces) > 0 {
+// readParts fills a page of header, unless that is nil, and the pieces of a span behind it, and returns their checksum.
+func (g *Segment) readParts(head []byte, s *span, off int64) (sum uint32, err error) {
+	for pieces := s.pieces; head != nil || len(pieces) > 0; {
 		var part [][]byte
 		part, pieces = cut(pieces, readBytes)
 		all := part
@@ -57,7 +62,7 @@ func (g *Segment) readParts(head []byte, pieces [][]byte, off int64) (sum uint32
 		}
 		off += int64(len(head)) + readBytes
 		head = nil
-		sum = extend(sum, part)
+		sum = extendAll(sum, part)
 	}
 	return sum, nil
 }

@@ -41,11 +41,15 @@ type Segment struct {
 	Slot  uint32
 	store *Store
 	file  vfs.File
+	past  past
 
 	epoch atomic.Uint64
 	ring  atomic.Uint32
 	dirty atomic.Bool // written to since the last Sync
 	sync  sync.Mutex  // of those that bring it to the disk
+	named bool        // the directory is known to have it on the disk; guarded by sync
+
+	writing sync.Mutex // of those that write to the file
 
 	mu   sync.Mutex
 	used uint32 // pages taken from the front
@@ -98,7 +102,8 @@ func (s *Store) Slots() ([]uint32, error) {
 	return slots, nil
 }
 
-// Create makes the file of a slot, of the full size and empty. What it could not finish it removes.
+// Create makes the file of a slot, of the full size and empty. What it could not finish it removes. It does not wait for the disk:
+// the first Sync brings file and name there, with what was written meanwhile.
 func (s *Store) Create(slot uint32) (*Segment, error) {
 	path := s.Path(slot)
 	f, err := s.FS.Create(path)
@@ -107,14 +112,7 @@ func (s *Store) Create(slot uint32) (*Segment, error) {
 	}
 	// All of the space now, so that a full disk is told of here, where a store can do without one
 	// segment, and not by a write of a block.
-	err = f.Preallocate(s.SegmentBytes)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = s.FS.SyncDir(s.Dir)
-	}
-	if err != nil {
+	if err := f.Preallocate(s.SegmentBytes); err != nil {
 		err = errors.Join(err, f.Close(), s.FS.Remove(path))
 		return nil, fmt.Errorf("blob: make segment %s: %w", path, err)
 	}
@@ -315,24 +313,6 @@ func (g *Segment) SetUsed(pages uint32) {
 // End is the page behind a block.
 func End(page, length uint32) uint32 { return page + pagesOf(length) }
 
-// Write writes a block at a page that was reserved, and fills in h where it lies and what its checksum is.
-func (g *Segment) Write(page uint32, h *Header, pieces [][]byte) error {
-	h.Epoch, h.Slot, h.Page = g.Epoch(), g.Slot, page
-	h.Sum = Checksum(pieces)
-	head := pagePool.Get().(*[PageBytes]byte)
-	defer pagePool.Put(head)
-	h.encode(head[:], g.store.id)
-	// One call for header and payload: a crash in between leaves a header without its payload,
-	// which the checksum finds.
-	all := make([][]byte, 0, 1+len(pieces))
-	all = append(append(all, head[:]), pieces...)
-	g.dirty.Store(true)
-	if err := g.file.WriteAt(all, int64(page)*PageBytes); err != nil {
-		return fmt.Errorf("blob: write block: %w", err)
-	}
-	return nil
-}
-
 // pagePool has the pages that headers are read into and written from.
 var pagePool = sync.Pool{New: func() any { return new([PageBytes]byte) }}
 
@@ -404,7 +384,12 @@ func (g *Segment) Sync() error {
 	if !g.dirty.Swap(false) {
 		return nil
 	}
-	if err := g.file.Datasync(); err != nil {
+	err := g.file.Datasync()
+	if err == nil && !g.named {
+		err = g.store.FS.SyncDir(g.store.Dir)
+		g.named = err == nil
+	}
+	if err != nil {
 		g.dirty.Store(true)
 		return fmt.Errorf("blob: sync segment: %w", err)
 	}
@@ -412,7 +397,7 @@ func (g *Segment) Sync() error {
 }
 
 // Close closes the file; what was not synced is left to the system.
-func (g *Segment) Close() error { return g.file.Close() }
+func (g *Segment) Close() error { return errors.Join(g.file.Close(), g.past.close()) }
 
 // Probe writes what page 0 holds once more, to find out whether the disk takes writes.
 func (g *Segment) Probe() error {

@@ -101,7 +101,7 @@ func Receive(from io.Reader, id Identity, w Want, pieces [][]byte) error {
 				return err
 			}
 		}
-		sum = extend(sum, part)
+		sum = extendAll(sum, part)
 	}
 	// Looked at when all was read, so that the connection is at the next answer whatever is wrong
 	// with this one.

@@ -6,7 +6,15 @@ import (
 )
 
 // Checksum is that of payloads.
-func Checksum(pieces [][]byte) uint32 { return extend(0, pieces) }
+func Checksum(pieces [][]byte) uint32 { return extendAll(0, pieces) }
+
+// extendAll is extend for memory in pieces.
+func extendAll(sum uint32, pieces [][]byte) uint32 {
+	for _, p := range pieces {
+		sum = extend(sum, p)
+	}
+	return sum
+}
 
 // nearBytes is how much is fetched and then summed, four times what crc32 takes at once in three places.
 const nearBytes = 4 * 4032
@@ -14,14 +22,12 @@ const nearBytes = 4 * 4032
 // extend sums what memory far from the processor holds: copies of the kernel pass by the caches, and the three places at which
 // crc32 reads at once are too short for the processor to read ahead. Blocks of 1.5 MiB on two threads: 10.1 GB/s and not 7.3,
 // and with the read of each from the page cache 6.4 and not 4.9.
-func extend(sum uint32, pieces [][]byte) uint32 {
-	for _, p := range pieces {
-		for len(p) > 0 {
-			near := p[:min(len(p), nearBytes)]
-			runtime.KeepAlive(fetch(near)) // else the compiler leaves it out
-			sum = crc32.Update(sum, castagnoli, near)
-			p = p[len(near):]
-		}
+func extend(sum uint32, p []byte) uint32 {
+	for len(p) > 0 {
+		near := p[:min(len(p), nearBytes)]
+		runtime.KeepAlive(fetch(near)) // else the compiler leaves it out
+		sum = crc32.Update(sum, castagnoli, near)
+		p = p[len(near):]
 	}
 	return sum
 }

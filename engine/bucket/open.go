@@ -72,6 +72,8 @@ func openLocked(dir string, opts options.Options, lock *statefile.Lock) (*Bucket
 	b.inBackground(b.ingest.ringLoop)
 	b.inBackground(b.flusher.flushLoop)
 	b.inBackground(b.upkeep.compactLoop)
+	// So that the first flush does not wait for it. The puts before it do not need it.
+	lance.Preload()
 	return b, nil
 }
 

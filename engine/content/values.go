@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"strconv"
@@ -90,7 +89,7 @@ func (v *Values) recover(b *bucket.Bucket) error {
 	if err != nil {
 		return err
 	}
-	return each(c, func(rec arrow.Record) error {
+	return c.Each(func(rec arrow.Record, _ int64) error {
 		names, ok := column(rec, NameColumn).(*array.Binary)
 		offsets, known := column(rec, lance.OffsetColumn).(*array.Int64)
 		if !ok || !known {
@@ -300,25 +299,6 @@ func column(rec arrow.Record, name string) arrow.Array {
 		return rec.Column(at[0])
 	}
 	return nil
-}
-
-// each calls do with all batches of a cursor, which it closes.
-func each(c *table.Cursor, do func(rec arrow.Record) error) (err error) {
-	defer func() { err = errors.Join(err, c.Close()) }()
-	for {
-		rec, err := c.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		err = do(rec)
-		rec.Release()
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // Check returns why a batch is not one of values, as [Values.Keep] takes them.

@@ -71,7 +71,7 @@ func want(t *testing.T, v *Values, count int64, names []Name, values ...string) 
 		t.Fatal(err)
 	}
 	var found []string
-	err = each(c, func(rec arrow.Record) error {
+	err = c.Each(func(rec arrow.Record, _ int64) error {
 		column := column(rec, ValueColumn).(*array.Binary)
 		for i := range column.Len() {
 			found = append(found, string(column.Value(i)))

@@ -2,45 +2,6 @@ package kv
 
 import "sync"
 
-// ghosts are the hashes of blocks that were forgotten a short time ago. One that is set again had left too early, and goes to the
-// main ring at once; with second_hit it is stored, since it was wanted twice.
-type ghosts struct {
-	mu    sync.Mutex
-	known map[uint64]struct{}
-	order []uint64 // a ring once it is full
-	next  int
-}
-
-// ghostLimit is how many hashes are kept; they take up to 8 MB.
-const ghostLimit = 1 << 18
-
-func newGhosts() *ghosts { return &ghosts{known: map[uint64]struct{}{}} }
-
-func (g *ghosts) add(hash uint64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if _, ok := g.known[hash]; ok {
-		return
-	}
-	g.known[hash] = struct{}{}
-	if len(g.order) < ghostLimit {
-		g.order = append(g.order, hash)
-		return
-	}
-	delete(g.known, g.order[g.next])
-	g.order[g.next] = hash
-	g.next = (g.next + 1) % ghostLimit
-}
-
-// has says whether a hash is among them, and takes it out.
-func (g *ghosts) has(hash uint64) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	_, ok := g.known[hash]
-	delete(g.known, hash)
-	return ok
-}
-
 // sketch counts how often hashes came, at most 15 times and never too low; all counts are halved from time to time.
 type sketch struct {
 	mu     sync.Mutex

@@ -15,7 +15,11 @@ func (s *Store) load(o *owner, key []byte, pieces [][]byte, total int64) int8 {
 	defer s.loading.Add(-1)
 	waiting, _ := s.mover.Loads.Length()
 	l, result := s.lend(o, key, total, func(g *segment, want blob.Want) error {
-		return g.Read(want, pieces, s.processors-busy-waiting)
+		helpers := s.processors - busy - waiting
+		if g.Away(want) && s.passes(o.hash(key)) {
+			return g.ReadPast(want, pieces, helpers)
+		}
+		return g.Read(want, pieces, helpers)
 	})
 	if result != transfer.OK {
 		return result
@@ -24,6 +28,16 @@ func (s *Store) load(o *owner, key []byte, pieces [][]byte, total int64) int8 {
 	s.stats.hits.Add(1)
 	s.stats.readBytes.Add(total)
 	return transfer.OK
+}
+
+// passes says whether a block that is not in memory is read past the page cache, which is the faster way. One that was a short time
+// ago is read from the disk again and again, and is better kept in memory by the system.
+func (s *Store) passes(hash uint64) bool {
+	if s.passed.has(hash) {
+		return false
+	}
+	s.passed.add(hash)
+	return true
 }
 
 // Exists returns the length of a block, -1 where there is none. For lease it is not forgotten. No disk is waited for.

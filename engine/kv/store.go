@@ -17,7 +17,15 @@ import (
 	"github.com/persisting/persisting/metrics"
 )
 
-const stripes = 256
+const (
+	stripes = 256
+	// ghostLimit is how many forgotten blocks are remembered, which take up to 8 MB. One that is set again had left too early,
+	// and goes to the main ring at once; with second_hit it is stored, since it was wanted twice.
+	ghostLimit = 1 << 18
+	// passedLimit is how many blocks are remembered that were read past the page cache: blocks of 1 MiB, about as much as a large
+	// machine has memory for.
+	passedLimit = 1 << 16
+)
 
 // Store is an open store.
 type Store struct {
@@ -32,7 +40,8 @@ type Store struct {
 	owners  owners
 	catalog catalog
 	rings   ringSet
-	ghosts  *ghosts
+	ghosts  *recent // blocks that were forgotten
+	passed  *recent // blocks that were read past the page cache
 	sketch  *sketch
 	stats   counters
 	metrics *metrics.Store
@@ -107,7 +116,8 @@ func absolute(dir string) string {
 
 func newStore(dir string, o Options) *Store {
 	return &Store{
-		o: o, dir: dir, policy: policy(o.Policy), opened: o.Now(), stop: make(chan struct{}), ghosts: newGhosts(), sketch: newSketch(),
+		o: o, dir: dir, policy: policy(o.Policy), opened: o.Now(), stop: make(chan struct{}),
+		ghosts: newRecent(ghostLimit), passed: newRecent(passedLimit), sketch: newSketch(),
 		processors: runtime.GOMAXPROCS(0),
 	}
 }

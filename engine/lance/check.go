@@ -5,8 +5,10 @@ import "C"
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 )
 
 // State is what the files of a table say of its versions.
@@ -104,6 +106,9 @@ func Check(dir string, o CheckOptions) (State, error) {
 	var state State
 	if err := checkDir(dir); err != nil {
 		return state, err
+	}
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return state, nil // which needs no library
 	}
 	text, err := nativeText("check", func(out, e *owned) status {
 		return C.pn_check(cText(dir), C.uint64_t(o.Newest), C.uint64_t(o.Damaged), cFlag(o.Layout), out, e)

@@ -71,13 +71,14 @@
 //
 // # Linking
 //
-// The package links libpersisting_native.so from python/persisting/_lib, where
-// build.py puts it. What is built from this package looks for it next to itself
-// and in LD_LIBRARY_PATH, which go test needs: build.py sets it.
+// The native library is loaded when it is first needed, or before, by [Preload]: that takes longer than all else that a process does
+// for its first put, and stores without tables never need it. Until then each of its functions is a stand-in, in a file of C
+// that build.py makes, for those that lancedb-go calls as well. libpersisting_native.so is looked for next to what is built
+// from this package and in LD_LIBRARY_PATH, which go test needs: build.py puts the one there and sets the other.
 //
 // # Layers
 //
-// Above the native library, and vfs for what a process has left of descriptors. Below batch, which asks what can be stored, and table,
+// Above the native library, atfork, which loads it, and vfs for what a process has left of descriptors. Below batch, which asks what can be stored, and table,
 // which syncs what is written here and decides which version counts.
 //
 // # What a crash costs

@@ -2,7 +2,7 @@ package lance
 
 /*
 #cgo CFLAGS: -I${SRCDIR}/../../native
-#cgo LDFLAGS: -L${SRCDIR}/../../python/persisting/_lib -lpersisting_native -Wl,-rpath,$ORIGIN
+#cgo LDFLAGS: -Wl,-rpath,$ORIGIN
 #include "persisting_native.h"
 */
 import "C"
@@ -29,6 +29,9 @@ type (
 // the message of an error in e.
 func native[T any](op string, call func(out *T, e *owned) status) (T, error) {
 	var out, none T
+	if err := load(); err != nil {
+		return none, err
+	}
 	var e owned
 	if code := call(&out, &e); code != C.PN_OK {
 		// A code that this side does not know is one of a library that was built from another
@@ -95,6 +98,9 @@ func nativeRecord(op string, schema *arrow.Schema, call func(out *C.struct_Arrow
 
 // taken takes a text over.
 func taken(text owned) string {
+	if text.data == nil {
+		return "" // of a call that made none, maybe as there is no library
+	}
 	// Copied and given back at once, so that no text of the library outlives its call.
 	defer C.pn_owned_release(text, nil)
 	return C.GoStringN(text.data, C.int(text.n))

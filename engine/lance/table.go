@@ -102,7 +102,10 @@ func Open(dir string, cfg Config) (*Table, error) {
 func (t *Table) open(cfg Config) error {
 	ctx := context.Background()
 	name := strings.TrimSuffix(filepath.Base(t.dir), suffix)
-	var err error
+	err := load() // what lancedb-go calls as well
+	if err != nil {
+		return err
+	}
 	if t.conn, err = lancedb.Connect(ctx, filepath.Dir(t.dir), nil); err != nil {
 		return &Error{Op: "open", Msg: err.Error(), Err: ErrIO}
 	}

@@ -35,7 +35,8 @@
 // # Concurrency
 //
 // The count is the only word that both sides write: the engine when the putter waits for it. It may look at the count at any time,
-// and takes rows that were counted when it looked before, so that what the putter stored for them has arrived.
+// and takes rows that were counted when it looked before, or when the putter called, so that what the putter stored for them has
+// arrived.
 //
 // # What a crash costs
 //

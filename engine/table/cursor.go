@@ -56,6 +56,27 @@ func (c *Cursor) Next() (arrow.Record, error) {
 	return rec, err
 }
 
+// Each calls do with all batches, and with how many rows came before, and closes the cursor.
+func (c *Cursor) Each(do func(rec arrow.Record, before int64) error) (err error) {
+	defer func() { err = errors.Join(err, c.Close()) }()
+	before := int64(0)
+	for {
+		rec, err := c.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = do(rec, before)
+		before += rec.NumRows()
+		rec.Release()
+		if err != nil {
+			return err
+		}
+	}
+}
+
 func (c *Cursor) next() (arrow.Record, error) {
 	if c.closed {
 		return nil, engine.ErrClosed

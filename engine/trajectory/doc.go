@@ -32,7 +32,7 @@
 // those of the user, which the first append gives their types for good. Of a last observation only some have a value.
 //
 // An episode is what one attempt at one episode id brought. It begins with a row (state open) and ends with another (ended, lost or
-// superseded): the newest is the one that counts.
+// superseded), and one more where it is removed: the newest is the one that counts. Rows of steps stay where they are.
 //
 // # What is the same
 //
@@ -52,13 +52,15 @@
 //	mirroring   who makes the mirror; held over the copying of what it lacks
 //	writing   the order of appends to both buckets; held over an append, not over the wait for its acknowledgement
 //	lent.mu   what was given out; held over no wait
+//	Sampler.mu  a draw at a time; taken before the others
 //	mu        the index; held for moments
 //
 // # What is drawn
 //
 // A sampler draws windows by their first rows, which the index says: only steps that are acknowledged, of episodes that are open or
 // have ended. The numbers of rows, or of episodes, are drawn until one fits, so no law has to be told of what was appended, superseded
-// or lost. What a step led to is the row that comes next in its episode, which may be a last observation.
+// or lost. What bounds a sampler (a condition, the newest rows, how often each is drawn) is asked of each row in the same place. A
+// limit has draws wait for steps, by a bell that each append rings where somebody waits. What a step led to is the row that comes next in its episode, which may be a last observation.
 //
 // # What a crash costs
 //

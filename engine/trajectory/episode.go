@@ -11,9 +11,10 @@ const (
 	ended                   // whole
 	lost                    // its writer did not come back
 	superseded              // by a higher attempt
+	removed                 // by somebody
 )
 
-var phases = [...]string{unknown: "unknown", open: "open", ended: "ended", lost: "lost", superseded: "superseded"}
+var phases = [...]string{unknown: "unknown", open: "open", ended: "ended", lost: "lost", superseded: "superseded", removed: "removed"}
 
 func (p phase) String() string { return phases[p] }
 

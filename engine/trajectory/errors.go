@@ -15,6 +15,9 @@ var (
 	// ErrConflict is returned where an episode is not in the state that the caller expects.
 	ErrConflict = errors.New("trajectory: conflict")
 
+	// ErrTooEarly is returned where a sampler is held back until more steps, or more draws, have come.
+	ErrTooEarly = errors.New("trajectory: too early")
+
 	// ErrDuplicate is returned where something else was stored in the same place.
 	ErrDuplicate = errors.New("trajectory: stored before with other content")
 )

@@ -33,7 +33,7 @@ func (s *Store) sampled(begun time.Time, l *Law, at int64, draws int, err error)
 		s.metrics.Done(metrics.Draw, 0, kindOf(err))
 		return
 	}
-	s.metrics.Sampled(metrics.Drawn{Draws: int64(draws), Steps: int64(draws) * l.Length * max(1, l.Group)}, time.Since(begun))
+	s.metrics.Sampled(metrics.Drawn{Draws: int64(draws), Steps: int64(draws) * l.span() * max(1, l.Group)}, time.Since(begun))
 	if l.Order == inOrder || l.Order == shuffled {
 		s.mu.RLock()
 		defer s.mu.RUnlock()
@@ -46,7 +46,7 @@ func kindOf(err error) metrics.Kind {
 	switch {
 	case err == nil:
 		return ""
-	case errors.Is(err, ErrInvalid), errors.Is(err, ErrNotFound), errors.Is(err, ErrConflict), errors.Is(err, ErrDuplicate), errors.Is(err, engine.ErrReadOnly):
+	case errors.Is(err, ErrInvalid), errors.Is(err, ErrNotFound), errors.Is(err, ErrConflict), errors.Is(err, ErrDuplicate), errors.Is(err, ErrTooEarly), errors.Is(err, engine.ErrReadOnly):
 		return metrics.Refused
 	case errors.Is(err, sheet.ErrDamaged):
 		return metrics.Corrupt

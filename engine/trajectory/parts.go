@@ -8,7 +8,7 @@ func (p *Sampler) PartBytes(draws int64) ([]int64, error) {
 	if err := p.checkDraws(draws); err != nil {
 		return nil, err
 	}
-	steps := draws * p.law.Length * max(1, p.law.Group)
+	steps := draws * p.law.span() * max(1, p.law.Group)
 	var sizes []int64
 	for _, names := range [][]string{p.law.Columns, p.law.Next} {
 		for _, name := range names {
@@ -16,6 +16,9 @@ func (p *Sampler) PartBytes(draws int64) ([]int64, error) {
 		}
 	}
 	sizes = append(sizes, 4*steps, 8*steps, 4*steps, 4*steps, steps, steps, steps)
+	if p.law.Behind {
+		sizes = append(sizes, 8*steps)
+	}
 	if p.law.Order == byPriority {
 		sizes = append(sizes, 4*draws)
 	}

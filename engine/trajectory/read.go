@@ -31,6 +31,9 @@ func (s *Store) Describe(id string) (Described, error) {
 		return Described{}, fmt.Errorf("%w: there is no episode %q", ErrNotFound, id)
 	}
 	e := s.index.episodes[number]
+	if e.state == removed {
+		return Described{}, fmt.Errorf("%w: episode %q was removed", ErrNotFound, id)
+	}
 	return Described{
 		Number: e.number, ID: e.ID, Group: e.Group, Env: e.Env, Attempt: e.Attempt, State: e.state.String(), Steps: e.Steps,
 		Terminated: e.Terminated, Truncated: e.Truncated, FinalObservation: e.last, Metadata: json.RawMessage(e.Metadata),

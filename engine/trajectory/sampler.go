@@ -50,8 +50,16 @@ func (s *Store) Sampler(l Law) (*Sampler, error) {
 	s.writing.Lock()
 	p := &Sampler{store: s, frame: s.frame, law: l}
 	s.writing.Unlock()
-	if p.drawer, err = newDrawer(&p.law, &s.ranks); err != nil {
+	if p.drawer, err = newDrawer(&p.law, &s.ranks, s.countRows()); err != nil {
 		return nil, err
+	}
+	if l.Where != "" {
+		if p.drawer.filter, err = s.ask(l.Where, nil); err != nil {
+			return nil, err
+		}
+	}
+	if l.Position == nil {
+		p.drawer.position.Began = s.countSteps()
 	}
 	if p.reads, err = fieldsOf(m.Layout(), l.Columns); err != nil {
 		return nil, err
@@ -60,10 +68,24 @@ func (s *Store) Sampler(l Law) (*Sampler, error) {
 		return nil, err
 	}
 	p.version, _ = m.Layout().Field(VersionColumn)
-	if l.Steps > 0 {
+	if l.Steps > 0 || l.Varied {
 		return p, p.findRewards(m.Layout())
 	}
 	return p, nil
+}
+
+// Refresh asks again which steps the condition of the law takes: those that came since it was asked are not drawn before.
+func (p *Sampler) Refresh() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.law.Where == "" {
+		return nil
+	}
+	f, err := p.store.ask(p.law.Where, p.drawer.filter)
+	if err == nil {
+		p.drawer.filter = f
+	}
+	return err
 }
 
 // fieldsOf returns the fields of columns.
@@ -99,9 +121,15 @@ func (p *Sampler) Position() (Position, error) {
 	return p.drawer.where()
 }
 
+// known is the first of the parts that are no columns.
+func (p *Sampler) known() int { return len(p.reads) + len(p.nexts) }
+
 // parts is how many parts a sample has.
 func (p *Sampler) parts() int {
-	n := len(p.reads) + len(p.nexts) + 7
+	n := p.known() + 7
+	if p.law.Behind {
+		n++
+	}
 	if p.law.Order == byPriority {
 		n++
 	}
@@ -113,7 +141,7 @@ func (p *Sampler) parts() int {
 
 // checkDraws refuses samples that are too large.
 func (p *Sampler) checkDraws(draws int64) error {
-	if most := mostSteps / (p.law.Length * max(1, p.law.Group)); draws < 1 || draws > most {
+	if most := mostSteps / (p.law.span() * max(1, p.law.Group)); draws < 1 || draws > most {
 		return invalid("draws is %d, want 1 to %d", draws, most)
 	}
 	return nil
@@ -121,7 +149,7 @@ func (p *Sampler) checkDraws(draws int64) error {
 
 // Sample makes draws, of steps whose version is not older than the oldest, and writes the parts of a sample to memory outside of Go, of which each has room for all of them. The parts
 // are the columns, those of what is behind, version (int32), offset (int64), episode and step (uint32), whether the episode has
-// terminated and was truncated there, whether there is such a step at all (a byte each); of a prioritized sampler how much each draw counts (float32); with returns those and the discount of what
+// terminated and was truncated there, whether there is such a step at all (a byte each); with Behind the offsets of what is behind (int64); of a prioritized sampler how much each draw counts (float32); with returns those and the discount of what
 // is behind (float64). It returns how many draws were made: fewer at the end of an order.
 func (p *Sampler) Sample(draws, oldest int64, into []int64) (n int, err error) {
 	if err := p.checkDraws(draws); err != nil {
@@ -144,39 +172,55 @@ func (p *Sampler) Sample(draws, oldest int64, into []int64) (n int, err error) {
 			return 0, err
 		}
 	}
+	if err := p.limited(draws); err != nil {
+		return 0, err
+	}
+	if err := p.sumRewards(); err != nil {
+		return 0, err
+	}
 	position, order := p.drawer.position, p.drawer.shuffle
 	drawn, err := p.sample(int(draws), into)
 	if err != nil { // it goes on as if nothing had been drawn
 		p.drawer.position, p.drawer.shuffle = position, order
+		p.drawer.takeBack()
+		return 0, err
 	}
-	return drawn, err
+	p.drawer.spent.keep()
+	p.drawer.position.Draws += int64(drawn)
+	if p.law.Limit.Ratio > 0 {
+		p.store.changes.ring()
+	}
+	return drawn, nil
 }
 
 func (p *Sampler) sample(count int, into []int64) (int, error) {
-	k, err := p.draw(count, into[len(p.reads)+len(p.nexts)+1:])
+	k, err := p.draw(count, into[p.known()+1:])
 	if err != nil || k == 0 {
 		return 0, err
 	}
-	v, err := p.view()
+	v, err := p.view(p.drawn.rows)
 	if err != nil {
 		return 0, err
 	}
 	defer v.Close()
-	v.Gather(0, k, append(targets(p.reads, into), mirror.Target{Field: p.version, Into: uint64(into[len(p.reads)+len(p.nexts)])}))
+	v.Gather(0, k, append(targets(p.reads, into), mirror.Target{Field: p.version, Into: uint64(into[p.known()])}))
 	if p.law.wantsNext() {
 		if err := p.checkFinals(v, k); err != nil {
 			return 0, err
 		}
 		v.Gather(k, 2*k, targets(p.nexts, into[len(p.reads):]))
 	}
-	if p.law.Steps > 0 {
-		p.pay(v, k, into)
+	rest := into[p.known()+7:]
+	if p.law.Behind {
+		copy(at[int64](rest[0], k), p.drawn.rows[k:2*k])
+		rest = rest[1:]
 	}
 	if p.law.Order == byPriority {
-		weights := at[float32](into[len(p.reads)+len(p.nexts)+7], len(p.drawn.windows))
-		for i, w := range p.drawn.windows {
-			weights[i] = p.drawer.lottery.importance(&p.law, w)
-		}
+		p.drawer.lottery.importance(&p.law, at[float32](rest[0], len(p.drawn.windows)))
+		rest = rest[1:]
+	}
+	if p.law.Steps > 0 {
+		p.pay(v, k, at[float64](rest[0], k), at[float64](rest[1], k), at[bool](into[p.known()+4], k))
 	}
 	return len(p.drawn.windows) / int(max(1, p.law.Group)), nil
 }
@@ -190,14 +234,14 @@ func targets(fields []int, into []int64) []mirror.Target {
 	return out
 }
 
-// view returns the rows that were drawn.
-func (p *Sampler) view() (*mirror.View, error) {
+// view returns rows.
+func (p *Sampler) view(rows []int64) (*mirror.View, error) {
 	for {
 		m := p.store.mirror.Load()
 		if m == nil {
 			return nil, engine.ErrClosed
 		}
-		v, err := m.View(p.drawn.rows, p.store.readCold(p.frame))
+		v, err := m.View(rows, p.store.readCold(p.frame))
 		if errors.Is(err, engine.ErrClosed) && p.store.mirror.Load() != m && !p.store.closed.Load() {
 			continue // it was given up just now, and another one is there
 		}
@@ -230,36 +274,51 @@ func (p *Sampler) draw(count int, into []int64) (int, error) {
 	if d.windows, err = p.drawer.draw(x, count, d.windows[:0]); err != nil {
 		return 0, err
 	}
-	k := len(d.windows) * int(p.law.Length)
+	k := len(d.windows) * int(p.law.span())
 	out := known{at[int64](into[0], k), at[uint32](into[1], k), at[uint32](into[2], k), at[bool](into[3], k), at[bool](into[4], k), at[bool](into[5], k)}
 	behind := 0 // rows of what is behind the steps
 	if p.law.wantsNext() {
 		behind = k
 	}
 	d.rows, d.chains, d.finals = slices.Grow(d.rows[:0], k+behind)[:k+behind], d.chains[:0], d.finals[:0]
-	i := 0
-	for _, w := range d.windows {
-		offset := w.first
-		for step := range p.law.Length {
-			if step < w.steps {
-				p.take(x, offset, i, k, &out)
-				offset = x.walk(offset, 1)
-			} else {
-				p.pad(i, k, &out)
-			}
-			i++
-		}
+	for i, w := range d.windows {
+		p.lay(x, w, i*int(p.law.span()), k, &out)
 	}
 	return k, nil
+}
+
+// lay notes the rows of a window, the first of which is the i-th of k, with those before it.
+func (p *Sampler) lay(x *index, w window, i, k int, out *known) {
+	l, row, before := &p.law, w.first, int64(0)
+	if l.BurnIn > 0 {
+		place := x.at(row)
+		before = min(l.BurnIn, int64(place.step))
+		row = x.episodes[place.episode].offset(int64(place.step) - before)
+	}
+	from := i + int(l.BurnIn-before)
+	for at := i; at < from; at++ {
+		p.pad(at, k, row, out)
+	}
+	last := row
+	for at := from; at < from+int(before+w.steps); at++ {
+		p.take(x, row, at, k, out)
+		last, row = row, x.walk(row, 1)
+	}
+	for at := from + int(before+w.steps); at < i+int(l.span()); at++ {
+		p.pad(at, k, last, out)
+	}
+	if l.Edge && l.wantsNext() {
+		p.repeatNext(i, from, from+int(before+w.steps), k)
+	}
 }
 
 // take notes that the i-th of k steps is at a row.
 func (p *Sampler) take(x *index, offset int64, i, k int, out *known) {
 	d := &p.drawn
-	c, at := x.at(offset)
-	e, step := x.episodes[c.episode[at]], int64(c.step[at])
+	at := x.at(offset)
+	e, step := x.episodes[at.episode], int64(at.step)
 	d.rows[i] = offset
-	out.offsets[i], out.episodes[i], out.steps[i], out.there[i] = offset, c.episode[at], c.step[at], true
+	out.offsets[i], out.episodes[i], out.steps[i], out.there[i] = offset, at.episode, at.step, true
 	last := offset
 	if p.law.Steps > 0 {
 		n := min(p.law.Steps, p.law.usable(e)-step)
@@ -276,24 +335,38 @@ func (p *Sampler) take(x *index, offset int64, i, k int, out *known) {
 		return
 	}
 	next := x.walk(last, 1)
-	switch c, at := x.at(next); {
+	switch {
 	case next == last: // terminated, and nothing is known of where
 		d.rows[k+i] = mirror.Zero
 		return
-	case c.last[at] && !out.terminated[i]:
+	case x.at(next).isLast() && !out.terminated[i]:
 		d.finals = append(d.finals, i)
 	}
 	d.rows[k+i] = next
 }
 
-// pad notes that the i-th of k steps is none.
-func (p *Sampler) pad(i, k int, out *known) {
-	p.drawn.rows[i] = mirror.Zero
+// pad notes that the i-th of k steps is none; edge is the row of the nearest one that is there.
+func (p *Sampler) pad(i, k int, edge int64, out *known) {
+	if p.drawn.rows[i] = mirror.Zero; p.law.Edge {
+		p.drawn.rows[i] = edge
+	}
 	if p.law.wantsNext() {
 		p.drawn.rows[k+i] = mirror.Zero
 	}
 	out.offsets[i], out.episodes[i], out.steps[i] = mirror.Zero, 0, 0
 	out.terminated[i], out.truncated[i], out.there[i] = false, false, false
+}
+
+// repeatNext has what is behind steps of a window that are none, those before one place and from another on, be what is behind the
+// nearest of those that are.
+func (p *Sampler) repeatNext(i, from, to, k int) {
+	behind := p.drawn.rows[k : 2*k]
+	for at := i; at < from; at++ {
+		behind[at] = behind[from]
+	}
+	for at := to; at < i+int(p.law.span()); at++ {
+		behind[at] = behind[to-1]
+	}
 }
 
 // checkFinals refuses steps whose episode was cut off with a last observation that lacks what is asked for: zeros would be wrong.
@@ -309,32 +382,68 @@ func (p *Sampler) checkFinals(v *mirror.View, k int) error {
 }
 
 // pay writes the returns over n steps, and how much what is behind them counts.
-func (p *Sampler) pay(v *mirror.View, k int, into []int64) {
-	width := 8
-	if p.single {
-		width = 4
-	}
-	total := len(p.drawn.rows) - 2*k
-	rewards := memory.Allocator.Allocate(total * width)
-	defer memory.Allocator.Free(rewards)
-	address := int64(uintptr(unsafe.Pointer(unsafe.SliceData(rewards))))
-	v.Gather(2*k, 2*k+total, targets([]int{p.pays}, []int64{address}))
-	last := len(into)
-	returns, discounts, terminated := at[float64](into[last-2], k), at[float64](into[last-1], k), at[bool](into[len(p.reads)+len(p.nexts)+4], k)
+func (p *Sampler) pay(v *mirror.View, k int, returns, discounts []float64, terminated []bool) {
+	rewards := p.rewards(v, 2*k, len(p.drawn.rows))
 	for i, n := range p.drawn.chains {
 		sum, weight := 0.0, 1.0
-		for range n {
-			if p.single {
-				sum += weight * float64(at[float32](address, 1)[0])
-			} else {
-				sum += weight * at[float64](address, 1)[0]
-			}
+		for _, reward := range rewards[:n] {
+			sum += weight * reward
 			weight *= p.law.Gamma
-			address += int64(width)
 		}
+		rewards = rewards[n:]
 		if terminated[i] {
 			weight = 0
 		}
 		returns[i], discounts[i] = sum, weight
 	}
+}
+
+// rewards are those of rows of a view, from one to another.
+func (p *Sampler) rewards(v *mirror.View, from, to int) []float64 {
+	width, out := 8, make([]float64, to-from)
+	if p.single {
+		width = 4
+	}
+	found := memory.Allocator.Allocate(len(out) * width)
+	defer memory.Allocator.Free(found)
+	address := int64(uintptr(unsafe.Pointer(unsafe.SliceData(found))))
+	v.Gather(from, to, targets([]int{p.pays}, []int64{address}))
+	if !p.single {
+		copy(out, at[float64](address, len(out)))
+		return out
+	}
+	for i, reward := range at[float32](address, len(out)) {
+		out[i] = float64(reward)
+	}
+	return out
+}
+
+// sumRewards sums those of the episodes of groups that have ended since.
+func (p *Sampler) sumRewards() error {
+	g := &p.drawer.groups
+	for p.law.Varied {
+		p.store.mu.RLock()
+		g.catchUp(p.store.index, &p.law)
+		episodes, rows := g.unsummed(p.store.index)
+		p.store.mu.RUnlock()
+		if len(rows) == 0 {
+			break
+		}
+		v, err := p.view(rows)
+		if err != nil {
+			for _, e := range episodes { // another time
+				g.waiting = append(g.waiting, e.number)
+			}
+			return err
+		}
+		rewards := p.rewards(v, 0, len(rows))
+		v.Close()
+		for _, e := range episodes {
+			for _, reward := range rewards[:e.Steps] {
+				g.sums[e.number] += reward
+			}
+			rewards = rewards[e.Steps:]
+		}
+	}
+	return nil
 }

@@ -159,7 +159,7 @@ func BenchmarkDraw(b *testing.B) {
 		x.add(x.episodes[n], 100, false)
 	}
 	x.visible = x.rows
-	d, err := newDrawer(&Law{Order: uniformly, Length: 1, Stride: 1, oldest: -1}, new(ranks))
+	d, err := newDrawer(&Law{Order: uniformly, Length: 1, Stride: 1, oldest: -1}, new(ranks), x.rows)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package trajectory
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/persisting/persisting/engine"
 	"github.com/persisting/persisting/engine/sheet"
@@ -15,6 +16,8 @@ type Sheet struct {
 	of   *sheets
 	file *sheet.Sheet
 	path string
+
+	fill atomic.Int64 // how often the putter was given all of it
 
 	mu    sync.Mutex // held over a send; taken before those of the store
 	taken int64      // rows that the store has
@@ -55,9 +58,34 @@ func (h *Sheet) Send() error {
 	if err := h.take(h.file.Count()); err != nil {
 		return err
 	}
+	h.fill.Add(1)
 	h.file.Clear()
 	h.taken, h.seen = 0, 0
 	return nil
+}
+
+// Ask has what the putter, which calls it, has put by now stored beside it, so that less is left for Send, which tells of errors.
+func (h *Sheet) Ask() error {
+	x := h.of
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.open[h] || x.over {
+		return engine.ErrClosed
+	}
+	fill, count := h.fill.Load(), h.file.Count()
+	x.worker.Go(func() { _ = h.takeBeside(fill, count) }) // an error stays until the next Send
+	return nil
+}
+
+// takeBeside stores the rows up to a count, unless a Send came before.
+func (h *Sheet) takeBeside(fill, count int64) (err error) {
+	defer engine.Contain(&err)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over || h.fill.Load() != fill {
+		return nil
+	}
+	return h.take(count)
 }
 
 // take stores the rows up to a count. The caller holds h.mu.

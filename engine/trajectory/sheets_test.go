@@ -210,3 +210,38 @@ func TestSheetsOfAStoreThatIsClosed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestStepsAreTakenBesideTheirPutter has them stored while more of them come, and is told of an error by the send.
+func TestStepsAreTakenBesideTheirPutter(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	p := openSheet(t, s)
+	next := int64(0)
+	number, _ := begin(t, s, "a", 0)
+	for range 50 {
+		for at := range int64(sheetRows) {
+			p.put(number, next, next+at, next+at+1)
+			if at%4 == 2 {
+				done(t, p.sheet.Ask())
+			}
+		}
+		p.send(t)
+		next += sheetRows
+		wantSteps(t, s, next)
+	}
+	p.put(number, next, next, next+6)
+	done(t, p.sheet.Ask())
+	for deadline := time.Now().Add(10 * time.Second); s.Stats().Steps < next+6; {
+		if time.Now().After(deadline) {
+			t.Fatal(s.Stats().Steps)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	begin(t, s, "a", 1)
+	p.put(number, next, next+6, next+7)
+	done(t, p.sheet.Ask())
+	refused(t, p.sheet.Send(), ErrConflict, "superseded")
+	done(t, p.sheet.Close())
+	if err := p.sheet.Ask(); !errors.Is(err, engine.ErrClosed) {
+		t.Error(err)
+	}
+}

@@ -3,7 +3,6 @@ package trajectory
 import (
 	"context"
 	"errors"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +26,7 @@ type Store struct {
 	now      func() time.Time
 	sheets   sheets
 	lent     lent
+	changes  bell // of what limits of samplers ask for
 	content  *content.Values
 	sweeping sync.WaitGroup // removes values that no step names
 
@@ -50,6 +50,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return engine.ErrClosed
 	}
+	s.changes.close()
 	s.metrics.Close()
 	s.sweeping.Wait()
 	err := errors.Join(s.sheets.close(), s.lent.close(), s.steps.Close(), s.episodes.Close(), s.ranks.close(), s.content.Close())
@@ -82,6 +83,7 @@ type Stats struct {
 	Ended             int64        `json:"ended"`
 	Lost              int64        `json:"lost"`
 	Superseded        int64        `json:"superseded"`
+	Removed           int64        `json:"removed"`
 	Values            int64        `json:"values"`    // that are stored by what they are
 	HotRows           int64        `json:"hot_rows"`  // in the mirror
 	HotBytes          int64        `json:"hot_bytes"` // of its files
@@ -98,7 +100,7 @@ func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	stats.Rows = s.index.visible
-	counts := [...]*int64{open: &stats.Open, ended: &stats.Ended, lost: &stats.Lost, superseded: &stats.Superseded}
+	counts := [...]*int64{open: &stats.Open, ended: &stats.Ended, lost: &stats.Lost, superseded: &stats.Superseded, removed: &stats.Removed}
 	for _, e := range s.index.episodes {
 		if e.state == unknown {
 			continue
@@ -118,30 +120,13 @@ func (s *Store) Stats() Stats {
 // show makes rows visible up to an end, which is acknowledged.
 func (s *Store) show(end int64) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.index.visible = max(s.index.visible, end)
+	s.mu.Unlock()
+	s.changes.ring()
 }
 
 // acknowledged waits until the rows of a bucket below an end are.
 func acknowledged(b *bucket.Bucket, end int64) error { return b.Wait(context.Background(), end) }
 
-// each calls do with all batches of a cursor, which it closes, and with how many rows came before.
-func each(c *table.Cursor, do func(rec arrow.Record, before int64) error) (err error) {
-	defer func() { err = errors.Join(err, c.Close()) }()
-	before := int64(0)
-	for {
-		rec, err := c.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		err = do(rec, before)
-		before += rec.NumRows()
-		rec.Release()
-		if err != nil {
-			return err
-		}
-	}
-}
+// each calls a function with all batches of a cursor, which it closes.
+var each = (*table.Cursor).Each

@@ -331,14 +331,14 @@ func TestTheIndexKnowsTheNextRow(t *testing.T) {
 	for n, e := range x.episodes {
 		offset := e.runs[0].first
 		for step := range e.Steps {
-			c, i := x.at(offset)
-			if c.episode[i] != uint32(n) || int64(c.step[i]) != step || e.offsets(step, step+1)[0] != offset || !x.isStep(offset) {
-				t.Fatalf("row %d is step %d of episode %d, want step %d of %d", offset, c.step[i], c.episode[i], step, n)
+			p := x.at(offset)
+			if p.episode != uint32(n) || int64(p.step) != step || e.offsets(step, step+1)[0] != offset || !x.isStep(offset) {
+				t.Fatalf("row %d is step %d of episode %d, want step %d of %d", offset, p.step, p.episode, step, n)
 			}
-			if (c.next[i] == 0) != (step == e.Steps-1) {
-				t.Fatalf("step %d of %d: the next row is %d behind", step, n, c.next[i])
+			if (p.next == 0) != (step == e.Steps-1) {
+				t.Fatalf("step %d of %d: the next row is %d behind", step, n, p.next)
 			}
-			offset += int64(c.next[i])
+			offset += int64(p.next)
 		}
 	}
 }

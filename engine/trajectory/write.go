@@ -81,6 +81,8 @@ func (s *Store) current(id Identity) (*episode, error) {
 		return nil, conflict("episode %q has ended in attempt %d, so there is no attempt %d", id.ID, e.Attempt, id.Attempt)
 	case id.Attempt == e.Attempt && e.state == lost:
 		return nil, conflict("attempt %d of episode %q was closed as lost; a higher one begins anew", id.Attempt, id.ID)
+	case id.Attempt == e.Attempt && e.state == removed:
+		return nil, conflict("attempt %d of episode %q was removed; a higher one begins anew", id.Attempt, id.ID)
 	}
 	return e, nil
 }
@@ -193,7 +195,7 @@ func (s *Store) there(e *episode, first, n int64, last bool) (there, end int64, 
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	switch {
-	case e.state == superseded || e.state == lost:
+	case e.hidden():
 		return 0, 0, conflict("episode %q, attempt %d, is %s and takes no more steps", e.ID, e.Attempt, e.state)
 	case first > e.Steps:
 		return 0, 0, conflict("step %d of episode %q would leave a gap: the next one is %d", first, e.ID, e.Steps)

@@ -1,8 +1,8 @@
-"""What the buckets of this process did and hold, for Prometheus.
+"""What the buckets and stores of this process did and hold, for Prometheus.
 
-Everything here is about all open buckets of the process whose `enable_metrics` is on, and
-docs/metrics.md lists the metrics. The engine counts by itself: nothing has to be started
-for that.
+Everything here is about all open buckets of the process whose `enable_metrics` is on, and all
+open stores; docs/metrics.md lists the metrics. The engine counts by itself: nothing has to be
+started for that.
 
 >>> from persisting import metrics
 >>> metrics.collect()["persisting_open_buckets"]["type"]

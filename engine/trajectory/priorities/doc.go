@@ -2,6 +2,7 @@
 //
 //	priorities.go   what was given, as it was given; the records and the snapshot that keep it, see package journal
 //	tree.go         weights of which one is found by a sum, for a sampler
+//	peaks.go        numbers of which the largest are found first, for another
 //
 // # Format
 //

@@ -18,6 +18,9 @@ type Tree struct {
 // Len is how many weights there are.
 func (t *Tree) Len() int64 { return int64(len(t.weights)) }
 
+// Clear forgets all weights.
+func (t *Tree) Clear() { *t = Tree{} }
+
 // Sum is that of all weights.
 func (t *Tree) Sum() float64 {
 	if len(t.sums) == 0 {

@@ -32,6 +32,16 @@ func makeSampler(c *visitor, a *asked, out *answer) error {
 	return out.value(map[string]trajectory.Position{"position": position})
 }
 
+// sampled is the verb of what is asked of the sampler of the connection.
+func sampled(do func(*trajectory.Sampler, *asked) error) func(*visitor, *asked, *answer) error {
+	return func(c *visitor, a *asked, out *answer) error {
+		if c.sampler == nil {
+			return fmt.Errorf("%w: there is no sampler", wire.ErrProtocol)
+		}
+		return done(out, do(c.sampler, a))
+	}
+}
+
 // sample draws, and sends the parts of the sample from where they were written to.
 func (c *visitor) sample(f wire.Frame, out *answer) error {
 	if c.sampler == nil || len(f.Content) != sampleBytes {

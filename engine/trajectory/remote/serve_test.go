@@ -163,6 +163,9 @@ func TestTheSheetOfAClientThatIsGone(t *testing.T) {
 	le.PutUint64(sheet[first:], 8)
 	le.PutUint64(sheet[count:], 1)
 	sheet[cells] = 1
+	if status, content := ask(t, c, call(`{"verb": "ask"}`, nil)); status != statusLast {
+		t.Fatal(string(content))
+	}
 	for range 2 { // the same again is passed over
 		if status, content := ask(t, c, call(`{"verb": "send"}`, sheet)); status != statusLast {
 			t.Fatal(string(content))
@@ -176,6 +179,25 @@ func TestTheSheetOfAClientThatIsGone(t *testing.T) {
 	}
 	if status, content := ask(t, c, call(`{"verb": "end"}`, nil)); status != statusLast {
 		t.Errorf("end: %s", content)
+	}
+}
+
+func TestWhatIsAskedOfASampler(t *testing.T) {
+	_, socket := serve(t)
+	c := dial(t, socket)
+	law := `{"order": "uniform", "length": 1, "stride": 1, "columns": ["x"], "where": "x < 3", "limit": {"least": 20}}`
+	if status, content := ask(t, c, call(`{"verb": "sampler", "law": `+law+`}`, nil)); status != statusLast {
+		t.Fatal(string(content))
+	}
+	for request, want := range map[string]uint8{
+		`{"verb": "refresh"}`:                   statusLast,
+		`{"verb": "wait", "count": 1}`:          statusFailed, // there are 8 steps
+		`{"verb": "wait_for_room", "count": 1}`: statusLast,
+		`{"verb": "wait_for_room", "count": 0}`: statusFailed,
+	} {
+		if status, content := ask(t, c, call(request, nil)); status != want {
+			t.Errorf("%s: status %d, %s", request, status, content)
+		}
 	}
 }
 

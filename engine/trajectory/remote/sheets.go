@@ -32,6 +32,14 @@ func makeSheet(c *visitor, a *asked, out *answer) error {
 	return err
 }
 
+// askSheet has the steps that the sheet of the connection has by now stored beside it.
+func askSheet(c *visitor, _ *asked, out *answer) error {
+	if c.sheet == nil {
+		return fmt.Errorf("%w: there is no sheet", wire.ErrProtocol)
+	}
+	return done(out, c.sheet.Ask())
+}
+
 // send stores the steps of the sheet of the connection, or of one that the call brings.
 func send(c *visitor, a *asked, out *answer) error {
 	switch {

@@ -17,7 +17,9 @@ var verbs = map[string]func(*visitor, *asked, *answer) error{
 	"finish":     finish,
 	"close_lost": closeLost,
 	"keep":       keep,
+	"remove":     remove,
 	"sheet":      makeSheet,
+	"ask":        askSheet,
 	"send":       send,
 	"end":        end,
 
@@ -33,9 +35,12 @@ var verbs = map[string]func(*visitor, *asked, *answer) error{
 	"stats":        stats,
 	"flush":        flush,
 
-	"sampler":    makeSampler,
-	"prioritize": prioritize,
-	"priorities": priorities,
+	"sampler":       makeSampler,
+	"refresh":       sampled(func(p *trajectory.Sampler, _ *asked) error { return p.Refresh() }),
+	"wait":          sampled(func(p *trajectory.Sampler, a *asked) error { return p.Wait(a.Count, 0) }),
+	"wait_for_room": sampled(func(p *trajectory.Sampler, a *asked) error { return p.WaitForRoom(a.Count, 0) }),
+	"prioritize":    prioritize,
+	"priorities":    priorities,
 
 	"lease":   lease,
 	"ack":     ack,
@@ -106,6 +111,14 @@ func closeLost(c *visitor, a *asked, out *answer) error {
 		return fmt.Errorf("%w: idle_ms is %d, want 0 to %d", trajectory.ErrInvalid, a.IdleMs, most)
 	}
 	count, err := c.store.CloseLost(time.Duration(a.IdleMs) * time.Millisecond)
+	if err != nil {
+		return err
+	}
+	return out.value(map[string]int{"count": count})
+}
+
+func remove(c *visitor, a *asked, out *answer) error {
+	count, err := c.store.Remove(a.IDs)
 	if err != nil {
 		return err
 	}

@@ -65,6 +65,7 @@ type asked struct {
 	Ending  json.RawMessage     `json:"ending"`
 	IdleMs  int64               `json:"idle_ms"`
 	ID      string              `json:"id"`
+	IDs     []string            `json:"ids"`
 	Query   json.RawMessage     `json:"query"`
 	Task    string              `json:"task"`
 	Name    string              `json:"name"`

@@ -13,8 +13,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from persisting._cli import _server
-from persisting._cli._buckets import size
 from persisting._cli._output import printable
+from persisting._cli._store_tables import KINDS, Kind, Looks
 from persisting._errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -27,16 +27,6 @@ COLUMNS = (
     "bucket", "records", "put/s", "got/s", "not in Lance", "lag", "log", "table", "fragments",
     "memory", "flushes", "errors", "state",
 )  # fmt: skip
-
-STORE_COLUMNS = (
-    "store", "blocks", "size", "capacity", "pinned", "hits", "got/s", "set/s", "evicted/s",
-    "not stored/s", "waiting", "written/set", "faults",
-)  # fmt: skip
-
-# Counts of a store, by what they tell of.
-LOADS = ("hits", "missed_absent", "missed_length", "missed_damaged", "missed_failed", "missed_late")
-NOT_STORED = ("not_stored_failed", "not_stored_refused", "not_stored_full", "not_stored_shed")
-FAULTS = ("missed_damaged", "missed_failed", "write_errors")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,13 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def look(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Ask the server how the buckets are."""
+    """Ask the server how the buckets and stores are."""
     body = _server.ask(arguments, "status.json")
     try:
         status = json.loads(body)
     except (ValueError, RecursionError):  # no JSON
         status = None
-    if not isinstance(status, dict) or not {"buckets", "stores"} <= status.keys():
+    if not isinstance(status, dict) or not {"buckets", *KINDS} <= status.keys():
         raise ConnectionError(f"{arguments.url} answers, but not with the state of buckets")
     return status
 
@@ -95,10 +85,18 @@ def draw(now: dict[str, Any], before: dict[str, Any], trouble: str = "") -> Grou
     from rich.console import Group
 
     tables = [draw_buckets(now, before)]
-    if now["stores"]:
-        tables.append(draw_stores(now, before))
+    tables += [
+        draw_stores(kind, looks(name, now, before)) for name, kind in KINDS.items() if now[name]
+    ]
     tables[-1].caption = trouble or None
     return Group(*tables)
+
+
+def looks(kind: str, now: dict[str, Any], before: dict[str, Any]) -> list[Looks]:
+    """Return what is to be shown of the buckets, or of the stores of a kind."""
+    known = {one["path"]: one for one in before[kind]}
+    seconds = now["time"] - before["time"]
+    return [Looks(one, known.get(one["path"]), now["time"], seconds) for one in now[kind]]
 
 
 def draw_buckets(now: dict[str, Any], before: dict[str, Any]) -> Table:
@@ -107,57 +105,39 @@ def draw_buckets(now: dict[str, Any], before: dict[str, Any]) -> Table:
 
     title = f"Persisting {now['version']}, process {now['pid']}, {len(now['buckets'])} buckets"
     table = empty(title, COLUMNS)
-    known = {bucket["path"]: bucket["counts"] for bucket in before["buckets"]}
-    seconds = now["time"] - before["time"]
-    for bucket in now["buckets"]:
-        counts = bucket["counts"]
-        past = known.get(bucket["path"])
+    for bucket in looks("buckets", now, before):
+        counts = Looks(
+            bucket.now["counts"], bucket.past and bucket.past["counts"], bucket.time, bucket.seconds
+        )
         cells = [
-            printable(bucket["path"]),
-            f"{bucket['rows']:,}",
-            rate("put_count", counts, past, seconds),
-            rate("records_read", counts, past, seconds),
-            f"{bucket['buffer_rows']:,}",
-            f"{counts['lag_seconds']:.1f} s",
-            size(bucket["wal_bytes"]),
-            size(bucket["table_bytes"]),
-            f"{bucket['fragments']:,}",
-            size(bucket["memory_bytes"]),
-            f"{counts['flush_count']:,}",
-            f"{counts['error_count']:,}",
+            printable(bucket.now["path"]),
+            bucket.count("rows"),
+            counts.rate("put_count"),
+            counts.rate("records_read"),
+            bucket.count("buffer_rows"),
+            f"{counts.now['lag_seconds']:.1f} s",
+            bucket.bytes("wal_bytes"),
+            bucket.bytes("table_bytes"),
+            bucket.count("fragments"),
+            bucket.bytes("memory_bytes"),
+            counts.count("flush_count"),
+            counts.count("error_count"),
         ]
-        state = Text("refuses writes", "bold red") if bucket["poisoned"] else Text("ok", "green")
+        poisoned = bucket.now["poisoned"]
+        state = Text("refuses writes", "bold red") if poisoned else Text("ok", "green")
         table.add_row(*map(Text, cells), state)
     return table
 
 
-def draw_stores(now: dict[str, Any], before: dict[str, Any]) -> Table:
-    """Make a table of the stores of blocks."""
+def draw_stores(kind: Kind, stores: list[Looks]) -> Table:
+    """Make a table of the stores of a kind."""
     from rich.text import Text
 
-    table = empty(f"{len(now['stores'])} stores of blocks", STORE_COLUMNS)
-    known = {store["path"]: store for store in before["stores"]}
-    seconds = now["time"] - before["time"]
-    for store in now["stores"]:
-        past = known.get(store["path"])
-        written = store["written_bytes"]
-        faults = sum(store[name] for name in FAULTS)
-        cells = [
-            printable(store["path"]),
-            f"{store['keys']:,}",
-            size(store["bytes"]),
-            size(store["capacity_bytes"]),
-            size(store["pinned_bytes"]),
-            share(store, past),
-            rate("hits", store, past, seconds),
-            rate("sets", store, past, seconds),
-            rate("evicted", store, past, seconds),
-            rate("not stored", unstored(store), past and unstored(past), seconds),
-            f"{store['queued_loads'] + store['queued_stores']:,}",
-            f"{1 + store['moved_bytes'] / written:.2f}" if written else "",
-        ]
+    table = empty(f"{len(stores)} {kind.title}", kind.columns)
+    for store in stores:
+        faults = sum(store.now[name] for name in kind.faults)
         style = "bold red" if faults else "green"
-        table.add_row(*map(Text, cells), Text(f"{faults:,}", style))
+        table.add_row(*map(Text, kind.cells(store)), Text(f"{faults:,}", style))
     return table
 
 
@@ -169,22 +149,3 @@ def empty(title: str, columns: tuple[str, ...]) -> Table:
     for i, name in enumerate(columns):
         table.add_column(name, justify="right" if i else "left", overflow="fold", no_wrap=i > 0)
     return table
-
-
-def unstored(store: dict[str, Any]) -> dict[str, int]:
-    """Return how many sets were not stored."""
-    return {"not stored": sum(store[name] for name in NOT_STORED)}
-
-
-def share(store: dict[str, Any], past: dict[str, Any] | None) -> str:
-    """Return the share of hits among the loads since a look before, or since the opening."""
-    counted = {name: store[name] - (past[name] if past else 0) for name in LOADS}
-    loads = sum(counted.values())
-    return f"{counted['hits'] / loads:.0%}" if loads > 0 else ""
-
-
-def rate(name: str, now: dict[str, Any], past: dict[str, Any] | None, seconds: float) -> str:
-    """Return how much a count has grown in a second; nothing if that is not known."""
-    if past is None or seconds <= 0 or now[name] < past[name]:
-        return ""
-    return f"{(now[name] - past[name]) / seconds:,.0f}"

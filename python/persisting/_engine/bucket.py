@@ -16,7 +16,7 @@ from persisting._engine import functions
 from persisting._engine.boundary import NO_WAIT, NOTIFY
 from persisting._engine.cursor import Cursor
 from persisting._engine.handles import finish_closing, method
-from persisting._engine.library import exception, library, release_array, scratch
+from persisting._engine.library import c, exception, release_array, scratch
 from persisting._engine.queries import Queryable
 from persisting._engine.versions import View
 from persisting._errors import LockedError, NotFoundError, WouldBlockError
@@ -77,8 +77,8 @@ class Bucket(Queryable):
             number = open_it()
         name = f"the bucket {self.path}"
         super().__init__(number, functions.bucket_close, name, close_takes_long=True)
-        self._append_message = library().persisting_bucket_append_message
-        self._get = library().persisting_bucket_get
+        self._append_message = c.persisting_bucket_append_message
+        self._get = c.persisting_bucket_get
         self._schemas: dict[int, pa.Schema] = {}
 
     # ---- appends ----

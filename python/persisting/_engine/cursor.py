@@ -12,7 +12,7 @@ import pyarrow as pa
 from persisting._engine import functions
 from persisting._engine.boundary import ArrowArray, Error
 from persisting._engine.handles import Handle
-from persisting._engine.library import exception, library
+from persisting._engine.library import c, exception
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ class Cursor(Handle):
         super().__init__(number, functions.cursor_close, f"a cursor of {source.path}")
         self._source = source
         self._schema_version = schema_version
-        self._next = library().persisting_cursor_next
+        self._next = c.persisting_cursor_next
 
     @functools.cached_property
     def schema(self) -> pa.Schema:

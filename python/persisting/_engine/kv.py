@@ -11,13 +11,14 @@ import os
 import sys
 from array import array
 from itertools import accumulate, pairwise
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
 from persisting._engine import functions
 from persisting._engine.handles import Handle, method
-from persisting._engine.library import exception, library, scratch
+from persisting._engine.library import c, exception, scratch
 from persisting._errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -41,6 +42,17 @@ def uninitialised(size: int) -> bytes:
     return made
 
 
+def _numbers(kind: str, numbers: list[int]) -> array[int]:
+    """Return an array of numbers, which mostly are all the same.
+
+    Those are looked at in a third of the time in which an array is made of a list, and of an
+    iterator it is made in four times that.
+    """
+    if len({*numbers}) == 1:
+        return array(kind, numbers[:1]) * len(numbers)
+    return array(kind, numbers)
+
+
 class Keys:
     """The keys of a call: their bytes one behind the other, and their sizes."""
 
@@ -49,8 +61,22 @@ class Keys:
     def __init__(self, keys: Sequence[bytes]) -> None:
         self.count = len(keys)
         self.blob = b"".join(keys)
-        # Of a list an array is made in a quarter of the time that it takes of an iterator.
-        self.sizes = array("i", [*map(len, keys)])
+        self.sizes = _numbers("i", [*map(len, keys)])
+
+    @classmethod
+    def of_texts(cls, keys: Sequence[str]) -> Keys:
+        """Return the keys of texts; TypeError if one of them is none.
+
+        ASCII, as most keys are, is encoded all at once: 128 keys in 2 us, and one by one in 10.
+        """
+        text = "".join(keys)
+        if not text.isascii():
+            return cls([*map(str.encode, keys)])
+        made = cls.__new__(cls)
+        made.count = len(keys)
+        made.blob = text.encode()
+        made.sizes = _numbers("i", [*map(len, keys)])
+        return made
 
     @property
     def arguments(self) -> tuple[bytes, int, int]:
@@ -65,6 +91,7 @@ def address_of(buffer: memoryview) -> int:
 
 # As `address_of`, but what it returns keeps the memory where it is.
 _one_byte = ctypes.c_char.from_buffer
+_nbytes = attrgetter("nbytes")
 
 
 class Memory:
@@ -105,8 +132,8 @@ class Memory:
     def add_rows(self, addresses: list[int], lengths: list[int]) -> None:
         """Add the memory of several keys at once, each in one piece."""
         count = len(addresses)
-        self.addresses += array("Q", addresses)  # each in one go, as of Keys
-        self.lengths += array("q", lengths)
+        self.addresses += array("Q", addresses)
+        self.lengths += _numbers("q", lengths)
         self.pieces += array("i", [1]) * count
         self.results += array("b", [0]) * count
 
@@ -116,8 +143,8 @@ class Memory:
         Writable ones are found by ctypes alone: 128 of them take 51 us, and one by one 155 us.
         """
         try:
-            rows = [_one_byte(view) for view in views]
-            lengths = [view.nbytes for view in views]
+            rows = [*map(_one_byte, views)]
+            lengths = [*map(_nbytes, views)]
         except (AttributeError, TypeError, ValueError):  # read-only, empty, no view, or wrong
             for view in views:
                 self.add(view, writable=writable)
@@ -197,7 +224,7 @@ class Store(Handle):
         self.path = os.fspath(path)
         begin = functions.kv_connect if connect else functions.kv_open
         super().__init__(begin(self.path, options), functions.kv_close, f"the store {self.path}")
-        self._find = library().persisting_kv_find
+        self._find = c.persisting_kv_find
 
     delete = method(functions.kv_delete)
     drop = method(functions.kv_drop)

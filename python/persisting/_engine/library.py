@@ -27,6 +27,8 @@ LIBRARY = (
     / "_lib"
     / ("libpersisting.dylib" if sys.platform == "darwin" else "libpersisting.so")
 )
+# Of Lance, which the engine loads when it is needed: what is not there is better told at once.
+NATIVE_LIBRARY = LIBRARY.with_stem("libpersisting_native")
 
 
 class Scratch(threading.local):
@@ -58,21 +60,15 @@ capsule_pointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
 @functools.cache
 def library() -> ctypes.CDLL:
     """Load the library and hold its ABI version against this module's."""
+    if not NATIVE_LIBRARY.exists():
+        raise ImportError(f"the engine {LIBRARY} needs {NATIVE_LIBRARY}, which is not there")
     try:
         loaded = ctypes.CDLL(str(LIBRARY))
     except OSError as reason:
         raise ImportError(f"the engine {LIBRARY} cannot be loaded: {reason}") from reason
-    for name, arguments in PROTOTYPES.items():
-        function = getattr(loaded, name, None)
-        if function is None:
-            raise ImportError(
-                f"{LIBRARY} has no function {name}: it is not the engine of this package"
-            )
-        function.argtypes = (*arguments, ctypes.POINTER(Error))
-        function.restype = ctypes.c_int32
     built_for = ctypes.c_uint32()
     error = Error()
-    if loaded.persisting_abi_version(byref(built_for), error):
+    if declared(loaded, "persisting_abi_version")(byref(built_for), error):
         raise exception(error)
     if built_for.value != ABI_VERSION:
         raise ImportError(
@@ -82,11 +78,26 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
+def declared(loaded: ctypes.CDLL, name: str) -> Any:
+    """Return a function of the library, which takes and returns what the header says."""
+    function = getattr(loaded, name, None)
+    if function is None:
+        raise ImportError(f"{LIBRARY} has no function {name}: it is not the engine of this package")
+    function.argtypes = (*PROTOTYPES[name], ctypes.POINTER(Error))
+    function.restype = ctypes.c_int32
+    return function
+
+
 class Functions:
-    """The functions of the library by name, each looked up once."""
+    """The functions of the library by name, each looked up when it is first called.
+
+    To look all of them up takes a process longer than to load the library.
+    """
 
     def __getattr__(self, name: str) -> Any:
-        function = getattr(library(), name)
+        if name not in PROTOTYPES:
+            raise AttributeError(f"the engine has no function {name}")
+        function = declared(library(), name)
         setattr(self, name, function)
         return function
 

@@ -35,6 +35,9 @@ class Sampler(Handle):
     """
 
     position = method(functions.sampler_position)
+    refresh = method(functions.sampler_refresh)
+    wait = method(functions.sampler_wait)
+    wait_for_room = method(functions.sampler_wait_for_room)
 
     def __init__(self, store: Trajectories, law: Mapping[str, Any]) -> None:
         self._store = store

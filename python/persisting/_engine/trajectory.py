@@ -40,6 +40,7 @@ class Trajectories(Handle):
     append = method(functions.trajectories_append)
     finish = method(functions.trajectories_finish)
     close_lost = method(functions.trajectories_close_lost)
+    remove = method(functions.trajectories_remove)
     describe = method(functions.trajectories_describe)
     schema = method(functions.trajectories_schema)
     flush = method(functions.trajectories_flush)
@@ -135,6 +136,7 @@ class Sheet(Handle):
         Of the file, see `persisting_trajectories_sheet`.
     """
 
+    ask = method(functions.sheet_ask)
     send = method(functions.sheet_send)
     lasting = True  # what is there survives the end of the process
 

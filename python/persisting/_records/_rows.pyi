@@ -1,13 +1,15 @@
 """Records from rows of Arrow arrays and back, in C: what most records are made of.
 
-Sources: `rows.c`, `rows_read.c`, `rows_write.c`. Nothing here waits or lets go of the GIL.
+Sources: `rows.c`, `rows_read.c`, `rows_write.c`, `rows_cells.c`. Nothing here waits or lets go of
+the GIL.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NewType
 
 Reader = NewType("Reader", object)
 Writer = NewType("Writer", object)
+Cells = NewType("Cells", object)
 
 def reader(schema: object, /) -> tuple[Reader, list[int]]:
     """Plan how rows become records.
@@ -87,4 +89,42 @@ def write(writer: Writer, records: Sequence[dict[str, Any]] | dict[str, Any], /)
         The message in the Arrow IPC format, with its body aligned to 8 bytes; None unless there
         are records, and each has the keys in their order, and values that are just of their
         column's type. Ints up to 2**53 are doubles as well.
+    """
+
+def cells(
+    array: type,
+    columns: tuple[tuple[str, int, int, int, type, object, tuple[int, ...]], ...],
+    rows: int,
+    /,
+) -> Cells:
+    """Plan how values of one size each go into rows of cells.
+
+    Parameters
+    ----------
+    array
+        The type of arrays, which is numpy's.
+    columns
+        For each column its key; the address of its cells, which lie side by side and outlive the
+        plan; the size of a value in bytes; what numbers of Python it holds, as ``ord("q")`` int,
+        ``ord("d")`` float, ``ord("?")`` bool, 0 none; the type of scalars that have just these
+        bytes; and the dtype, which is compared as an object, and the shape of arrays that do.
+    rows
+        How many rows there are.
+    """
+
+def put(cells: Cells, values: Mapping[str, Any], row: int, /) -> list[int] | None:
+    """Copy values into a row.
+
+    Returns
+    -------
+    list of int or None
+        The indices of the columns whose values are of another type, and were not copied; None for
+        none.
+
+    Raises
+    ------
+    KeyError
+        There is no value of a key; those of keys before it were copied.
+    IndexError
+        There is no such row.
     """

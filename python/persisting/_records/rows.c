@@ -24,6 +24,8 @@ static PyMethodDef functions[] = {
     {"read", FAST(rows_read), METH_FASTCALL, NULL},
     {"writer", FAST(rows_writer), METH_FASTCALL, NULL},
     {"write", FAST(rows_write), METH_FASTCALL, NULL},
+    {"cells", FAST(rows_cells), METH_FASTCALL, NULL},
+    {"put", FAST(rows_put), METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -19,6 +19,10 @@ PyObject* rows_read(PyObject* module, PyObject* const* arguments, Py_ssize_t cou
 PyObject* rows_writer(PyObject* module, PyObject* const* arguments, Py_ssize_t count);
 PyObject* rows_write(PyObject* module, PyObject* const* arguments, Py_ssize_t count);
 
+/* In rows_cells.c. */
+PyObject* rows_cells(PyObject* module, PyObject* const* arguments, Py_ssize_t count);
+PyObject* rows_put(PyObject* module, PyObject* const* arguments, Py_ssize_t count);
+
 /* Returns 0, or -1 with a TypeError where a function was not given so many arguments. */
 int rows_expect(const char* function, Py_ssize_t count, Py_ssize_t wanted);
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from persisting._engine.kv import Keys
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 # Results of keys, as the engine has them; those above 0 are success.
 REFUSED = -5
+
+# Keys of one call, all of one kind.
+Several: TypeAlias = "list[bytes] | list[str]"
 
 
 class Batches:
@@ -50,44 +53,44 @@ class Batches:
         """Return the length of a block, -1 where there is none; does not wait."""
         return self._store.find(self._space, key, lease_ms)
 
-    def lengths(self, keys: list[bytes], lease_ms: int) -> Iterable[int]:
+    def lengths(self, keys: Several, lease_ms: int) -> Iterable[int]:
         """Return the length of each block, -1 where there is none; does not wait."""
-        return self._store.exists(self._space, Keys(keys), lease_ms) if keys else ()
+        return self._store.exists(self._space, _together(keys), lease_ms) if keys else ()
 
-    def present(self, keys: list[bytes], lease_ms: int) -> list[bool]:
+    def present(self, keys: Several, lease_ms: int) -> list[bool]:
         """Return whether there is each block; does not wait."""
-        return self._store.present(self._space, Keys(keys), lease_ms) if keys else []
+        return self._store.present(self._space, _together(keys), lease_ms) if keys else []
 
-    def load(self, keys: list[bytes], memory: Memory) -> int:
+    def load(self, keys: Several, memory: Memory) -> int:
         """Begin to read blocks and return a ticket; does not wait."""
         with self._lock:  # nobody may take the completion before the memory is known
-            ticket = self._store.submit_load(self._space, Keys(keys), memory)
+            ticket = self._store.submit_load(self._space, _together(keys), memory)
             self._kept[ticket] = memory
         return ticket
 
-    def store(self, keys: list[bytes], memory: Memory, space: int | None = None) -> int:
+    def store(self, keys: Several, memory: Memory, space: int | None = None) -> int:
         """Begin to store blocks and return a ticket; does not wait."""
         with self._lock:
             where = self._space if space is None else space
-            ticket = self._store.submit_store(where, Keys(keys), memory, 0)
+            ticket = self._store.submit_store(where, _together(keys), memory, 0)
             self._kept[ticket] = memory
         return ticket
 
-    def prefix(self, keys: list[bytes], lease_ms: int) -> int:
+    def prefix(self, keys: Several, lease_ms: int) -> int:
         """Return how many keys from the first on there are; does not wait."""
-        return self._store.prefix(self._space, Keys(keys), lease_ms) if keys else 0
+        return self._store.prefix(self._space, _together(keys), lease_ms) if keys else 0
 
-    def load_now(self, keys: list[bytes], memory: Memory) -> Iterable[int]:
+    def load_now(self, keys: Several, memory: Memory) -> Iterable[int]:
         """Read blocks and return the results; waits for the disk."""
-        return self._store.load(self._space, Keys(keys), memory) if keys else ()
+        return self._store.load(self._space, _together(keys), memory) if keys else ()
 
-    def store_now(self, keys: list[bytes], memory: Memory) -> Iterable[int]:
+    def store_now(self, keys: Several, memory: Memory) -> Iterable[int]:
         """Store blocks and return the results; waits for the disk."""
-        return self._store.store(self._space, Keys(keys), memory, 0) if keys else ()
+        return self._store.store(self._space, _together(keys), memory, 0) if keys else ()
 
-    def delete(self, keys: list[bytes]) -> list[bool]:
+    def delete(self, keys: Several) -> list[bool]:
         """Remove blocks and return which there were; waits for the disk."""
-        return [r > 0 for r in self._store.delete(self._space, Keys(keys))] if keys else []
+        return [r > 0 for r in self._store.delete(self._space, _together(keys))] if keys else []
 
     def page(self, cursor: Any, count: int) -> tuple[list[tuple[bytes, int]], Any]:
         """Return keys with the lengths of their blocks, and the cursor of the next page.
@@ -98,10 +101,10 @@ class Batches:
         entries = [(base64.b64decode(entry["key"]), entry["length"]) for entry in found["keys"]]
         return entries, found["next"]
 
-    def touch(self, keys: list[bytes]) -> None:
+    def touch(self, keys: Several) -> None:
         """Count a read of each block; does not wait."""
         if keys:
-            self._store.touch(self._space, Keys(keys), 0)
+            self._store.touch(self._space, _together(keys), 0)
 
     def ended(self) -> list[tuple[int, Iterable[int]]]:
         """Return tickets that have ended, with the results of their keys."""
@@ -110,3 +113,9 @@ class Batches:
             while tickets := self._store.drain():
                 ended += [(ticket, self._kept.pop(ticket).results) for ticket in tickets]
         return ended
+
+
+def _together(keys: Several) -> Keys:
+    if keys and isinstance(keys[0], str):
+        return Keys.of_texts(keys)
+    return Keys(cast("list[bytes]", keys))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, cast
 
+from persisting._engine.kv import Keys
 from persisting._errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -44,12 +45,21 @@ def as_key(key: str | bytes) -> bytes:
     raise InvalidArgumentError(f"a key is str or bytes, got {type(key).__name__}")
 
 
-def as_keys(keys: Iterable[str | bytes]) -> list[bytes]:
-    """Return the bytes of keys."""
+def as_keys(keys: Iterable[str | bytes]) -> Keys:
+    """Return keys as the engine takes them."""
+    listed = _listed(keys)
+    try:  # most are all text
+        return Keys.of_texts(cast("list[str]", listed))
+    except TypeError:
+        return Keys([*map(as_key, listed)])
+
+
+def each_key(keys: Iterable[str | bytes]) -> list[bytes]:
+    """Return the bytes of each key."""
+    return [*map(as_key, _listed(keys))]
+
+
+def _listed(keys: Iterable[str | bytes]) -> list[str | bytes]:
     if isinstance(keys, str | bytes):
         raise InvalidArgumentError("want several keys, got one: put it in a list")
-    listed = [*keys]
-    try:  # most are all text, which is encoded in a third of the time that the rest takes
-        return [*map(str.encode, cast("list[str]", listed))]
-    except TypeError:
-        return [key if type(key) is bytes else as_key(key) for key in listed]
+    return [*keys]

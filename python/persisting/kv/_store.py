@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from persisting._engine.kv import Keys, Memory, Server, Store, uninitialised
 from persisting._errors import InvalidArgumentError
 from persisting._loop.tickets import Tickets
-from persisting.kv._sizes import as_key, as_keys, in_bytes, in_ms
+from persisting.kv._sizes import as_key, as_keys, each_key, in_bytes, in_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -235,10 +235,10 @@ class KVStore:
 
     def exists_many(self, keys: Iterable[Key], *, lease: float = LEASE) -> list[bool]:
         """Whether there is a block for each key; does not wait."""
-        encoded = as_keys(keys)
-        if not encoded:
+        wanted = as_keys(keys)
+        if not wanted.count:
             return []
-        return self._store.present(self._space, Keys(encoded), in_ms(lease, "lease"))
+        return self._store.present(self._space, wanted, in_ms(lease, "lease"))
 
     def length(self, key: Key, *, lease: float = LEASE) -> int | None:
         """Return the length of a block in bytes, None where there is none; does not wait."""
@@ -250,10 +250,10 @@ class KVStore:
 
         Those are not forgotten for `lease` seconds.
         """
-        encoded = as_keys(keys)
-        if not encoded:
+        wanted = as_keys(keys)
+        if not wanted.count:
             return 0
-        return self._store.prefix(self._space, Keys(encoded), in_ms(lease, "lease"))
+        return self._store.prefix(self._space, wanted, in_ms(lease, "lease"))
 
     def _lengths(self, keys: list[bytes], lease: float) -> Iterable[int]:
         if not keys:
@@ -284,10 +284,10 @@ class KVStore:
         Such readers, cuFile for one, compare nothing. The place of a block that is replaced or
         deleted meanwhile may be used for another in spite of the lease: the checksum tells.
         """
-        encoded = as_keys(keys)
-        if not encoded:
+        wanted = as_keys(keys)
+        if not wanted.count:
             return []
-        found = self._store.locate(self._space, Keys(encoded), in_ms(lease, "lease"))
+        found = self._store.locate(self._space, wanted, in_ms(lease, "lease"))
         return [
             None
             if place is None
@@ -303,7 +303,7 @@ class KVStore:
 
     def get_many(self, keys: Iterable[Key]) -> list[bytes | None]:
         """Return the blocks of keys, None where there is none; waits for the disk."""
-        encoded = as_keys(keys)
+        encoded = each_key(keys)
         found, blocks, memory = self._blocks(encoded)
         if found:
             wanted = Keys([encoded[i] for i in found])
@@ -316,7 +316,7 @@ class KVStore:
 
     async def aget_many(self, keys: Iterable[Key]) -> list[bytes | None]:
         """Return the blocks of keys, None where there is none."""
-        encoded = as_keys(keys)
+        encoded = each_key(keys)
         found, blocks, memory = self._blocks(encoded)
         if found:
             wanted = Keys([encoded[i] for i in found])
@@ -471,8 +471,8 @@ class KVStore:
 
     def delete_many(self, keys: Iterable[Key]) -> list[bool]:
         """Remove blocks and return which there were; waits for the disk."""
-        encoded = as_keys(keys)
-        return _successes(self._store.delete(self._space, Keys(encoded)) if encoded else ())
+        wanted = as_keys(keys)
+        return _successes(self._store.delete(self._space, wanted) if wanted.count else ())
 
     def touch(self, key: Key, *, ttl: float = 0) -> bool:
         """Count a read of a block, so that it is kept longer, and return whether there is one.
@@ -561,9 +561,7 @@ class KVStore:
         self.close()
 
 
-def _with_buffers(
-    keys: list[bytes], buffers: Iterable[Any], *, writable: bool
-) -> tuple[Keys, Memory]:
+def _with_buffers(keys: Keys, buffers: Iterable[Any], *, writable: bool) -> tuple[Keys, Memory]:
     memory = Memory()
     for buffer in buffers:
         memory.add(buffer, writable=writable)
@@ -571,7 +569,7 @@ def _with_buffers(
 
 
 def _with_addresses(
-    keys: list[bytes], addresses: Sequence[Any], lengths: Sequence[Any]
+    keys: Keys, addresses: Sequence[Any], lengths: Sequence[Any]
 ) -> tuple[Keys, Memory]:
     if len(addresses) != len(lengths):
         raise InvalidArgumentError(f"{len(addresses)} addresses with {len(lengths)} lengths")
@@ -581,10 +579,10 @@ def _with_addresses(
     return _as_many(keys, memory)
 
 
-def _as_many(keys: list[bytes], memory: Memory) -> tuple[Keys, Memory]:
-    if len(keys) != len(memory.pieces):
-        raise InvalidArgumentError(f"{len(keys)} keys with {len(memory.pieces)} buffers")
-    return Keys(keys), memory
+def _as_many(keys: Keys, memory: Memory) -> tuple[Keys, Memory]:
+    if keys.count != len(memory.pieces):
+        raise InvalidArgumentError(f"{keys.count} keys with {len(memory.pieces)} buffers")
+    return keys, memory
 
 
 def _successes(results: Iterable[int]) -> list[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,17 +10,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from persisting._errors import SchemaError
+from persisting._errors import InvalidArgumentError, SchemaError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
-Kind = Literal["array", "ragged", "text", "binary"]
+Kind = Literal["array", "ragged", "text", "binary", "segments"]
 
 # Of an array of booleans, which is stored as bytes.
 _DTYPE = b"persisting.dtype"
+# Of lists of numbers that are segments.
+_KIND = b"persisting.kind"
+# Of names of values: what these are. The engine knows the columns of names by it.
+_CONTENT = b"persisting.content"
+# The size of the name of a value, see `persisting_trajectories_keep`.
+NAME_BYTES = 32
 # The columns that the store gives each step itself.
 PLACE = ("episode", "step", "bootstrap")
 VERSION = "version"
@@ -33,38 +40,61 @@ class Column:
     ----------
     kind : str
         ``"array"`` for values of one shape, ``"ragged"`` for sequences of numbers of any length,
-        ``"text"`` or ``"binary"``.
+        ``"text"``, ``"binary"`` or ``"segments"``.
     dtype : numpy.dtype or None
         Of the numbers: booleans, integers and floats.
     shape : tuple of int
         Of a value of an array; () for a number.
+    by_content : bool
+        Whether equal values are stored once, however many steps have them: for images and prompts
+        of some KiB or more. Steps hold 32 bytes instead. Samplers give such a column if it is
+        named, and filters do not see its values.
     """
 
     kind: Kind
     dtype: np.dtype[Any] | None = None
     shape: tuple[int, ...] = ()
+    by_content: bool = False
+
+    @property
+    def fixed(self) -> bool:
+        """Whether a value lies in a step, and all are of one size."""
+        return self.kind == "array" and not self.by_content
 
     @staticmethod
-    def array(dtype: npt.DTypeLike, shape: Sequence[int] = ()) -> Column:
+    def array(
+        dtype: npt.DTypeLike, shape: Sequence[int] = (), *, by_content: bool = False
+    ) -> Column:
         """Return the type of arrays of one shape, or of numbers."""
         if math.prod(shape) < 1:
             raise SchemaError(f"an array of shape {tuple(shape)} holds nothing")
-        return Column("array", _plain(np.dtype(dtype)), tuple(shape))
+        return Column("array", _plain(np.dtype(dtype)), tuple(shape), by_content)
 
     @staticmethod
-    def ragged(dtype: npt.DTypeLike) -> Column:
+    def ragged(dtype: npt.DTypeLike, *, by_content: bool = False) -> Column:
         """Return the type of sequences of numbers of any length, such as tokens."""
-        return Column("ragged", _plain(np.dtype(dtype)))
+        return Column("ragged", _plain(np.dtype(dtype)), by_content=by_content)
 
     @staticmethod
-    def text() -> Column:
+    def text(*, by_content: bool = False) -> Column:
         """Return the type of strings."""
-        return Column("text")
+        return Column("text", by_content=by_content)
 
     @staticmethod
-    def binary() -> Column:
+    def binary(*, by_content: bool = False) -> Column:
         """Return the type of bytes."""
-        return Column("binary")
+        return Column("binary", by_content=by_content)
+
+    @staticmethod
+    def segments() -> Column:
+        """Return the type of versions of the policy that wrote the parts of a step.
+
+        A value is a sequence of pairs ``(version, end)``, in their order: the policy of that
+        version wrote the tokens up to `end`, from the end of the segment before. It comes back as
+        an array of int32, [segments, 2]. The `version` of the step is the oldest of them, which is
+        what the bound on staleness of a sampler is held against.
+        """
+        return Column("segments", np.dtype(np.int32))
 
     # ---- types of values ----
 
@@ -104,7 +134,13 @@ class Column:
     @staticmethod
     def of_field(field: pa.Field) -> Column:
         """Return the type of a column of the store."""
-        kind = field.type
+        kind, metadata = field.type, field.metadata or {}
+        if _CONTENT in metadata:
+            told = json.loads(metadata[_CONTENT])
+            dtype = None if told["dtype"] is None else np.dtype(told["dtype"])
+            return Column(told["kind"], dtype, tuple(told["shape"]), by_content=True)
+        if _KIND in metadata:
+            return Column.segments()
         if pa.types.is_string(kind):
             return Column.text()
         if pa.types.is_binary(kind):
@@ -112,20 +148,26 @@ class Column:
         if pa.types.is_list(kind):
             return Column.ragged(kind.value_type.to_pandas_dtype())
         if isinstance(kind, pa.FixedShapeTensorType):
-            named = (field.metadata or {}).get(_DTYPE)
-            dtype = named.decode() if named else kind.value_type.to_pandas_dtype()
-            return Column.array(dtype, kind.shape)
+            named = metadata.get(_DTYPE)
+            items = named.decode() if named else kind.value_type.to_pandas_dtype()
+            return Column.array(items, kind.shape)
         return Column.array(kind.to_pandas_dtype())
 
     def field(self, name: str) -> pa.Field:
         """Return the column of the store."""
+        if self.by_content:
+            dtype = None if self.dtype is None else self.dtype.str
+            told = json.dumps({"kind": self.kind, "dtype": dtype, "shape": self.shape})
+            names = pa.list_(pa.uint8(), NAME_BYTES)
+            return pa.field(name, names, metadata={_CONTENT: told.encode()})
         if self.kind == "text":
             return pa.field(name, pa.string())
         if self.kind == "binary":
             return pa.field(name, pa.binary())
         assert self.dtype is not None
-        if self.kind == "ragged":
-            return pa.field(name, pa.list_(pa.from_numpy_dtype(self.dtype)))
+        if self.kind in ("ragged", "segments"):
+            metadata = {_KIND: b"segments"} if self.kind == "segments" else None
+            return pa.field(name, pa.list_(pa.from_numpy_dtype(self.dtype)), metadata=metadata)
         if not self.shape:
             return pa.field(name, pa.from_numpy_dtype(self.dtype))
         if self.dtype == bool:
@@ -135,7 +177,9 @@ class Column:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of a value, where all have the same size, else a guess."""
+        """Bytes that a step has of it, where all have the same size, else a guess."""
+        if self.by_content:
+            return NAME_BYTES
         return math.prod(self.shape) * self.dtype.itemsize if self.dtype is not None else 64
 
     # ---- values ----
@@ -148,6 +192,8 @@ class Column:
                 raise SchemaError(f"column {name!r} holds {self.kind}, not {value!r:.60}")
             return value
         found = self._exact(name, as_array(name, value))
+        if self.kind == "segments":
+            return _segments(name, found)
         if self.kind == "ragged" and found.ndim != 1:
             raise SchemaError(f"column {name!r} holds sequences, not an array of {found.shape}")
         if self.kind == "array" and found.shape != self.shape:
@@ -156,7 +202,10 @@ class Column:
 
     def cells(self, name: str, values: Any) -> Any:
         """Return values for `arrow`: an array in memory of its own, or a list."""
-        if self.kind == "ragged":  # which `arrow` copies once more, as it puts them side by side
+        if self.kind in (
+            "ragged",
+            "segments",
+        ):  # which `arrow` copies side by side
             return [v if self.is_items(v) else self.cell(name, v) for v in values]
         if self.kind != "array":
             return [self.cell(name, value) for value in values]
@@ -169,7 +218,7 @@ class Column:
 
     def is_items(self, value: Any) -> bool:
         """Tell whether a value of a ragged column is an array just as the column holds it."""
-        if not isinstance(value, np.ndarray):
+        if not isinstance(value, np.ndarray) or self.kind != "ragged":
             return False
         return value.dtype == self.dtype and value.ndim == 1
 
@@ -194,15 +243,17 @@ class Column:
         return copy
 
     def arrow(self, cells: Any) -> pa.Array:
-        """Return what `cells` gave as Arrow data."""
+        """Return what `cells` gave as Arrow data, or names of values."""
+        if self.by_content:
+            return pa.FixedSizeListArray.from_arrays(pa.array(cells.reshape(-1)), NAME_BYTES)
         if self.kind == "text":
             return pa.array(cells, pa.string())
         if self.kind == "binary":
             return pa.array(cells, pa.binary())
-        if self.kind == "ragged":
+        if self.kind in ("ragged", "segments"):
             ends = np.zeros(len(cells) + 1, np.int32)
             np.cumsum([len(cell) for cell in cells], out=ends[1:])
-            items = pa.array(np.concatenate(cells))
+            items = pa.array(np.concatenate([np.empty(0, self.dtype), *cells]))
             return pa.ListArray.from_arrays(pa.array(ends), items)
         if not self.shape:
             return pa.array(cells)
@@ -216,8 +267,9 @@ class Column:
         if self.kind in ("text", "binary"):
             return column.to_pylist()
         assert self.dtype is not None
-        if self.kind == "ragged":
-            return [part for chunk in column.chunks for part in _parts(chunk)]
+        if self.kind in ("ragged", "segments"):
+            parts = [part for chunk in column.chunks for part in _parts(chunk)]
+            return parts if self.kind == "ragged" else [part.reshape(-1, 2) for part in parts]
         if not column.num_chunks:
             return np.empty((0, *self.shape), self.dtype)
         return np.concatenate([self._whole(chunk) for chunk in column.chunks])
@@ -239,6 +291,31 @@ def _parts(chunk: pa.Array) -> list[np.ndarray]:
     items = chunk.values.to_numpy(zero_copy_only=False)
     ends = chunk.offsets.to_numpy()
     return [items[ends[i] : ends[i + 1]] for i in range(len(chunk))]
+
+
+def _segments(name: str, found: np.ndarray) -> np.ndarray:
+    """Return pairs of version and end side by side, if they are those of segments."""
+    if found.ndim != 2 or found.shape[1] != 2 or not len(found):
+        raise SchemaError(
+            f"column {name!r} holds pairs of a version and the end of its tokens, at least one:"
+            f" not an array of {found.shape}"
+        )
+    if found[:, 0].min() < -1 or found[0, 1] < 0 or (np.diff(found[:, 1]) <= 0).any():
+        raise SchemaError(
+            f"column {name!r}: the versions of segments are -1 or more, and their ends grow: not"
+            f" {found.tolist()!r:.60}"
+        )
+    return found.reshape(-1)
+
+
+def oldest(columns: Mapping[str, Column], cells: Mapping[str, Any], version: Any) -> Any:
+    """Return the versions of steps: where they have segments the oldest of each, else as given."""
+    segments = [cells[name] for name in cells if columns[name].kind == "segments"]
+    if not segments:
+        return version
+    if np.ndim(version) or version != -1:
+        raise InvalidArgumentError(f"version is {version!r:.60}, but the segments of steps say it")
+    return [min(int(cell[::2].min()) for cell in of) for of in zip(*segments, strict=True)]
 
 
 def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:

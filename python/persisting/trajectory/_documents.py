@@ -105,13 +105,13 @@ def write(file: IO[bytes], members: Mapping[str, Any]) -> None:
 def take_text(members: dict[str, Any], name: str) -> str:
     """Take a text out of an object; where it is something else it stays, and "" stands for it."""
     text = members.setdefault(name, None)
-    if not isinstance(text, str) or not _is_unicode(text):
+    if not isinstance(text, str) or not is_unicode(text):
         return ""
     del members[name]
     return text
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """Tell whether a text can be a cell: JSON has halves of characters as well."""
     try:
         text.encode()

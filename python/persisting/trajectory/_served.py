@@ -7,6 +7,7 @@ import mmap
 import os
 import struct
 import threading
+import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,6 +21,7 @@ from persisting._errors import (
     InvalidArgumentError,
     NotFoundError,
     SchemaError,
+    WaitTimeoutError,
 )
 from persisting.trajectory._connection import Connection
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 _COUNT_AT = 80  # in a sheet, see the package comment of `engine/sheet`
 _COUNT = struct.Struct("<Q")
+_ASK_SECONDS = 0.005  # between two questions whether a limit allows what is waited for
 
 
 class Served:
@@ -126,6 +129,11 @@ class Served:
     def close_lost(self, idle_ms: int) -> int:
         """Close episodes as lost, and return how many."""
         count: int = self.call("close_lost", idle_ms=idle_ms)[0]["count"]
+        return count
+
+    def remove(self, ids: Sequence[str]) -> int:
+        """Remove episodes, and return how many."""
+        count: int = self.call("remove", ids=[*ids])[0]["count"]
         return count
 
     def keep(self, values: pa.RecordBatch, names: np.ndarray) -> None:
@@ -274,6 +282,12 @@ class ServedSheet:
         """Return the memory of the sheet."""
         return self._map
 
+    def ask(self) -> None:
+        """Have the store take the steps that there are beside this process; `send` tells errors."""
+        if self._shared and self._connection.alive():
+            with contextlib.suppress(ClosedError):
+                self._connection.call("ask")
+
     def send(self) -> None:
         """Have the store take all steps. After an error they are there as before."""
         if self._shared and self._connection.alive():
@@ -337,11 +351,43 @@ class ServedSampler:
     def sample(self, draws: int, oldest: int, into: Batch) -> int:
         """Draw steps of a version or later, and return how many were drawn."""
         with self._lock:
-            connection = self._connection
-            if connection is None or not connection.alive():
-                connection = self._connect()
-            drawn, self._law["position"] = connection.sample(draws, oldest, into.arrays)
+            drawn, self._law["position"] = self._there().sample(draws, oldest, into.arrays)
         return drawn
+
+    def refresh(self) -> None:
+        """Ask again which steps the condition of the law takes."""
+        self._call("refresh")
+
+    def wait(self, draws: int, timeout_ns: int) -> None:
+        """Wait until the limit allows so many draws."""
+        self._wait("wait", draws, timeout_ns)
+
+    def wait_for_room(self, count: int, timeout_ns: int) -> None:
+        """Wait until the limit allows so many steps more to come."""
+        self._wait("wait_for_room", count, timeout_ns)
+
+    def _wait(self, verb: str, count: int, timeout_ns: int) -> None:
+        """Ask again and again, so that what is waited for can come through the connection."""
+        end = time.monotonic() + timeout_ns / 1e9
+        while True:
+            try:
+                self._call(verb, count=count)
+            except WaitTimeoutError:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(_ASK_SECONDS)
+            else:
+                return
+
+    def _call(self, verb: str, **arguments: Any) -> None:
+        with self._lock:
+            self._there().call(verb, **arguments)
+
+    def _there(self) -> Connection:
+        """Return the connection, a new one where it was lost; the caller has the lock."""
+        if self._connection is None or not self._connection.alive():
+            return self._connect()
+        return self._connection
 
     def close(self) -> None:
         """End it; a second call does nothing."""

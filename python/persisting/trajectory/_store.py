@@ -15,7 +15,9 @@ from persisting._engine.trajectory import Server, Trajectories, milliseconds
 from persisting._errors import InvalidArgumentError, NotFoundError, SchemaError
 from persisting._loop.threads import on_thread
 from persisting.trajectory._columns import PLACE, VERSION, Column, as_array
-from persisting.trajectory._sampler import Order, Sampler, Steps, Unit
+from persisting.trajectory._contents import Contents
+from persisting.trajectory._ragged import Packed, Padded
+from persisting.trajectory._sampler import Bounds, Order, RateLimit, Sampler, Steps, Unit
 from persisting.trajectory._served import Served, Store
 from persisting.trajectory._sheet import Sheets
 from persisting.trajectory._writer import BUFFER_BYTES, AsyncWriter, Columns, Writer
@@ -173,8 +175,9 @@ class TrajectoryStore:
         self._store = store
         self._servers: list[Server] = []
         self.path = store.path
-        self._columns = Columns(columns)
-        self._sheets = Sheets(store)
+        self._contents = Contents(store)
+        self._columns = Columns(columns, self._contents)
+        self._sheets = Sheets(store, self._contents)
         try:
             self._look_at_columns()
         except BaseException:
@@ -345,6 +348,32 @@ class TrajectoryStore:
         """
         return self._store.close_lost(milliseconds("after", after))
 
+    def remove(self, episode_ids: Sequence[str]) -> int:
+        """Remove episodes: no read and no sampler gives any of their steps from now on.
+
+        An id stays taken: its writer, or a file that is imported again, is told that the episode
+        was removed; a higher attempt begins it anew. The bytes of its steps stay on the disk, at
+        their offsets.
+
+        Parameters
+        ----------
+        episode_ids : sequence of str
+            Their ids. One that was removed is passed over.
+
+        Returns
+        -------
+        int
+            How many, which is durable as a step is.
+
+        Raises
+        ------
+        NotFoundError
+            There is none of an id. Then none is removed.
+        """
+        if isinstance(episode_ids, str):
+            raise InvalidArgumentError(f"episode_ids: want a list of ids, got {episode_ids!r}")
+        return self._store.remove([_text("episode_ids", one) for one in episode_ids])
+
     # ---- reading ----
 
     def episode(self, episode_id: str) -> Episode:
@@ -386,8 +415,13 @@ class TrajectoryStore:
     def _arrays(self, table: pa.Table, names: Iterable[str]) -> dict[str, Any]:
         columns = self.columns
         return {
-            name: columns[name].read(table[name]) for name in names if name in table.schema.names
+            name: self._read(columns[name], table[name])
+            for name in names
+            if name in table.schema.names
         }
+
+    def _read(self, column: Column, values: pa.ChunkedArray) -> Any:
+        return self._contents.read(column, values) if column.by_content else column.read(values)
 
     def episodes(self, where: str | None = None) -> pa.Table:
         """Return what episodes there are, a row for each attempt, as they began.
@@ -401,7 +435,8 @@ class TrajectoryStore:
         -------
         pyarrow.Table
             ``number`` (which steps have as ``episode``), ``episode_id``, ``group_id``, ``env``,
-            ``attempt``, ``state`` (``"open"``, ``"ended"``, ``"lost"``, ``"superseded"``),
+            ``attempt``, ``state`` (``"open"``, ``"ended"``, ``"lost"``, ``"superseded"``,
+            ``"removed"``),
             ``steps`` (null while it is open), ``terminated``, ``truncated``,
             ``final_observation``, ``metadata`` (JSON), ``time`` (of its end, or of its begin while
             it is open).
@@ -460,7 +495,17 @@ class TrajectoryStore:
         found = found.rename_columns(names)
         if "bootstrap" in names and columns is None:
             found = found.drop_columns(["bootstrap"])
-        return found if limit is None else found.slice(0, integer("limit", limit, 0, MOST))
+        if limit is not None:
+            found = found.slice(0, integer("limit", limit, 0, MOST))
+        return self._with_values(found)
+
+    def _with_values(self, found: pa.Table) -> pa.Table:
+        """Return steps with values in place of the names of those that are stored by content."""
+        for name, column in self.columns.items():
+            if column.by_content and name in found.schema.names:
+                values = self._contents.arrow(column, found[name])
+                found = found.set_column(found.schema.get_field_index(name), name, values)
+        return found
 
     def _query(self, ask: Any, where: str | None, columns: Sequence[str] | None) -> pa.Table:
         query: dict[str, Any] = {
@@ -508,6 +553,11 @@ class TrajectoryStore:
         order: Order = "uniform",
         columns: Sequence[str] | None = None,
         next: Sequence[str] = (),
+        ragged: Packed | Padded | Mapping[str, Packed | Padded] = Packed(),  # noqa: B008 - as unit
+        where: str | None = None,
+        newest: int | None = None,
+        times: int | None = None,
+        limit: RateLimit | None = None,
         seed: int | None = None,
         alpha: float = 0.6,
         beta: float = 0.4,
@@ -524,17 +574,34 @@ class TrajectoryStore:
         ----------
         unit : Steps, Slices, NStep or Groups
             What a draw is.
-        order : {"uniform", "episodes", "prioritized", "sequential", "shuffle"}
-            Each draw as likely as any other; each episode, and in it each draw; each as likely as
-            the priority of its first step says, see `update_priorities`; in the order in
-            which they came, not beyond what cannot be drawn yet because its episode is open; or all
-            of them once in an order that the seed gives, and then anew in another.
+        order : str
+            ``"uniform"``: each draw as likely as any other. ``"episodes"``: each episode, and in it
+            each draw. ``"prioritized"``: each as likely as the priority of its first step says, see
+            `update_priorities`. ``"sequential"``: in the order in which they came, not beyond what
+            cannot be drawn yet because its episode is open. ``"shuffle"``: all of them once in an
+            order that the seed gives, and then anew in another. ``"fifo"``, ``"lifo"``: the oldest
+            or the newest that there are, each once in a batch. ``"highest"``, ``"lowest"``: those
+            of the highest or the lowest priorities, and the oldest of these.
         columns : sequence of str, optional
             What to read, by default all columns whose values have one size.
         next : sequence of str
             Columns of which the next value is given as well, as ``next_obs`` of ``obs``: of the
             step behind it, or of the final observation. Steps are not drawn of which it is not
             known; where an episode terminated without a final observation it is zeros.
+        ragged : Packed or Padded, or a mapping of names to these
+            What ragged columns are given as. They are read from the table, with texts and bytes.
+        where : str, optional
+            An SQL filter, as of `query`: draws begin at steps that it takes, and groups have the
+            episodes whose first step it takes. Steps that come later are drawn after
+            `Sampler.refresh`.
+        newest : int, optional
+            Of how many of the newest rows (steps and final observations) draws begin at one; by
+            default of all.
+        times : int, optional
+            How often each draw is made at most, up to 254; of groups, each episode. It is part of
+            `Sampler.state_dict`.
+        limit : RateLimit, optional
+            When there are draws at all.
         seed : int, optional
             Begins what is random, so that it is the same again. By default another each time.
         alpha, beta, epsilon : float
@@ -552,14 +619,28 @@ class TrajectoryStore:
         NotFoundError
             There is no such column, or no step yet.
         InvalidArgumentError
-            A column is ragged, text or binary, or an argument is out of range.
+            An argument is out of range, or `where` is no filter.
 
         References
         ----------
         .. [1] Schaul, Quan, Antonoglou, Silver: Prioritized Experience Replay, 2015.
         """
-        known, priority = self.columns, (alpha, beta, epsilon)
-        return Sampler(self._store, known, unit, order, columns, next, seed, priority, part)
+        known = self.columns
+        bounds = Bounds(where, newest, times, limit, part)
+        priority = alpha, beta, epsilon
+        return Sampler(
+            self._store,
+            self._contents,
+            known,
+            unit,
+            order,
+            columns,
+            next,
+            ragged,
+            seed,
+            priority,
+            bounds,
+        )
 
     def update_priorities(self, offsets: npt.ArrayLike, priorities: npt.ArrayLike) -> None:
         """Give steps priorities, by which samplers of the order ``"prioritized"`` draw.
@@ -693,8 +774,9 @@ class TrajectoryStore:
         -------
         dict
             ``steps`` and ``final_observations`` of open and ended episodes; ``rows`` in all;
-            the numbers of ``open``, ``ended``, ``lost`` and ``superseded`` episodes; ``hot_rows``
-            and ``hot_bytes`` of the copies for samplers; ``path``; and the state of both buckets.
+            the numbers of ``open``, ``ended``, ``lost``, ``superseded`` and ``removed`` episodes;
+            ``hot_rows`` and ``hot_bytes`` of the copies for samplers; ``path``; and the state of
+            both buckets.
         """
         return self._store.stats()
 

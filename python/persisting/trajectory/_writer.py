@@ -12,7 +12,7 @@ import numpy as np
 from persisting._arguments import integer
 from persisting._errors import ClosedError, InvalidArgumentError, SchemaError
 from persisting._loop.threads import on_thread
-from persisting.trajectory._columns import VERSION, Column, batch
+from persisting.trajectory._columns import VERSION, Column, batch, oldest
 from persisting.trajectory._sheet import other_columns
 
 if TYPE_CHECKING:
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from persisting.trajectory._contents import Contents
     from persisting.trajectory._served import Store
     from persisting.trajectory._sheet import Sheet, Sheets
 
 # How many bytes of steps an append may leave with the writer, and for how many seconds.
-BUFFER_BYTES = 64 << 10
+BUFFER_BYTES = 256 << 10
 _BUFFER_SECONDS = 0.02
 _MOST_VERSION = 2**31 - 1
 
@@ -32,8 +33,9 @@ _MOST_VERSION = 2**31 - 1
 class Columns:
     """The columns of a store, which all its writers share; none until there is a first step."""
 
-    def __init__(self, declared: Mapping[str, Column]) -> None:
+    def __init__(self, declared: Mapping[str, Column], contents: Contents) -> None:
         self.declared = dict(declared)
+        self.contents = contents
         self.known: dict[str, Column] = {}
 
     def of_step(self, step: Mapping[str, Any]) -> dict[str, Column]:
@@ -43,6 +45,23 @@ class Columns:
     def of_steps(self, arrays: Mapping[str, Any]) -> dict[str, Column]:
         """Return the columns, which several first steps give."""
         return self.known or self._all({name: (Column.of_values, arrays[name]) for name in arrays})
+
+    def cells(self, name: str, column: Column, values: Any) -> Any:
+        """Return values for `Column.arrow`; those that are stored by content are on disk then."""
+        if column.by_content:
+            return self.contents.names(name, column, values)
+        return column.cells(name, values)
+
+    def row(self, columns: dict[str, Column], values: Mapping[str, Any], version: int) -> Any:
+        """Return one step as Arrow data."""
+        cells: dict[str, Any] = {}
+        for name, column in columns.items():
+            if column.by_content:
+                cells[name] = self.contents.names(name, column, [values[name]])
+            else:
+                cell = column.cell(name, values[name])
+                cells[name] = cell[None] if column.kind == "array" else [cell]
+        return batch(columns, cells, np.full(1, oldest(columns, cells, version), np.int32))
 
     def _all(self, found: dict[str, Any]) -> dict[str, Column]:
         if not found:
@@ -144,13 +163,14 @@ class Writer:
         columns = self._columns.of_steps(arrays)
         if arrays.keys() != columns.keys():
             raise other_columns(arrays, columns)
-        cells = {name: column.cells(name, arrays[name]) for name, column in columns.items()}
+        cells = {name: self._columns.cells(name, c, arrays[name]) for name, c in columns.items()}
         lengths = {name: len(column) for name, column in cells.items()}
         count = next(iter(lengths.values()))
         if set(lengths.values()) != {count}:
             raise SchemaError(f"columns of steps have different lengths: {lengths}")
         first = self._sent
         if count:
+            version = oldest(columns, cells, version)
             versions = Column.array(np.int32).cells(
                 VERSION, np.full(count, version) if np.ndim(version) == 0 else version
             )
@@ -234,11 +254,17 @@ class Writer:
             sheet.count == sheet.rows or time.monotonic() - sheet.began > _BUFFER_SECONDS
         )
 
+    def _keeps_values(self) -> bool:
+        """Whether a step may have a value that is to be stored by its content."""
+        columns = self._columns.known or self._columns.declared
+        return any(column.by_content for column in columns.values())
+
     def _try(self, step: Mapping[str, Any], version: int) -> bool:
         """Add a step to the sheet that there is; False, with nothing done, if it has no room."""
         self._check_open()
         sheet = self._sheet
         assert sheet is not None
+        version = sheet.version(step, version)
         if version.__class__ is not int or not -1 <= version <= _MOST_VERSION:
             version = integer(VERSION, version, -1, _MOST_VERSION)
         if not sheet.count:
@@ -252,7 +278,7 @@ class Writer:
             self._sheet = self._sheets.take(self._columns.of_step(step), self._buffer_bytes)
         if not self._try(step, version):  # it is larger than all of the sheet
             columns = self._sheet.columns
-            self._send(_row(columns, step, version), columns)
+            self._send(self._columns.row(columns, step, version), columns)
         elif not self._buffer_bytes:
             self.flush()
 
@@ -278,7 +304,8 @@ class Writer:
         if unknown := observation.keys() - known.keys():
             raise SchemaError(f"steps have no columns {sorted(unknown)}; there are {[*known]}")
         columns = {name: known[name] for name in observation}
-        self._store.append(self._number, self._sent, _row(columns, observation, -1), final=True)
+        row = self._columns.row(columns, observation, -1)
+        self._store.append(self._number, self._sent, row, final=True)
 
 
 class AsyncWriter:
@@ -311,6 +338,8 @@ class AsyncWriter:
         """Add a step; see `Writer.append`."""
         async with self._turn:
             writer = self._writer
+            if writer._keeps_values():  # which waits for the disk
+                return await on_thread(lambda: writer.append(step, version=version))
             if writer._due() or not writer._try(step, version):
                 await on_thread(lambda: writer._append_anyway(step, version))
             return writer.next_step - 1
@@ -354,12 +383,3 @@ class AsyncWriter:
 
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
-
-
-def _row(columns: dict[str, Column], values: Mapping[str, Any], version: int) -> Any:
-    """Return one step as Arrow data."""
-    cells = {}
-    for name, column in columns.items():
-        cell = column.cell(name, values[name])
-        cells[name] = cell[None] if column.kind == "array" else [cell]
-    return batch(columns, cells, np.full(1, version, np.int32))

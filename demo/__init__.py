@@ -1,0 +1,1 @@
+"""The demonstration; `python3 build.py demo` runs it."""
