@@ -74,7 +74,7 @@ class Connector:
 
         def begin(number: int, batches: Batches) -> None:
             memory = _memory(bufs, writable=True)
-            self._loads[batches.load(_encoded(keys), memory)] = number
+            self._loads[batches.load(keys, memory)] = number
 
         return self._submit(begin, "load", len(keys))
 
@@ -83,7 +83,7 @@ class Connector:
 
         def begin(number: int, batches: Batches) -> None:
             memory = _memory(bufs, writable=False)
-            self._stores[batches.store(_encoded(keys), memory)] = number
+            self._stores[batches.store(keys, memory)] = number
 
         return self._submit(begin, "store", len(keys))
 
@@ -91,7 +91,7 @@ class Connector:
         """Say which blocks there are; they are not forgotten for a while."""
 
         def begin(number: int, batches: Batches) -> None:
-            self._end(number, batches.present(_encoded(keys), LEASE_MS))
+            self._end(number, batches.present(keys, LEASE_MS))
 
         return self._submit(begin, "look up", len(keys))
 
@@ -99,7 +99,7 @@ class Connector:
         """Begin to remove blocks, which a thread waits for."""
 
         def begin(number: int, batches: Batches) -> None:
-            self._deletes.submit(self._delete, number, batches, _encoded(keys))
+            self._deletes.submit(self._delete, number, batches, list(keys))
 
         return self._submit(begin, "delete", len(keys))
 
@@ -114,7 +114,7 @@ class Connector:
                 self._fail(self._last, what, reason, count)
             return self._last
 
-    def _delete(self, number: int, batches: Batches, keys: list[bytes]) -> None:
+    def _delete(self, number: int, batches: Batches, keys: list[str]) -> None:
         try:
             batches.delete(keys)
         except Exception as reason:
@@ -175,10 +175,6 @@ class Connector:
         del batches  # until now it kept the memory that was read or written
         if waker >= 0:
             os.close(waker)
-
-
-def _encoded(keys: Iterable[str]) -> list[bytes]:
-    return [key.encode() for key in keys]
 
 
 def _memory(buffers: Iterable[Any], *, writable: bool) -> Memory:
