@@ -13,6 +13,7 @@ import (
 	"github.com/persisting/persisting/engine/params"
 	"github.com/persisting/persisting/engine/table"
 	"github.com/persisting/persisting/engine/trajectory"
+	trajectoryremote "github.com/persisting/persisting/engine/trajectory/remote"
 	"github.com/persisting/persisting/metrics/exporter"
 )
 
@@ -31,6 +32,8 @@ type (
 	openTrajectories = *trajectory.Store
 	openSheet        = *trajectory.Sheet
 	openSampler      = *trajectory.Sampler
+
+	openTrajectoriesServer = *trajectoryremote.Server
 )
 
 // kindShift is where the kind of a handle begins.

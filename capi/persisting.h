@@ -139,6 +139,7 @@ typedef uint64_t persisting_weights; /* one version of parameters, open */
 typedef uint64_t persisting_trajectories; /* an open store of trajectories */
 typedef uint64_t persisting_sheet; /* where a writer of steps puts them without a call */
 typedef uint64_t persisting_sampler; /* what draws steps of a store of trajectories */
+typedef uint64_t persisting_trajectories_server; /* what serves a store of trajectories to other processes */
 
 /* Do not wait for a disk or for another call: return PERSISTING_WOULD_BLOCK. */
 #define PERSISTING_NO_WAIT 1u
@@ -1499,6 +1500,27 @@ persisting_status persisting_trajectories_flush(persisting_trajectories trajecto
 persisting_status persisting_trajectories_stats(persisting_trajectories trajectories, char** out_json,
                                                 struct persisting_error* error);
 
+/*
+ * Serves a store to other processes, as persisting_kv_serve does with one of blocks;
+ * `serve_options` is the same. The protocol stands in engine/trajectory/remote/wire.go. Close
+ * the server before the store. Errors: INVALID_ARGUMENT, STORAGE when the address is taken.
+ */
+persisting_status persisting_trajectories_serve(persisting_trajectories trajectories,
+                                                PERSISTING_JSON const char* serve_options,
+                                                persisting_trajectories_server* out_trajectories_server,
+                                                struct persisting_error* error);
+
+/* The addresses that clients connect to, as a JSON array of strings. */
+persisting_status persisting_trajectories_server_addresses(persisting_trajectories_server trajectories_server,
+                                                           char** out_list, struct persisting_error* error);
+
+/*
+ * Ends the connections, and waits for what they do at this moment. Steps that lie in the sheets
+ * of clients are stored.
+ */
+persisting_status persisting_trajectories_server_close(persisting_trajectories_server trajectories_server,
+                                                       struct persisting_error* error);
+
 /* Closes the store; waits for the disk. */
 persisting_status persisting_trajectories_close(persisting_trajectories trajectories, struct persisting_error* error);
 
@@ -1515,7 +1537,8 @@ persisting_status persisting_trajectories_close(persisting_trajectories trajecto
  * "limit" ({"least", "ratio", "slack"}: how many steps there must be, how many draws are made for
  * each step that comes, and by how many draws the two may be apart), "columns" and "next" (what is
  * read of each step, and of what is behind it), "behind" (whether the offsets of that are written),
- * "position" (where to go on, null for the beginning). The first sampler of a store copies the steps to mapped files,
+ * "part" and "parts" (the share that is drawn of an order that ends), "position" (where to go on, null
+ * for the beginning). The first sampler of a store copies the steps to mapped files,
  * which takes as long as to read them. Errors: NOT_FOUND, where there is no step yet.
  */
 persisting_status persisting_sampler_open(persisting_trajectories trajectories, PERSISTING_JSON const char* law,

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"math"
 	"time"
@@ -74,18 +72,6 @@ func trajectoriesAppend(s *trajectory.Store, number, step int64, steps arrow.Rec
 	return s.Append(episode, step, steps, final)
 }
 
-// contentNames are the names that bytes of a caller hold, in memory of its own.
-func contentNames(hashes []byte) ([]content.Name, error) {
-	if len(hashes)%content.NameBytes != 0 {
-		return nil, fmt.Errorf("%w: name_bytes is %d, want %d for each name", errArgument, len(hashes), content.NameBytes)
-	}
-	names := make([]content.Name, len(hashes)/content.NameBytes)
-	for i := range names {
-		copy(names[i][:], hashes[i*content.NameBytes:])
-	}
-	return names, nil
-}
-
 func trajectoriesKeep(s *trajectory.Store, values arrow.Record, hashes []byte) error {
 	if want := values.NumRows() * content.NameBytes; int64(len(hashes)) != want {
 		return fmt.Errorf("%w: name_bytes is %d, want %d for %d values", errArgument, len(hashes), want, values.NumRows())
@@ -101,19 +87,11 @@ func trajectoriesKeep(s *trajectory.Store, values arrow.Record, hashes []byte) e
 }
 
 func trajectoriesKept(s *trajectory.Store, hashes []byte) (*table.Cursor, error) {
-	names, err := contentNames(hashes)
+	names, err := content.ParseNames(hashes)
 	if err != nil {
 		return nil, err
 	}
 	return s.Kept(names)
-}
-
-// ending is how an episode ends, as JSON.
-type ending struct {
-	Steps      int64           `json:"steps"`
-	Terminated bool            `json:"terminated"`
-	Truncated  bool            `json:"truncated"`
-	Metadata   json.RawMessage `json:"metadata"`
 }
 
 func trajectoriesFinish(s *trajectory.Store, number int64, text []byte) error {
@@ -121,16 +99,11 @@ func trajectoriesFinish(s *trajectory.Store, number int64, text []byte) error {
 	if err != nil {
 		return err
 	}
-	var end ending
-	if err := parseJSON("ending", text, &end); err != nil {
+	end, err := trajectory.ParseEnding(text)
+	if err != nil {
 		return err
 	}
-	if len(end.Metadata) > 0 && !bytes.HasPrefix(end.Metadata, []byte("{")) {
-		return fmt.Errorf("%w: ending: metadata is %.40s, want an object", errArgument, end.Metadata)
-	}
-	return s.Finish(episode, trajectory.Ending{
-		Steps: end.Steps, Terminated: end.Terminated, Truncated: end.Truncated, Metadata: string(end.Metadata),
-	})
+	return s.Finish(episode, end)
 }
 
 func trajectoriesCloseLost(s *trajectory.Store, idleMs int64) (int64, error) {

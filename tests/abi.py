@@ -194,7 +194,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.bucket = self.cursor = self.columns = self.server = self.view = self.kv = 0
-        self.kv_server = 0
+        self.kv_server = self.trajectories_server = 0
         self.params = self.weights = self.trajectories = self.sheet = self.sampler = 0
         self.transactions = [b"", b""]
         self.tensors = tensors()
@@ -242,6 +242,8 @@ class World:
         for verb in ("append", "keep", "lease", "tag"):
             assert self.call(f"persisting_trajectories_{verb}").status == Status.OK
         self.sampler = self.call("persisting_sampler_open").number("out_sampler")
+        served = self.call("persisting_trajectories_serve")
+        self.trajectories_server = served.number("out_trajectories_server")
 
     def open_sheet(self) -> None:
         """Open a sheet without steps."""
@@ -331,6 +333,7 @@ class World:
             "address": b"unix:/nobody/there",
             "connect_options": b"{}",
             "kv_server": self.kv_server,
+            "trajectories_server": self.trajectories_server,
             "serve_options": b'{"listen": "127.0.0.1:0"}',
             "space": 0,
             "salt": b"",
@@ -413,7 +416,11 @@ class World:
             self.indexed = True
             index = b'{"column": "n", "type": "btree"}'
             self.call("persisting_bucket_create_index", index=index)
-        if {"trajectories", "sampler"} & parameters and not self.trajectories:
+        if {
+            "trajectories",
+            "trajectories_server",
+            "sampler",
+        } & parameters and not self.trajectories:
             self.open_trajectories()
         if "sheet" in parameters and not self.sheet:
             self.open_sheet()
@@ -458,6 +465,7 @@ class World:
             "params",
             "sheet",
             "sampler",
+            "trajectories_server",
             "trajectories",
         ):
             handle = getattr(self, name)

@@ -168,6 +168,12 @@ def stale(w: World, kind: str) -> int:
         handle = w.call("persisting_kv_serve").number("out_kv_server")
         assert w.call("persisting_kv_server_close", kv_server=handle).status == Status.OK
         return handle
+    if kind == "trajectories_server":
+        served = w.call("persisting_trajectories_serve")
+        handle = served.number("out_trajectories_server")
+        closed = w.call("persisting_trajectories_server_close", trajectories_server=handle)
+        assert closed.status == Status.OK
+        return handle
     if kind == "kv":
         path = bytes(w.directory / "stale")
         handle = w.call("persisting_kv_open", path=path).number("out_kv")

@@ -60,6 +60,7 @@ GO_LAYERS = [
     "engine/trajectory/mirror",
     "engine/trajectory/priorities",
     "engine/trajectory",
+    "engine/trajectory/remote",
     "capi",
 ]
 

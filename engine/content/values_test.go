@@ -237,3 +237,15 @@ func TestBatchesThatAreNoValues(t *testing.T) {
 		b.Release()
 	}
 }
+
+func TestNamesOfBytes(t *testing.T) {
+	b := make([]byte, 2*NameBytes)
+	b[NameBytes] = 7
+	names, err := ParseNames(b)
+	if want := (Name{7}); err != nil || len(names) != 2 || names[0] != (Name{}) || names[1] != want {
+		t.Errorf("%v, %v", names, err)
+	}
+	if _, err := ParseNames(b[:33]); !errors.Is(err, engine.ErrInvalid) {
+		t.Errorf("33 bytes: %v", err)
+	}
+}

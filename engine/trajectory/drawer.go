@@ -58,7 +58,7 @@ func (d *drawer) where() (Position, error) {
 // window returns how many steps a window has that begins at a row: none where none is drawn there, and later says that one may be
 // once more has come.
 func (d *drawer) window(x *index, row int64) (steps int64, later bool) {
-	if row < d.law.low(x) || d.spent.isOver(row) {
+	if row < d.law.low(x) || !d.law.mine(row) || d.spent.isOver(row) {
 		return 0, false
 	}
 	if takes, asked := d.filter.takes(row); !takes {

@@ -55,6 +55,11 @@ type Law struct {
 	// Behind has the offsets of these written as well.
 	Behind bool `json:"behind"`
 
+	// Part of Parts is the share that is drawn of an order that ends: of each row it is known whose it is, so that samplers which
+	// see other numbers of rows, one in each process of a loader, draw all of them once. 0 parts are one.
+	Part  int64 `json:"part"`
+	Parts int64 `json:"parts"`
+
 	// Position is where to go on, as [Sampler.Position] gave it; nil for the beginning.
 	Position *Position `json:"position"`
 
@@ -116,6 +121,10 @@ func (l *Law) check() error {
 		return invalid("returns over n steps are of single steps, and not of windows or groups")
 	case l.Steps > 0 && !(l.Gamma >= 0 && l.Gamma <= 1):
 		return invalid("gamma is %g, want 0 to 1", l.Gamma)
+	case l.Parts < 0 || l.Part < 0 || l.Part >= max(1, l.Parts):
+		return invalid("part is %d of %d, want 0 to one less than there are", l.Part, l.Parts)
+	case l.Parts > 1 && l.Order != inOrder && l.Order != shuffled:
+		return invalid("order is %q, and only %q and %q have parts", l.Order, inOrder, shuffled)
 	}
 	if err := l.Limit.check(); err != nil {
 		return err
@@ -124,6 +133,11 @@ func (l *Law) check() error {
 		return invalid("position is %+v, which no sampler has", *p)
 	}
 	return nil
+}
+
+// mine says whether a window that begins at a row belongs to the part that is drawn.
+func (l *Law) mine(offset int64) bool {
+	return l.Parts < 2 || scramble(uint64(offset))%uint64(l.Parts) == uint64(l.Part)
 }
 
 // wantsNext says whether a step needs to know what came behind it.

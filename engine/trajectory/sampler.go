@@ -140,13 +140,21 @@ func (p *Sampler) parts() int {
 	return n
 }
 
+// checkDraws refuses samples that are too large.
+func (p *Sampler) checkDraws(draws int64) error {
+	if most := mostSteps / (p.law.span() * max(1, p.law.Group)); draws < 1 || draws > most {
+		return invalid("draws is %d, want 1 to %d", draws, most)
+	}
+	return nil
+}
+
 // Sample makes draws, of steps whose version is not older than the oldest, and writes the parts of a sample to memory outside of Go, of which each has room for all of them. The parts
 // are the columns, those of what is behind, version (int32), offset (int64), episode and step (uint32), whether the episode has
 // terminated and was truncated there, whether there is such a step at all (a byte each); with Behind the offsets of what is behind (int64); of a prioritized sampler how much each draw counts (float32); with returns those and the discount of what
 // is behind (float64). It returns how many draws were made: fewer at the end of an order.
 func (p *Sampler) Sample(draws, oldest int64, into []int64) (n int, err error) {
-	if most := mostSteps / (p.law.span() * max(1, p.law.Group)); draws < 1 || draws > most {
-		return 0, invalid("draws is %d, want 1 to %d", draws, most)
+	if err := p.checkDraws(draws); err != nil {
+		return 0, err
 	}
 	if want := p.parts(); len(into) != want {
 		return 0, invalid("there are %d addresses, want %d", len(into), want)

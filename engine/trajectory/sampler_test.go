@@ -175,3 +175,45 @@ func BenchmarkDraw(b *testing.B) {
 		})
 	}
 }
+
+// TestPartsHaveEachOnce holds that samplers of the parts of an order draw each step once, though they see other numbers of rows.
+func TestPartsHaveEachOnce(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	number, _ := begin(t, s, "one", 0)
+	appendSteps(t, s, number, 0, 100, 100)
+	for _, order := range []string{inOrder, shuffled} {
+		seen := map[int64]int{}
+		rows := int64(100)
+		for part := range int64(3) {
+			s.mu.Lock()
+			s.index.visible = rows - 2 + part // as if steps had come between two openings
+			s.mu.Unlock()
+			p, err := s.Sampler(Law{Order: order, Length: 1, Stride: 1, Part: part, Parts: 3})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.law.oldest = -1
+			s.mu.RLock()
+			windows, err := p.drawer.draw(s.index, 100, nil)
+			s.mu.RUnlock()
+			if err != nil || len(windows) < 20 || len(windows) > 47 {
+				t.Errorf("%s: part %d has %d draws, %v", order, part, len(windows), err)
+			}
+			for _, w := range windows {
+				seen[w.first]++
+			}
+		}
+		for offset := range rows {
+			if n := seen[offset]; n > 1 || n == 0 && offset < rows-3 {
+				t.Errorf("%s: row %d is drawn %d times", order, offset, n)
+			}
+		}
+	}
+	for _, l := range []Law{
+		{Order: inOrder, Part: 1}, {Order: inOrder, Part: 2, Parts: 2}, {Order: inOrder, Part: -1, Parts: 2}, {Order: uniformly, Parts: 2},
+	} {
+		l.Length, l.Stride = 1, 1
+		_, err := s.Sampler(l)
+		refused(t, err, ErrInvalid, "part")
+	}
+}

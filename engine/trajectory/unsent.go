@@ -73,6 +73,19 @@ func (s *Store) takeRows(file *sheet.Sheet, from, to int64) error {
 	return err
 }
 
+// TakeSheet stores the steps of the content of a sheet, which a putter has that cannot reach the file of it, or whose file is gone.
+// They are acknowledged as by [Store.Append], whose errors it has.
+func (s *Store) TakeSheet(content []byte) error {
+	file, err := sheet.Parse(content)
+	if err != nil {
+		return invalid("the content of a sheet: %w", err)
+	}
+	if file == nil {
+		return invalid("the content of a sheet is of another boot of the machine; another writer of the episode goes on at its next step")
+	}
+	return s.takeRows(file, 0, file.Count())
+}
+
 // refused returns an error, but for one that tells that the steps of a sheet are none that the store can ever take: that another
 // attempt has come, or other steps are in their places. Their writer is gone, or would have been told.
 func (s *Store) refused(path string, err error) error {

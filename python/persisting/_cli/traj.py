@@ -10,10 +10,14 @@
     persisting traj import ./store chats.jsonl --format openai
     persisting traj merge ./store ./other
     persisting traj rm ./store "worker 0, game 0"
+    persisting traj serve ./store --socket ./steps.sock
 
 The store may be in use, but not by import, merge and rm; the first two make it if it is not
-there. Filters are SQL over the columns of `ls --json`, and of query over those of steps. Needs
-numpy. docs/trajectories.md has more.
+there. PATH may also be the address of a process that serves one, as unix:./steps.sock. `serve`
+gives other processes all methods of a store, TrajectoryStore.connect("unix:./steps.sock"),
+until Ctrl-C or SIGTERM; they are told when it ends, and go on once it is back. Filters are SQL
+over the columns of `ls --json`, and of query over those of steps. Needs numpy.
+docs/trajectories.md has more.
 
 Status: 0, or 2 when it failed.
 """
@@ -26,12 +30,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from persisting._cli import _formats, _output, _plots, _selection
+from persisting._cli import _formats, _output, _plots, _selection, _serving
 from persisting._cli._buckets import count, size
 from persisting._cli._output import printable, to_json
 from persisting._cli._selection import count as number
 from persisting._cli._streams import holds_all_text, tell, utf8
 from persisting._errors import InvalidArgumentError, NotFoundError
+from persisting.kv._addresses import is_address
 
 if TYPE_CHECKING:
     import argparse
@@ -53,12 +58,12 @@ _STATES = ("open", "ended", "lost", "superseded", "removed")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    actions = "|".join(_ACTIONS)
+    actions = "|".join([*_ACTIONS, "serve"])
     commands = parser.add_subparsers(required=True, metavar=actions, dest="action")
 
     def command(action: str, text: str) -> argparse.ArgumentParser:
         own = commands.add_parser(action, help=text)
-        own.add_argument("path", type=Path, metavar="PATH", help="directory of the store")
+        own.add_argument("path", type=utf8, metavar="PATH", help="directory of the store")
         return own
 
     listing = command("ls", "list the episodes, each attempt of them")
@@ -100,6 +105,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for own in (export, plot):
         own.add_argument("--force", action="store_true", help="replace FILE")
 
+    _serving.add_arguments(command("serve", "serve the store to other processes"))
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it and return the status."""
@@ -107,9 +114,16 @@ def run(arguments: argparse.Namespace) -> int:
         from persisting import trajectory
     except ImportError as error:
         raise OSError("traj needs the package numpy: pip install numpy") from error
+    path = arguments.path
+    if arguments.action == "serve":
+        return _serving.run(arguments, lambda: trajectory.TrajectoryStore(path))
     writes = arguments.action in _WRITES
     columns = _columns(arguments.format) if arguments.action == "import" else None
-    with trajectory.TrajectoryStore(arguments.path, columns=columns, read_only=not writes) as store:
+    if is_address(path):
+        store = trajectory.TrajectoryStore.connect(path, columns=columns)
+    else:
+        store = trajectory.TrajectoryStore(path, columns=columns, read_only=not writes)
+    with store:
         _ACTIONS[arguments.action](store, arguments)
     return 0
 
@@ -465,8 +479,11 @@ def _remove(store: TrajectoryStore, arguments: argparse.Namespace) -> None:
     if not arguments.yes and not _agreed(f"remove {count(len(names), 'episode')} for good? [y/N] "):
         tell("nothing was removed")
         return
-    with trajectory.TrajectoryStore(store.path) as own:
-        removed = own.remove(names)
+    if is_address(arguments.path):
+        removed = store.remove(names)
+    else:  # what was open until now was read only
+        with trajectory.TrajectoryStore(store.path) as own:
+            removed = own.remove(names)
     tell(f"{arguments.path}: {count(removed, 'episode')} removed")
 
 

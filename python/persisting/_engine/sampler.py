@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from persisting._engine import functions
 from persisting._engine.handles import Handle, method
@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     import numpy as np
 
     from persisting._engine.trajectory import Trajectories
+
+
+class Into(Protocol):
+    """Where a sample is written to."""
+
+    @property
+    def addresses(self) -> np.ndarray:
+        """Of its parts, as `persisting_sampler_sample` wants them: an array of int64."""
 
 
 class Sampler(Handle):
@@ -36,9 +44,7 @@ class Sampler(Handle):
         number = store._use(functions.sampler_open, law)
         super().__init__(number, functions.sampler_close, "")
 
-    def sample(self, draws: int, oldest: int, into: np.ndarray) -> int:
-        """Draw steps of a version or later, and return how many were drawn.
-
-        They are written to memory at the addresses `into`, an array of int64.
-        """
-        return self._use(functions.sampler_sample, draws, oldest, into.ctypes.data, len(into))
+    def sample(self, draws: int, oldest: int, into: Into) -> int:
+        """Draw steps of a version or later, and return how many were drawn."""
+        at = into.addresses
+        return self._use(functions.sampler_sample, draws, oldest, at.ctypes.data, len(at))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persisting import _arguments
@@ -10,6 +12,7 @@ from persisting._arguments import MOST
 from persisting._engine import functions
 from persisting._engine.cursor import Cursor
 from persisting._engine.handles import Handle, method
+from persisting._engine.sampler import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,6 +120,10 @@ class Trajectories(Handle):
         """Make a sheet, see `Sheet`."""
         return Sheet(*self._use(functions.trajectories_sheet, columns, rows, heap))
 
+    def sampler(self, law: Mapping[str, Any]) -> Sampler:
+        """Make a sampler, see `Sampler`."""
+        return Sampler(self, law)
+
 
 class Sheet(Handle):
     """A file in which a writer puts steps. Nothing is lost when it is not closed, nobody warned.
@@ -131,10 +138,32 @@ class Sheet(Handle):
 
     ask = method(functions.sheet_ask)
     send = method(functions.sheet_send)
+    lasting = True  # what is there survives the end of the process
 
     def __init__(self, number: int, path: str) -> None:
         self.path = path
         super().__init__(number, functions.sheet_close, "", close_takes_long=True)
+
+    def map(self) -> mmap.mmap:
+        """Return the memory of the sheet."""
+        with Path(self.path).open("r+b") as file:
+            return mmap.mmap(file.fileno(), 0)
+
+
+class Server(Handle):
+    """What serves an open store to other processes, until it is closed.
+
+    Attributes
+    ----------
+    addresses : list of str
+        What `TrajectoryStore.connect` takes, such as ``unix:/run/steps.sock``.
+    """
+
+    def __init__(self, store: Trajectories, options: Mapping[str, Any]) -> None:
+        number = store._use(functions.trajectories_serve, options)
+        close, name = functions.trajectories_server_close, f"the server of {store.path}"
+        super().__init__(number, close, name, close_takes_long=True)
+        self.addresses: list[str] = self._use(functions.trajectories_server_addresses)
 
 
 def milliseconds(name: str, seconds: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -148,7 +149,7 @@ class Form:
             draws,
             dict(zip(self.columns, arrays, strict=False)),
             dict(zip(self.known, arrays[len(self.columns) :], strict=True)),
-            np.array([array.ctypes.data for array in arrays], np.int64),
+            arrays,
         )
 
 
@@ -199,13 +200,13 @@ class Batch(Mapping[str, Any]):
         draws: int,
         columns: dict[str, Any],
         known: dict[str, Any],
-        addresses: np.ndarray,
+        arrays: list[np.ndarray],
     ) -> None:
         self._form = form
         self._draws = draws
         self._columns = columns
         self._known = known
-        self._addresses = addresses
+        self._arrays = arrays
         self.offsets = known["offsets"]
         self.episodes = known["episodes"]
         self.steps = known["steps"]
@@ -231,6 +232,16 @@ class Batch(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Batch of {self.draws} draws of {[*self._columns]}"
+
+    @functools.cached_property
+    def addresses(self) -> np.ndarray:
+        """Where a sampler of this process writes its parts to."""
+        return np.array([array.ctypes.data for array in self._arrays], np.int64)
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """Its parts in the order of `persisting_sampler_sample`."""
+        return self._arrays
 
     @property
     def draws(self) -> int:
@@ -284,7 +295,7 @@ class Batch(Mapping[str, Any]):
     def _each(self, do: Any, draws: int) -> Self:
         columns = {name: do(array) for name, array in self._columns.items()}
         known = {name: do(array) for name, array in self._known.items()}
-        found = type(self)(self._form, draws, columns, known, self._addresses)
+        found = type(self)(self._form, draws, columns, known, self._arrays)
         found.masks = {name: do(array) for name, array in self.masks.items()}
         if self.sources is not None:
             found.sources = do(self.sources)

@@ -19,8 +19,8 @@ from persisting.trajectory._columns import NAME_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from persisting._engine.trajectory import Trajectories
     from persisting.trajectory._columns import Column
+    from persisting.trajectory._served import Store
 
 # How large a value is at most, and how many bytes and values are handed over at once.
 _MOST_BYTES = 1 << 29
@@ -33,7 +33,7 @@ _RECENT_BYTES = 32 << 20
 class Contents:
     """The values of a store. Any thread may write and read them."""
 
-    def __init__(self, store: Trajectories) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._recent = _Recent()
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self
 
-    from persisting._engine.trajectory import Trajectories
     from persisting.trajectory._columns import Column
     from persisting.trajectory._contents import Contents
+    from persisting.trajectory._served import Store
 
 _LONGEST = 1 << 31
 # What stands where there is no value.
@@ -150,7 +150,7 @@ class Loose:
 
     def __init__(
         self,
-        store: Trajectories,
+        store: Store,
         contents: Contents,
         known: Mapping[str, Column],
         columns: Sequence[str],

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from persisting._arguments import integer, text
-from persisting._engine.sampler import Sampler as Handle
 from persisting._errors import InvalidArgumentError, NotFoundError, WaitTimeoutError
 from persisting.trajectory._batch import NEXT, Batch, Form
 from persisting.trajectory._ragged import Loose, Packed, Padded
@@ -17,9 +16,9 @@ from persisting.trajectory._ragged import Loose, Packed, Padded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from persisting._engine.trajectory import Trajectories
     from persisting.trajectory._columns import Column
     from persisting.trajectory._contents import Contents
+    from persisting.trajectory._served import Store
 
 Order = Literal[
     "uniform",
@@ -192,6 +191,7 @@ class Bounds:
     newest: int | None = None
     times: int | None = None
     limit: RateLimit | None = None
+    part: tuple[int, int] = (0, 1)
 
     def law(self) -> dict[str, Any]:
         """Return what the engine wants to know of it."""
@@ -208,6 +208,8 @@ class Bounds:
                 "ratio": float(self.limit.samples_per_insert or 0),
                 "slack": float(self.limit.error_buffer),
             }
+        if self.part != (0, 1):
+            law["part"], law["parts"] = (integer("part", n, 0, MOST_DRAWS) for n in self.part)
         return law
 
 
@@ -221,7 +223,7 @@ class Sampler:
 
     def __init__(
         self,
-        store: Trajectories,
+        store: Store,
         contents: Contents,
         known: Mapping[str, Column],
         unit: Unit,
@@ -251,7 +253,7 @@ class Sampler:
         if order == "prioritized":
             alpha, beta, epsilon = map(float, priority)
             self._law |= {"alpha": alpha, "beta": beta, "epsilon": epsilon}
-        self._handle = Handle(store, self._law)
+        self._handle = store.sampler(self._law)
         forms = {name: known[name] for name in names}
         forms |= {NEXT + name: known[name] for name in nexts}
         plain = {name: (_dtype(column), column.shape) for name, column in forms.items()}
@@ -317,7 +319,7 @@ class Sampler:
     def _draw(self, batch: Batch, draws: int, min_version: int | None, end: float) -> int:
         """Draw into a batch, but for what is ragged, and return how many draws were made."""
         oldest = -1 if min_version is None else integer("min_version", min_version, -1, _NEWEST)
-        sample = partial(self._handle.sample, draws, oldest, batch._addresses)
+        sample = partial(self._handle.sample, draws, oldest, batch)
         if "limit" not in self._law:
             return sample()
         while True:
@@ -359,15 +361,15 @@ class Sampler:
             )
         return out
 
-    def batches(self, draws: int) -> Iterator[Batch]:
-        """Draw again and again, each time into new memory.
+    def batches(self, draws: int, *, min_version: int | None = None) -> Iterator[Batch]:
+        """Draw again and again, each time into new memory; see `sample`.
 
         With the order ``"sequential"``, or `times`, it ends where there are no more steps, with
         ``"shuffle"`` at the end of an epoch; with others never.
         """
         order = self._law["order"]
         while True:
-            batch = self.sample(draws)
+            batch = self.sample(draws, min_version=min_version)
             if batch.draws:
                 yield batch
             if not batch.draws or (order == "sequential" and batch.draws < draws):
@@ -405,7 +407,7 @@ class Sampler:
             raise InvalidArgumentError(
                 f"state is of the law {state['law']}, and this sampler has {self._law}"
             )
-        handle = Handle(self._store, law)
+        handle = self._store.sampler(law)
         self._handle.close()
         self._handle, self._law = handle, dict(state["law"])
 

@@ -7,12 +7,10 @@ them at once. The format is described in the package comment of `engine/sheet`.
 from __future__ import annotations
 
 import math
-import mmap
 import os
 import threading
 import time
 import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +23,8 @@ from persisting.trajectory._columns import NAME_BYTES, VERSION, Column, oldest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from persisting._engine.trajectory import Trajectories
     from persisting.trajectory._contents import Contents
+    from persisting.trajectory._served import Store
 
 _CELLS, _EPISODE, _FIRST, _COUNT = 56 // 8, 64 // 8, 72 // 8, 80 // 8
 _HEADER = 4096
@@ -60,7 +58,7 @@ class Sheet:
 
     def __init__(
         self,
-        store: Trajectories,
+        store: Store,
         contents: Contents,
         columns: dict[str, Column],
         buffer_bytes: int,
@@ -81,8 +79,7 @@ class Sheet:
         fields = [column.field(name) for name, column in columns.items()]
         schema = pa.schema([*fields, pa.field(VERSION, pa.int32())])
         self._handle = store.sheet(schema, self.rows, heap)
-        with Path(self._handle.path).open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 0)
+        self._map = self._handle.map()
         self._words = memoryview(self._map)[:_HEADER].cast("Q")
         self._lay_out(heap)
         _sheets.add(self)
@@ -168,6 +165,11 @@ class Sheet:
         self.send()  # which tells why, if there is more to tell
         raise ClosedError("the store of trajectories is closed")
 
+    @property
+    def lasting(self) -> bool:
+        """Whether the steps of another writer are as safe there as in a new sheet."""
+        return self._handle.lasting
+
     def send(self) -> None:
         """Have the engine take all steps. After an error they are there as before."""
         self._handle.send()
@@ -222,7 +224,7 @@ def _items(column: Column, name: str, value: Any) -> memoryview | bytes:
 class Sheets:
     """The sheets of a store: those that writers have, and those that wait for one."""
 
-    def __init__(self, store: Trajectories, contents: Contents) -> None:
+    def __init__(self, store: Store, contents: Contents) -> None:
         self._store = store
         self._contents = contents
         self._lock = threading.Lock()
@@ -245,8 +247,9 @@ class Sheets:
 
     def give(self, sheet: Sheet) -> None:
         """Take back a sheet whose steps were sent."""
-        with self._lock:
-            self._idle.append(sheet)
+        if sheet.lasting:
+            with self._lock:
+                self._idle.append(sheet)
 
     def end(self) -> None:
         """Have no sheet take a step any more: the store is about to be closed."""

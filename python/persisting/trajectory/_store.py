@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from persisting._arguments import MOST, integer, text
-from persisting._engine.trajectory import Trajectories, milliseconds
+from persisting._engine.trajectory import Server, Trajectories, milliseconds
 from persisting._errors import InvalidArgumentError, NotFoundError, SchemaError
 from persisting._loop.threads import on_thread
 from persisting.trajectory._columns import PLACE, VERSION, Column, as_array
 from persisting.trajectory._contents import Contents
 from persisting.trajectory._ragged import Packed, Padded
 from persisting.trajectory._sampler import Bounds, Order, RateLimit, Sampler, Steps, Unit
+from persisting.trajectory._served import Served, Store
 from persisting.trajectory._sheet import Sheets
 from persisting.trajectory._writer import BUFFER_BYTES, AsyncWriter, Columns, Writer
 
@@ -133,20 +134,50 @@ class TrajectoryStore:
         hot_bytes: int | None = None,
         read_only: bool = False,
     ) -> None:
-        for name, column in (columns or {}).items():
-            if not isinstance(column, Column):
-                raise InvalidArgumentError(f"columns: want a Column for {name!r}, got {column!r}")
+        declared = _declared(columns)
         if hot_bytes is None:
             hot_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
         options = {
             "wal_sync_interval": wal_sync_interval,
             "hot_bytes": integer("hot_bytes", hot_bytes, 0, MOST),
         }
-        self._store = Trajectories(path, options, read_only=read_only)
-        self.path = self._store.path
-        self._contents = Contents(self._store)
-        self._columns = Columns(columns or {}, self._contents)
-        self._sheets = Sheets(self._store, self._contents)
+        self._begin(Trajectories(path, options, read_only=read_only), declared)
+
+    @classmethod
+    def connect(cls, address: str, *, columns: Mapping[str, Column] | None = None) -> Self:
+        """Connect to a store that another process serves, with the same methods.
+
+        Parameters
+        ----------
+        address : str
+            ``unix:PATH`` or ``tcp:HOST:PORT``, as `serve` gives it.
+        columns : mapping of str to Column, optional
+            As of a store that is opened.
+
+        Raises
+        ------
+        ClosedError
+            Nobody serves at the address.
+
+        Notes
+        -----
+        When the owner of the store ends, a call raises `ClosedError`, and so do those that come
+        after it until the store is served again; then they go on. Of a call that was under way it
+        is not known whether it was done: steps can be said again, see `writer`, which keeps those
+        that were not sent. It may be used in a forked process, and needs no engine there.
+        """
+        declared = _declared(columns)
+        self = cls.__new__(cls)
+        self._begin(Served(address), declared)
+        return self
+
+    def _begin(self, store: Store, columns: Mapping[str, Column]) -> None:
+        self._store = store
+        self._servers: list[Server] = []
+        self.path = store.path
+        self._contents = Contents(store)
+        self._columns = Columns(columns, self._contents)
+        self._sheets = Sheets(store, self._contents)
         try:
             self._look_at_columns()
         except BaseException:
@@ -167,6 +198,8 @@ class TrajectoryStore:
     def close(self) -> None:
         """Store what writers have not sent, and close the store. A second call does nothing."""
         self._sheets.end()
+        for server in self._servers:
+            server.close()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -174,6 +207,55 @@ class TrajectoryStore:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def serve(
+        self,
+        socket: str | os.PathLike[str] | None = None,
+        *,
+        listen: str | None = None,
+        allow_remote: bool = False,
+    ) -> Server:
+        """Serve the store to other processes, which `connect`, until it is closed.
+
+        Parameters
+        ----------
+        socket : str or path-like, optional
+            Path of a unix socket to make. Only processes of the same user may connect to it.
+        listen : str, optional
+            Address of TCP such as ``127.0.0.1:9643``, of the loopback interface. Every process of
+            the machine may connect to it.
+        allow_remote : bool, default False
+            Must be True for a `listen` that other machines can reach. There is no password and no
+            encryption: whoever connects may read and write everything.
+
+        Returns
+        -------
+        Server
+            With `addresses` for `connect`, and `close` to end it before the store.
+
+        Raises
+        ------
+        InvalidArgumentError
+            An address is not one to listen on, or the store is itself a connection.
+        StorageError
+            The address is taken.
+
+        Notes
+        -----
+        The engine serves by itself, without the GIL.
+        """
+        if not isinstance(self._store, Trajectories):
+            raise InvalidArgumentError(
+                f"the store at {self.path} is a connection, and cannot be served"
+            )
+        options: dict[str, Any] = {"allow_remote": allow_remote}
+        if socket is not None:
+            options["socket"] = os.fspath(socket)
+        if listen is not None:
+            options["listen"] = listen
+        server = Server(self._store, options)
+        self._servers.append(server)
+        return server
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -480,6 +562,7 @@ class TrajectoryStore:
         alpha: float = 0.6,
         beta: float = 0.4,
         epsilon: float = 1e-8,
+        part: tuple[int, int] = (0, 1),
     ) -> Sampler:
         """Make a sampler, which draws batches of steps for training.
 
@@ -526,6 +609,11 @@ class TrajectoryStore:
             alpha`` says, 0 being uniform, and the power of `Batch.weights` is beta, 1 making up for
             all of that.
 
+        part : tuple of int, default (0, 1)
+            Which of how many shares is drawn, for the orders ``"sequential"`` and ``"shuffle"``: as
+            for processes that load together. Of each draw it is known whose it is, so that all of
+            them have each once, also where steps come meanwhile.
+
         Raises
         ------
         NotFoundError
@@ -538,7 +626,7 @@ class TrajectoryStore:
         .. [1] Schaul, Quan, Antonoglou, Silver: Prioritized Experience Replay, 2015.
         """
         known = self.columns
-        bounds = Bounds(where, newest, times, limit)
+        bounds = Bounds(where, newest, times, limit, part)
         priority = alpha, beta, epsilon
         return Sampler(
             self._store,
@@ -691,6 +779,14 @@ class TrajectoryStore:
             both buckets.
         """
         return self._store.stats()
+
+
+def _declared(columns: Mapping[str, Column] | None) -> Mapping[str, Column]:
+    """Return columns that a store is told of."""
+    for name, column in (columns or {}).items():
+        if not isinstance(column, Column):
+            raise InvalidArgumentError(f"columns: want a Column for {name!r}, got {column!r}")
+    return columns or {}
 
 
 def _text(name: str, value: str) -> str:

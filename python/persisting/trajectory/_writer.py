@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from persisting._engine.trajectory import Trajectories
     from persisting.trajectory._contents import Contents
+    from persisting.trajectory._served import Store
     from persisting.trajectory._sheet import Sheet, Sheets
 
 # How many bytes of steps an append may leave with the writer, and for how many seconds.
@@ -87,7 +87,7 @@ class Writer:
 
     def __init__(
         self,
-        store: Trajectories,
+        store: Store,
         columns: Columns,
         sheets: Sheets,
         identity: Mapping[str, Any],
