@@ -385,6 +385,19 @@ def test_a_limit_on_draws(tmp_path: Path) -> None:
                 store.sampler(limit=wrong)
 
 
+def test_a_limit_counts_the_draws_of_all_epochs(tmp_path: Path) -> None:
+    with TrajectoryStore(tmp_path / "store") as store:
+        writer = store.writer(episode_id="a")
+        writer.extend({"x": np.arange(4.0)})
+        limit = RateLimit(min_size=1, samples_per_insert=2, error_buffer=10)
+        sampler = store.sampler(order="shuffle", limit=limit)
+        for _ in range(2):
+            assert sampler.sample(4, timeout=0).draws == 4  # an epoch
+        assert sampler.sample(2, timeout=0).draws == 2
+        with pytest.raises(WaitTimeoutError, match="10 draws were made"):
+            sampler.sample(1, timeout=0)
+
+
 def test_who_waits_is_told(tmp_path: Path) -> None:
     store = TrajectoryStore(tmp_path / "store")
     writer = store.writer(episode_id="a")

@@ -124,7 +124,7 @@ func (d *drawer) deal(x *index, count int, out []window) ([]window, error) {
 			if p.Rows > 0 {
 				epoch++
 			}
-			*p = Position{Epoch: epoch, Rows: x.visible}
+			p.Epoch, p.Rows, p.At = epoch, x.visible, 0
 			if p.Rows == 0 {
 				break
 			}

@@ -13,7 +13,7 @@ import (
 
 // answer is what a call is answered with, which goes out in pieces as it comes.
 type answer struct {
-	to    *visitor
+	send  func(pieces ...[]byte) error
 	frame wire.Frame
 	piece []byte
 	sent  bool  // all of it
@@ -36,7 +36,7 @@ func (a *answer) Write(b []byte) (int, error) {
 func (a *answer) flush(status uint8) {
 	f := a.frame
 	f.Status = status
-	a.lost = a.to.send(f.Head(nil, len(a.piece)), a.piece)
+	a.lost = a.send(f.Head(nil, len(a.piece)), a.piece)
 	a.piece = a.piece[:0]
 }
 
@@ -56,6 +56,14 @@ func (a *answer) value(v any) error {
 	}
 	_, err = a.Write(append(le.AppendUint32(nil, uint32(len(text))), text...))
 	return err
+}
+
+// done is the answer of what has no result.
+func done(out *answer, err error) error {
+	if err != nil {
+		return err
+	}
+	return out.value(struct{}{})
 }
 
 // rows answers with the rows of a cursor, which it closes.

@@ -8,9 +8,6 @@ import (
 	"github.com/persisting/persisting/engine/wire"
 )
 
-// Numbers says what number an error has in the C interface, and what number it comes with.
-type Numbers func(err error) (code int32, detail int64)
-
 // Server gives clients in other processes the verbs of a store.
 type Server struct {
 	clients *wire.Server

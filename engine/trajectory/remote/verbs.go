@@ -51,14 +51,6 @@ var verbs = map[string]func(*visitor, *asked, *answer) error{
 	"tags":    tags,
 }
 
-// done is the answer of what has no result.
-func done(out *answer, err error) error {
-	if err != nil {
-		return err
-	}
-	return out.value(struct{}{})
-}
-
 // number is that of an episode.
 func (a *asked) number() (uint32, error) {
 	if a.Number < 0 || a.Number > math.MaxUint32 {
