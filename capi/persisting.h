@@ -1306,8 +1306,9 @@ persisting_status persisting_trajectories_append(persisting_trajectories traject
  * Stores values, the only column of a batch, by what they are: binary, without nulls. Their
  * names, of 32 bytes each, are written to `hashes`: a column of steps whose field has the
  * metadata "persisting.content" holds such names, as a list of 32 uint8. A value that is there
- * already is not stored again. On disk when it returns; a value that no step names when the
- * store is opened again is removed. Errors: INVALID_ARGUMENT unless `name_bytes` is 32 for each
+ * already is not stored again. On disk when it returns. An opening removes those that were named
+ * by steps which nobody can read any more, and by no others; a step that names one that is not
+ * there is refused with NOT_FOUND. Errors: INVALID_ARGUMENT unless `name_bytes` is 32 for each
  * value, SCHEMA, READ_ONLY.
  */
 persisting_status persisting_trajectories_keep(persisting_trajectories trajectories, struct ArrowArray* array,

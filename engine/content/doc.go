@@ -2,7 +2,7 @@
 // trajectories name images and prompts by it that many of them share.
 //
 //	Keep                    Take                Sweep
-//	  |  names of values      |  rows by name     |  what nobody names
+//	  |  names of values      |  rows by name     |  what nobody needs
 //	index: name -> offset   (the same)          (the same)
 //	  |
 //	a bucket with the columns name and value
@@ -23,8 +23,8 @@
 //
 // # What is removed
 //
-// Sweep removes what its caller does not use, but nothing that was kept since the opening: who was given a name may be about to
-// write it somewhere.
+// Sweep removes what its caller names, but nothing that was kept since the opening: who was given a name may be about to write it
+// somewhere, and whoever writes one Holds it.
 //
 // # Concurrency
 //
@@ -32,5 +32,5 @@
 //
 // # What a crash costs
 //
-// Values whose names were not written anywhere stay, until the next Sweep.
+// Values whose names were not written anywhere stay.
 package content

@@ -42,11 +42,11 @@ func (x *index) keep(name Name) (offset int64, ok bool) {
 	return p.offset, ok
 }
 
-// drop forgets the values that are not used and were not kept, and returns the offsets of all that can be removed.
-func (x *index) drop(used map[Name]struct{}) (offsets []int64) {
+// drop forgets values by their names, but for those that were kept, and returns the offsets of all that can be removed.
+func (x *index) drop(names map[Name]struct{}) (offsets []int64) {
 	offsets, x.stale = x.stale, nil
-	for name, p := range x.places {
-		if _, ok := used[name]; !ok && !p.kept {
+	for name := range names {
+		if p, ok := x.places[name]; ok && !p.kept {
 			offsets = append(offsets, p.offset)
 			delete(x.places, name)
 		}

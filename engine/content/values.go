@@ -228,8 +228,20 @@ func (v *Values) Take(names []Name) (*table.Cursor, error) {
 	return b.Take(offsets, false)
 }
 
-// Sweep removes the values that are not used and were not kept since the opening, and returns how many.
-func (v *Values) Sweep(used map[Name]struct{}) (removed int64, err error) {
+// Hold has values stay, for what names them now. It is an error that matches [ErrUnknown] where one is not there.
+func (v *Values) Hold(names map[Name]struct{}) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for name := range names {
+		if _, ok := v.index.keep(name); !ok {
+			return fmt.Errorf("%w: %s", ErrUnknown, name)
+		}
+	}
+	return nil
+}
+
+// Sweep removes values by their names, but for those that were kept or held since the opening, and returns how many.
+func (v *Values) Sweep(names map[Name]struct{}) (removed int64, err error) {
 	v.writing.Lock()
 	defer v.writing.Unlock()
 	v.mu.Lock()
@@ -238,7 +250,7 @@ func (v *Values) Sweep(used map[Name]struct{}) (removed int64, err error) {
 		v.mu.Unlock()
 		return 0, nil
 	}
-	offsets := v.index.drop(used)
+	offsets := v.index.drop(names)
 	v.mu.Unlock()
 	for some := range slices.Chunk(offsets, removedAtOnce) {
 		n, err := b.Delete(filterOf(some))

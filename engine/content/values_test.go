@@ -120,33 +120,42 @@ func TestAValueIsThereOnce(t *testing.T) {
 	want(t, v, 4, names, "one", "two", "one", "")
 }
 
+func setOf(names ...Name) map[Name]struct{} {
+	set := map[Name]struct{}{}
+	for _, name := range names {
+		set[name] = struct{}{}
+	}
+	return set
+}
+
 func TestWhatNobodyUsesIsRemoved(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "content")
 	v := openValues(t, dir, vfs.OS, false)
-	sweep := func(removed int64, used ...Name) {
+	sweep := func(removed int64, names ...Name) {
 		t.Helper()
-		set := map[Name]struct{}{}
-		for _, name := range used {
-			set[name] = struct{}{}
-		}
-		if n, err := v.Sweep(set); err != nil || n != removed {
+		if n, err := v.Sweep(setOf(names...)); err != nil || n != removed {
 			t.Fatalf("%d were removed, %v; want %d", n, err, removed)
 		}
 	}
 	sweep(0)
 	names := keep(t, v, "used", "kept", "free", "again")
-	sweep(0) // all of them were kept since the opening
+	sweep(0, names...) // all of them were kept since the opening
 	want(t, v, 4, names, "used", "kept", "free", "again")
 	done(t, v.Close())
 	v = openValues(t, dir, vfs.OS, false)
+	sweep(0)
 	keep(t, v, "kept")
-	sweep(2, names[0])
+	done(t, v.Hold(setOf(names[0])))
+	sweep(2, names...)
 	want(t, v, 2, names[:2], "used", "kept")
 	unknown(t, v, names[2])
+	if err := v.Hold(setOf(names[0], names[2])); !errors.Is(err, ErrUnknown) {
+		t.Error(err)
+	}
 	if again := keep(t, v, "again"); again[0] != names[3] {
 		t.Error(again)
 	}
-	sweep(0, names[0])
+	sweep(0, names...)
 	want(t, v, 3, names[3:], "again")
 	done(t, v.Close())
 	v = openValues(t, dir, vfs.OS, false)
@@ -162,10 +171,10 @@ func TestTheLaterOfTwoRowsCounts(t *testing.T) {
 	if offset, ok := x.keep(Name{1}); offset != 2 || !ok {
 		t.Error(offset, ok)
 	}
-	if gone := x.drop(nil); fmt.Sprint(gone) != "[0 1]" {
+	if gone := x.drop(setOf(Name{1}, Name{2})); fmt.Sprint(gone) != "[0 1]" {
 		t.Error(gone)
 	}
-	if gone := x.drop(nil); len(gone) > 0 {
+	if gone := x.drop(setOf(Name{1}, Name{2})); len(gone) > 0 {
 		t.Error(gone)
 	}
 }

@@ -3,6 +3,8 @@ package trajectory
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -15,7 +17,8 @@ import (
 const contentDir = "content"
 
 // Keep stores values, the only column of a batch, and returns the names by which steps hold them: each is there once, and on disk
-// before its name is given out. One that no step names when the store is opened again is removed.
+// before its name is given out. It is removed by an opening once it was named by steps that nobody can read any more, and by no others.
+// One that no step ever named stays, as somebody in another process may be about to.
 func (s *Store) Keep(rows arrow.Record) ([]content.Name, error) {
 	values, err := content.Check(rows)
 	if err != nil {
@@ -39,10 +42,11 @@ func (s *Store) sweepBeside() {
 	})
 }
 
-// sweep removes the values that no step names which can be read, but for those that were kept since the opening.
+// sweep removes the values that were named by steps which can not be read any more, and by no others; those that were kept or named
+// since the opening stay.
 func (s *Store) sweep() (removed int64, err error) {
 	defer engine.Contain(&err)
-	used, err := s.namedContent()
+	names, err := s.unusedContent()
 	if err != nil {
 		return 0, err
 	}
@@ -50,21 +54,21 @@ func (s *Store) sweep() (removed int64, err error) {
 	if err := s.episodes.Sync(); err != nil {
 		return 0, err
 	}
-	return s.content.Sweep(used)
+	return s.content.Sweep(names)
 }
 
-// namedContent are the names that rows have which can be read. Rows that come meanwhile have such as are kept.
-func (s *Store) namedContent() (map[content.Name]struct{}, error) {
-	used := map[content.Name]struct{}{}
-	names := contentColumns(s.Schema())
-	if len(names) == 0 {
-		return used, nil
+// unusedContent are the names that only such rows have as can not be read. Those of rows that come meanwhile are held.
+func (s *Store) unusedContent() (map[content.Name]struct{}, error) {
+	used, unused := map[content.Name]struct{}{}, map[content.Name]struct{}{}
+	columns := contentColumns(s.Schema())
+	if len(columns) == 0 {
+		return unused, nil
 	}
-	c, err := s.steps.Query(table.Query{Columns: names, WithOffset: true}, nil)
+	c, err := s.steps.Query(table.Query{Columns: columns, WithOffset: true}, nil)
 	if err != nil {
 		return nil, err
 	}
-	return used, each(c, func(rec arrow.Record, _ int64) error {
+	err = each(c, func(rec arrow.Record, _ int64) error {
 		if s.closed.Load() {
 			return engine.ErrClosed
 		}
@@ -73,11 +77,33 @@ func (s *Store) namedContent() (map[content.Name]struct{}, error) {
 			return fmt.Errorf("%w: %s: offsets are %v", engine.ErrCorrupt, s.dir, rec.Schema())
 		}
 		there := s.readable(offsets.Int64Values())
-		for _, name := range names {
-			noteContent(used, rec.Column(rec.Schema().FieldIndices(name)[0]), there)
+		for name, i := range namesIn(rec, columns) {
+			if there[i] {
+				used[name] = struct{}{}
+			} else {
+				unused[name] = struct{}{}
+			}
 		}
 		return nil
 	})
+	maps.DeleteFunc(unused, func(name content.Name, _ struct{}) bool {
+		_, ok := used[name]
+		return ok
+	})
+	return unused, err
+}
+
+// holdContent has the values stay that rows name, all of which must be there.
+func (s *Store) holdContent(rows arrow.Record) error {
+	columns := contentColumns(rows.Schema())
+	if len(columns) == 0 {
+		return nil
+	}
+	names := map[content.Name]struct{}{}
+	for name := range namesIn(rows, columns) {
+		names[name] = struct{}{}
+	}
+	return s.content.Hold(names)
 }
 
 // readable says of rows which somebody can read. One that is not acknowledged yet may become one.
@@ -91,13 +117,21 @@ func (s *Store) readable(offsets []int64) []bool {
 	return out
 }
 
-// noteContent adds the names in the cells of a column, of some of the rows.
-func noteContent(used map[content.Name]struct{}, column arrow.Array, rows []bool) {
-	for i, yes := range rows {
-		if yes && column.IsValid(i) { // a last observation may have none
-			start, end := column.(array.ListLike).ValueOffsets(i)
-			cells := numbers(column.(array.ListLike).ListValues(), int(start), int(end-start))
-			used[content.Name(cells)] = struct{}{}
+// namesIn are the names in columns that hold such, with the row of each.
+func namesIn(rec arrow.Record, columns []string) iter.Seq2[content.Name, int] {
+	return func(yield func(content.Name, int) bool) {
+		for _, column := range columns {
+			cells := rec.Column(rec.Schema().FieldIndices(column)[0])
+			for i := range cells.Len() {
+				if cells.IsNull(i) { // a last observation may have none
+					continue
+				}
+				start, end := cells.(array.ListLike).ValueOffsets(i)
+				name := numbers(cells.(array.ListLike).ListValues(), int(start), int(end-start))
+				if !yield(content.Name(name), i) {
+					return
+				}
+			}
 		}
 	}
 }

@@ -174,6 +174,9 @@ func (s *Store) tryAppend(e *episode, first, known int64, rows arrow.Record, las
 	defer given.Release()
 	rest := given.NewSlice(known, n)
 	defer rest.Release()
+	if err := s.holdContent(rest); err != nil {
+		return 0, 0, err
+	}
 	placed := f.place(rest, e.number, first+known, last)
 	defer placed.Release()
 	at, end, err := s.steps.Append(bucket.Record{Rows: placed}, false)
