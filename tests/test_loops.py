@@ -501,6 +501,7 @@ assert stored <= {*numbers}, sorted(stored - {*numbers})
 real = [n for n in numbers if n >= 0]
 assert len(real) == len({*real})
 assert hits > 20, hits
+exec("pass")  # after an interrupt in the midst of an exec, of a module's, CPython ends as if by one
 print("whole")
 """
 

@@ -57,6 +57,17 @@ class Pulled:
     read: int
 
 
+def _can_be_a_name(key: object) -> bool:
+    """Tell whether a tensor can have that name: Unicode text, without lone surrogates."""
+    if not isinstance(key, str):
+        return False
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Weights:
     """An open version: it stays as it is, and its files stay, until it is closed.
 
@@ -96,7 +107,7 @@ class Weights:
         """Return what there is of tensors with some names; more, where that is known already."""
         if "_contents" in self.__dict__ or len(names) > _FEW:
             return self._contents
-        found = self._handle.find([name for name in names if isinstance(name, str)])
+        found = self._handle.find([*filter(_can_be_a_name, names)])
         return contents(found["tensors"].values(), found["numbers"])
 
     @property
