@@ -77,22 +77,8 @@ func (c *visitor) greet() error {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	var hello [helloBytes]byte
-	if _, err := io.ReadFull(c, hello[:]); err != nil {
-		return err
-	}
-	s := c.store
-	welcome := append([]byte(wireMagic), 0, 0, 0, 0, 0, 0, 0, 0)
-	le.PutUint32(welcome[8:], wireVersion)
-	id := s.ID()
-	welcome = le.AppendUint64(append(welcome, id[:]...), uint64(s.MaxLength()))
-	if _, err := c.Write(welcome); err != nil {
-		return err
-	}
-	if string(hello[:8]) != wireMagic || le.Uint32(hello[8:]) != wireVersion {
-		return fmt.Errorf("%w: a client greets with % x", wire.ErrProtocol, hello)
-	}
-	return nil
+	id := c.store.ID()
+	return wire.Greet(c, wireMagic, wireVersion, le.AppendUint64(id[:], uint64(c.store.MaxLength()))...)
 }
 
 // answer does what a request asks for. An error is of the connection.

@@ -37,7 +37,6 @@ import (
 const (
 	wireMagic     = "\x89PKVS\r\n\x1a"
 	wireVersion   = 1
-	helloBytes    = 16
 	welcomeBytes  = 40
 	maxFrameBytes = 16 << 20
 )

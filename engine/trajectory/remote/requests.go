@@ -3,7 +3,6 @@ package remote
 import (
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/persisting/persisting/engine"
@@ -33,19 +32,7 @@ func (c *visitor) greet() error {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	var hello [helloBytes]byte
-	if _, err := io.ReadFull(c, hello[:]); err != nil {
-		return err
-	}
-	welcome := append([]byte(wireMagic), 0, 0, 0, 0, 0, 0, 0, 0)
-	le.PutUint32(welcome[8:], wireVersion)
-	if _, err := c.Write(welcome); err != nil {
-		return err
-	}
-	if string(hello[:8]) != wireMagic || le.Uint32(hello[8:]) != wireVersion {
-		return fmt.Errorf("%w: a client greets with % x", wire.ErrProtocol, hello)
-	}
-	return nil
+	return wire.Greet(c, wireMagic, wireVersion)
 }
 
 // answer does what a request asks for. An error is of the connection.

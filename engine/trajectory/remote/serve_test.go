@@ -72,7 +72,7 @@ func dial(t testing.TB, socket string) net.Conn {
 	if _, err := c.Write(hello); err != nil {
 		t.Fatal(err)
 	}
-	welcome := make([]byte, helloBytes)
+	welcome := make([]byte, wire.HelloBytes)
 	if _, err := io.ReadFull(c, welcome); err != nil || !bytes.Equal(welcome, hello) {
 		t.Fatalf("% x, %v", welcome, err)
 	}

@@ -28,7 +28,6 @@ import (
 const (
 	wireMagic     = "\x89PTRJ\r\n\x1a"
 	wireVersion   = 1
-	helloBytes    = 16
 	maxFrameBytes = 1 << 30
 	pieceBytes    = 256 << 10
 )
