@@ -43,6 +43,19 @@ func checkContent(f arrow.Field) error {
 	return &engine.SchemaError{Column: f.Name, Reason: fmt.Sprintf("holds names of values, which are lists of %d uint8, not %s", content.NameBytes, f.Type)}
 }
 
+// contentColumns are the columns that hold names.
+func contentColumns(schema *arrow.Schema) (names []string) {
+	if schema == nil {
+		return nil
+	}
+	for _, f := range schema.Fields() {
+		if f.Metadata.FindKey(ContentKey) >= 0 {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
 // widthOf is the size of a number in bytes; 0 for what is none.
 func widthOf(t arrow.DataType) int {
 	if !arrow.IsInteger(t.ID()) && !arrow.IsFloating(t.ID()) {

@@ -93,9 +93,8 @@ func (s *Store) unusedContent() (map[content.Name]struct{}, error) {
 	return unused, err
 }
 
-// holdContent has the values stay that rows name, all of which must be there.
-func (s *Store) holdContent(rows arrow.Record) error {
-	columns := contentColumns(rows.Schema())
+// holdContent has the values stay that rows name in columns, all of which must be there.
+func (s *Store) holdContent(rows arrow.Record, columns []string) error {
 	if len(columns) == 0 {
 		return nil
 	}
@@ -134,17 +133,4 @@ func namesIn(rec arrow.Record, columns []string) iter.Seq2[content.Name, int] {
 			}
 		}
 	}
-}
-
-// contentColumns are the columns that hold names.
-func contentColumns(schema *arrow.Schema) (names []string) {
-	if schema == nil {
-		return nil
-	}
-	for _, f := range schema.Fields() {
-		if f.Metadata.FindKey(ContentKey) >= 0 {
-			names = append(names, f.Name)
-		}
-	}
-	return names
 }

@@ -29,6 +29,8 @@ var placeFields = []arrow.Field{
 type frame struct {
 	whole *arrow.Schema // all of them, as the bucket has them
 	given *arrow.Schema // without those that the store adds
+
+	content []string // the columns that hold names of values
 }
 
 // frameOf returns the frame of the columns that a first batch gives.
@@ -59,7 +61,8 @@ func frameOf(given *arrow.Schema) (*frame, error) {
 
 // frameFrom returns the frame of a bucket that has columns.
 func frameFrom(whole *arrow.Schema) *frame {
-	return &frame{whole: whole, given: arrow.NewSchema(whole.Fields()[len(placeFields):], nil)}
+	given := arrow.NewSchema(whole.Fields()[len(placeFields):], nil)
+	return &frame{whole: whole, given: given, content: contentColumns(given)}
 }
 
 // conform returns a batch with the columns of the frame, which the caller releases. Only a last observation may lack some.

@@ -174,7 +174,7 @@ func (s *Store) tryAppend(e *episode, first, known int64, rows arrow.Record, las
 	defer given.Release()
 	rest := given.NewSlice(known, n)
 	defer rest.Release()
-	if err := s.holdContent(rest); err != nil {
+	if err := s.holdContent(rest, f.content); err != nil {
 		return 0, 0, err
 	}
 	placed := f.place(rest, e.number, first+known, last)
